@@ -19,9 +19,6 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.utils.wording import counted, listed
 
-#: Classes of which none is larger than another by more than this count as equally large.
-MOST_UNEVEN = 1.1
-
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
 LabelRate = int | float
 
@@ -129,18 +126,6 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
             f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.",
             stacklevel=2,
         )
-
-
-def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:
-    """Whether labels that a rate keeps are distributed over the classes nearly as these are: a number a class is the same for large ones.
-
-    Args:
-        labels: of the training samples, one each, before any are hidden.
-    """
-    if not isinstance(rate, int):
-        return True
-    _, counts = np.unique(labels[labels >= 0], return_counts=True)
-    return not len(counts) or bool(counts.max() <= MOST_UNEVEN * counts.min())
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:

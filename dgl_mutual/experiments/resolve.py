@@ -18,11 +18,12 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import LabelRate, draws_alike, hide_labels, set_apart, warn_of_unlearned
+from dgl_mutual.data.label_rate import LabelRate, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import (
     OFFICIAL_PROTOCOLS,
+    TRAIN_PER_CLASS,
     default_folds,
     default_protocol,
     is_inductive,
@@ -197,12 +198,11 @@ def _for_unlabelled(
     fixed = [set_apart(dataset, one) for one in ((split,) if split else official)]
     if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
         return options
-    # Class sizes of the training part before labels are hidden. random takes as many nodes of each class; holdout takes a share of each
-    # class, so that its sizes are those of the whole dataset.
-    if fixed:
-        even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
-    else:
-        even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
+    # A number of labels a class says nothing of the sizes of the classes. That they are of one size is known of random and of Planetoid's
+    # public split, which have 20 training nodes a class. No label is looked at: those that are to be hidden must not choose an option.
+    balanced = TRAIN_PER_CLASS * dataset.target.num_outputs
+    one_size = all(len(one.train) == balanced for one in fixed) if fixed else protocol == "random"
+    even = isinstance(label_rate, int) and not one_size
     return options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
 
 

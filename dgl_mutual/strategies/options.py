@@ -36,7 +36,7 @@ class StrategyOptions(Options):
         To be called before `resolved`, after which everything counts as given.
 
         Args:
-            even: as many labels were kept of each class, and classes differ in size.
+            even: as many labels were kept of each class, and classes may differ in size.
             pool: some of these samples are graphs of a pool.
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})

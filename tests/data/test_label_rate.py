@@ -13,7 +13,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, warn_of_unlearned, without_labels
+from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, set_apart, warn_of_unlearned, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -238,12 +238,6 @@ def test_protocols_are_the_same_without_their_labels(task: str, protocol: str) -
         np.testing.assert_array_equal(few.val, split.val)
 
 
-def test_numbers_a_class_are_drawn_alike_only_where_classes_have_one_size() -> None:
-    even, uneven = np.array([0, 0, 1, 1, -1]), np.array([0, 0, 0, 1])
-    assert [draws_alike(rate, labels) for labels in (even, uneven) for rate in (None, 0.5, 1.0, 1)] == [True] * 4 + [True] * 3 + [False]
-    assert draws_alike(5, np.repeat([0, 1], [31, 30])), "as many, but for what a split leaves over"
-
-
 def test_training_samples_without_any_label_are_unlabelled_ones() -> None:
     dataset, split = toy()
     labels = dataset.labels.copy()
@@ -256,7 +250,7 @@ def test_training_samples_without_any_label_are_unlabelled_ones() -> None:
     assert set_apart(dataset, split) is split
     labels[split.train] = -1
     none = replace(dataset, labels=labels)
-    assert set_apart(none, split) is split and draws_alike(5, labels[split.train])
+    assert set_apart(none, split) is split
     with pytest.raises(UsageError, match=rf"A label rate of 5 has nothing to keep: none of the {len(split.train)} training samples"):
         hide_labels(none, split, 5, seed=0)
 

@@ -182,13 +182,19 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     assert (split.train.tolist(), split.unlabelled.tolist()) == (few.train.tolist(), few.unlabelled.tolist())
 
 
-@pytest.mark.parametrize(("sizes", "expected"), [((80, 60), 1), ((70, 70), 3)])
-def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_prior(sizes: tuple[int, int], expected: float) -> None:
-    """The prior weighs less where classes of the training part differ in size, since as many labels are kept of each."""
+@pytest.mark.parametrize("sizes", [(80, 60), (70, 70)])
+def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_in_size(sizes: tuple[int, int]) -> None:
+    """The prior weighs less there. Sizes are known of random, and of fixed splits of 20 nodes a class; labels are not counted."""
     labels = np.repeat([0, 1], sizes)
     dataset = dgl_mutual.Dataset.from_arrays(np.zeros((2, 0), dtype=np.int64), np.ones((140, 1)), labels)
-    resolved = [resolve(parse_config({"protocol": protocol, "label_rate": 2}), dataset) for protocol in ("holdout", "random")]
-    assert [plain(one)["strategy_options"]["class_prior_weight"] for one in resolved] == [expected, 3]
+
+    def weight(split: Split | None = None, **values: Any) -> Any:
+        return plain(resolve(parse_config({"label_rate": 2, **values}), dataset, split))["strategy_options"]["class_prior_weight"]
+
+    assert [weight(protocol=protocol) for protocol in ("holdout", "random")] == [1, 3]
+    assert [weight(protocol=protocol, label_rate=0.5) for protocol in ("holdout", "random")] == [3, 3]
+    order = np.random.default_rng(0).permutation(140)
+    assert [weight(Split(order[:count], order[count:90], order[90:])) for count in (39, 40, 41)] == [1, 3, 1]
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ class TestUnseen:
     def test_nothing_of_them_reaches_what_validation_chooses(self, positions):
         dataset = make_dataset("node", "single-label")
         scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
-        result = fit_cohort(scene.seen, scene.seen_split, students=STUDENTS, training=TrainingOptions(epochs=5, positions=positions))
+        result = train_cohort(scene.seen, scene.seen_split, students=STUDENTS, training=TrainingOptions(epochs=5, positions=positions))
         features = dataset.features.copy()
         features[scene.split.test] = 100.0  # neighbours see it, and validation would, in the whole graph
         changed = make_inductive_split(dataset.replaced(features=features), split_of(dataset), 0.4, seed=1)
