@@ -202,7 +202,7 @@ def _read_rows(path: Path, separator: str, faults: Faults) -> list[tuple[int, li
 
 def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
     """Whole numbers among identifiers in their plain form: ``1.0`` and ``01`` are ``1``, since pandas reads all three as one number."""
-    plain = identifiers.str.replace(r"^\+?(-?)0*([0-9]+)(?:\.0*)?$", r"\1\2", regex=True)
+    plain = identifiers.str.replace(r"^\+?(-?)0*([1-9][0-9]*|0)(?:\.0*)?$", r"\1\2", regex=True)
     return plain.replace("-0", "0")
 
 

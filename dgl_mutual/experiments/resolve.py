@@ -50,6 +50,7 @@ from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
+from dgl_mutual.utils.files import utf8_path
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
@@ -250,14 +251,15 @@ def anchored(config: RunConfig) -> RunConfig:
 
 
 def _anchor(dataset: str) -> str:
+    """Raises UsageError for a folder whose path is not UTF-8: no configuration could name it."""
     if is_partition(dataset):
-        return str(Path(dataset).expanduser().resolve())
+        return utf8_path(Path(dataset).expanduser().resolve())
     source = find_source(dataset)
     if source.own is not None:
         return source.own.name
     if source.entry is None:
         assert source.folder is not None
-        return str(source.folder.resolve())
+        return utf8_path(source.folder.resolve())
     return source.entry.name if source.entry.name in known_datasets() else f"tu/{source.entry.name}"
 
 

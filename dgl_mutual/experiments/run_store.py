@@ -34,6 +34,7 @@ from dgl_mutual.store.tables import (
 )
 from dgl_mutual.training.checkpoints import remove_cohort
 from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, unreadable, write_text
+from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import plain_csv
 
 #: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
@@ -128,7 +129,7 @@ class RunStore:
                 set_aside(file)
                 before = None
         if before is None or num_seeds(now) > num_seeds(before):
-            write_text(file, yaml.safe_dump(config, sort_keys=False))
+            write_text(file, yaml_text(config))
 
     def check_links(self) -> None:
         """Make sure that what a run writes here stays here, and remove what a killed process left half-written.

@@ -31,7 +31,7 @@ from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.imports import is_import_path
-from dgl_mutual.utils.plain_yaml import read_yaml_file
+from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
 from dgl_mutual.utils.safe_text import path_name
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
@@ -300,7 +300,7 @@ def run_suite(
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(suite_plan.folder):
         if resume:
             _refuse_another_suite(suite_plan.folder, runs, missing)
-        write_text(suite_plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
+        write_text(suite_plan.folder / SUITE_FILE, yaml_text(values))
         return execute(
             suite_plan.plans,
             out=out,

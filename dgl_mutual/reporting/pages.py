@@ -9,7 +9,7 @@ from dgl_mutual.errors import UsageError
 
 _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 #: The first line of a block, whose end may be that of Windows. A page may start with a mark of its byte order.
-_FIRST = re.compile(rf"\ufeff?{_BEGIN} (?P<arguments>.*\S.*) -->[ \t]*(?P<newline>\r?\n)")
+_FIRST = re.compile(rf"\ufeff?{_BEGIN} (?P<arguments>.*) -->[ \t]*(?P<newline>\r?\n)")
 _LAST = re.compile(rf"{_END}\s*")
 #: What was meant as one of the two. Lines that are further indented are code.
 _NEARLY = re.compile(r"^\ufeff? {0,3}<!--\s*(table\s*:|end of table\s*(-->|$))", re.IGNORECASE | re.MULTILINE)
@@ -34,7 +34,7 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         line += "\n"
         if line.removeprefix("\ufeff").startswith(_BEGIN):
             first = _FIRST.fullmatch(line)
-            if first is None:
+            if first is None or not first["arguments"].strip():
                 raise UsageError(
                     f"Line {number} begins a table, but is {line.strip()[:200]!r}. Write '{_BEGIN} ARGUMENTS -->' in one line."
                 )

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.utils.safe_text import is_unicode, path_name
 from dgl_mutual.utils.wording import value_and_kind
 
 #: Error numbers: disk full, quota exceeded, file too large.
@@ -212,6 +214,22 @@ def user_path(text: str | Path) -> Path:
     except (OSError, ValueError) as error:  # ValueError: a zero character in the name
         raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
     return path
+
+
+def utf8_path(path: Path) -> str:
+    """An absolute path as text that a file can keep.
+
+    Raises:
+        UsageError: a name in it is not UTF-8.
+    """
+    refused = next((part for part in reversed((path, *path.parents)) if not is_unicode(part.name)), None)
+    if refused is not None:
+        typed = "".join(chr(byte) if re.match(rb"[\w./-]", bytes([byte])) else f"\\x{byte:02x}" for byte in os.fsencode(refused))
+        raise UsageError(
+            f"The path {str(path)!r} cannot be kept in a configuration: {refused.name!r} in it is not a name in UTF-8. Rename it, for "
+            f"example with mv $'{typed}' {shlex.quote(str(refused.with_name(path_name(refused.name))))}"
+        )
+    return str(path)
 
 
 def refuse_links(path: Path, within: Path) -> None:

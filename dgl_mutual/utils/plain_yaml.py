@@ -1,14 +1,17 @@
-"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot unfold into gigabytes."""
+"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot unfold into gigabytes. And back."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dgl_mutual.errors import UsageError
 from dgl_mutual.utils.files import read_bytes
+from dgl_mutual.utils.safe_text import is_unicode
 
 #: Values that a document may hold once its aliases are unfolded: more than any configuration, and less than a second's work.
 MAX_VALUES = 1_000_000
@@ -62,6 +65,34 @@ def read_yaml_file(file: Path) -> Any:
         UnicodeDecodeError: it is not UTF-8.
     """
     return read_yaml(read_bytes(file, MAX_SIZE).decode("utf-8"))
+
+
+def yaml_text(values: Any) -> str:
+    """Plain values as a document that `read_yaml` reads, mappings in their order.
+
+    Raises:
+        UsageError: there is text that UTF-8 has no bytes for, such as a path with bytes of another encoding: PyYAML writes what it then
+            refuses to read.
+    """
+    refused = next((text for text in _texts(values) if not is_unicode(text)), None)
+    if refused is not None:
+        raise UsageError(
+            f"{refused[:200]!r} cannot be written as UTF-8, and so not be kept in a file. Use another name: if it is that of a file or "
+            "folder, rename it."
+        )
+    written: str = yaml.safe_dump(values, sort_keys=False)
+    return written
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """All text in plain values."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from _texts([*values, *values.values()])
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _texts(value)
 
 
 def _check_depth(text: str) -> None:

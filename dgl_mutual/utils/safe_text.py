@@ -14,14 +14,24 @@ if TYPE_CHECKING:
 #: Bytes of a file name that leave room for endings; file systems allow 255.
 MAX_NAME = 150
 
+#: Marks of one letter that are read together, as in Unicode's stream-safe text format. No script has so many.
+_MAX_MARKS = 30
+
 #: A cell that starts with one of these is a formula to a spreadsheet; some take the full-width forms, too.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 #: Where a spreadsheet may start a new cell: at the start of the text, and after what separates cells or lines somewhere in the world.
 #: Space does not count there, nor do characters that nobody sees: of control and of format, byte order marks among them.
+#: They are looked through up to the next separator only: a search from each of many tabs to the end of all would take quadratic time.
 _UNSEEN = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])[{_UNSEEN}]*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
+_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])(?:(?![\t\r\n])[{_UNSEEN}])*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
 #: Format characters that change the order in which text is shown.
 _BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 has bytes for `text`. It has none for half a surrogate pair, which is how Python reads a byte of a file's name that is
+    not UTF-8."""
+    return text == text.encode(errors="ignore").decode()
 
 
 def path_name(text: str) -> str:
@@ -30,11 +40,25 @@ def path_name(text: str) -> str:
     Letters and digits are those of any script: names in one that is not Latin would all be the same. What is cut off a long name is
     replaced by a hash of all of it, so that different long names stay different.
     """
-    kept = (character if _is_of_a_word(character) else "\0" for character in unicodedata.normalize("NFC", text))
+    kept = (character if _is_of_a_word(character) else "\0" for character in _composed(text))
     name = re.sub("\0+", "-", "".join(kept)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_NAME:
         return name
     return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _composed(text: str) -> str:
+    """Letters with their accents as one character each, where there is one (NFC).
+
+    The marks of a letter are put into order for that, which takes quadratic time: after `_MAX_MARKS` a new sequence begins.
+    """
+    pieces, start, marks = [], 0, 0
+    for place, character in enumerate(text):
+        marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
+        if marks > _MAX_MARKS:
+            pieces.append(text[start:place])
+            start, marks = place, 1
+    return "".join(unicodedata.normalize("NFC", piece) for piece in [*pieces, text[start:]])
 
 
 def _is_of_a_word(character: str) -> bool:
@@ -110,12 +134,12 @@ _GREEK = frozenset(
 
 def latex_text(text: str) -> str:
     """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks (see `lost_in_latex`)."""
-    return "".join(_latex(character) or "?" for character in unicodedata.normalize("NFC", text))
+    return "".join(_latex(character) or "?" for character in _composed(text))
 
 
 def lost_in_latex(text: str) -> list[str]:
     """The characters that `latex_text` makes question marks of, each once."""
-    return [character for character in dict.fromkeys(unicodedata.normalize("NFC", text)) if _latex(character) is None]
+    return [character for character in dict.fromkeys(_composed(text)) if _latex(character) is None]
 
 
 def _latex(character: str) -> str | None:

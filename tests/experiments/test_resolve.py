@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +151,24 @@ def test_dataset_is_named_so_that_it_is_the_same_from_anywhere(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     names = {given: anchored(parse_config({"dataset": given})).dataset for given in ("cora", "mine", "tu/Whatever", "tu/mutag")}
     assert names == {"cora": "Cora", "mine": str(tmp_path / "mine"), "tu/Whatever": "tu/Whatever", "tu/mutag": "MUTAG"}
+
+
+@pytest.mark.parametrize("key", ["dataset", "unlabelled"])
+def test_a_dataset_below_a_folder_whose_name_is_not_utf_8_is_refused(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration that names it could not be read again. The command that the message gives helps."""
+    above = tmp_path / os.fsdecode(b"l'at\xe9 1")
+    try:
+        (above / "mine").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    (above / "mine" / "meta.yaml").touch()
+    monkeypatch.chdir(above)
+    config = parse_config({"dataset": "ogbg-molhiv", key: "mine"})
+    with pytest.raises(UsageError, match="is not a name in UTF-8") as caught:
+        anchored(config)
+    subprocess.run(["bash", "-c", str(caught.value).partition("for example with ")[2]], check=True)
+    monkeypatch.chdir(tmp_path / "l-at-1")
+    assert getattr(anchored(config), key) == str(tmp_path / "l-at-1" / "mine")
 
 
 def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file
+from dgl_mutual.errors import UsageError
+from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file, yaml_text
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,14 @@ def test_only_files_are_read(tmp_path: Path) -> None:
     for name in ("link", "pipe", ".", "none"):
         with pytest.raises(OSError):
             read_yaml_file(tmp_path / name)
+
+
+def test_what_is_written_is_read_again_in_its_order() -> None:
+    values = {"b": ["\u00e9", {"a": None}], "a": "010"}
+    assert list(read_yaml(yaml_text(values)).items()) == list(values.items())
+
+
+@pytest.mark.parametrize("values", ["lat\udce9", {"a": [{"b": "lat\udce9"}]}, {"lat\udce9": 1}])
+def test_text_that_could_not_be_read_again_is_not_written(values: object) -> None:
+    with pytest.raises(UsageError, match=r"'lat\\udce9' cannot be written as UTF-8"):
+        yaml_text(values)

@@ -6,7 +6,17 @@ import io
 import pandas as pd
 import pytest
 
-from dgl_mutual.utils.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, plain_csv, terminal_text
+from dgl_mutual.utils.safe_text import (
+    MAX_NAME,
+    csv_cell,
+    csv_text,
+    latex_label,
+    latex_text,
+    markdown_text,
+    path_name,
+    plain_csv,
+    terminal_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +108,9 @@ def test_a_lone_carriage_return_ends_no_line() -> None:
     for text in (csv_text(table), plain_csv(table)):
         assert list(csv.reader(io.StringIO(text, newline=""))) == [["name", "n"], ["a\rb", "1.5"]]
         pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), table)
+
+
+def test_a_letter_and_its_marks_are_one_letter() -> None:
+    assert path_name("e\u0301" * 40) == "\u00e9" * 40
+    assert path_name("e\u0323\u0301") == path_name("e\u0301\u0323")
+    assert latex_text("u\u0308ber") == "\u00fcber"

@@ -15,7 +15,6 @@ from statistics import fmean, median
 
 import pandas as pd
 import torch
-import yaml
 
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
@@ -53,6 +52,7 @@ from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.arguments import number_of_threads
 from dgl_mutual.utils.files import check_writable, read_bytes, write_text
+from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
 from dgl_mutual.utils.wording import assignments, counted
 
@@ -250,14 +250,9 @@ def _was_cut_off(folder: Path, plan: Plan) -> bool:
     if any((folder / name).exists() for name in (ENVIRONMENT_FILE, TRIALS_FILE)):
         return False
     try:
-        return read_bytes(folder / CONFIG_FILE, _MOST_BYTES).decode() == _config_text(plan)
+        return read_bytes(folder / CONFIG_FILE, _MOST_BYTES).decode() == yaml_text(plan.file_values)
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def _config_text(plan: Plan) -> str:
-    text: str = yaml.safe_dump(plan.file_values, sort_keys=False)
-    return text
 
 
 def _cells(row: str) -> list[str]:
@@ -400,7 +395,7 @@ def _keep(
     plan: Plan,
     trajectory: pd.DataFrame | None = None,
 ) -> CertificateReport:
-    write_text(folder / CONFIG_FILE, _config_text(plan))
+    write_text(folder / CONFIG_FILE, yaml_text(plan.file_values))
     if trajectory is not None:
         write_text(folder / TRAJECTORY_FILE, csv_text(trajectory))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)

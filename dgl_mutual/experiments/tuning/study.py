@@ -25,7 +25,7 @@ from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, coun
 from dgl_mutual.search_space import Choice, SearchSpace, described
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SETTINGS_FILE, TUNING_FILE
 from dgl_mutual.utils.files import check_regular, refuse_links, remove_files, removed, unwritable, write_text
-from dgl_mutual.utils.plain_yaml import read_yaml_file
+from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Search:
             **({"code": code} if code else {}),
             **({"official": self.official} if self.official else {}),
         }
-        write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.folder / SETTINGS_FILE, yaml_text(settings))
 
     def _remove_untried(self, made: Sequence[Path]) -> None:
         """Remove the folder, and those made above it, if no trial has ended and no process runs one."""
@@ -218,5 +218,5 @@ class Search:
             write_text(self.folder / TUNING_FILE, plain_csv(table.map(csv_cell)))
             best = best_trial(self.study)
             if best is not None:
-                write_text(self.folder / BEST_FILE, yaml.safe_dump(self.layer(best), sort_keys=False))
+                write_text(self.folder / BEST_FILE, yaml_text(self.layer(best)))
         return table
