@@ -34,7 +34,7 @@ from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
-from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.user_code import described, is_out_of_memory, memory_checked, not_enough_memory
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
@@ -125,8 +125,10 @@ def run_trial(
 
     Raises:
         UsageError: the configuration cannot work, in this trial or any other.
-        StoreError: the disk does not take the students, nor will it take those of another trial.
+        StoreError: the disk does not take the students, nor will it take those of another trial, or the folder above `checkpoints` is gone.
     """
+    if not checkpoints.parent.is_dir():
+        raise removed(checkpoints.parent)
     torch.set_num_threads(threads)
     forget_peak(device)
     trackers: list[Tracker] = []
@@ -150,7 +152,7 @@ def run_trial(
                     seed=trial.seed,
                     fold=trial.fold,
                     callbacks=[*kept, *reports, *here],
-                    snapshots=None if every is None else Snapshots(file, every),
+                    snapshots=None if every is None else Snapshots(file, every, within=snapshots.parent),
                     device=device,
                     ranks=ranks,
                 )

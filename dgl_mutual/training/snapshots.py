@@ -49,10 +49,12 @@ class Snapshots:
     Attributes:
         file: replaced as a whole. It is left when the training ends; the caller removes it.
         every: epochs from one to the next. The end of a phase is always kept.
+        within: a folder above the file that is not made anew where it was moved away while the training lasts.
     """
 
     file: Path
     every: int
+    within: Path | None = None
 
 
 class Checkpointer(Callback):
@@ -101,15 +103,17 @@ class Checkpointer(Callback):
 
         Raises:
             UsageError: a strategy or a callback has a state that cannot be written.
-            StoreError: the disk does not take it.
+            StoreError: the disk does not take it, or the folder that it belongs to is gone.
         """
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
             kept = {"identity": self._identity, "seconds": state.seconds, **_state_of(state, self._callbacks)}
             plain = json.dumps(_without_tensors(kept, "", tensors))
             try:
-                write_tensors(tensors, self._snapshots.file, {"state": plain})
+                write_tensors(tensors, self._snapshots.file, {"state": plain}, within=self._snapshots.within)
             except StoreError as error:
+                if self._snapshots.within is not None and not self._snapshots.within.is_dir():
+                    raise
                 raise StoreError(f"{error} Or train without checkpoint_every.") from None
 
 

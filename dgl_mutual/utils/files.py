@@ -42,13 +42,17 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
     What a folder in that place has and the new one has not, such as a user's notes, stays.
 
     Args:
-        within: a folder that nothing may be written outside of: no link below it is followed.
+        within: a folder that nothing may be written outside of: no link below it is followed. It must be there: where it was moved away,
+            a new one in its place would be in the way of its return.
         durable: have it on the disk, and not only in its cache, before it takes the place.
 
     Raises:
-        StoreError: the disk does not take it, a file would replace a folder or the reverse, or there is a link within `within`.
+        StoreError: the disk does not take it, a file would replace a folder or the reverse, there is a link within `within`, or that is
+            gone.
     """
     if within is not None:
+        if not within.is_dir():
+            raise removed(within)
         refuse_links(path.parent, within)
     temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
     try:
@@ -118,7 +122,7 @@ def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
         StoreError: the disk does not take it, or a folder is there already.
     """
     if path.is_dir():
-        raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
+        raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Move it away, or rename it.")
     with replacing(path, within=within) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -143,6 +147,8 @@ def write_output(path: Path, text: str) -> None:
     if not is_special(path):
         try:
             target = path.resolve()
+            if target.is_dir():
+                raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
             read_only = target.is_file() and not os.access(target, os.W_OK)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None

@@ -283,7 +283,7 @@ def test_a_folder_of_the_user_is_not_replaced_by_a_table(tmp_path: Path) -> None
     folder = fill(tmp_path / "run").folder
     (folder / "summary.csv").mkdir()
     (folder / "summary.csv" / "mine").touch()
-    with pytest.raises(StoreError, match=r"summary\.csv': it is a folder"):
+    with pytest.raises(StoreError, match=r"summary\.csv': it is a folder. Move it away"):
         fill(folder, outcome(0))
     assert (folder / "summary.csv" / "mine").exists()
 

@@ -19,7 +19,7 @@ from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, execute, run
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import Trial, run_trial
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 
@@ -106,6 +106,28 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: 
     whole = run(config, out=tmp_path / "whole", jobs=1).folder
     for name in ("trials.csv", "history.csv", "summary.csv", "config.yaml"):
         assert (resumed / name).read_text() == (whole / name).read_text()
+
+
+def test_a_folder_that_is_moved_away_meanwhile_can_be_put_back(tmp_path: Path, fake_training: Install) -> None:
+    moved = tmp_path / "moved"
+
+    def move(seed: int, fold: int) -> None:
+        if seed == 1 and not moved.exists():
+            next(tmp_path.glob("out/*")).rename(moved)
+
+    ran = fake_training(move)
+    with pytest.raises(StoreError, match="was removed, moved or replaced") as caught:
+        run(parse_config({"seeds": 3}), out=tmp_path / "out", jobs=1)
+    assert ran == [(0, 0), (1, 0)] and not [*tmp_path.glob("out/*")]
+    moved.rename(str(caught.value).split("'")[1])
+    assert run(parse_config({"seeds": 3}), out=tmp_path / "out", jobs=1).summary["n"].eq(3).all()
+    assert ran == [(0, 0), (1, 0), (1, 0), (2, 0)]
+
+
+def test_a_trial_does_not_begin_where_its_folder_is_gone(tmp_path: Path, ring: Dataset) -> None:
+    trial, folder = Trial(0, 0, Split([0], [1], [2])), tmp_path / "run"
+    with pytest.raises(StoreError, match="was removed, moved or replaced"):
+        run_trial(trial, parse_config({}), [], ring, folder / "checkpoints", folder / "snapshots", threads=1, device="cpu")
 
 
 def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch) -> None:

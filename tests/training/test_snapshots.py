@@ -17,6 +17,7 @@ from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
@@ -287,3 +288,20 @@ def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="without checkpoint_every"):
         fit(node_data, epochs=2, snapshots=Snapshots(tmp_path / "file" / "s", 1))
+
+
+def test_a_training_whose_folder_was_moved_away_ends_and_makes_no_other(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    snapshots = Snapshots(run / "snapshots" / "0.safetensors", 1, within=run)
+
+    def move(report: EpochReport) -> None:
+        if report.epoch == 2:
+            run.rename(tmp_path / "moved")
+
+    with pytest.raises(StoreError, match=r"run' was removed, moved or replaced.*what is missing\.$"):
+        fit(node_data, epochs=9, snapshots=snapshots, callbacks=[EpochReports(move)])
+    assert not run.exists()
+    (tmp_path / "moved").rename(run)
+    resumed = fit(node_data, epochs=9, snapshots=snapshots)
+    same(resumed, fit(node_data, epochs=9))

@@ -266,3 +266,22 @@ def test_what_cannot_be_written_is_not_called_by_a_temporary_name(tmp_path: Path
         with replacing(folder / "file"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    """It would be in the way of its return."""
+    run = tmp_path / "run"
+    for write in (lambda: write_text(run / "a" / "b.csv", "x", within=run), lambda: write_text(run / "b.csv", "x", within=run)):
+        with pytest.raises(StoreError, match=r"run' was removed, moved or replaced"):
+            write()
+        assert not run.exists()
+    run.mkdir()
+    write_text(run / "a" / "b.csv", "x", within=run)
+    assert (run / "a" / "b.csv").read_text() == "x"
+
+
+def test_who_named_no_file_is_told_to_move_the_folder_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"it is a folder\. Move it away, or rename it\.$"):
+        write_text(tmp_path, "")
+    with pytest.raises(StoreError, match=r"it is a folder\. Name a file"):
+        write_output(tmp_path, "")

@@ -255,7 +255,7 @@ def _elsewhere(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Out
 def _put(files: dict[str, bytes], folder: Path) -> None:
     if not files:  # the trial failed
         return
-    with replacing(folder) as temporary:
+    with replacing(folder, within=folder.parents[1]) as temporary:
         for name, content in files.items():
             file = temporary / name
             file.parent.mkdir(parents=True, exist_ok=True)

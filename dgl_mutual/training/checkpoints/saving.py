@@ -154,13 +154,13 @@ def _save(files: ExitStack, folder: Path, name: str, weights: dict[str, Tensor],
     described.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
 
-def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all.
+def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None, *, within: Path | None = None) -> None:
+    """Write a safetensors file, whole or not at all; for `within` see `replacing`.
 
     Raises:
-        StoreError: the disk does not take it.
+        StoreError: the disk does not take it, or `within` is gone.
     """
-    with replacing(file, durable=False) as temporary:
+    with replacing(file, within=within, durable=False) as temporary:
         _write(tensors, temporary, metadata)
 
 
