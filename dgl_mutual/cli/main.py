@@ -23,7 +23,7 @@ import click
 from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
-from dgl_mutual.experiments.processes import own_process
+from dgl_mutual.experiments.processes import ignore_interrupts, own_process
 from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory, own_place
 from dgl_mutual.version import __version__
 
@@ -221,5 +221,7 @@ def _broken_dependency() -> str | None:
 
 
 def _complain(message: str, status: int) -> int:
+    if status == 130:
+        ignore_interrupts()  # another while the interpreter ends would leave a traceback, or the signal as the exit status
     say(f"Error: {message}" if status != 130 else message, err=True)
     return status

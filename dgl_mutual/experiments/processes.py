@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def end_with(parent: int) -> None:
     if os.getpid() == parent:
         return
     own_process()
+    ignore_interrupts()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -47,6 +49,7 @@ def spared_from_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # before: when it starts, it lets interrupts through to the processes that follow
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -62,6 +65,12 @@ def own_process() -> None:
     """Mark this process as the command line's own: no other code runs in it, so it may be tuned for training."""
     global _owned
     _owned = True
+
+
+def ignore_interrupts() -> None:
+    """From now on nothing comes of Ctrl-C, if this process is the command line's own: it ends anyway, or another ends it."""
+    if _owned and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -12,10 +12,13 @@ import shutil
 import stat
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+import filelock
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.safe_text import is_unicode, path_name
@@ -23,11 +26,16 @@ from dgl_mutual.utils.wording import value_and_kind
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The end of the name of what is being written, after a random part; no other program gives a file such a name.
+#: The end of the name of what is being written, after a random part and the number of the process; no other program gives a file such a
+#: name.
 _TEMPORARY = ".dgl-mutual.tmp"
+#: What the names of temporary folders begin with, and the lock in each that its process holds.
+_TEMPORARY_FOLDER, _HELD = "dgl-mutual-", ".dgl-mutual.lock"
 #: What a folder is called while another takes its place. Its own name is in it, so that `sweep` can give it back.
 _ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
-#: Seconds after which something temporary is what a killed process left behind.
+#: What is being written, by which process; earlier versions did not say so.
+_WRITTEN = re.compile(rf"\.[0-9a-f]{{16}}\.(?P<process>[0-9]+){re.escape(_TEMPORARY)}")
+#: Seconds after which something temporary is what a killed process left behind, on this machine or another that shares the disk.
 _ABANDONED = 24 * 3600
 #: What a process has open, and the folders of that. Links there may lead to regular files.
 _STREAMS, _STREAM_FOLDERS = ("/dev/stdin", "/dev/stdout", "/dev/stderr"), ("/dev/fd", "/proc")
@@ -54,7 +62,7 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         if not within.is_dir():
             raise removed(within)
         refuse_links(path.parent, within)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -185,18 +193,44 @@ def check_writable(folder: Path) -> None:
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for temporary files, which goes when it is no longer used.
+    """A folder for temporary files, which goes when it is no longer used. Those that killed processes left behind go before.
+
+    A lock in it shows that its process is alive.
 
     Raises:
         StoreError: there is no place for one.
     """
     try:
-        return tempfile.TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True)
+        _sweep_temporary_folders(Path(tempfile.gettempdir()))
+        folder = tempfile.TemporaryDirectory(prefix=_TEMPORARY_FOLDER, ignore_cleanup_errors=True)
+        held = filelock.FileLock(Path(folder.name, f"{_HELD}.new"), timeout=0, thread_local=False)
+        with suppress(NotImplementedError):  # a file system without locks
+            held.acquire()
+            # It has its name once it is locked: before, it would look like that of a process that has ended.
+            os.rename(held.lock_file, Path(folder.name, _HELD))
+            weakref.finalize(folder, held.release, force=True)
+        return folder
     except OSError as error:
         raise StoreError(
             f"No folder for temporary files can be made: {error.strerror or error}. Make room, or name a folder that you may write to with "
             "the environment's TMPDIR."
         ) from None
+
+
+def _sweep_temporary_folders(parent: Path) -> None:
+    """Remove temporary folders whose lock is free. One without a lock, or of another user, is not known to be ours, and stays."""
+    with suppress(OSError):
+        for file in parent.glob(f"{_TEMPORARY_FOLDER}*/{_HELD}"):
+            with suppress(OSError, NotImplementedError):  # held by a process, or on a file system without locks
+                if _is_own(file.parent, stat.S_ISDIR) and _is_own(file, stat.S_ISREG) and not file.lstat().st_size:
+                    with filelock.FileLock(file, timeout=0):
+                        shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether it is of this kind, and no link, and of the user who runs this process."""
+    status = path.lstat()
+    return kind(status.st_mode) and (os.name == "nt" or status.st_uid == os.getuid())
 
 
 def user_path(text: str | Path) -> Path:
@@ -335,7 +369,8 @@ def check_regular(path: Path) -> None:
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
     """Make good what `replacing` of killed processes left behind right below `folder`.
 
-    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed.
+    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed,
+    but with an age above 0 no such as a process of this machine may still write: the clock may have been set forward.
     """
     with suppress(OSError):
         for found in folder.glob(f".*{_TEMPORARY}"):
@@ -343,8 +378,22 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
                 aside = _ASIDE.fullmatch(found.name)
                 if aside is not None and not os.path.lexists(folder / aside["name"]):
                     found.rename(folder / aside["name"])
-                elif time.time() - found.lstat().st_mtime >= seconds:
+                elif time.time() - found.lstat().st_mtime >= seconds and not (seconds and _is_being_written(found.name)):
                     _remove(found)
+
+
+def _is_being_written(name: str) -> bool:
+    """Whether the process that began to write something temporary is still there, or another has its number."""
+    written = _WRITTEN.fullmatch(name)
+    if written is None or os.name == "nt":  # a signal of number 0 would do something there
+        return False
+    try:
+        os.kill(int(written["process"]), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def remove_files(folder: Path, names: str = "") -> None:

@@ -162,3 +162,16 @@ def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=gone, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "Error: The folder in which this command was started no longer exists. Change to another folder.\n"
+
+
+def test_an_interrupt_while_the_interpreter_ends_changes_nothing() -> None:
+    """Whoever types Ctrl-C twice still gets one line, and the exit status of an interruption."""
+    code = """
+import atexit, os, signal
+from dgl_mutual.cli import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main.cli.main = lambda **_: os.kill(os.getpid(), signal.SIGINT)
+main.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")

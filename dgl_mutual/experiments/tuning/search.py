@@ -218,7 +218,7 @@ def tune(
     if not in_suite:
         refuse_idle(job.given, job.resolved, job.space)
     if timeout is not None:
-        job = replace(job, deadline=time.time() + timeout)
+        job = replace(job, deadline=time.monotonic() + timeout)
     splits_of_parts = [split for _, _, split in job.parts(dataset)]
     if job.resolved.protocol in OFFICIAL_PROTOCOLS:
         job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))

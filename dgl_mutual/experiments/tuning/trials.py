@@ -53,7 +53,8 @@ class SearchJob:
         splits: number of trainings of each configuration.
         trials: number of trials of the whole search.
         label: name in displays.
-        deadline: Unix time after which no trial is started.
+        deadline: time after which no trial is started, on the clock of `time.monotonic`: all processes of a machine share it, and nobody
+            sets it.
         official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
     """
 
@@ -118,7 +119,7 @@ class SearchJob:
 
     def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> Ended | None:
         """Run the next trial; None if no trial is left."""
-        if self.deadline is not None and time.time() >= self.deadline:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             return None
         claimed = search.claims.claim(self.trials)
         if claimed is None:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,3 +94,17 @@ def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: py
     monkeypatch.setattr(local.multiprocessing, "Lock", refused)
     with pytest.raises(StoreError, match=r"Read-only file system.*/dev/shm.*--jobs 1"):
         list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals cannot be blocked there")
+def test_processes_that_train_are_spared_from_interrupts() -> None:
+    """From their start on: a terminal sends Ctrl-C to all processes, and theirs would show tracebacks."""
+    code = """
+import signal, joblib
+from dgl_mutual.experiments.executors.local import in_processes
+calls = [joblib.delayed(signal.pthread_sigmask)(signal.SIG_BLOCK, [])] * 2
+print([*in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    blocked = f"{{{signal.SIGINT!r}}}"
+    assert ended.stdout == f"[{blocked}, {blocked}] set()\n"

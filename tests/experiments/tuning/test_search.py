@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -302,6 +304,13 @@ def test_time_ends_a_search_between_trials_and_another_goes_on(ring: Dataset, tm
     faking(monkeypatch, lambda *_, **__: 0.5)
     assert len(quick(ring, tmp_path, trials=50, timeout=1e-9).history) == 0
     assert len(quick(ring, tmp_path, trials=2).history) == 2
+
+
+def test_a_clock_that_is_set_forward_does_not_end_a_search(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count(time.time(), 1e6)
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    assert len(quick(ring, tmp_path, trials=2, timeout=1e4).history) == 2
 
 
 def test_without_optuna_the_error_says_how_to_get_it(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
