@@ -159,3 +159,18 @@ def test_nodes_with_several_labels_and_no_split_are_trained_on_random_shares() -
 def test_a_split_of_pandas_can_be_written_to() -> None:
     split = dm.Split(pd.Index(range(5)), pd.Series(range(5, 8)), [8])
     assert all(part.flags.writeable for part in split.parts.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "whose"),
+    [
+        ({"feature_names": ["a", "\udce9"]}, "a feature column"),
+        ({"labels": ["a", "\udce9", "a"]}, "a class or label"),
+        ({"labels": {"\udce9": [0, 1, 0], "b": [0, 1, 1]}}, "a target"),
+    ],
+)
+def test_names_that_no_file_can_hold_are_refused_before_training(values: dict[str, Any], whose: str) -> None:
+    """A student could not be saved once it was trained."""
+    given = {"edges": [[0, 1], [1, 2]], "features": np.eye(3, 2), "labels": [0, 1, 0], **values}
+    with pytest.raises(DataError, match=rf"'\\udce9', the name of {whose}, cannot be written as UTF-8"):
+        dm.Dataset.from_arrays(**given)

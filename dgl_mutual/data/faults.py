@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +39,23 @@ class Faults:
     Args:
         hint: what to do about faults in files of this dataset, as a sentence.
         labels: whether labels have to be there.
+        folder: that of the dataset. Links in it are followed, but of a file outside of it nothing is shown: who made the folder may have
+            meant a file that is not theirs.
     """
 
-    def __init__(self, hint: str = "Correct the file.", *, labels: bool = True) -> None:
+    def __init__(self, hint: str = "Correct the file.", *, labels: bool = True, folder: Path | None = None) -> None:
         self.found: list[Fault] = []
         self.hint = hint
         self.labels = labels
+        self._folder = folder
 
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
+        if self._folder is not None and _leads_out(file, self._folder):
+            rule = (
+                f"the file is not as expected, and what it holds is not shown, since it is a link out of the dataset's folder, to "
+                f"{str(file.resolve())!r}; put a copy in its place to see more"
+            )
+            line = None
         self.found.append(Fault(file, line, rule.removesuffix(".")))
 
     def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
@@ -66,3 +76,8 @@ class Faults:
             more = f"\n{counted(others, 'more kind')} of fault; '{command}' lists them all." if others else ""
             hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
             raise DataError(f"{self.found[0]}.{more}\n{hint}")
+
+
+def _leads_out(file: Path, folder: Path) -> bool:
+    """Whether it is a file that can be read, and lies outside of `folder`, which may be a link itself."""
+    return file.is_file() and os.access(file, os.R_OK) and not file.resolve().is_relative_to(folder.resolve())

@@ -64,7 +64,7 @@ def load_dataset(
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
-    faults = Faults(source.hint(location), labels=require_labels)
+    faults = Faults(source.hint(location), labels=require_labels, folder=location)
     dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     faults.check()
     return dataset

@@ -1,4 +1,4 @@
-"""Validation of names of datasets and of feature columns."""
+"""Validation of names of datasets, classes and feature columns."""
 
 from __future__ import annotations
 
@@ -19,8 +19,20 @@ def check_name(name: Any) -> None:
         )
 
 
+def check_text(names: Sequence[str], what: str) -> None:
+    """Raise `DataError` for a name that no file can hold: a trained student could not be saved.
+
+    Args:
+        what: whose name it is, for example ``a class``.
+    """
+    for name in names:
+        if isinstance(name, str) and not is_unicode(name):
+            raise DataError(f"{name!r:.80}, the name of {what}, cannot be written as UTF-8. Choose another name.")
+
+
 def refuse_double_names(names: Sequence[str]) -> None:
-    """Raise `DataError` where two feature columns have one name: a saved student finds the columns of new data by name."""
+    """Raise `DataError` where two feature columns have one name, or one that cannot be kept: a saved student finds columns by name."""
+    check_text(names, "a feature column")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
             f"Several feature columns are called {twice[0]!r:.80}. Give each a name of its own: a saved student finds columns by name."

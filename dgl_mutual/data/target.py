@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
 from dgl_mutual.data.labels import encode_labels
+from dgl_mutual.data.names import check_text
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.utils.wording import counted
 
@@ -49,6 +50,8 @@ class Target:
     default_metric: MetricName | None = None
 
     def __post_init__(self) -> None:
+        check_text(self.names, "a class or label")
+        check_text([] if self.name is None else [self.name], "a target")
         if (self.kind == "joint") != bool(self.parts):
             raise ValueError("a joint target has parts, and no other target has")
         if self.parts and not all(part.name and part.kind != "joint" for part in self.parts):

@@ -44,7 +44,7 @@ def verify_dataset(
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = _locate(source, data_dir)
-    faults = Faults(source.hint(location), labels=require_labels)
+    faults = Faults(source.hint(location), labels=require_labels, folder=location)
     try:
         dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     except DataError:

@@ -226,3 +226,30 @@ def test_booleans_in_one_column_or_several(build_csv: Build) -> None:
         rows = f"7,a,b,{cells[0]}\n7,b,c,{cells[1]}\n"
         features = load_dataset(build_csv(edges_csv=f"graph_id,src_id,dst_id,feat\n{rows}")).edge_features
         assert features is not None and np.asarray(features).tolist() == ([[1], [0]] if "," not in cells[0] else [[1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("linked", ["nodes.csv", "meta.yaml", "folder"])
+def test_a_file_that_a_link_leads_out_to_is_read_but_not_shown(build_csv: Build, linked: str, tmp_path: Path) -> None:
+    """Who made the folder may have meant a file that is not theirs to see."""
+    folder, away = build_csv(**NODE_FILES), tmp_path / "away"
+    away.mkdir()
+    if linked == "folder":
+        (folder / "meta.yaml").write_text(NODE_META.replace("nodes.csv", "below/nodes.csv"))
+        place, target = folder / "below", away / "nodes.csv"
+        (folder / "nodes.csv").rename(target)
+        place.symlink_to(away)
+    else:
+        place, target = folder / linked, away / linked
+        place.rename(target)
+        place.symlink_to(target)
+    named = tmp_path / "named"
+    named.symlink_to(folder)
+    assert verify_dataset(named) == []
+    target.write_text("secret:x:1\n")
+    for name in (folder, named):
+        told = "\n".join(map(str, verify_dataset(name)))
+        assert "secret" not in told and f"a link out of the dataset's folder, to {str(target)!r}; put a copy in its place" in told
+    if linked == "nodes.csv":
+        place.unlink()
+        target.rename(place)
+        assert "secret" in str(verify_dataset(named)[0])
