@@ -18,8 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
-
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.safe_text import is_unicode, path_name
 from dgl_mutual.utils.wording import value_and_kind
@@ -200,6 +198,8 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     Raises:
         StoreError: there is no place for one.
     """
+    import filelock
+
     try:
         _sweep_temporary_folders(Path(tempfile.gettempdir()))
         folder = tempfile.TemporaryDirectory(prefix=_TEMPORARY_FOLDER, ignore_cleanup_errors=True)
@@ -219,6 +219,8 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _sweep_temporary_folders(parent: Path) -> None:
     """Remove temporary folders whose lock is free. One without a lock, or of another user, is not known to be ours, and stays."""
+    import filelock
+
     with suppress(OSError):
         for file in parent.glob(f"{_TEMPORARY_FOLDER}*/{_HELD}"):
             with suppress(OSError, NotImplementedError):  # held by a process, or on a file system without locks
