@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.finished_trials import FinishedTrials
