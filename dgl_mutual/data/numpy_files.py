@@ -44,6 +44,20 @@ def read_npy(path: Path, faults: Faults) -> Array | None:
     return None
 
 
+def write_npy(path: Path, array: Array) -> None:
+    """Write an array of plain numbers.
+
+    NOTE: `numpy.save` says nothing where a full disk cuts off the last bytes of a file.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as opened:
+        npy.write_array_header_1_0(opened, npy.header_data_from_array_1_0(array))
+        opened.write(array.reshape(-1).view(np.uint8).data)
+
+
 def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Sequence[str] = ()) -> dict[str, Array]:
     """The arrays `keys` of a ``.npz`` file, and those of `optional` that are there; empty after recording why not.
 

@@ -5,27 +5,27 @@ What every trainer keeps whole is small: labels, the official split, and what th
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import shutil
 import warnings
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from dgl_mutual.data.arrays import FeatureKind, IntArray
+from dgl_mutual.data.arrays import FeatureKind, FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
+from dgl_mutual.data.part_arrays import PartEdges, part_files, read_edges, read_node_data, write_part
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import MetricName, Target
@@ -35,20 +35,12 @@ from dgl_mutual.options import plain_message
 from dgl_mutual.utils.files import read_bytes, replacing, unwritable, user_path
 from dgl_mutual.utils.wording import counted
 
-#: What the store calls the graph.
-GRAPH = "graph"
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test", "unlabelled")
 #: Bytes that partition.json may have; names of features take the most.
 _MOST_MANIFEST = 2**28
-#: Bytes that graph.json may have.
-_MOST_CONFIG = 2**26
-#: What DGL calls the nodes, and the edges, of a graph that has one kind of each.
-_Nodes: TypeAlias = Literal["_N"]
-_Edges: TypeAlias = Literal["_N:_E:_N"]
-
-
-_Read = TypeVar("_Read", bound=BaseModel)
+#: Nodes or edges of a part. Their sum fits into 64 bits for as many parts as partition.json has room for.
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**35)]
 
 
 class _ManifestTarget(BaseModel):
@@ -67,7 +59,9 @@ class _Manifest(BaseModel):
     name: str
     fingerprint: str
     dgl: str
-    num_parts: PositiveInt
+    #: Of each part, its nodes, and the edges that lead to them.
+    nodes: Annotated[list[Annotated[_Count, Field(ge=1)]], Field(min_length=1)]
+    edges: list[_Count]
     target: _ManifestTarget
     evaluator: str | None
     feature_names: list[str]
@@ -77,20 +71,12 @@ class _Manifest(BaseModel):
     #: Of each other file of the folder.
     sha256: dict[str, str]
 
-
-class _StoreConfig(BaseModel):
-    """graph.json, which DGL writes and reads. Beside these fields it has the files of each part."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    graph_name: Literal["graph"]
-    num_parts: PositiveInt
-    num_nodes: int
-    num_edges: int
-    node_map: Annotated[dict[_Nodes, list[tuple[int, int]]], Field(min_length=1)]
-    edge_map: Annotated[dict[_Edges, list[tuple[int, int]]], Field(min_length=1)]
-    ntypes: dict[_Nodes, Literal[0]]
-    etypes: dict[_Edges, Literal[0]]
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_this_version(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "num_parts" in values:
+            raise ValueError("it was made by an earlier version, whose parts are files of DGL, which anyone can make so that they crash it")
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +86,7 @@ class Partition:
     Attributes:
         folder: parts, what they were made of, and labels.
         nodes: of each part, what the store calls its nodes.
+        edges: of each part, what the store calls the edges that lead to its nodes.
         ids: (|V|,): what the store calls each node.
         dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
         fingerprint: of the dataset that was cut up.
@@ -109,6 +96,7 @@ class Partition:
 
     folder: Path
     nodes: tuple[range, ...]
+    edges: tuple[range, ...]
     ids: IntArray
     dataset: Dataset
     fingerprint: str
@@ -120,32 +108,42 @@ class Partition:
         """How many there are."""
         return len(self.nodes)
 
-    @property
-    def store_config(self) -> Path:
-        """What DGL's servers and trainers read."""
-        return self.folder / f"{GRAPH}.json"
-
     def check_part(self, part: int) -> None:
-        """Make sure that the files of one part are those that were written, before DGL reads them.
+        """Make sure that the files of one part are those that were written.
 
         Raises:
             DataError: one is missing or damaged.
         """
-        for name in _files_of(part).values():
+        for name in part_files(part):
             file = self.folder / name
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
             if fault := _fault_of(file, self.sha256[name]):
                 raise DataError(f"{str(file)!r} {fault}. Copy part{part} again from where the partition was made.")
 
+    def read_edges(self, part: int) -> PartEdges:
+        """The edges of one part.
 
-def _files_of(part: int) -> dict[str, str]:
-    """The files of one part, by what graph.json calls them."""
-    return {
-        "node_feats": f"part{part}/node_feat.dgl",
-        "edge_feats": f"part{part}/edge_feat.dgl",
-        "part_graph": f"part{part}/{GRAPH}.dgl",
-    }
+        Raises:
+            DataError: a file of the part is missing, or not what `write_partition` writes.
+        """
+        faults = Faults()
+        edges = read_edges(self.folder / f"part{part}", self.nodes[part], len(self.edges[part]), self.dataset.num_nodes, faults)
+        if edges is None:
+            raise _faulty(self.folder, faults)
+        return edges
+
+    def read_node_data(self, part: int) -> dict[str, FloatArray]:
+        """Of the nodes of one part, float32: ``feat`` (|V|, F), ``in_degree`` and ``out_degree`` (|V|, 1).
+
+        Raises:
+            DataError: see `read_edges`.
+        """
+        faults = Faults()
+        found = read_node_data(self.folder / f"part{part}", len(self.nodes[part]), self.dataset.num_features, faults)
+        if faults.found:
+            raise _faulty(self.folder, faults)
+        return found
 
 
 def is_partition(folder: str | Path) -> bool:
@@ -209,8 +207,8 @@ def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
         raise DataError(
             f"{str(folder)!r} holds a damaged partition, or that of another version. Choose another folder with --out, or remove it."
         ) from None
-    if (found.fingerprint, found.num_parts) != (fingerprint(dataset), num_parts):
-        raise DataError(f"{str(folder)!r} holds {found.num_parts} parts of {found.name} ({found.fingerprint}). Choose another with --out.")
+    if (found.fingerprint, len(found.nodes)) != (fingerprint(dataset), num_parts):
+        raise DataError(f"{str(folder)!r} holds {len(found.nodes)} parts of {found.name} ({found.fingerprint}). Choose another with --out.")
     if foreign := _foreign(folder, found):
         raise DataError(
             f"{str(folder)!r} holds {foreign!r} beside its partition, which would be lost. Move that elsewhere, or choose another folder "
@@ -231,23 +229,25 @@ def _foreign(folder: Path, manifest: _Manifest) -> str | None:
 
 def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
     """Write a whole partition into an empty folder."""
-    try:
-        graph = _graph_of(dataset)
-        ids = _cut(graph, num_parts, folder, dataset.official_split)
-        _check_parts(graph, ids, num_parts, folder)
-    except dgl.DGLError as error:
-        if shutil.disk_usage(folder).free < 2**20 or "fwrite" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-        raise DataError(f"DGL cannot cut {dataset.name} into {num_parts} parts ({str(error).splitlines()[0]}).") from None
+    ids, parts = _cut(dataset, num_parts)
+    nodes, degrees = np.argsort(ids), [np.bincount(ends, minlength=dataset.num_nodes) for ends in dataset.edges]
+    for part, (bounds, edges) in enumerate(parts):
+        rows = nodes[bounds.start : bounds.stop]
+        features = dataset.features[rows] if isinstance(dataset.features, np.ndarray) else dataset.features[rows].toarray()
+        # A part does not know the degrees of nodes beyond its border.
+        out_degree, in_degree = (counts[rows].astype(np.float32)[:, np.newaxis] for counts in degrees)
+        node_data = {"feat": features.astype(np.float32, copy=False), "in_degree": in_degree, "out_degree": out_degree}
+        write_part(folder / f"part{part}", edges, node_data)
     split = dataset.official_split
-    parts: dict[str, Any] = {} if split is None else dict(split.parts)
-    np.savez(folder / _NODES, labels=dataset.labels, ids=ids, **parts)
+    numbers: dict[str, Any] = {} if split is None else dict(split.parts)
+    np.savez(folder / _NODES, labels=dataset.labels, ids=ids, **numbers)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = _Manifest(
         name=dataset.name,
         fingerprint=fingerprint(dataset),
         dgl=dgl.__version__,
-        num_parts=num_parts,
+        nodes=[len(bounds) for bounds, _ in parts],
+        edges=[len(edges.sources) for _, edges in parts],
         target=_ManifestTarget(
             kind=dataset.target.kind,
             names=list(dataset.target.names),
@@ -265,29 +265,6 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
     (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _check_parts(graph: dgl.DGLGraph, ids: IntArray, num_parts: int, folder: Path) -> None:
-    """Compare parts with the graph, since DGL does not notice that a disk is full: raises DGLError or OSError if one was cut off."""
-    nodes = np.argsort(ids)
-    num_edges = first = 0
-    for part in range(num_parts):
-        files = folder / f"part{part}"
-        stored = dgl.data.utils.load_tensors(str(files / "node_feat.dgl"))
-        (local,), _ = dgl.load_graphs(str(files / "graph.dgl"))
-        # What DGL reads beyond the end of a file is memory that may still hold what was written, so that values alone prove nothing.
-        held = [*(local.ndata[name] for name in local.ndata), *(local.edata[name] for name in local.edata), local.edges()[0]]
-        for file, tensors in (("node_feat.dgl", list(stored.values())), ("graph.dgl", held)):
-            if (files / file).stat().st_size < sum(tensor.nbytes for tensor in tensors):
-                raise OSError(errno.EIO, f"part{part} was not written whole")
-        num_nodes = int(local.ndata["inner_node"].sum())
-        num_edges += int(local.edata["inner_edge"].sum())
-        rows = torch.as_tensor(nodes[first : first + num_nodes])
-        first += num_nodes
-        if not all(torch.equal(stored[f"_N/{name}"], graph.ndata[name][rows]) for name in graph.ndata):
-            raise OSError(errno.EIO, f"part{part} was not written whole")
-    if (first, num_edges) != (graph.num_nodes(), graph.num_edges()):
-        raise OSError(errno.EIO, "parts were not written whole")
-
-
 def read_partition(folder: Path) -> Partition:
     """Read what a trainer or a server keeps of a partition.
 
@@ -295,26 +272,33 @@ def read_partition(folder: Path) -> Partition:
         DataError: files are missing or damaged, or another version of DGL has made the parts.
     """
     folder = user_path(folder).resolve()
-    manifest = _read(folder / _MANIFEST, _Manifest, _MOST_MANIFEST)
+    manifest = _read_manifest(folder)
     if manifest.dgl != dgl.__version__:
         raise DataError(
-            f"The parts in {str(folder)!r} were made by DGL {manifest.dgl}, whose files DGL {dgl.__version__} may read wrongly. "
-            "Create them again with 'dgl-mutual partition', or install that version."
+            f"The parts in {str(folder)!r} were made with DGL {manifest.dgl}, and this is DGL {dgl.__version__}: servers and trainers need "
+            "the same one. Create them again with 'dgl-mutual partition', or install that version."
         )
     faults = Faults()
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
     if faults.found:
-        raise _damaged(folder, faults.found[0].rule)
-    _check_hash(folder / _NODES, manifest)
+        raise _faulty(folder, faults)
+    if fault := _fault_of(folder / _NODES, manifest.sha256.get(_NODES)):
+        raise _damaged(folder, f"{_NODES} {fault}")
     labels, ids = arrays["labels"], arrays["ids"]
     try:
         split = Split(**{part: arrays[part] for part in _PARTS if part in arrays}) if "train" in arrays else None
         target = Target(**{**manifest.target.model_dump(), "names": tuple(manifest.target.names)})
-        if len(ids) != len(labels):
-            raise ValueError("numbers of nodes differ")
+        if ids.dtype.kind != "i" or ids.ndim != 1 or not np.array_equal(np.sort(ids), np.arange(len(labels))):
+            raise ValueError(f"{_NODES}: ids are not the numbers 0 ... {len(labels) - 1}, each once")
     except (LookupError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from None
-    nodes = _check_config(folder, manifest, len(labels))
+    if sum(manifest.nodes) != len(labels):
+        raise _damaged(folder, f"{_MANIFEST}: its parts have {sum(manifest.nodes)} nodes, and {_NODES} has {len(labels)}")
+    if len(manifest.edges) != len(manifest.nodes):
+        raise _damaged(folder, f"{_MANIFEST}: edges are not a number for each of {counted(len(manifest.nodes), 'part')}")
+    for name in (name for part in range(len(manifest.nodes)) for name in part_files(part)):
+        if name not in manifest.sha256:
+            raise _damaged(folder, f"{_MANIFEST} has no hash of {name}")
     names = tuple(manifest.feature_names)
     dataset = Dataset(
         name=manifest.name,
@@ -329,13 +313,21 @@ def read_partition(folder: Path) -> Partition:
         official_splits=as_splits(split),
         evaluator=manifest.evaluator,
     )
-    return Partition(folder, nodes, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)
+    return Partition(
+        folder=folder,
+        nodes=_consecutive(manifest.nodes),
+        edges=_consecutive(manifest.edges),
+        ids=ids.astype(np.int64, copy=False),
+        dataset=dataset,
+        fingerprint=manifest.fingerprint,
+        key=bytes.fromhex(manifest.key),
+        sha256=manifest.sha256,
+    )
 
 
-def _check_hash(file: Path, manifest: _Manifest) -> None:
-    """Raises DataError if a file of the folder is not the one that was written."""
-    if fault := _fault_of(file, manifest.sha256.get(file.name)):
-        raise _damaged(file.parent, f"{file.name} {fault}")
+def _consecutive(sizes: Iterable[int]) -> tuple[range, ...]:
+    """Ranges of these sizes, the first from 0."""
+    return tuple(range(first, last) for first, last in pairwise(accumulate(sizes, initial=0)))
 
 
 def _fault_of(file: Path, sha256: str | None) -> str:
@@ -346,63 +338,58 @@ def _fault_of(file: Path, sha256: str | None) -> str:
         return f"cannot be read ({error.strerror or error})"
 
 
-def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[range, ...]:
-    """What the store calls the nodes of each part. DGL opens whatever graph.json names, so all in it must be as it is written.
+def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, PartEdges]]]:
+    """What the store calls each node, and of each part its nodes, by these numbers, and its edges.
 
     Raises:
-        DataError: it is not.
+        DataError: DGL cannot.
     """
-    file = folder / f"{GRAPH}.json"
-    config = _read(file, _StoreConfig, _MOST_CONFIG)
-    _check_hash(file, manifest)
-    for key, pairs, end in (("node_map", config.node_map["_N"], num_nodes), ("edge_map", config.edge_map["_N:_E:_N"], config.num_edges)):
-        bounds = [0, *(last for _, last in pairs)]
-        if len(pairs) != manifest.num_parts or pairs != list(pairwise(bounds)) or bounds != sorted(bounds) or bounds[-1] != end:
-            raise _damaged(folder, f"{file.name}: {key} does not divide the numbers from 0 to {end} among {manifest.num_parts} parts")
-    if (config.num_parts, config.num_nodes) != (manifest.num_parts, num_nodes):
-        raise _damaged(folder, f"{file.name} is of {config.num_nodes} nodes in {config.num_parts} parts")
-    for part in range(manifest.num_parts):
-        found = (config.model_extra or {}).get(f"part-{part}")
-        if found != _files_of(part):
-            raise _damaged(folder, f"{file.name} has other files for part {part}: {str(found)[:200]!r}")
-        if lacking := sorted({*_files_of(part).values()} - manifest.sha256.keys()):
-            raise _damaged(folder, f"{_MANIFEST} has no hash of {lacking[0]}")
-    return tuple(range(first, last) for first, last in config.node_map["_N"])
-
-
-def _graph_of(dataset: Dataset) -> dgl.DGLGraph:
-    source, destination = (torch.as_tensor(row) for row in dataset.edges)
-    graph = dgl.graph((source, destination), num_nodes=dataset.num_nodes)
-    features = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
-    graph.ndata["feat"] = torch.as_tensor(features, dtype=torch.float32)
-    # A part does not know the degrees of nodes beyond its border.
-    for name, degrees in (("in_degree", graph.in_degrees()), ("out_degree", graph.out_degrees())):
-        graph.ndata[name] = degrees.to(torch.float32).unsqueeze(1)
-    return graph
-
-
-def _cut(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None) -> IntArray:
-    """Write the parts; what the store calls each node."""
+    if num_parts == 1:
+        return np.arange(dataset.num_nodes), [(range(dataset.num_nodes), PartEdges(*dataset.edges, outside=np.empty(0, dtype=np.int64)))]
+    too_few = DataError(f"METIS finds no {num_parts} parts of {dataset.name} of which each has edges. Choose fewer --parts.")
+    if dataset.edges.shape[1] < num_parts:
+        raise too_few
+    sources, destinations = (torch.as_tensor(row) for row in dataset.edges)
+    # The order of edges that DGL gives a part is another without `to_homogeneous`, which `dgl.distributed.partition_graph` calls too.
+    graph = dgl.to_homogeneous(dgl.graph((sources, destinations), num_nodes=dataset.num_nodes))
     balance = None
-    if split is not None:
+    if dataset.official_split is not None:
         balance = torch.zeros(graph.num_nodes(), dtype=torch.bool)
-        balance[torch.as_tensor(split.train)] = True
-    with redirect_stdout(None):  # DGL tells its progress where results go
-        original, _ = dgl.distributed.partition_graph(graph, GRAPH, num_parts, str(folder), balance_ntypes=balance, return_mapping=True)
+        balance[torch.as_tensor(dataset.official_split.train)] = True
+    try:
+        with redirect_stdout(None):  # DGL tells its progress where results go
+            owners = dgl.metis_partition_assignment(graph, num_parts, balance_ntypes=balance)
+            if owners is None or not np.bincount(owners[destinations], minlength=num_parts).all():
+                raise too_few
+            graphs, original, _ = dgl.partition_graph_with_halo(graph, owners, 1, reshuffle=True)
+    except dgl.DGLError as error:
+        raise DataError(f"DGL cannot cut {dataset.name} into {num_parts} parts ({str(error).splitlines()[0]}).") from None
     ids = np.empty(graph.num_nodes(), dtype=np.int64)
     ids[original.numpy()] = np.arange(graph.num_nodes())
-    return ids
+    bounds = _consecutive(np.bincount(owners, minlength=num_parts).tolist())
+    return ids, [(nodes, _edges_of(graphs[part], len(nodes))) for part, nodes in enumerate(bounds)]
 
 
-def _read(file: Path, model: type[_Read], most: int) -> _Read:
+def _edges_of(graph: dgl.DGLGraph, num_nodes: int) -> PartEdges:
+    """The edges of a part of so many nodes, which are the first of its graph; DGL's edges among the others are left out."""
+    sources, destinations = (ends.numpy() for ends in graph.edges(order="eid"))
+    own = destinations < num_nodes
+    return PartEdges(sources[own], destinations[own], graph.ndata[dgl.NID][num_nodes:].numpy())
+
+
+def _read_manifest(folder: Path) -> _Manifest:
     try:
-        return model.model_validate_json(read_bytes(file, most))
+        return _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise _damaged(file.parent, f"{file.name}: {place}: {plain_message(first)}".replace(": : ", ": ")) from None
+        raise _damaged(folder, f"{_MANIFEST}: {place}: {plain_message(first)}".replace(": : ", ": ")) from None
     except OSError as error:
-        raise _damaged(file.parent, error) from None
+        raise _damaged(folder, error) from None
+
+
+def _faulty(folder: Path, faults: Faults) -> DataError:
+    return _damaged(folder, f"{faults.found[0].file.relative_to(folder).as_posix()}: {faults.found[0].rule}")
 
 
 def _damaged(folder: Path, reason: object) -> DataError:

@@ -41,7 +41,7 @@ _MARKERS = (CONFIG_FILE, JOURNAL_FILE, SETTINGS_FILE, SUITE_FILE, "partition.jso
 _KEPT = (
     *_MARKERS,
     *(TRIALS_FILE, HISTORY_FILE, RELIABILITY_FILE, GRID_FILE, FAILURES_FILE, SUMMARY_FILE, ENVIRONMENT_FILE, INFERENCE_FILE),
-    *(TUNING_FILE, BEST_FILE, COMPARE_FILE, TRAJECTORY_FILE, CERTIFICATE_FILE, "graph.json"),
+    *(TUNING_FILE, BEST_FILE, COMPARE_FILE, TRAJECTORY_FILE, CERTIFICATE_FILE),
 )
 #: Files of datasets in other forms: those of Planetoid, the graphs of PPI, and what holds numbers as no result does.
 _DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|valid|test)_graph\.json|.*\.(gz|npy|npz|dgl)")

@@ -22,9 +22,9 @@ NEEDED = {
     "the description of a student": ("gcn-0.json", {"gcn-0.safetensors": "weights", "gcn-0.json": "{}"}),
     "a table of a dataset": ("nodes.csv", {"meta.yaml": "node_data: [{file_name: nodes.csv}]", "nodes.csv": "node_id"}),
     "one in a folder below": ("tables/nodes.csv", {"meta.yaml": "node_data: [{file_name: tables/nodes.csv}]", "tables/nodes.csv": ""}),
-    "the structure of a partition": ("graph.json", {"partition.json": "{}", "graph.json": "{}"}),
     "the arrays of a partition": ("nodes.npz", {"partition.json": "{}", "nodes.npz": "PK"}),
-    "a part of a partition": ("part0/graph.dgl", {"part0/graph.dgl": "nodes"}),
+    "a part of a partition": ("part0/feat.npy", {"part0/feat.npy": "nodes"}),
+    "a graph of DGL": ("graph.dgl", {"graph.dgl": "nodes"}),
     "a configuration of one's own": ("my-suite.yml", {"my-suite.yml": "datasets: [digits]"}),
 }
 

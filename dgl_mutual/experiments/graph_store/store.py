@@ -11,12 +11,13 @@ from pathlib import Path
 import filelock
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.partition import GRAPH, Partition, read_partition
+from dgl_mutual.data.partition import Partition, read_partition
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, DglMutualError, UsageError
+from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.graph_store.addresses import is_loopback, own_part, read_servers
+from dgl_mutual.experiments.graph_store.dgl_parts import GRAPH, book_of, let_dgl_load
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
 from dgl_mutual.experiments.graph_store.transport import ServerTransport, TrainerTransport
 from dgl_mutual.strategies.setting import Divided
@@ -34,7 +35,7 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
 
     Raises:
         UsageError: no such part, not one server a part, or an address that other machines can reach without `trust_network`.
-        DataError: the part is not in this machine's folder, or is not what DGL wrote.
+        DataError: the part is not in this machine's folder, or is not what `write_partition` writes.
         GraphStoreError: this machine serves a part already or has no such address, or a trainer ended early.
     """
     addresses = read_servers(partition, servers)
@@ -50,22 +51,16 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
     os.environ["DGL_DIST_MODE"] = "distributed"
     transport = ServerTransport(partition.key, addresses, partition.dataset.num_nodes, partition.nodes[part])
     transport.install()
+    let_dgl_load(partition, part)
     with _alone():
         try:
             store = dgl.distributed.DistGraphServer(
-                part, str(servers), 1, trainers, str(partition.store_config), disable_shared_mem=True, graph_format=["csc"]
+                part, str(servers), 1, trainers, str(partition.folder), disable_shared_mem=True, graph_format=["csc"]
             )
         except (dgl.DGLError, OSError, RuntimeError, MemoryError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise GraphStoreError(
                 f"Part {part} cannot be loaded ({reason}). Its node data go to shared memory ({_SHARED_MEMORY}): see that there is room."
-            ) from error
-        except DglMutualError:
-            raise
-        except Exception as error:  # whatever DGL raises where a part is not what it wrote, which its hash cannot tell
-            raise DataError(
-                f"Part {part} in {str(partition.folder)!r} cannot be loaded ({type(error).__name__}: {error}): it is not a part as "
-                "DGL writes it. Create the partition again with 'dgl-mutual partition'."
             ) from error
         try:
             store.start()
@@ -116,8 +111,7 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
     try:
         with redirect_stdout(None):
             dgl.distributed.initialize(str(servers))
-            book, *_ = dgl.distributed.partition.load_partition_book(str(partition.store_config), dgl.distributed.rpc.get_machine_id())
-            graph = dgl.distributed.DistGraph(GRAPH, gpb=book)
+            graph = dgl.distributed.DistGraph(GRAPH, gpb=book_of(partition, dgl.distributed.rpc.get_machine_id()))
         yield partition.dataset.replaced(store=GraphStore(graph, partition.ids, partition.fingerprint))
         transport.leave()
         with redirect_stdout(None):

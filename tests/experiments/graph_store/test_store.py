@@ -68,13 +68,13 @@ def test_a_machine_finds_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tmp_path: Path) -> None:
-    file = partition.folder / "part1" / "graph.dgl"
+    file = partition.folder / "part1" / "sources.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(DataError, match=r"is not the file that was written\. Copy part1 again"):
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
     file.unlink()
-    with pytest.raises(DataError, match=r"has no part1/graph\.dgl\. Copy part1 here"):
+    with pytest.raises(DataError, match=r"has no part1/sources\.npy\. Copy part1 here"):
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
     file.write_bytes(whole)
     partition.check_part(1)
@@ -105,17 +105,12 @@ class Faulty:
             r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room",
         ),
         (
-            Faulty(made=KeyError("inner_node")),
-            DataError,
-            r"Part 0 in .* cannot be loaded \(KeyError: 'inner_node'\).*Create the partition again",
-        ),
-        (
             Faulty(started=KeyError("no such data")),
             GraphStoreError,
             r"A trainer sent what cannot be answered \(KeyError: 'no such data'\)",
         ),
     ],
-    ids=["no memory", "no part of DGL's", "a wrong question"],
+    ids=["no memory", "a wrong question"],
 )
 def test_what_a_server_cannot_do_is_one_message(
     server: Faulty, error: type[Exception], message: str, partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
