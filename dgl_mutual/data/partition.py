@@ -345,7 +345,8 @@ def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, 
         DataError: DGL cannot.
     """
     if num_parts == 1:
-        return np.arange(dataset.num_nodes), [(range(dataset.num_nodes), PartEdges(*dataset.edges, outside=np.empty(0, dtype=np.int64)))]
+        edges = PartEdges(dataset.edges[0], dataset.edges[1], np.empty(0, dtype=np.int64))
+        return np.arange(dataset.num_nodes), [(range(dataset.num_nodes), edges)]
     too_few = DataError(f"METIS finds no {num_parts} parts of {dataset.name} of which each has edges. Choose fewer --parts.")
     if dataset.edges.shape[1] < num_parts:
         raise too_few

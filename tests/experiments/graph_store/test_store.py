@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,21 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
     file.write_bytes(whole)
     partition.check_part(1)
+
+
+@pytest.mark.parametrize("name", ["sources", "feat"])
+def test_a_forged_part_is_not_served(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
+    for loader in ("load_partition", "load_partition_feats"):
+        monkeypatch.setattr(dgl.distributed.dist_graph, loader, None)  # put back afterwards
+    folder = Path(shutil.copytree(partition.folder, tmp_path / "parts"))
+    with (folder / "part1" / f"{name}.npy").open("r+b") as file:
+        file.write(b"\xdc\xe3FX")
+    forged = replace(partition, folder=folder)
+    monkeypatch.setattr(Partition, "check_part", lambda *_: None)  # whoever forges a part makes its hashes, too
+    with pytest.raises(DataError, match=rf"is not a valid partition \(part1/{name}\.npy: expected an array that numpy saved"):
+        serve(forged, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
 
 
 class Faulty:
