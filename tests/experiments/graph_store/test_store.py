@@ -84,7 +84,7 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
 
 @pytest.mark.parametrize("name", ["sources", "feat"])
 def test_a_forged_part_is_not_served(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("dgl_mutual.experiments.graph_store.store._SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(ServerTransport, "install", lambda self: None)
     for loader in ("load_partition", "load_partition_feats"):
         monkeypatch.setattr(dgl.distributed.dist_graph, loader, None)  # put back afterwards
