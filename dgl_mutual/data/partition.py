@@ -75,7 +75,7 @@ class _Manifest(BaseModel):
     @classmethod
     def _is_of_this_version(cls, values: Any) -> Any:
         if isinstance(values, dict) and "num_parts" in values:
-            raise ValueError("it was made by an earlier version, whose parts are files of DGL, which anyone can make so that they crash it")
+            raise ValueError("it was made by an earlier version: its parts are in DGL's own format, of which a forged file can crash DGL")
         return values
 
 

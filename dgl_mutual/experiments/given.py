@@ -99,11 +99,11 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
         return kind().resolved(epochs, task).model_dump(mode="json")
     given = kind(**{key: value for key, value in values["strategy_options"].items() if key == "exchange_on"})
-    found, if_even = (
-        given.with_unlabelled(task, even=even, pool="unlabelled" in values).resolved(epochs, task).model_dump(mode="json")
-        for even in (False, isinstance(values.get("label_rate"), int))
+    found, with_equal_counts = (
+        given.with_unlabelled(task, equal_counts=equal, pool="unlabelled" in values).resolved(epochs, task).model_dump(mode="json")
+        for equal in (False, isinstance(values.get("label_rate"), int))
     )
-    return {key: value for key, value in found.items() if key != "exchange_on" and if_even[key] == value}
+    return {key: value for key, value in found.items() if key != "exchange_on" and with_equal_counts[key] == value}
 
 
 def _without_equal(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

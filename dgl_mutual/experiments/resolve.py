@@ -199,12 +199,13 @@ def _for_unlabelled(
     fixed = [set_apart(dataset, one) for one in ((split,) if split else official)]
     if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
         return options
-    # A number of labels a class says nothing of the sizes of the classes. That they are of one size is known of random and of Planetoid's
-    # public split, which have 20 training nodes a class. No label is looked at: those that are to be hidden must not choose an option.
+    # A number of labels a class says nothing of the sizes of the classes. random has 20 training nodes of each, and an official split of 20
+    # nodes a class on average is taken for one of 20 of each, as Planetoid's are; nothing is known of others. No label is looked at: those
+    # that are to be hidden must not choose an option.
     balanced = TRAIN_PER_CLASS * dataset.target.num_outputs
-    one_size = all(len(one.train) == balanced for one in fixed) if fixed else protocol == "random"
-    even = isinstance(label_rate, int) and not one_size
-    return options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
+    one_size = split is None and (all(len(one.train) == balanced for one in fixed) if fixed else protocol == "random")
+    equal_counts = isinstance(label_rate, int) and not one_size
+    return options.with_unlabelled(dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
 
 
 def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:

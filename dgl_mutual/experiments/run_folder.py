@@ -12,7 +12,7 @@ from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 
 def read_resolved(file: Path) -> dict[str, Any] | None:
-    """The resolved configuration in a config.yaml; None where it is damaged."""
+    """The resolved configuration in a config.yaml; None where there is none that can be read."""
     try:
         resolved = {"dataset": "", **resolved_part(read_yaml_file(file))}
         identity(resolved)
@@ -22,7 +22,8 @@ def read_resolved(file: Path) -> dict[str, Any] | None:
 
 
 def folder_of_run(out: Path, name: str, resolved: dict[str, Any]) -> Path:
-    """Where below `out` a run has its folder: the one of its name, or one of an earlier version that holds the same run by another name.
+    """Where below `out` a run has its folder: the one of its name, or one of an earlier version that holds the same run by another name
+    (of several, the one with most seeds).
 
     Args:
         name: the run's name, which ends in a hash.

@@ -12,15 +12,15 @@ import pandas as pd
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
 
-DEFAULT_BASELINE = "independent"
+_DEFAULT_BASELINE = "independent"
 #: In the place of a baseline: nothing is tested.
-NO_BASELINE = "none"
+_NO_BASELINE = "none"
 
 
 def default_baseline(trials: pd.DataFrame) -> str | None:
     """``independent``, or by target ``independent (1 target)``, if it and others are among the methods."""
     methods = set(trials["method"])
-    there = [name for name in (DEFAULT_BASELINE, f"{DEFAULT_BASELINE} (1 target)") if name in methods]
+    there = [name for name in (_DEFAULT_BASELINE, f"{_DEFAULT_BASELINE} (1 target)") if name in methods]
     return there[0] if there and len(methods) > 1 else None
 
 
@@ -35,8 +35,8 @@ def compare_with_baseline(
 ) -> Comparison:
     """`compare` with the baseline that was asked for, else with the suite's, else with the default one.
 
-    A suite's or the default baseline that has no runs here, or whose trials pair with those of no other method, gives way to no other:
-    nothing is tested, with a warning, and `Comparison.objection` says why.
+    A suite's or the default baseline that has no runs here, or whose trials pair with those of no other method, is not replaced by
+    another one: nothing is tested, with a warning, and `Comparison.objection` says why.
 
     Args:
         asked: a method, or ``none``; None: nobody asked for one.
@@ -49,7 +49,7 @@ def compare_with_baseline(
     """
     table_of = partial(compare, trials, value=value, metric=metric, members=members)
     if asked is not None:
-        return table_of(baseline=None if asked == NO_BASELINE else asked)
+        return table_of(baseline=None if asked == _NO_BASELINE else asked)
     try:
         return table_of(baseline=of_suite or default_baseline(trials))
     except UsageError as error:

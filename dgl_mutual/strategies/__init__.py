@@ -14,7 +14,8 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy, ImitationStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TeachingOptions
+from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TargetOptions, TeachingOptions
+from dgl_mutual.strategies.propagation import LabelledGraph
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 
@@ -28,10 +29,13 @@ __all__ = [
     "ExchangeStrategy",
     "ImitationOptions",
     "ImitationStrategy",
+    "LabelledGraph",
     "Setting",
     "Step",
     "Strategy",
     "StrategyOptions",
+    "TargetOptions",
+    "TeachingOptions",
     "resolve_strategy",
 ]
 

@@ -47,7 +47,7 @@ SHARPENING = -0.05
 CLASS_PRIOR_WEIGHT = 3.0
 #: Where as many labels are kept of each class, and classes differ in size, the estimated prior is not that of the samples. On validation of
 #: Cora (1,000 training nodes, 2 and 10 labels a class, 3 seeds) a weight of 1 is better than 3, 0.3 and 0 on average.
-EVEN_CLASS_PRIOR_WEIGHT = 1.0
+EQUAL_COUNTS_CLASS_PRIOR_WEIGHT = 1.0
 
 
 class GMLOptions(GateOptions, EntropyOptions):
@@ -135,13 +135,13 @@ class GMLOptions(GateOptions, EntropyOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def with_unlabelled(self, task: TaskName, *, even: bool = False, pool: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
         The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
         samples. With a pool the exchange of a graph task stays as it is with all labels.
         """
-        options = super().with_unlabelled(task, even=even, pool=pool)
+        options = super().with_unlabelled(task, equal_counts=equal_counts, pool=pool)
         if task == "graph":
             return options if pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
         own = options._with_defaults({"entropy_weight": SHARPENING})
@@ -150,7 +150,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
         if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
-        weight = EVEN_CLASS_PRIOR_WEIGHT if even else CLASS_PRIOR_WEIGHT
+        weight = EQUAL_COUNTS_CLASS_PRIOR_WEIGHT if equal_counts else CLASS_PRIOR_WEIGHT
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:

@@ -30,13 +30,13 @@ class StrategyOptions(Options):
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
 
-    def with_unlabelled(self, task: TaskName, *, even: bool = False, pool: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> Self:
         """The same, with the defaults for training samples without labels in place of those that were not given.
 
         To be called before `resolved`, after which everything counts as given.
 
         Args:
-            even: as many labels were kept of each class, and classes may differ in size.
+            equal_counts: as many labels were kept of each class, and classes may differ in size.
             pool: some of these samples are graphs of a pool.
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})

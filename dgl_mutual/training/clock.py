@@ -28,6 +28,6 @@ def milliseconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def median_ms(run: Callable[[], object], device: torch.device) -> float:
-    """Median milliseconds of three calls, after one that builds what later ones keep; of what takes seconds, those of the first call."""
+    """Median milliseconds of three calls, after one that builds what later ones keep. That one alone where it takes over five seconds."""
     first = milliseconds(run, device)
     return first if first > _LONG_MS else median(milliseconds(run, device) for _ in range(_REPEATS))

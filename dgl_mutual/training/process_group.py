@@ -19,7 +19,7 @@ from dgl_mutual.utils.user_code import described
 TIMEOUT = timedelta(minutes=10)
 
 
-def number_of(name: str) -> int:
+def number_from_torchrun(name: str) -> int:
     """A number that torchrun tells its processes in their environment.
 
     Raises:
@@ -35,13 +35,21 @@ def number_of(name: str) -> int:
 
 
 def launched() -> bool:
-    """Whether torchrun has started this process with others."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and number_of("WORLD_SIZE") > 1
+    """Whether torchrun has started this process with others.
+
+    Raises:
+        UsageError: see `number_from_torchrun`.
+    """
+    return "TORCHELASTIC_RUN_ID" in os.environ and number_from_torchrun("WORLD_SIZE") > 1
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return not launched() or number_of("RANK") == 0
+    """Whether this process is the one that writes and prints.
+
+    Raises:
+        UsageError: see `number_from_torchrun`.
+    """
+    return not launched() or number_from_torchrun("RANK") == 0
 
 
 @contextmanager
@@ -51,12 +59,16 @@ def process_group(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     Args:
         device: what is trained on: cpu means gloo, cuda nccl.
         divide: what the processes divide.
+
+    Raises:
+        UsageError: see `number_from_torchrun`.
+        TrainingError: the others cannot be joined.
     """
     if not launched():
         yield SINGLE_PROCESS
         return
     if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
-        torch.cuda.set_device(number_of("LOCAL_RANK"))
+        torch.cuda.set_device(number_from_torchrun("LOCAL_RANK"))
     try:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
     except (ValueError, RuntimeError) as error:

@@ -371,8 +371,8 @@ def check_regular(path: Path) -> None:
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
     """Make good what `replacing` of killed processes left behind right below `folder`.
 
-    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed,
-    but with an age above 0 no such as a process of this machine may still write: the clock may have been set forward.
+    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed.
+    Unless the age is 0, what a living process of this machine may still be writing stays, since the clock may have been set forward.
     """
     with suppress(OSError):
         for found in folder.glob(f".*{_TEMPORARY}"):

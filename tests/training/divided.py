@@ -1,4 +1,4 @@
-"""What each of several processes does in `test_distributed.py`: trains cohorts with the others, and says what came of it."""
+"""What each of several processes does in `test_ranks.py`: trains cohorts with the others, and says what came of it."""
 
 from __future__ import annotations
 

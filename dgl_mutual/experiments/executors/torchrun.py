@@ -16,7 +16,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.process_group import launched, number_of
+from dgl_mutual.training.process_group import launched, number_from_torchrun
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.files import temporary_folder
 
@@ -31,7 +31,7 @@ def device_of_rank(device: str) -> str:
         return device
     if ":" in device:
         raise UsageError(f"Under torchrun every process has a GPU of its own, so {device!r} cannot be that of all. Choose --device cuda.")
-    return resolve_device(f"cuda:{number_of('LOCAL_RANK')}")
+    return resolve_device(f"cuda:{number_from_torchrun('LOCAL_RANK')}")
 
 
 def refuse_alone(config: RunConfig, jobs: int | None) -> None:

@@ -48,7 +48,11 @@ def read_servers(partition: Partition, servers: Path) -> list[Address]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this machine alone can reach a socket that listens there."""
+    """Whether this machine alone can reach a socket that listens there.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     try:
         found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
@@ -57,24 +61,28 @@ def is_loopback(host: str) -> bool:
 
 
 def own_part(addresses: Sequence[Address]) -> int:
-    """The part that this machine serves: that with an address of its own, or, where all have one address, that of torchrun's node.
+    """The part that this machine serves: the one with an address of its own; of several, that of torchrun's node.
 
     Raises:
         GraphStoreError: there is none.
     """
     hosts = [address.host for address in addresses]
-    if len(set(hosts)) < len(hosts):
+    own = [part for part, host in enumerate(hosts) if _is_own(host)]
+    if own:
         node = int(os.environ.get("GROUP_RANK", "0"))
-        if node < len(hosts):
-            return node
-    for part, host in enumerate(hosts):
-        with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
-            probe.bind((host, 0))
-            return part
+        return node if node in own else own[0]
     raise GraphStoreError(
         f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
         "read that part from its memory."
     )
+
+
+def _is_own(host: str) -> bool:
+    """Whether this machine has an address."""
+    with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
+        probe.bind((host, 0))
+        return True
+    return False
 
 
 def _address(line: str, servers: Path) -> Address:

@@ -96,7 +96,7 @@ def _alone() -> Iterator[None]:
 def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
     """The dataset of a partition with its store, to be had before other processes are joined. If the block fails, servers are told to end.
 
-    Each machine runs the server of its own part. Where all servers have one address, torchrun's node m is taken for the one with part m.
+    Each machine runs the server of its own part. Where several parts have addresses of one machine, torchrun's node m takes part m.
 
     Raises:
         UsageError: not one server a part.

@@ -29,12 +29,13 @@ class Claims:
     """
 
     def __init__(self, folder: Path, lock: filelock.BaseFileLock, backend: Any, proposals: Proposals) -> None:
-        """See above.
+        """Claim trials of the search in a folder.
 
         Args:
             folder: of the search.
             lock: see `claims_lock`.
             backend: of the journal (see `dgl_mutual.experiments.tuning.journal.open_journal`).
+            proposals: of the same study.
         """
         self.folder, self.lock, self.backend, self.proposals = folder, lock, backend, proposals
         self.study: optuna.Study = proposals.study

@@ -59,10 +59,9 @@ class Tuning:
         best: the layer of configuration of the best of the trials that were asked for, as in best.yaml unless the folder has more trials;
             None if none is complete.
         chosen: of what was searched, the best values by dotted key; empty where the defaults are best, or none is complete.
-        written_trial: number of the trial whose layer is in best.yaml: another one than `best_trial` where the folder has more trials than
-            were asked for; None if there is no best.yaml.
         best_trial, best_value: number and validation metric of this trial; None and NaN if none is complete.
-        written_trial: number of the trial of best.yaml: the best of all in the folder; None if none is complete.
+        written_trial: number of the trial whose layer is in best.yaml, the best of all in the folder: another one than `best_trial` where
+            the folder has more trials than were asked for; None if none is complete.
         default_value: validation metric of the trial with what was given and all other defaults; NaN if it is not complete.
     """
 

@@ -63,6 +63,7 @@ def test_an_unknown_host_is_one_message() -> None:
 
 def test_a_machine_finds_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_part([Address("198.51.100.1", 5), Address("127.0.0.1", 5)]) == 1
+    assert own_part([Address("198.51.100.1", 5), Address("127.0.0.1", 5), Address("198.51.100.1", 6)]) == 1
     monkeypatch.setenv("GROUP_RANK", "1")
     assert own_part([Address("127.0.0.1", 5), Address("127.0.0.1", 6)]) == 1
     with pytest.raises(GraphStoreError, match=r"no address of this machine \(198\.51\.100\.1, 198\.51\.100\.2\)"):

@@ -2,9 +2,7 @@
 
 from torch import Tensor
 
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies import ExchangeOptions, ExchangeStrategy, Step
 
 
 class AgreementOptions(ExchangeOptions):
