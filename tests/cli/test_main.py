@@ -169,6 +169,7 @@ def test_an_interrupt_while_the_interpreter_ends_changes_nothing() -> None:
     code = """
 import atexit, os, signal
 from dgl_mutual.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 main.cli.main = lambda **_: os.kill(os.getpid(), signal.SIGINT)
 main.main()

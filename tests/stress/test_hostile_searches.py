@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning import objective
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.plots.tuning import tuning_history
@@ -36,7 +36,7 @@ QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, 
 def search(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
     """Goes on with a search below a folder, whose trainings take no time, and returns its own folder."""
     pytest.importorskip("optuna")
-    monkeypatch.setattr(study, "fit_resolved", lambda *_, **__: {"mean": SimpleNamespace(val=0.5)})
+    monkeypatch.setattr(objective, "fit_resolved", lambda *_, **__: {"mean": SimpleNamespace(val=0.5)})
     return lambda out: tune(parse_config(QUICK), ring, trials=3, out=out, in_memory=True).folder
 
 
