@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import dgl_mutual as dm
-from dgl_mutual.errors import DglMutualError
+from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
@@ -306,3 +306,20 @@ def test_the_contributors_page_names_files_that_exist() -> None:
     assert len(named) >= 8
     for name in named:
         assert (root / name).exists() or (root / "dgl_mutual" / name).exists(), name
+
+
+def test_a_strategy_whose_propagate_would_not_be_called_is_refused() -> None:
+    class Silent(dm.Strategy):
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            return {"supervised": self.supervised(step)}
+
+        @staticmethod
+        def propagate(options: Any, predictions: Any, graph: Any) -> Any:
+            return predictions
+
+    class Former(Silent):
+        transduces = True
+
+    for kind, message in ((Silent, "has a propagate\\(\\) that is not called"), (Former, "has transduces, .* Call it propagates")):
+        with pytest.raises(UsageError, match=message):
+            dm.fit("digits", "gcn,gat", strategy=kind, training={"epochs": 1})

@@ -39,6 +39,7 @@ def test_good_values() -> None:
         ({"rat": 1}, "Unknown option 'training.rat'. Did you mean 'rate'? Choose from: inner, rate, low, high."),
         ({"xyz": 1}, "Unknown option 'training.xyz'. Choose from: inner, rate, low, high."),
         ({"inner": {"widht": 1}}, "Unknown option 'training.inner.widht'. Did you mean 'width'? Choose from: width."),
+        ({"inner.width": 1}, "Unknown option 'training.inner.width'. Here options are nested: write inner: {width: ...}."),
         ({"inner": {"width": 0}}, "Option 'training.inner.width' = 0: at least 1 is needed."),
     ],
 )

@@ -23,7 +23,6 @@ from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import (
     OFFICIAL_PROTOCOLS,
-    TRAIN_PER_CLASS,
     default_folds,
     default_protocol,
     is_inductive,
@@ -199,11 +198,11 @@ def _for_unlabelled(
     fixed = [set_apart(dataset, one) for one in ((split,) if split else official)]
     if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
         return options
-    # A number of labels a class says nothing of the sizes of the classes. random has 20 training nodes of each, and an official split of 20
-    # nodes a class on average is taken for one of 20 of each, as Planetoid's are; nothing is known of others. No label is looked at: those
-    # that are to be hidden must not choose an option.
-    balanced = TRAIN_PER_CLASS * dataset.target.num_outputs
-    one_size = split is None and (all(len(one.train) == balanced for one in fixed) if fixed else protocol == "random")
+    # A number of labels a class says nothing of the sizes of the classes. Those of random and of Planetoid's public split are known: both
+    # have 20 training nodes of each. No label is looked at: those that are to be hidden must not choose an option.
+    entry = known_datasets().get(dataset.name)
+    is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
+    one_size = split is None and (is_planetoid or protocol == "random")
     equal_counts = isinstance(label_rate, int) and not one_size
     return options.with_unlabelled(dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
 

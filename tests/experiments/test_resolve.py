@@ -204,22 +204,20 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
 
 @pytest.mark.parametrize("sizes", [(80, 60), (70, 70)])
 def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_in_size(sizes: tuple[int, int]) -> None:
-    """The prior weighs less there. Classes are equal under random and in official splits of 20 nodes a class; labels are not counted."""
+    """The prior weighs less there. Sizes are known under random and in Planetoid's public split alone: labels are not counted."""
     labels = np.repeat([0, 1], sizes)
     dataset = dgl_mutual.Dataset.from_arrays(np.zeros((2, 0), dtype=np.int64), np.ones((140, 1)), labels)
-
-    def weight(split: Split | None = None, **values: Any) -> Any:
-        return plain(resolve(parse_config({"label_rate": 2, **values}), dataset, split))["strategy_options"]["class_prior_weight"]
-
-    assert [weight(protocol=protocol) for protocol in ("holdout", "random")] == [1, 3]
-    assert [weight(protocol=protocol, label_rate=0.5) for protocol in ("holdout", "random")] == [3, 3]
     order = np.random.default_rng(0).permutation(140)
-    for count in (39, 40, 41):
-        split = Split(order[:count], order[count:90], order[90:])
-        assert weight(split) == 1
-        official = dataset.replaced(official_splits=(split,))
-        options = plain(resolve(parse_config({"label_rate": 2, "protocol": "public"}), official))["strategy_options"]
-        assert options["class_prior_weight"] == (3 if count == 40 else 1)
+    split = Split(order[:40], order[40:90], order[90:])
+    official = dataset.replaced(official_splits=(split,))
+
+    def weight(data: Dataset, split: Split | None = None, **values: Any) -> Any:
+        return plain(resolve(parse_config({"label_rate": 2, **values}), data, split))["strategy_options"]["class_prior_weight"]
+
+    assert [weight(dataset, protocol=protocol) for protocol in ("holdout", "random")] == [1, 3]
+    assert [weight(dataset, protocol=protocol, label_rate=0.5) for protocol in ("holdout", "random")] == [3, 3]
+    assert [weight(official, protocol="public"), weight(dataset, split), weight(official, protocol="random")] == [1, 1, 3]
+    assert weight(official.replaced(name="Cora"), protocol="public") == 3
 
 
 @pytest.mark.parametrize(

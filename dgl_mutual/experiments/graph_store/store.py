@@ -84,7 +84,7 @@ def _alone() -> Iterator[None]:
     except filelock.Timeout:
         raise GraphStoreError(
             "This machine serves a part already, and DGL's servers share memory by name. Serve each part on a machine of its own, or in a "
-            "container that has a /dev/shm of its own."
+            "container that has a /dev/shm of its own, together with the trainers that read it."
         ) from None
     try:
         yield
@@ -120,10 +120,15 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
         raise GraphStoreError(
             f"A server in {str(servers)!r} does not answer ({error}). Start one for each part first, with 'dgl-mutual serve'."
         ) from None
-    except BaseException:
+    except BaseException as error:
         with suppress(LookupError, GraphStoreError):  # some may be gone already
             for server in range(partition.num_parts):
                 dgl.distributed.rpc.send_request(server, dgl.distributed.rpc.ShutDownRequest(0, True))
+        if isinstance(error, dgl.DGLError) and "shared_mem" in str(error):
+            raise GraphStoreError(
+                f"The node data of this machine's part are not in its shared memory ({_SHARED_MEMORY}). Start 'dgl-mutual serve' and "
+                "torchrun on the same machine, or in the same container."
+            ) from None
         raise
     finally:
         # DGL would wait for all trainers when the process ends, and one of them may be gone.
