@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 import dgl_mutual as dm
@@ -22,7 +23,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageEr
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.utils.user_code import blamed, described, is_ours
-from tests.small_graph import EDGES, FEATURES, LABELS, N, fit, graph
+from tests.small_graph import EDGES, FEATURES, LABELS, SPLIT, N, fit, graph
 
 
 def strategy(terms: Callable[..., Any] | None = None, **attributes: Any) -> type[dm.Strategy]:
@@ -52,6 +53,11 @@ def logs(value: Any, name: Any = "x") -> Callable[..., Any]:
         return {"a": self.supervised(step)}
 
     return terms
+
+
+def logs_twice(self: dm.Strategy, step: Any) -> Any:
+    step.log["m"], step.log["m/gcn-0"] = torch.ones(len(step.active)), 2.0
+    return {"a": self.supervised(step)}
 
 
 class Silent(dm.Strategy):
@@ -93,6 +99,15 @@ def adds(*names: str) -> Any:
         ),
         (strategy(lambda self, step: sys.exit(3)), "loss_terms of the strategy 'Mine' raised an error: SystemExit: 3"),
         (strategy(lambda self, step: {3: self.supervised(step)}), "'Mine' names a term 3"),
+        (strategy(lambda self, step: {" ": self.supervised(step)}), r"names a term ' '\. The name is empty\. Give it a name, for example"),
+        (strategy(lambda self, step: {"a, b\n": self.supervised(step)}), r"names a term 'a, b\\n'\. The name has control characters in it"),
+        (
+            strategy(lambda self, step: {"s": self.supervised(step), "s/gcn-0": step.logits.mean()}),
+            r"The strategy 'Mine' has two values for the column 'loss/s/gcn-0' of the history",
+        ),
+        (strategy(logs_twice), "two values for the column 'm/gcn-0' of the history"),
+        (strategy(logs(1.0, "")), r"logs a value under the name ''\. The name is empty"),
+        (strategy(logs(1.0, "\x1b")), r"under the name '\\x1b'\. The name has control characters in it"),
         (strategy(phases=lambda self: ()), r"phases of the strategy 'Mine' returns \(\)"),
         (strategy(phases=lambda self: ((0, 7),)), r"phases .* \(\(0, 7\),\)\. Each phase must name some of the 2 members"),
         (strategy(phases=lambda self: ((0, 0),)), "once each"),
@@ -117,7 +132,10 @@ def adds(*names: str) -> Any:
         (strategy(name=3), "has name = 3"),
         (strategy(logs("abc")), "The value 'x' that the strategy 'Mine' logs has the type str"),
         (strategy(logs(torch.ones(3))), r"logs has the shape \(3,\)"),
-        *((strategy(logs(1.0, name)), "a column of the history already") for name in ("epoch", "loss/a/gcn-0", "train/gcn-0", "val/gcn-0")),
+        *(
+            (strategy(logs(1.0, name)), "a column of the history already")
+            for name in ("epoch", "seed", "fold", "loss/a", "train/gcn-0", "val/gcn-0")
+        ),
         (strategy(exchange=lambda self: Exchange(on="al")), r"Unknown Exchange\(on=...\) 'al'. Did you mean 'all'"),
         (strategy(exchange=lambda self: Exchange("evall")), r"Unknown Exchange\(targets=...\) 'evall'. Did you mean 'eval'"),
         (strategy(exchange=lambda self: Exchange("ema", decay=1.5)), r"decay=1.5\): the decay of a moving average is in \[0, 1\)"),
@@ -540,18 +558,102 @@ def test_a_strategy_that_changes_sample_numbers_is_refused(name: str) -> None:
         getattr(step, name).zero_()
         return {"a": self.supervised(step)}
 
-    with pytest.raises(UsageError, match=r"changes step\.\w+, which others read"):
-        fit(strategy=strategy(terms))
+    split = dm.Split(*SPLIT.parts.values())
+    with pytest.raises(UsageError, match=rf"changes step\.(\w+ and step\.)?{name}\b.*, which others read"):
+        fit(strategy=strategy(terms), split=split)
+    np.testing.assert_array_equal(split.train, SPLIT.train)
 
 
-def test_a_strategy_that_changes_features_is_refused() -> None:
+CHANGES = {
+    "in place": lambda features: features.zero_(),
+    "past the count of changes": lambda features: features.data.mul_(2),
+    "as an array": lambda features: np.negative(features.numpy(), out=features.numpy()),
+    "and raises": lambda features: features.zero_() / "x",
+}
+
+
+@pytest.mark.parametrize("name", ["features", "edge_features"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_strategy_that_changes_features_is_refused_and_the_dataset_stays(change: str, name: str) -> None:
     def terms(self: dm.Strategy, step: Any) -> Any:
-        step.batch.features.zero_()
+        CHANGES[change](getattr(step.batch, name))
         return {"a": self.supervised(step)}
 
-    data = dm.Dataset.from_arrays(EDGES, FEATURES.copy(), LABELS)  # the array of all tests would be changed before the error
-    with pytest.raises(UsageError, match=r"changes step\.batch\.features, which others read"):
-        fit(strategy=strategy(terms), data=data)
+    data = dm.Dataset.from_arrays(EDGES, FEATURES.copy(), LABELS, edge_features=np.random.default_rng(2).random((EDGES.shape[1], 2)))
+    given = getattr(data, name).copy()
+    message = r"TypeError" if change == "and raises" else rf"changes step\.batch\.{name}, which others read, too\. Use"
+    with pytest.raises(UsageError, match=message):
+        fit([{"architecture": "gat", "edge_features": True}, "sage"], strategy(terms), data)
+    np.testing.assert_array_equal(getattr(data, name), given)
+
+
+def test_a_change_of_tensors_that_share_memory_names_both() -> None:
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        step.targets.mul_(2)
+        return {"a": self.supervised(step)}
+
+    message = r"changes step\.logits and step\.targets, which others read, too \(they share memory here\)"
+    with pytest.raises(UsageError, match=message):
+        fit(strategy=strategy(terms, exchange=lambda self: Exchange("train")))
+
+
+class InPlace(nn.Linear):
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        return super().forward(feat.relu_())
+
+
+def test_a_student_may_change_its_features_in_place() -> None:
+    """The dataset, the arrays that it was made of, peers and graphs that it predicts see nothing of it."""
+
+    class Apart(nn.Linear):
+        def forward(self, graph: Any, feat: Tensor) -> Tensor:
+            return super().forward(feat.relu())
+
+    found = []
+    for student in (InPlace, Apart):
+        x, of_torch = FEATURES.copy(), graph(feat=FEATURES.copy())
+        data = dm.Dataset.from_arrays(EDGES, x, LABELS)
+        results = [fit([student, "gcn"], data=one, split=SPLIT) for one in (data, of_torch)]
+        found.append([result.predict(member=name) for result in results for name in result.cohort.names])
+        new = graph(feat=FEATURES.copy())
+        results[0].predict(new)
+        for seen in (x, data.features, of_torch.ndata["feat"].numpy(), new.ndata["feat"].numpy()):
+            np.testing.assert_array_equal(seen, FEATURES)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_a_dataset_does_not_change_with_the_arrays_that_it_was_made_of(as_given: Any) -> None:
+    edges = dm.Dataset.from_arrays(EDGES, FEATURES).edges.copy()
+    parts = [edges, FEATURES.copy(), LABELS.copy(), np.array([0, N])]
+    given = [as_given(part) for part in parts]
+    data = dm.Dataset.from_arrays(*given[:3], node_offsets=given[3], task="node")
+    kept = [part.copy() for part in (data.edges, data.features, data.labels, data.node_offsets)]
+    for part in given:
+        part[:] = 0
+    for here, before in zip((data.edges, data.features, data.labels, data.node_offsets), kept, strict=True):
+        np.testing.assert_array_equal(here, before)
+
+
+def test_a_dataset_of_graph_objects_does_not_change_with_them() -> None:
+    made = graph(feat=FEATURES.copy(), label=LABELS.copy())
+    data = dm.Dataset.from_dgl(made)
+    made.ndata["feat"].zero_()
+    made.ndata["label"].zero_()
+    np.testing.assert_array_equal(data.features, FEATURES)
+    np.testing.assert_array_equal(data.labels, LABELS)
+
+
+def test_a_sparse_matrix_is_left_as_it_was_given() -> None:
+    """Duplicates are summed, zeros left out, and rows sorted in a copy."""
+    columns = np.tile([70, 3, 3, 9], N)
+    given = sparse.csr_matrix((np.tile([1.0, 2, 3, 0], N).astype(np.float32), columns, np.arange(N + 1) * 4), shape=(N, 500))
+    data = dm.Dataset.from_arrays(EDGES, given, LABELS)
+    assert isinstance(data.features, sparse.csr_matrix)
+    assert data.features[0, [3, 9, 70]].toarray().tolist() == [[5.0, 0.0, 1.0]]
+    np.testing.assert_array_equal(given.indices, columns)
+    given.data[:] = 0
+    assert data.features.sum() == 6 * N
 
 
 def test_a_split_does_not_change_with_the_arrays_that_it_was_made_of() -> None:

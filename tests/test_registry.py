@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
@@ -218,3 +221,20 @@ def test_public_names_are_imported_on_demand():
         assert found is getattr(sys.modules[found.__module__], name) and found.__module__.startswith("dgl_mutual.")
     code = "import sys, dgl_mutual, dgl_mutual.registry; sys.exit(any(m in sys.modules for m in ('torch', 'dgl', 'numpy', 'pydantic')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_module_draws_when_it_is_imported_is_the_same_in_each_process(tmp_path, monkeypatch, forgetful):
+    (tmp_path / "plugpack").mkdir()
+    module = "import random\nimport numpy as np\nimport torch\n\nDRAWN = [random.random(), np.random.rand(), float(torch.rand(()))]\n"
+    (tmp_path / "plugpack" / "draws.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    drawn = []
+    for seed in (1, 2):
+        sys.modules.pop("plugpack.draws", None)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        state = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()
+        drawn.append(import_object("plugpack.draws:DRAWN"))
+        assert state == (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist())
+    assert drawn[0] == drawn[1]

@@ -222,7 +222,7 @@ class Dataset:
         edge_feature_names: Sequence[str] | None = None,
         edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
-        """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists.
+        """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists. They are copied.
 
         Args:
             edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row an edge; nodes

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from dgl_mutual.data.arrays import (
     FeatureKind,
+    Features,
     IntArray,
     as_edges,
     as_integers,
@@ -50,7 +53,10 @@ def attributes_of(
     edge_feature_names: Sequence[str] | None,
     edge_feature_kinds: FeatureKind | Sequence[FeatureKind],
 ) -> dict[str, Any]:
-    """The attributes of a `Dataset`, all but its name, by name. For arguments and errors see `Dataset.from_arrays`."""
+    """The attributes of a `Dataset`, all but its name, by name. For arguments and errors see `Dataset.from_arrays`.
+
+    None of them shares memory with what is given: a change of the user's own arrays would change the dataset under its old fingerprint.
+    """
     check_truth_values(symmetric=symmetric)
     targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
     refuse_other_order({"features": features, **targets})
@@ -72,14 +78,14 @@ def attributes_of(
         of_edges = of_edges.taken(rows)
     columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
     task = task or ("node" if node_offsets is None else "graph")
-    offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
+    offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()
     refuse_graphs_without_nodes(offsets)
     known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
     return {
         "task": task,
         "edges": ends,
-        "features": compact(columns.values),
-        "labels": known,
+        "features": _compact_copy(columns.values),
+        "labels": known.copy(),
         "node_offsets": offsets,
         "target": target if metric is None else target.with_metric(metric),
         "feature_names": columns.names,
@@ -90,6 +96,14 @@ def attributes_of(
         "edge_feature_kinds": () if of_edges is None else of_edges.kinds,
         "no_labels": "none were given to Dataset.from_arrays. Give labels=..., a class for each sample" if labels is None else "",
     }
+
+
+def _compact_copy(features: npt.NDArray[Any] | sparse.csr_matrix) -> Features:
+    """As `compact`, which may keep a dense array as it is, and sorts a sparse matrix in place; an array keeps its order in memory."""
+    if sparse.issparse(features):
+        return compact(features.copy())
+    made = compact(features)
+    return made.copy(order="K") if isinstance(made, np.ndarray) and np.may_share_memory(made, features) else made
 
 
 def _number_of_nodes(edges: Any, labels: Any, node_offsets: Any) -> int:
@@ -129,4 +143,4 @@ def _edges_without_features(
     for what, given in (("names", names), ("kinds", kinds)):
         if ends.shape[1] and given is not None and len(given):  # a graph without edges needs no features
             raise DataError(f"There are {what} of edge features, and no edge features. Give these, too, or leave the {what} out.")
-    return canonical_edges(ends[0], ends[1], num_nodes, symmetric=True) if symmetric else ends
+    return canonical_edges(ends[0], ends[1], num_nodes, symmetric=True) if symmetric else ends.copy()

@@ -16,10 +16,11 @@ from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_difference, versions
+from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_difference
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
@@ -34,6 +35,8 @@ class CustomStudent(StudentModule):
     - graph task: a batched graph; logits (graphs, C);
     - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
+
+    It may change features in place and write into the graph's data: what it gets are copies.
 
     With the option ``edge_features: true``, each of these graphs has the edge features as ``graph.edata["feat"]``, a dense matrix (|E|, D).
     Unlike built-in students, it also gets the node feature columns that are sums of edge features.
@@ -179,21 +182,19 @@ class CustomStudent(StudentModule):
             assert self._num_blocks is not None, "refused before training"
             adjacencies = batch.adjacencies(self._num_blocks)
             blocks = [self._graph_of(adjacency) for adjacency in adjacencies]
-            return blocks, dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
+            return blocks, _own_dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
         assert isinstance(batch, GraphBatch)
         graph: Any = self._graph_of(batch)
         if self._num_blocks is not None:
             graph = [graph] * self._num_blocks
-        return graph, dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
+        return graph, _own_dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
 
     def _graph_of(self, adjacency: Adjacency) -> dgl.DGLGraph:
         graph = graph_of(adjacency)
         if self.edge_scale is not None:
             assert adjacency.edge_features is not None, "refused before training, and where it predicts"
-            feat = dense(adjacency.edge_features)
-            graph.edata["feat"] = (
-                feat * self.edge_scale if bool((self.edge_scale != 1).any()) else feat.clone()
-            )  # it belongs to its peers, too
+            feat = _own_dense(adjacency.edge_features)
+            graph.edata["feat"] = feat * self.edge_scale if bool((self.edge_scale != 1).any()) else feat
         return graph
 
     def _called(
@@ -202,7 +203,6 @@ class CustomStudent(StudentModule):
         """What the module, or a method of it, gives."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
-        before = versions(feat)
         with blamed(f"The student {self.name!r}"), own_streams(generator, feat.device):
             try:
                 result = function(graph, feat)
@@ -212,11 +212,6 @@ class CustomStudent(StudentModule):
             except dgl.DGLError as error:
                 self._explain_isolated_nodes(error)
                 raise
-        if versions(feat) != before:  # its peers are given the same tensor
-            raise UsageError(
-                f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
-                "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."
-            )
         return result
 
     def _explain_missing_column(self, error: KeyError) -> None:
@@ -288,3 +283,8 @@ class CustomStudent(StudentModule):
                 f"The student {self.name!r} gives logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
                 "and logarithms of zero, for example at nodes without neighbours, or lower training.learning_rate."
             )
+
+
+def _own_dense(features: NodeFeatures) -> Tensor:
+    """Features as a dense tensor that a module may change: those of a batch share memory with the dataset and belong to its peers, too."""
+    return features.clone() if isinstance(features, Tensor) else dense(features)

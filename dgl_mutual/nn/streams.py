@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
+
+from dgl_mutual.utils.random_streams import python_streams
 
 
 def global_generator(device: torch.device) -> torch.Generator:
@@ -56,16 +56,3 @@ def own_streams(generator: torch.Generator | None, device: torch.device) -> Iter
         return
     with torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
         yield
-
-
-@contextmanager
-def python_streams(seed: int) -> Iterator[None]:
-    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dgl_mutual.errors import TrainingError
+from dgl_mutual.errors import TrainingError, UsageError
 
 HistoryRow: TypeAlias = dict[str, float]
+#: The columns of history.csv that say what a row is of.
+KEYS = ("seed", "fold", "epoch")
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,37 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
         raise TrainingError(f"The loss is not finite in epoch {epoch}: {'; '.join(broken)}. {cause}")
 
 
-def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int]) -> HistoryRow:
+def fault_of_name(name: str) -> str | None:
+    """Why the history can have no column of this name, as the end of a sentence; None if it can."""
+    if not name.strip():
+        return "is empty. Give it a name"
+    return None if name.isprintable() else "has control characters in it. Leave them out"
+
+
+def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int], strategy: str) -> HistoryRow:
     """One column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K) with its diagonal, a scalar by its bare
     name.
 
     Args:
         means: nested lists or numbers by name, A of them for the active members.
         names: all members' names.
+        strategy: its name, for the message.
+
+    Raises:
+        UsageError: two values have the same column.
     """
     row: HistoryRow = {}
     for name, value in means.items():
         if not isinstance(value, list):
-            row[name] = value
+            columns = {name: value}
         elif value and isinstance(value[0], list):
-            row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line)})
+            columns = {f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line)}
         else:
-            row.update({f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)})
+            columns = {f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)}
+        if twice := sorted(row.keys() & columns.keys()):
+            raise UsageError(
+                f"The strategy {strategy!r} has two values for the column {twice[0]!r} of the history: one is a member's part of a loss "
+                "term or of a logged value, the other is called so itself. Rename one of them."
+            )
+        row.update(columns)
     return row

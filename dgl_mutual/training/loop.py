@@ -121,7 +121,7 @@ class Loop:
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
         means = values.means()
-        row = columns_of(means, state.cohort.names, active)
+        row = columns_of(means, state.cohort.names, active, state.strategy.name)
         names = self._names(active)
         losses = {_title(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
         self._refuse_non_finite(losses, names)

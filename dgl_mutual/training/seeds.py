@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dgl_mutual.nn.streams import python_streams
 from dgl_mutual.utils.arguments import whole_number
+from dgl_mutual.utils.random_streams import seeded
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -32,13 +32,8 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
 
 @contextmanager
 def initialisation(seed: int, *path: str | int) -> Iterator[None]:
-    """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names; afterwards they go on as before.
-
-    Streams of other devices are left alone: `torch.manual_seed` would seed them all anew, whatever the fork covers.
-    """
-    first = derive(seed, *path)
-    with torch.random.fork_rng(devices=[]), python_streams(first):
-        torch.default_generator.manual_seed(first)
+    """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names (see `seeded`)."""
+    with seeded(derive(seed, *path)):
         yield
 
 

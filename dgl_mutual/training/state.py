@@ -23,7 +23,7 @@ from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.clock import now
-from dgl_mutual.training.history import HistoryRow
+from dgl_mutual.training.history import KEYS, HistoryRow, fault_of_name
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.result import FitResult
@@ -156,8 +156,8 @@ class TrainingState:
         """Add a column to the current epoch's row of the history, in `on_epoch_end`; in `on_phase_end` and `on_fit_end` to the last row.
 
         Raises:
-            UsageError: a column that is there already, a value that is not one finite number, or no row of the current epoch: it is made
-                after the last step of the epoch and its validation.
+            UsageError: a column that is there already, a name that is empty or not printable, a value that is not one finite number, or no
+                row of the current epoch: it is made after the last step of the epoch and its validation.
         """
         number = _number(name, value)
         if not self.history:
@@ -173,7 +173,7 @@ class TrainingState:
             raise UsageError(
                 f"Cannot log {name!r} = {value!r} in epoch {self.epoch}: the history takes finite numbers. Leave it out there."
             )
-        if name in self.history[-1]:
+        if name in self.history[-1] or name in KEYS:
             raise UsageError(f"The history has a column {name!r} in this epoch already. Log under another name, for example 'my/{name}'.")
         self.history[-1][name] = number
 
@@ -192,12 +192,14 @@ def _number(name: object, value: object) -> float:
     """What a callback logs, also of an array or tensor with one entry.
 
     Raises:
-        UsageError: it is not one number, or its name no text.
+        UsageError: it is not one number, or its name no text, empty or not printable.
     """
     if not isinstance(name, str):
         raise UsageError(
             f"Cannot log under the name {name!r}: the name of a column is a text. Give one, for example state.log('mine', 1.0)."
         )
+    if fault := fault_of_name(name):
+        raise UsageError(f"Cannot log under the name {name!r}: it {fault}, for example state.log('mine', 1.0).")
     size = math.prod(getattr(value, "shape", ()))
     try:
         if size == 1 and not isinstance(value, str):

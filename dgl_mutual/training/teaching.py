@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.training.history import KEYS, fault_of_name
 from dgl_mutual.utils.user_code import blamed, described, is_ours
 from dgl_mutual.utils.wording import kind_of
 
@@ -115,6 +116,10 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(map(int, phase))) for phase in phases)
 
 
+#: Tensors that are made for one step. Others may share memory with the dataset and its split, on which other methods train.
+_OF_THE_STEP = ("logits", "targets", "labels")
+
+
 def has_own_code(strategy: Strategy) -> bool:
     """Whether the strategy or its weighting is one of a user's own."""
     return not is_ours(strategy) or not all(map(is_ours, strategy.coordinator.each()))
@@ -135,10 +140,13 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
         for name in ("logits", "targets", "labels", "labelled", "training", "exchange", "samples")
         if isinstance(value := getattr(step, name), Tensor)
     }
-    if isinstance(features := getattr(step.batch, "features", None), Tensor):
-        given["batch.features"] = features
+    for name in ("features", "edge_features"):
+        if isinstance(value := getattr(step.batch, name, None), Tensor):
+            given[f"batch.{name}"] = value
+    lent = {} if is_ours(strategy) else {name: value for name, value in given.items() if name not in _OF_THE_STEP}
     before = versions(*given.values())
     with (
+        _put_back(lent) as put_back,
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
         own_streams(stream, step.logits.device) if has_own_code(strategy) else nullcontext(),
     ):
@@ -152,16 +160,39 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
                     "step.labels[step.labelled]."
                 ) from error
             raise
-    changed = [name for name, first, last in zip(given, before, versions(*given.values()), strict=True) if first != last]
+    after = versions(*given.values())
+    changed = [name for name, first, last in zip(given, before, after, strict=True) if first != last or name in put_back]
     if changed and not is_ours(strategy):
+        shared = [name for name in changed[1:] if _share_memory(given[name], given[changed[0]])]
         raise UsageError(
-            f"loss_terms of the strategy {strategy.name!r} changes step.{changed[0]}, which others read, too. Use operations that make a "
-            f"new tensor, for example step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."
+            f"loss_terms of the strategy {strategy.name!r} changes {' and '.join(f'step.{name}' for name in (changed[0], *shared))}, which "
+            f"others read, too{' (they share memory here)' if shared else ''}. Use operations that make a new tensor, for example "
+            f"step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."
         )
     checked = checked_terms(terms, strategy.name, len(step.active))
     if not is_ours(strategy):
         _warn_of_constants(checked, strategy)
     return checked
+
+
+@contextmanager
+def _put_back(tensors: Mapping[str, Tensor]) -> Iterator[set[str]]:
+    """Give these tensors the values back that code within the block changes, even past torch's own counting of changes.
+
+    The set has the names of those that were changed.
+    """
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    changed: set[str] = set()
+    try:
+        yield changed
+    finally:
+        changed |= {name for name, tensor in tensors.items() if not torch.equal(tensor, copies[name])}
+        for name in changed:
+            tensors[name].data.copy_(copies[name])
+
+
+def _share_memory(first: Tensor, second: Tensor) -> bool:
+    return first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
 
 
 #: Loss terms that a warning has named, by the strategy of a training.
@@ -191,6 +222,8 @@ def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Te
     for name, term in terms.items():
         if not isinstance(name, str):
             raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Names must be strings.")
+        if fault := fault_of_name(name):
+            raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. The name {fault}, for example 'mutual'.")
         if not isinstance(term, Tensor):
             raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is {kind_of(term)}. It must be a tensor.")
         if term.layout != torch.strided:
@@ -230,12 +263,16 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
     """The values that a strategy has logged for the history, as tensors without gradient.
 
     Raises:
-        UsageError: a name that is no string, or that of another column of the history; or a value that is neither a number nor one for each
-            active member, or each pair of members.
+        UsageError: a name that is no string, empty or not printable, or that of another column of the history; or a value that is neither
+            a number nor one for each active member, or each pair of members.
     """
     values = {}
     for name, value in step.log.items():
-        if name == "epoch" or str(name).startswith(("loss/", "train/", "val/")):
+        if not isinstance(name, str):
+            raise UsageError(f"The strategy {strategy.name!r} logs a value under the name {name!r}. Names must be strings.")
+        if fault := fault_of_name(name):
+            raise UsageError(f"The strategy {strategy.name!r} logs a value under the name {name!r}. The name {fault}, for example 'mine'.")
+        if name in KEYS or name.startswith(("loss/", "train/", "val/")):
             raise UsageError(
                 f"The strategy {strategy.name!r} logs {name!r}, which is a column of the history already. Log under another name, for "
                 f"example 'my/{name}'."
@@ -244,8 +281,6 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
         num_members = len(strategy.setting.members)
         shapes = ((), (len(step.active),))
         fits = isinstance(tensor, Tensor) and (tensor.shape in shapes or (tensor.dim() == 2 and max(tensor.shape) <= num_members))
-        if not isinstance(name, str):
-            raise UsageError(f"The strategy {strategy.name!r} logs a value under the name {name!r}. Names must be strings.")
         if not fits:
             found = f"the shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"the type {type(value).__name__}"
             raise UsageError(

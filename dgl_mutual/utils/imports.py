@@ -24,6 +24,8 @@ def is_import_path(text: str) -> bool:
 def import_object(path: str, kind: str = "object") -> Any:
     """What ``package.module:Name`` (or ``:Outer.Inner``) names.
 
+    A module that is imported here for the first time draws the same random numbers in each process.
+
     Raises:
         UsageError: another form, a module that does not exist or raises when it is imported, or a name that it does not have.
     """
@@ -64,6 +66,15 @@ def import_path_of(value: Any) -> str:
 
 
 def _import_module(name: str, path: str, kind: str) -> Any:
+    if name in sys.modules:
+        return _found_module(name, path, kind)
+    from dgl_mutual.utils.random_streams import seeded  # it imports torch
+
+    with seeded(0):  # a saved student is loaded in other processes than it was trained in
+        return _found_module(name, path, kind)
+
+
+def _found_module(name: str, path: str, kind: str) -> Any:
     try:
         try:
             return importlib.import_module(name)

@@ -168,7 +168,9 @@ def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("val/gcn-0", 1.0, "has a column 'val/gcn-0'"),
+        *((name, 1.0, f"has a column '{name}'") for name in ("val/gcn-0", "seed", "fold")),
+        ("", 1.0, r"Cannot log under the name '': it is empty\. Give it a name, for example state.log\('mine', 1.0\)"),
+        ("a\n", 1.0, r"Cannot log under the name 'a\\n': it has control characters in it"),
         ("x", float("nan"), "finite numbers"),
         (
             "mine",

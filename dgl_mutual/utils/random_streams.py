@@ -1,0 +1,34 @@
+"""The global random streams of torch's CPU, NumPy and Python, started from a seed for a while."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the global streams of torch's CPU, NumPy and Python start from a seed; afterwards they go on as before.
+
+    Streams of other devices are left alone: `torch.manual_seed` would seed them all anew, whatever the fork covers.
+    """
+    with torch.random.fork_rng(devices=[]), python_streams(seed):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def python_streams(seed: int) -> Iterator[None]:
+    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
