@@ -85,7 +85,7 @@ def attributes_of(
         "task": task,
         "edges": ends,
         "features": _compact_copy(columns.values),
-        "labels": known.copy(),
+        "labels": known,
         "node_offsets": offsets,
         "target": target if metric is None else target.with_metric(metric),
         "feature_names": columns.names,
