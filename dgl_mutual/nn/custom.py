@@ -36,7 +36,7 @@ class CustomStudent(StudentModule):
     - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
-    It may change features in place and write into the graph's data: what it gets are copies.
+    The module may change features in place and write into the graph's data: what it gets are copies.
 
     With the option ``edge_features: true``, each of these graphs has the edge features as ``graph.edata["feat"]``, a dense matrix (|E|, D).
     Unlike built-in students, it also gets the node feature columns that are sums of edge features.
