@@ -25,6 +25,11 @@ def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | N
         return "has lazy layers, whose size is not known yet. Give them in_features."
     if any(tensor.is_meta for tensor in tensors):
         return "has weights on the device 'meta', which hold no numbers. Make them on the CPU."
+    for kind in map(type, module.modules()):
+        gives, takes = (getattr(kind, name) is not getattr(nn.Module, name) for name in ("get_extra_state", "set_extra_state"))
+        if gives != takes:
+            there, missing = ("get_extra_state", "set_extra_state")[:: 1 if gives else -1]
+            return f"defines {there} and not {missing} in {kind.__name__}, so its state could not be given back. Define {missing}, too."
     return None
 
 
@@ -63,17 +68,24 @@ def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
     return None
 
 
+def plain_values(module: nn.Module) -> dict[str, bool | int | float | str | None]:
+    """The plain attributes of a module that are numbers or texts, by name; those of its parts are not in it."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name not in _OF_ANY_MODULE and isinstance(value, bool | int | float | str | None)
+    }
+
+
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
     """The names of plain attributes, of two modules of one class, that are numbers or texts and differ."""
     others = dict(second.named_modules())
     return [
         f"{prefix}.{name}".removeprefix(".")
         for prefix, part in first.named_modules()
-        for name, value in vars(part).items()
-        if name not in _OF_ANY_MODULE
-        and isinstance(value, bool | int | float | str | None)
-        and prefix in others
-        and vars(others[prefix]).get(name) != value
+        if prefix in others
+        for name, value in plain_values(part).items()
+        if vars(others[prefix]).get(name) != value
     ]
 
 

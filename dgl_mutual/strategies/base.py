@@ -31,6 +31,9 @@ class Strategy(nn.Module, ABC):
     What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: an interrupted
     training goes on with these alone.
 
+    What `__init__`, `phases`, `exchange`, `loss_terms` and `propagate` draw from the global streams of torch, NumPy and Python follows from
+    the seed of the trial; what `extra_members` draws is the same in all trials.
+
     Class attributes:
         name: its name in messages, and for a built-in one also what users type (default: the name of the class).
         Options: its options.

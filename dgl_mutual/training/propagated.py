@@ -23,6 +23,7 @@ from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import scored, unscored
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import initialisation
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import kind_of
@@ -42,8 +43,13 @@ def propagated_logits(
     distribution: Distribution,
     scorer: Scorer,
     logits: Tensor,
+    seed: int,
 ) -> Tensor:
-    """Logits (M, N, C) that replace those of the students (K, N, C). Options with several candidates are chosen by the validation score."""
+    """Logits (M, N, C) that replace those of the students (K, N, C). Options with several candidates are chosen by the validation score.
+
+    Args:
+        seed: of the strategy; what `Strategy.propagate` draws follows from it.
+    """
     labels = torch.as_tensor(dataset.labels[split.val], device=logits.device)
 
     def as_logits(candidates: Sequence[Matrix]) -> Tensor:
@@ -55,7 +61,7 @@ def propagated_logits(
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
     graph = labelled_graph_of(dataset, split, best)
-    with blamed(f"propagate of the strategy {kind.name!r}", kind):
+    with blamed(f"propagate of the strategy {kind.name!r}", kind), initialisation(seed, "propagate"):
         found = kind.propagate(options, predictions, graph)
     return as_logits(_checked(found, kind.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 
@@ -84,13 +90,23 @@ def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> l
 
 
 def fit_untrained(
-    kind: type[Strategy], options: StrategyOptions, dataset: Dataset, split: Split, distribution: Distribution, dtype: torch.dtype
+    kind: type[Strategy],
+    options: StrategyOptions,
+    dataset: Dataset,
+    split: Split,
+    distribution: Distribution,
+    dtype: torch.dtype,
+    seed: int,
 ) -> FitResult:
-    """The result of a strategy without training: one member with the strategy's name, which is also the ensemble."""
+    """The result of a strategy without training: one member with the strategy's name, which is also the ensemble.
+
+    Args:
+        seed: see `propagated_logits`.
+    """
     scorer = scorer_of(dataset)
     none = torch.empty(0, dataset.num_nodes, dataset.target.num_outputs, dtype=dtype)
     started = time.perf_counter()
-    logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none)
+    logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
     (member,), _, reliability = scored([unscored(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
     return FitResult(

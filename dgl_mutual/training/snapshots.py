@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.own_modules import plain_values
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
@@ -29,7 +32,7 @@ from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory, own_place
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
 
@@ -68,14 +71,19 @@ class Checkpointer(Callback):
         self._callbacks = callbacks
         self._identity: Identity = {}
         self._found: dict[str, Any] | None = None
+        self._plain: dict[str, Any] = {}
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Read what was kept last.
 
         Raises:
+            UsageError: a callback gives a state and does not take it back, or takes one that it does not give.
             DataError: the file is damaged.
             StoreError: it is of another training, and stays.
         """
+        for callback in self._callbacks:
+            _refuse_half_state(callback)
+        self._plain = plain_values(state.strategy)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
             self._found = _load(self._snapshots.file, self._identity)
@@ -89,11 +97,18 @@ class Checkpointer(Callback):
 
         Raises:
             DataError: the snapshot is not one of such a training.
+            StoreError: code of a user's own cannot take its state back; the snapshot stays.
         """
         if self._found is None or self._found["phase"] != state.current.number:
             return
         try:
             _restore(self._found, state, self._callbacks)
+        except _OwnError as error:  # it ends the run; a trial that fails loses its snapshots
+            raise StoreError(
+                f"{error} It was given its state from the snapshot {self._snapshots.file}, which is kept. Mend the cause and go on: a "
+                "callback may have other code then, a strategy, student or weighting with other code is another training. Or remove the "
+                "file to train from the start."
+            ) from error.__cause__
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
             raise _unusable(self._snapshots.file, error) from error
         self._found = None
@@ -102,9 +117,10 @@ class Checkpointer(Callback):
         """Write a snapshot where one is due: every so many epochs, and at the end of a phase.
 
         Raises:
-            UsageError: a strategy or a callback has a state that cannot be written.
+            UsageError: a strategy or a callback has a state that cannot be written, or a strategy of a user's own one that is not.
             StoreError: the disk does not take it, or the folder that it belongs to is gone.
         """
+        _refuse_unsaved_values(state.strategy, self._plain)
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
             kept = {"identity": self._identity, "seconds": state.seconds, **_state_of(state, self._callbacks)}
@@ -198,6 +214,67 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
     }
 
 
+class _OwnError(Exception):
+    """An error of code of a user's own that takes its state back. Its text names the code, and the line."""
+
+
+@contextmanager
+def _restoring(what: str) -> Iterator[None]:
+    """Tell an error that a line of a user's own raises within the block from one of a damaged file.
+
+    Args:
+        what: whose state is restored, as the beginning of a sentence.
+
+    Raises:
+        _OwnError: for any exception that comes from a line of a user's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) or own_place(error) is None:
+            raise
+        raise _OwnError(f"{what} raised an error: {described(error)}") from error
+
+
+def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> None:
+    """Refuse a strategy of a user's own that changes plain numbers or texts, which an interrupted training would go on without.
+
+    What a strategy with a `get_extra_state` of its own keeps is up to it.
+
+    Args:
+        before: its `plain_values` before the first step.
+
+    Raises:
+        UsageError: it does.
+    """
+    if is_ours(strategy) or type(strategy).get_extra_state is not nn.Module.get_extra_state:
+        return
+    for name, value in plain_values(strategy).items():
+        if name not in before or (before[name] is not value and before[name] != value):
+            raise UsageError(
+                f"The strategy {strategy.name!r} changes its attribute {name!r} while it trains, now to {value!r:.80}. Snapshots "
+                "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. Make it a "
+                f"buffer, self.register_buffer({name!r}, torch.tensor(...)) in __init__, and change it in place; or give it in "
+                "get_extra_state and take it back in set_extra_state."
+            )
+
+
+def _refuse_half_state(callback: Callback) -> None:
+    """Refuse a callback whose class overrides one of `state_dict` and `load_state_dict` alone: its state would be lost, or never given.
+
+    Raises:
+        UsageError: it does.
+    """
+    kind = type(callback)
+    overridden = {name: getattr(kind, name) is not getattr(Callback, name) for name in ("state_dict", "load_state_dict")}
+    if len({*overridden.values()}) > 1:
+        missing = next(name for name, is_there in overridden.items() if not is_there)
+        raise UsageError(
+            f"The callback {kind.__name__} defines one of state_dict and load_state_dict, and not {missing}: an interrupted training could "
+            f"not give its state back. Define {missing}, too."
+        )
+
+
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Callbacks by class and place among those of the same class, so that others may come and go between interruptions."""
     named: dict[str, Callback] = {}
@@ -224,8 +301,12 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
     if not all(isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values()) for row in history):
         raise ValueError("a history with something other than numbers")
-    state.cohort.load_state_dict(found["cohort"])
-    state.strategy.load_state_dict(found["strategy"])
+    own = [f"student {student.name!r}" for student in state.cohort.members if isinstance(student, CustomStudent)]
+    own += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.each() if not is_ours(one)]
+    with _restoring(f"The {' or the '.join(own)}"):
+        state.cohort.load_state_dict(found["cohort"])
+    with _restoring(f"The strategy {state.strategy.name!r}"):
+        state.strategy.load_state_dict(found["strategy"])
     moments = {int(place): kept for place, kept in found["optimizer"].items()}
     _check_moments(phase.optimizer, moments)
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
@@ -238,7 +319,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     for name, kept in found["callbacks"].items():
         if name not in named:
             raise ValueError(f"it holds the state of a callback {name} that is missing now")
-        named[name].load_state_dict(kept)
+        with _restoring(f"load_state_dict of the callback {type(named[name]).__name__}"):
+            named[name].load_state_dict(kept)
     state.history[:] = history
     state.epoch = len(history) - 1
     state.validation = None if found["validation"] is None else _validation(found["validation"])

@@ -24,6 +24,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name
+from dgl_mutual.training.seeds import initialisation
 from dgl_mutual.utils.user_code import blamed, described, is_ours
 from dgl_mutual.utils.wording import kind_of
 
@@ -34,12 +35,12 @@ _UNKNOWN_LABEL = re.compile(r"-1 is out of bounds|Class values must be non-negat
 def extra_members(
     kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions]
 ) -> tuple[tuple[str, StudentOptions], ...]:
-    """The members that a strategy adds to the students.
+    """The members that a strategy adds to the students. What it draws is the same in each call: trials of a run have the same members.
 
     Raises:
         UsageError: it returns something other than pairs of a name and options.
     """
-    with blamed(f"extra_members of the strategy {kind.name!r}", kind):
+    with blamed(f"extra_members of the strategy {kind.name!r}", kind), initialisation(0, "extra members"):
         extras = tuple(kind.extra_members(options, students))
     for extra in extras:
         if not (isinstance(extra, tuple) and len(extra) == 2 and isinstance(extra[0], str) and isinstance(extra[1], StudentOptions)):
@@ -70,12 +71,12 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
 
 
 def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
-    """The `Exchange` of a strategy in phases of so many epochs.
+    """The `Exchange` of a strategy in phases of so many epochs. What it draws follows from the seed of its setting.
 
     Raises:
         UsageError: `exchange()` does not return an `Exchange`, or one that would not begin in so many epochs.
     """
-    with blamed(f"exchange of the strategy {strategy.name!r}", strategy):
+    with blamed(f"exchange of the strategy {strategy.name!r}", strategy), initialisation(strategy.setting.seed, "exchange"):
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
@@ -95,10 +96,12 @@ def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
 def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     """Which members train together, phase after phase, each phase in the cohort's order.
 
+    What the strategy draws follows from the seed of its setting, so that each call gives the same phases.
+
     Raises:
         UsageError: there are no phases, a phase is empty, names a member twice, or names one that does not exist; or a member is in none.
     """
-    with blamed(f"phases of the strategy {strategy.name!r}", strategy):
+    with blamed(f"phases of the strategy {strategy.name!r}", strategy), initialisation(strategy.setting.seed, "phases"):
         phases = tuple(tuple(phase) for phase in strategy.phases())
     members = range(len(strategy.setting.members))
     for phase in phases or ((),):

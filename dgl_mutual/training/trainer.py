@@ -97,7 +97,7 @@ def fit_cohort(
     if not kind.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
-        return fit_untrained(kind, options, dataset, split, distribution, dtype)
+        return fit_untrained(kind, options, dataset, split, distribution, dtype, seeds.derive(seed, "strategy", fold))
     _check_gradients()
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
@@ -220,7 +220,8 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
     loop.clean_pass(range(len(state.cohort)), np.arange(dataset.num_samples - dataset.num_pool))
     logits = state.clean.latest
     if kind.propagates:
-        logits = propagated_logits(kind, state.strategy.options, dataset, split, distribution, loop.scorer, logits)
+        strategy = state.strategy
+        logits = propagated_logits(kind, strategy.options, dataset, split, distribution, loop.scorer, logits, strategy.setting.seed)
     result = assess(
         cohort=state.cohort,
         dataset=dataset,

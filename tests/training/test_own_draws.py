@@ -12,6 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import dgl_mutual as dm
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.snapshots import Snapshots
 from tests.training.cuts import Cut, CutAfter, same
 from tests.training.own_students import Linear, own
@@ -95,3 +99,92 @@ def test_initial_weights_and_gradients_follow_from_the_seed(node_data, fit):
         torch.manual_seed(other), np.random.seed(other), random.seed(other)
         results.append(fit(node_data, ("gcn", own(Initial)), epochs=3))
     same(*results)
+
+
+class RandomPhases(dm.Strategy):
+    """Trains its members in a random order."""
+
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        order = sorted(range(6), key=lambda _: random.random() + np.random.rand() + float(torch.rand(())))
+        return tuple((member,) for member in order)
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}
+
+
+class RandomExchange(ExchangeStrategy):
+    def exchange(self) -> Exchange:
+        return Exchange("eval", warmup=(0, 1 + random.randrange(1000) + int(np.random.randint(1000))))
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        step.log["ramp"] = torch.tensor(float(step.ramp))
+        return {"supervised": self.supervised(step)}
+
+
+class RandomTeacher(dm.Strategy):
+    @classmethod
+    def extra_members(cls, options: Any, students: Any) -> Any:
+        return (("teacher", StudentOptions(hidden=random.randint(4, 1000))),)
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}
+
+
+class RandomPredictions(dm.Strategy):
+    propagates = True
+
+    @classmethod
+    def propagate(cls, options: Any, predictions: Any, graph: Any) -> Any:
+        drawn = [one + np.random.rand(*one.shape) + random.random() + torch.rand(one.shape).numpy() for one in predictions]
+        return [one / one.sum(1, keepdims=True) for one in drawn]
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}
+
+
+class Untrained(RandomPredictions):
+    trains = False
+
+    @classmethod
+    def propagate(cls, options: Any, predictions: Any, graph: Any) -> Any:
+        drawn = np.random.rand(graph.num_nodes, graph.num_classes) + random.random()
+        return [drawn / drawn.sum(1, keepdims=True)]
+
+
+@pytest.mark.parametrize("strategy", [RandomPhases, RandomExchange, RandomTeacher, RandomPredictions, Untrained])
+def test_what_is_drawn_outside_of_steps_follows_from_the_seed(strategy, node_data, fit):
+    told: list[int] = []
+
+    def train(global_seed: int, seed: int = 0) -> Any:
+        torch.manual_seed(global_seed), np.random.seed(global_seed), random.seed(global_seed)
+        reports = EpochReports(lambda report: told.append(report.epochs))
+        result = fit(node_data, ("gcn", "sage") * 3, strategy=strategy, epochs=2, seed=seed, callbacks=[reports])
+        drawn = torch.rand(()), np.random.rand(), random.random()
+        torch.manual_seed(global_seed), np.random.seed(global_seed), random.seed(global_seed)
+        assert drawn == (torch.rand(()), np.random.rand(), random.random())
+        return result
+
+    first, second, other = train(1), train(2), train(1, seed=1)
+    assert len({*told}) <= 1
+    assert first.history == second.history or strategy is Untrained
+    for name, probabilities in (first.kept or {}).items():
+        np.testing.assert_array_equal(probabilities, second.kept[name])
+    widths = [[student.options.hidden for student in result.cohort.members] for result in (first, second, other)]
+    assert widths[0] == widths[1] == widths[2]
+    if strategy is RandomPhases:
+        assert [[*row] for row in first.history] != [[*row] for row in other.history]
+    elif strategy is RandomExchange:
+        assert [row["ramp"] for row in first.history] != [row["ramp"] for row in other.history]
+    elif strategy is Untrained:
+        assert not np.array_equal(first.kept["ensemble"], other.kept["ensemble"])
+
+
+def test_a_cut_training_goes_on_with_the_phases_that_it_had(node_data, fit, tmp_path):
+    options: dict[str, Any] = {"students": ("gcn", "sage") * 3, "strategy": RandomPhases, "epochs": 2}
+    whole = fit(node_data, **options)
+    for epochs in (1, 4, 9):
+        random.seed(epochs)
+        snapshots = Snapshots(tmp_path / str(epochs), 1)
+        with pytest.raises(Cut):
+            fit(node_data, **options, snapshots=snapshots, callbacks=[CutAfter(epochs)])
+        same(fit(node_data, **options, snapshots=snapshots), whole)

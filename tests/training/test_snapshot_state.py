@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import dgl_mutual as dm
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.training.snapshots import Snapshots
-from tests.training.cuts import Cut, CutAfter
+from tests.training.cuts import Cut, CutAfter, same
+from tests.training.own_students import Linear, own
 
 
 def remembering(state: Any) -> type[dm.Strategy]:
@@ -50,3 +51,137 @@ def test_state_of_a_strategy_comes_back_as_it_was(node_data, fit, tmp_path):
     strategy.set_extra_state = lambda self, one: found.append(one)
     fit(node_data, strategy=strategy, epochs=3, snapshots=Snapshots(tmp_path / "kept", 1))
     assert repr(found) == repr([state])
+
+
+def cut(fit: Any, data: Any, snapshots: Snapshots, *, callbacks: Any = (), **options: Any) -> None:
+    with pytest.raises(Cut):
+        fit(data, epochs=4, snapshots=snapshots, callbacks=[*callbacks, CutAfter(2)], **options)
+
+
+def fails(self: Any, found: Any) -> None:
+    raise KeyError("mine")
+
+
+class Keeps(dm.Callback):
+    """Counts epochs, and has that in its state."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def on_epoch_end(self, state: Any) -> None:
+        self.epochs += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state["epochs"]
+
+
+class Extra(Linear):
+    def get_extra_state(self) -> Tensor:
+        return torch.ones(1)
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+NO_DAMAGE = r" raised an error: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. .* which is kept\. Mend"
+
+
+def test_an_error_of_own_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    strategy = remembering({"a": 1})
+    cases: list[tuple[Any, str, dict[str, Any], str]] = [
+        (strategy, "set_extra_state", {"strategy": strategy}, "The strategy 'Mine'"),
+        (strategy, "load_state_dict", {"strategy": strategy}, "The strategy 'Mine'"),
+        (Extra, "set_extra_state", {"students": ("gcn", own(Extra))}, "The student 'Extra-1'"),
+        (Keeps, "load_state_dict", {"callbacks": [Keeps()]}, "load_state_dict of the callback Keeps"),
+    ]
+    for kind, method, options, title in cases:
+        cut(fit, node_data, snapshots, **options)
+        kept = snapshots.file.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                kind, method, fails if method != "load_state_dict" or kind is Keeps else lambda self, found, **_: fails(self, found)
+            )
+            with pytest.raises(StoreError, match=title + NO_DAMAGE):
+                fit(node_data, epochs=4, snapshots=snapshots, **options)
+        assert snapshots.file.read_bytes() == kept
+        same(fit(node_data, epochs=4, snapshots=snapshots, **options), fit(node_data, epochs=4, **options))
+        snapshots.file.unlink()
+
+
+def test_damage_is_told_as_damage_where_code_is_of_a_users_own(node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    cut(fit, node_data, snapshots, strategy=remembering({"a": 1}))
+    content = snapshots.file.read_bytes()
+    snapshots.file.write_bytes(content.replace(b"_extra_state", b"_extra_stale"))
+    with pytest.raises(DataError, match="It was changed or damaged"):
+        fit(node_data, epochs=4, snapshots=snapshots, strategy=remembering({"a": 1}))
+
+
+def test_a_state_that_is_given_and_not_taken_back_is_refused_at_the_start(node_data, fit, tmp_path):
+    class Gives(dm.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"a": 1}
+
+    class GivesAlone(Linear):
+        def get_extra_state(self) -> Tensor:
+            return torch.ones(1)
+
+    class TakesAlone(Linear):
+        def set_extra_state(self, state: Any) -> None: ...
+
+    alone = remembering(1)
+    del alone.set_extra_state
+    with pytest.raises(UsageError, match=r"'Mine' defines get_extra_state and not set_extra_state in Mine, .*Define set_extra_state"):
+        fit(node_data, strategy=alone, epochs=2)
+    with pytest.raises(UsageError, match=r"'GivesAlone-1' defines get_extra_state and not set_extra_state"):
+        fit(node_data, ("gcn", own(GivesAlone)), epochs=2)
+    with pytest.raises(UsageError, match=r"'TakesAlone-1' defines set_extra_state and not get_extra_state"):
+        fit(node_data, ("gcn", own(TakesAlone)), epochs=2)
+    with pytest.raises(UsageError, match=r"The callback Gives .* not load_state_dict"):
+        fit(node_data, epochs=2, callbacks=[Gives()], snapshots=Snapshots(tmp_path / "kept", 1))
+
+
+class Counts(dm.Strategy):
+    """Weighs its loss by a number of steps that is a plain attribute."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.steps = 0
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        self.steps += 1
+        return {"supervised": self.supervised(step) / self.steps}
+
+
+class Returns(Counts):
+    """Keeps it in its extra state."""
+
+    def get_extra_state(self) -> Any:
+        return self.steps
+
+    def set_extra_state(self, state: Any) -> None:
+        self.steps = state
+
+
+class Constant(dm.Strategy):
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.factor, self.label, self.unknown = 2, "mine", float("nan")
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"supervised": self.factor * self.supervised(step)}
+
+
+def test_a_strategy_that_changes_a_number_that_is_not_kept_is_refused(node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 2)
+    with pytest.raises(UsageError, match=r"'Counts' changes its attribute 'steps' while it trains, now to 1\. .*register_buffer\('steps'"):
+        fit(node_data, strategy=Counts, epochs=4, snapshots=snapshots)
+    assert not snapshots.file.exists()
+    assert fit(node_data, strategy=Counts, epochs=2).history  # without snapshots nothing is lost
+    for strategy in (Returns, Constant):
+        cut(fit, node_data, snapshots, strategy=strategy)
+        same(fit(node_data, strategy=strategy, epochs=4, snapshots=snapshots), fit(node_data, strategy=strategy, epochs=4))
+        snapshots.file.unlink()
