@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from pydantic_core import to_jsonable_python
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,9 @@ class Real:
     low: float
     high: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        _take_numbers(self)
 
     def stored(self, value: Any) -> float | None:
         """A value as Optuna stores it; None if it is not in the range."""
@@ -32,6 +38,9 @@ class Whole:
     low: int
     high: int
 
+    def __post_init__(self) -> None:
+        _take_numbers(self)
+
     def stored(self, value: Any) -> int | None:
         """A value as Optuna stores it; None if it is not in the range."""
         return value if self.holds(value) else None
@@ -43,13 +52,13 @@ class Whole:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of some values, which are drawn as a configuration has them (see `plain_value`)."""
 
-    values: tuple[str | int | float | bool | tuple[int, ...] | None, ...]
+    values: tuple[Any, ...]
 
-    def category(self, place: int) -> str | int | float | bool:
+    def category(self, place: int) -> Any:
         """A value as Optuna stores it: lists and None as text in YAML, since a study has no lists, and tables show None as missing."""
-        value = self.values[place]
+        value = plain_value(self.values[place])
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
 
     def holds(self, drawn: Any) -> bool:
@@ -57,15 +66,13 @@ class Choice:
         categories = [self.category(index) for index in range(len(self.values))]
         return any(type(drawn) is type(category) and drawn == category for category in categories)
 
-    def stored(self, value: Any) -> str | int | float | bool | None:
+    def stored(self, value: Any) -> Any:
         """A value as Optuna stores it; None if it is not among the values."""
-        alike = tuple(value) if isinstance(value, list) else value
-        places = (place for place, own in enumerate(self.values) if own == alike and isinstance(own, bool) == isinstance(alike, bool))
-        return next((self.category(place) for place in places), None)
+        return next((self.category(place) for place, own in enumerate(self.values) if _is_same(own, value)), None)
 
     def value(self, category: Any) -> Any:
         """The inverse of `category`: the value in a configuration."""
-        for index, value in enumerate(self.values):
+        for index, value in enumerate(map(plain_value, self.values)):
             if (value is None or isinstance(value, tuple)) and self.category(index) == category:
                 return None if value is None else list(value)
         return category
@@ -92,6 +99,12 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
         if isinstance(domain, Choice):
             if not domain.values:
                 return f"{where}, a choice without values. Give some."
+            for value in domain.values:
+                try:
+                    plain_value(value)
+                except ValueError:  # of pydantic
+                    kinds = "Give text, numbers, truth values, None, or tuples of these."
+                    return f"{where}, and a configuration cannot hold the value {value!r:.80}. {kinds}"
         elif not (domain.holds(domain.low) and domain.holds(domain.high)):
             return f"{where}. The ends must be {'numbers' if isinstance(domain, Real) else 'whole numbers'}, the lower one first."
         elif isinstance(domain, Real) and (not math.isfinite(domain.high - domain.low) or (domain.log and domain.low <= 0)):
@@ -107,9 +120,50 @@ def described(space: SearchSpace) -> dict[str, dict[str, Any]]:
     }
 
 
+def plain_value(value: Any) -> Any:
+    """A value of an option as a configuration has it; tuples stay as they are.
+
+    A member of an Enum becomes its value, a path text, a set a tuple in a fixed order, and a number of NumPy one of Python.
+
+    Raises:
+        ValueError: JSON has no form for it.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(plain_value, value))
+    if isinstance(value, Set):
+        return tuple(sorted(map(plain_value, value), key=repr))
+    number = _plain_number(value)
+    return to_jsonable_python(value) if number is None else number
+
+
+def _plain_number(value: Any) -> int | float | None:
+    """A number, also one of NumPy, as one of Python; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else None
+
+
+def _take_numbers(domain: Real | Whole) -> None:
+    """Turn ends of a range that are numbers of NumPy into numbers of Python."""
+    for name in ("low", "high"):
+        if (number := _plain_number(getattr(domain, name))) is not None:
+            object.__setattr__(domain, name, number)
+
+
+def _is_same(own: Any, value: Any) -> bool:
+    """Whether a value of a configuration is this one of a choice."""
+    if isinstance(value, list):
+        value = tuple(sorted(value, key=repr)) if isinstance(own, Set) else tuple(value)
+    first, second = plain_value(own), plain_value(value)
+    return bool(first == second and isinstance(first, bool) == isinstance(second, bool))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:
+    value = plain_value(value)
     return [_plain(one) for one in value] if isinstance(value, tuple) else value

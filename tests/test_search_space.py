@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field
 
@@ -40,6 +41,8 @@ def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
         ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
         ({"kind": Choice(())}, "a choice without values"),
         ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
+        ({"kind": Choice(("a", 1j.conjugate))}, "a configuration cannot hold the value <built-in .* Give text, numbers"),
+        ({"strength": Real(np.float32(2), np.float32(1))}, "The ends must be numbers, the lower one first"),
     ],
 )
 def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
@@ -49,6 +52,8 @@ def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
 
 def test_search_spaces_that_can_be_drawn_from():
     short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
+    short(strategy=searched({"strength": Real(np.float32(0.5), np.float32(2)), "kind": Choice((np.str_("a"), "b"))}))
+    short(strategy=searched({"strength": Whole(np.int64(1), np.int64(3))}))
     short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
 
 

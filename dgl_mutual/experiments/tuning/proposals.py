@@ -10,7 +10,7 @@ from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.tuning.records import best_trial
-from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole, plain_value
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.seeds import derive
 
@@ -71,7 +71,9 @@ class Proposals:
         if group != "strategy_options" or name not in self.idle_with:
             return False
         others = self.idle_with[name].items()
-        return any(drawn.get(f"{group}.{other}", self.resolved.strategy_options.get(other)) in values for other, values in others)
+        return any(
+            drawn.get(f"{group}.{other}", self.resolved.strategy_options.get(other)) in map(plain_value, values) for other, values in others
+        )
 
     def enqueue_defaults(self) -> None:
         """Let a trial with what was given, and all other defaults, wait in the study."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
@@ -15,9 +18,9 @@ from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
-from dgl_mutual.search_space import Choice
+from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.store.files import BEST_FILE
-from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.strategies import STRATEGY_REGISTRY, ExchangeOptions, ExchangeStrategy
 from dgl_mutual.training.options import TrainingOptions
 from tests.experiments.tuning.searches import QUICK, faking, quick
 
@@ -56,6 +59,46 @@ def test_what_cannot_be_searched_is_refused(search: str, message: str) -> None:
     config = parse_config({"students": students, "training": {"sampler": "neighbor"}})
     with pytest.raises(UsageError, match=message):
         search_space(config, [search])
+
+
+class Kind(enum.Enum):
+    A = "a"
+    B = "b"
+
+
+class Searched(ExchangeStrategy):
+    class Options(ExchangeOptions):
+        search_space: ClassVar[SearchSpace] = {
+            "kind": Choice((Kind.A, Kind.B)),
+            "file": Choice((Path("x"), Path("y"))),
+            "places": Choice((frozenset({3, 1}), frozenset({2}))),
+            "count": Choice((np.int64(1), np.int64(2))),
+            "rate": Real(np.float32(0.5), np.float32(2)),
+            "idle": Real(0.1, 1.0),
+        }
+        idle_with: ClassVar[dict[str, dict[str, tuple[Any, ...]]]] = {"idle": {"kind": (Kind.A,)}}
+        kind: Kind = Kind.A
+        file: Path = Path("x")
+        places: frozenset[int] = frozenset({3, 1})
+        count: int = 2
+        rate: float = 1.0
+        idle: float = 0.5
+
+    def loss_terms(self, step: Any) -> Any: ...
+
+
+def test_options_of_a_strategy_of_ones_own_are_searched_whatever_their_type(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.strategy_options) or 0.5)
+    tuning = quick(ring, tmp_path, trials=8, config={"strategy": Searched})
+    history = tuning.history.rename(columns=lambda name: name.removeprefix("strategy_options."))
+    assert history[["kind", "file", "places", "count", "rate"]].loc[0].tolist() == ["a", "x", "[1, 3]", 2, 1.0]
+    assert set(history["kind"]) == {"a", "b"} and set(history["places"]) == {"[1, 3]", "[2]"}
+    assert [one["places"] for one in drawn[1:]] == [{"[2]": [2]}.get(text, [1, 3]) for text in history["places"][1:]]
+    assert history["idle"][1:].isna().tolist() == (history["kind"][1:] == "a").tolist()
+    assert quick(ring, tmp_path, trials=8, config={"strategy": Searched}).folder == tuning.folder
 
 
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
