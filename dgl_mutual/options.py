@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -15,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from dgl_mutual.errors import UsageError, advice
 from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space, plain_value
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.user_code import blamed, is_ours
 from dgl_mutual.utils.wording import counted
 
 #: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
@@ -144,7 +146,7 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     if is_class(options) and issubclass(options, base):
         if hasattr(kind, "search_space"):
             return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
-        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options)
+        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options) or _fault_of_defaults(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
 
@@ -163,6 +165,24 @@ def _fault_of_ends(options: type[Options]) -> str | None:
             except ValidationError as error:
                 fault = plain_message(error.errors()[0])
                 return f"has search_space[{name!r}] = {domain!r:.120}, and {name} = {value!r:.40} is refused: {fault}."
+    return None
+
+
+def _fault_of_defaults(options: type[Options]) -> str | None:
+    """What is wrong with defaults that functions make: with others at each call, the same run would never be found again."""
+    made_by_functions = [name for name, field in options.model_fields.items() if field.default_factory is not None]
+    if is_ours(options) or not made_by_functions:
+        return None
+    with blamed(f"A default_factory of the options {options.__name__!r}"):
+        first, second = options.model_construct(), options.model_construct()
+    for name in made_by_functions:
+        with suppress(PydanticSerializationError):  # such an option is refused where it is used
+            one, other = (to_jsonable_python(getattr(made, name)) for made in (first, second))
+            if one != other:
+                return (
+                    f"has a default of {name} that differs from call to call (here {one!r:.40} and {other!r:.40}), so that each run would "
+                    "be another one, and none could be resumed. Give it a fixed default."
+                )
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.utils.user_code import blamed, described, is_ours
 from tests.small_graph import EDGES, FEATURES, LABELS, SPLIT, N, fit, graph
 
@@ -58,6 +61,15 @@ def logs(value: Any, name: Any = "x") -> Callable[..., Any]:
 def logs_twice(self: dm.Strategy, step: Any) -> Any:
     step.log["m"], step.log["m/gcn-0"] = torch.ones(len(step.active)), 2.0
     return {"a": self.supervised(step)}
+
+
+class Drawing(StrategyOptions):
+    fixed: list[int] = Field(default_factory=list)
+    start: float = Field(default_factory=random.random)
+
+
+class Failing(StrategyOptions):
+    start: float = Field(default_factory=lambda: {}["x"])
 
 
 class Silent(dm.Strategy):
@@ -128,6 +140,8 @@ def adds(*names: str) -> Any:
         *((strategy(extra_members=adds(name)), "under names that are taken") for name in ("mean", "best_by_val", "ensemble", "mlp")),
         *((strategy(extra_members=adds(name)), "cannot be a part of the name of a file") for name in ("", "../../a", "/a", "a\n", ".a")),
         (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
+        (strategy(Options=Drawing), r"class has a default of start that differs from call to call \(here 0\..* Give it a fixed default"),
+        (strategy(Options=Failing), "A default_factory of the options 'Failing' raised an error: KeyError: 'x'"),
         (strategy(min_students="2"), "has min_students = '2'"),
         (strategy(name=3), "has name = 3"),
         (strategy(logs("abc")), "The value 'x' that the strategy 'Mine' logs has the type str"),
