@@ -108,7 +108,7 @@ class Coordinator(nn.Module, ABC):
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
         # In training the stream is that of the strategy's step.
         with (
-            blamed(title),
+            blamed(f"scores of {title[0].lower()}{title[1:]}"),
             _unchanged(self, logits, confidence, samples),
             nullcontext() if self.training else own_streams(None, logits.device),
         ):

@@ -119,15 +119,17 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
     Raises:
         UsageError: the values are not such options.
     """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        faults = error.errors()
-        explained = [_explain(kind, where, dict(fault), further) for fault in faults if not _follows(fault, faults)]
-        lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
-        for found, wrong in explained:
-            lines.setdefault(found, {})[wrong] = None
-        raise UsageError("\n".join(f"{found}{', or '.join(wrong)}." for found, wrong in lines.items())) from None
+    with blamed(f"The options {kind.__name__!r}", kind, "cannot be made"):
+        try:
+            made = kind.model_validate(dict(values))
+        except ValidationError as error:
+            faults = error.errors()
+            explained = [_explain(kind, where, dict(fault), further) for fault in faults if not _follows(fault, faults)]
+            lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
+            for found, wrong in explained:
+                lines.setdefault(found, {})[wrong] = None
+            raise UsageError("\n".join(f"{found}{', or '.join(wrong)}." for found, wrong in lines.items())) from None
+    return made
 
 
 def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:

@@ -72,6 +72,14 @@ class Failing(StrategyOptions):
     start: float = Field(default_factory=lambda: {}["x"])
 
 
+def _raises(*arguments: Any, **named: Any) -> Any:
+    raise RuntimeError("mine")
+
+
+def options(**attributes: Any) -> type[StrategyOptions]:
+    return type("Mine", (StrategyOptions,), {"__module__": __name__, **attributes})
+
+
 class Silent(dm.Strategy):
     def __init__(self, options: Any, setting: Any) -> None: ...
 
@@ -163,6 +171,38 @@ def adds(*names: str) -> Any:
 def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(strategy=mine)
+
+
+_OPTION_METHODS = ("resolved", "with_unlabelled", "without_effect", "for_ensemble_alone")
+
+
+@pytest.mark.parametrize(
+    ("mine", "message"),
+    [
+        *(
+            (strategy(**{name: _raises}), rf"{name} of the strategy 'Mine' raised an error: RuntimeError: mine \(.*test_own_code.py, line")
+            for name in ("learns_from_others", "coordinator_config", "exchange", "phases")
+        ),
+        *(
+            (strategy(**{name: _raises}), rf"The strategy 'Mine' has a method {name}\(\) that raised an error: RuntimeError: mine \(")
+            for name in ("parameters", "buffers", "state_dict")
+        ),
+        (strategy(state_dict=lambda self, **_: None), r"'Mine' has a method state_dict\(\) that returns None\. It must return a mapping"),
+        *(
+            (strategy(Options=options(**{name: _raises})), rf"{name} of the options 'Mine' raised an error: RuntimeError: mine \(.*line")
+            for name in _OPTION_METHODS
+        ),
+        *(
+            (strategy(Options=options(**{name: lambda *_, **__: None})), f"{name} of the options 'Mine' returns None. It must return")
+            for name in _OPTION_METHODS
+        ),
+        (strategy(Options=options(model_post_init=_raises)), r"The options 'Mine' cannot be made: RuntimeError: mine \(.*line"),
+        (strategy(Options=options(model_dump=_raises)), "The options 'Mine' cannot be turned into plain values: RuntimeError: mine"),
+    ],
+)
+def test_a_method_that_raises_is_named(mine: type[dm.Strategy], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(strategy=mine, label_rate=0.5)
 
 
 def test_a_strategy_may_make_itself_after_the_base_class_has() -> None:
@@ -321,6 +361,34 @@ class Shares(Net):
         self.layer = _SHARED
 
 
+class Counting(Net):
+    """Its modes and its state can be asked for a few times."""
+
+    def __init__(self, in_features: int, num_outputs: int, method: str, times: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.method, self.left = method, [None] * times
+
+    def train(self, mode: bool = True) -> Any:
+        return self._call("train", mode)
+
+    def state_dict(self, *args: Any, **named: Any) -> Any:
+        return self._call("state_dict", *args, **named)
+
+    def _call(self, name: str, *args: Any, **named: Any) -> Any:
+        if name == self.method:
+            _ = self.left.pop() if self.left else _raises()
+        return getattr(nn.Module, name)(self, *args, **named)
+
+
+def raising(method: str, times: int) -> Any:
+    return [{"architecture": Counting, "options": {"method": method, "times": times}}, "gcn"]
+
+
+class Forgets(Net):
+    def state_dict(self, *args: Any, **named: Any) -> Any:
+        return {}
+
+
 @pytest.mark.parametrize(
     ("students", "message"),
     [
@@ -335,6 +403,10 @@ class Shares(Net):
         ([Frozen, "gcn"], "All parameters of the student 'Frozen-0' are frozen"),
         ([Sparse, "gcn"], "'Sparse-0' gives sparse logits"),
         ([{"architecture": Net, "starts_after": 0.5}, "gcn"], "The options starts_after are for built-in students, and .* Leave them out"),
+        (raising("state_dict", 0), r"'Counting-0' has a method state_dict\(\) that raised an error: RuntimeError: mine \(.*line"),
+        (raising("state_dict", 3), r"state_dict of the student 'Counting-0' raised an error: RuntimeError: mine \(.*line"),
+        (raising("train", 2), r"train of the student 'Counting-0' raised an error: RuntimeError: mine \(.*line"),
+        ([Forgets, "gcn"], r"The state of the student 'Forgets-0' cannot be loaded into a new one: .*module.layer.weight"),
         ([Rows, "gcn"], r"cannot be computed or used: .*sparse.*\('Rows-0'\)"),
         (
             [Shares, "gcn", Shares],
@@ -390,8 +462,12 @@ def _failing(self: Any, options: Any, config: Any) -> None:
             weighting(lambda z: torch.zeros(3, 3, 1, 1).index_fill(1, torch.tensor([1, 2]), -torch.inf)),
             "minus infinity for all peers",
         ),
-        (weighting(lambda z: z.nothing), r"The weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
+        (weighting(lambda z: z.nothing), r"scores of the weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
         (weighting(lambda z: z[None], observe=_observes), r"observe of the weighting 'Mine' raised an error: KeyError: 'no note' \(.*line"),
+        (
+            weighting(lambda z: z[None], state_dict=_raises),
+            r"'Mine' has a method state_dict\(\) that raised an error: RuntimeError: mine \(",
+        ),
         (weighting(lambda z: z, Options=dict), "has Options = <class 'dict'>"),
         (weighting(lambda z: z, __init__=_silent), r"'Mine' does not call super\(\).__init__\(options, config\)"),
         (weighting(lambda z: z, __init__=_alone), r"weightings are made with \(options, config\)"),
@@ -482,9 +558,8 @@ def test_errors_of_the_package_and_of_memory_pass() -> None:
 
 def test_what_user_code_raises_anywhere_is_no_bug_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     (tmp_path / "anywhere.py").write_text(
-        "import dgl_mutual\nfrom dgl_mutual.strategies.options import StrategyOptions\n\n\nclass Mine(dgl_mutual.Strategy):\n"
-        "    class Options(StrategyOptions):\n        def resolved(self, epochs, task):\n            return {}['gone']\n\n"
-        "    def loss_terms(self, step): ...\n"
+        "import dgl_mutual\n\n\nclass Gone:\n    def __get__(self, *_):\n        return {}['gone']\n\n\n"
+        "class Mine(dgl_mutual.Strategy):\n    trains = Gone()\n\n    def loss_terms(self, step): ...\n"
     )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -493,7 +568,7 @@ def test_what_user_code_raises_anywhere_is_no_bug_of_the_package(tmp_path: Path,
     assert "Error: Code of your own, or of a package that you named, raised an error: KeyError: 'gone' (" in (
         told := capsys.readouterr().err
     )
-    assert "anywhere.py, line 8)." in told and "bug" not in told
+    assert "anywhere.py, line 6)." in told and "bug" not in told
 
 
 def test_the_line_that_is_told_is_not_a_librarys() -> None:

@@ -45,8 +45,9 @@ def _compare(
 ) -> None:
     """Compare with the same method on torch_geometric, number by number, and write a certificate. Exit status 1 if parity breaks.
 
-    With --reference FILE.csv, compare with results of your own code instead: columns dataset, test, and seed or fold; member, fingerprint
-    and split where they are known. Both ways of comparing compute on the CPU.
+    With --reference FILE.csv, compare with results of your own code instead: columns dataset (as in --dataset, also for a function of your
+    own: mypkg.data:arrays), test, and seed or fold; member, fingerprint and split where they are known. Both ways of comparing compute on
+    the CPU.
 
     \b
     Examples:

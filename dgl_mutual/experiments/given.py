@@ -14,6 +14,7 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import Options, unserializable_key
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies.options import options_with_unlabelled, resolved_options
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 from dgl_mutual.utils.imports import is_import_path
 
@@ -97,10 +98,12 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     """
     kind = resolve_strategy(values["strategy"]).Options
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
-        return kind().resolved(epochs, task).model_dump(mode="json")
+        return resolved_options(kind(), epochs, task).model_dump(mode="json")
     given = kind(**{key: value for key, value in values["strategy_options"].items() if key == "exchange_on"})
     found, with_equal_counts = (
-        given.with_unlabelled(task, equal_counts=equal, pool="unlabelled" in values).resolved(epochs, task).model_dump(mode="json")
+        resolved_options(options_with_unlabelled(given, task, equal_counts=equal, pool="unlabelled" in values), epochs, task).model_dump(
+            mode="json"
+        )
         for equal in (False, isinstance(values.get("label_rate"), int))
     )
     return {key: value for key, value in found.items() if key != "exchange_on" and with_equal_counts[key] == value}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import methodcaller
 from typing import Any
 
 from dgl_mutual.data.target import TaskName
@@ -18,9 +17,10 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.options import StrategyOptions, resolved_options
 from dgl_mutual.training.teaching import extra_members
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.wording import kind_of
 
 
 def refuse_idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace | None = None) -> None:
@@ -46,8 +46,8 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace | N
     for_ensemble: dict[str, str] = {}
     if not any(key.startswith("strategy_options.") for key in varied):
         count = len(resolved.students)
-        idle |= _idle_of_strategy(options, methodcaller("without_effect", count), asked.strategy_options, resolved, searched)
-        for_ensemble = _idle_of_strategy(options, methodcaller("for_ensemble_alone", count), asked.strategy_options, resolved, searched)
+        idle |= _idle_of_strategy(options, "without_effect", count, asked.strategy_options, resolved, searched)
+        for_ensemble = _idle_of_strategy(options, "for_ensemble_alone", count, asked.strategy_options, resolved, searched)
     if kind.trains and not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved, searched)
         is_drawn = "training.edge_drop" in searched
@@ -77,7 +77,8 @@ def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator
 
 def _idle_of_strategy(
     options: StrategyOptions,
-    reasons: Callable[[StrategyOptions], Mapping[str, str]],
+    method: str,
+    num_students: int,
     asked: Mapping[str, Any],
     resolved: RunConfig,
     searched: SearchSpace,
@@ -85,18 +86,25 @@ def _idle_of_strategy(
     """What was asked for of a strategy and has no effect, or a lesser one -> why.
 
     Args:
-        reasons: gives names of such options with reasons, for example `StrategyOptions.without_effect`.
+        method: of `StrategyOptions`, which gives names of such options with reasons: ``without_effect`` or ``for_ensemble_alone``.
     """
     assert resolved.task is not None
     kind, idle = type(options), {}
-    points = [reasons(point) for point in _points(options, "strategy_options", searched)]
+    points = []
+    for point in _points(options, "strategy_options", searched):
+        what = f"{method} of the options {kind.__name__!r}"
+        with blamed(what, options):
+            found = getattr(point, method)(num_students)
+        if not isinstance(found, Mapping):
+            raise UsageError(f"{what} returns {kind_of(found)}. It must return a mapping from names of options to reasons.")
+        points.append(found)
     for name, why in points[0].items():
         if name not in asked or f"strategy_options.{name}" in searched or not all(name in point for point in points):
             continue
         defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
         with suppress(UsageError):  # another option may need it
             others = parse_options(kind, {key: value for key, value in asked.items() if key != name})
-            defaults.append(getattr(others.resolved(resolved.training.epochs, resolved.task), name))
+            defaults.append(getattr(resolved_options(others, resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
         if getattr(options, name) not in defaults:
             idle[f"strategy_options.{name} = {getattr(options, name)}"] = why

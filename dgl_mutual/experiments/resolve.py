@@ -43,7 +43,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.options import StrategyOptions, options_with_unlabelled, resolved_options
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -51,6 +51,7 @@ from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.files import utf8_path
 from dgl_mutual.utils.imports import import_path_of, not_importable
+from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -147,7 +148,7 @@ def _resolved_strategy_options(
             "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
             "(strategy_options.exchange_on = labelled). Leave one of the two out."
         )
-    return options.resolved(config.training.epochs, dataset.task)
+    return resolved_options(options, config.training.epochs, dataset.task)
 
 
 def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
@@ -204,7 +205,7 @@ def _for_unlabelled(
     is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
     one_size = split is None and (is_planetoid or protocol == "random")
     equal_counts = isinstance(label_rate, int) and not one_size
-    return options.with_unlabelled(dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
+    return options_with_unlabelled(options, dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
 
 
 def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
@@ -331,10 +332,12 @@ def readable(config: RunConfig) -> dict[str, Any]:
 
 def _dumped(options: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:
     """Options as plain values; those that have no such form stay as they are."""
-    try:
-        return options.model_dump(mode="json", exclude=exclude)
-    except PydanticSerializationError:
-        return options.model_dump(exclude=exclude)
+    with blamed(f"The options {type(options).__name__!r}", options, "cannot be turned into plain values"):
+        try:
+            values = options.model_dump(mode="json", exclude=exclude)
+        except PydanticSerializationError:
+            values = options.model_dump(exclude=exclude)
+    return values
 
 
 def run_name(config: RunConfig) -> str:

@@ -10,11 +10,12 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option, markdown_cell
+from dgl_mutual.options import parse_options
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.options import StrategyOptions, options_with_unlabelled, resolved_options
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
 
@@ -81,7 +82,8 @@ def options_of(kind: type[Strategy]) -> list[Option]:
     options = kind.Options
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
-        return (options().with_unlabelled(task) if is_hidden else options()).resolved(TrainingOptions().epochs, task)
+        made = parse_options(options, {})
+        return resolved_options(options_with_unlabelled(made, task) if is_hidden else made, TrainingOptions().epochs, task)
 
     return option_table.describe(options, resolve)
 

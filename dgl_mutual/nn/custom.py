@@ -128,8 +128,21 @@ class CustomStudent(StudentModule):
         parameter = next(self.parameters())
         with own_streams(None, torch.device("cpu")):
             other = CustomStudent(self.options, self.task, self.in_features, self.num_outputs, self.name, edge_features=self.edge_features)
-        other.to(parameter.device, parameter.dtype).load_state_dict(self.state_dict())
+        with blamed(f"The state of the student {self.name!r}", failure="cannot be loaded into a new one"):
+            other.to(parameter.device, parameter.dtype).load_state_dict(self.state_dict())
         return other.eval()
+
+    def train(self, mode: bool = True) -> CustomStudent:
+        """Set the mode, as every module does; an error that the module of a user's own raises is named."""
+        with blamed(f"train of the student {self.name!r}"):
+            super().train(mode)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
+        """The state, as that of every module; an error that the module of a user's own raises is named."""
+        with blamed(f"state_dict of the student {self.name!r}"):
+            state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        return state
 
     @property
     def title(self) -> str:

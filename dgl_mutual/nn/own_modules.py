@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from dgl_mutual.utils.user_code import described
+from dgl_mutual.utils.wording import kind_of
 
 #: Attributes that every module has.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
@@ -20,7 +23,17 @@ def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | N
     Args:
         may_be_lazy: its lazy layers get their shapes in the first step.
     """
-    tensors = [*module.parameters(), *module.buffers()]
+    try:
+        called = "parameters"
+        tensors: list[Tensor] = list(module.parameters())
+        called = "buffers"
+        tensors += module.buffers()
+        called = "state_dict"
+        state = module.state_dict()
+    except Exception as error:
+        return f"has a method {called}() that raised an error: {described(error)}"
+    if not isinstance(state, Mapping):
+        return f"has a method state_dict() that returns {kind_of(state)}. It must return a mapping from names to tensors."
     if not may_be_lazy and any(map(is_lazy, tensors)):
         return "has lazy layers, whose size is not known yet. Give them in_features."
     if any(tensor.is_meta for tensor in tensors):

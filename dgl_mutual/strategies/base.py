@@ -22,6 +22,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import LabelledGraph, Matrix
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -68,7 +69,8 @@ class Strategy(nn.Module, ABC):
         self.options = options
         self.setting = setting
         self.distribution = setting.distribution
-        config = self.coordinator_config()
+        with blamed(f"coordinator_config of the strategy {self.name!r}", self):
+            config = self.coordinator_config()
         if not isinstance(config, CoordinatorConfig):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
         expected = {"num_students": setting.num_students, "num_outputs": setting.num_outputs}

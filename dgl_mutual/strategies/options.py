@@ -13,7 +13,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.wording import kind_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,6 +73,35 @@ class StrategyOptions(Options):
     def _declaring(cls, name: str) -> type:
         """The class that an option has its default of."""
         return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
+
+
+def resolved_options(options: StrategyOptions, epochs: int, task: TaskName) -> StrategyOptions:
+    """See `StrategyOptions.resolved`.
+
+    Raises:
+        UsageError: the options do not fit so many epochs, or a method of a user's own fails or returns something else.
+    """
+    with blamed(f"resolved of the options {type(options).__name__!r}", options):
+        found = options.resolved(epochs, task)
+    return _checked(found, "resolved", options)
+
+
+def options_with_unlabelled(options: StrategyOptions, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> StrategyOptions:
+    """See `StrategyOptions.with_unlabelled`.
+
+    Raises:
+        UsageError: a method of a user's own fails or returns something else.
+    """
+    with blamed(f"with_unlabelled of the options {type(options).__name__!r}", options):
+        found = options.with_unlabelled(task, equal_counts=equal_counts, pool=pool)
+    return _checked(found, "with_unlabelled", options)
+
+
+def _checked(found: object, method: str, options: StrategyOptions) -> StrategyOptions:
+    if not isinstance(found, StrategyOptions):
+        name = type(options).__name__
+        raise UsageError(f"{method} of the options {name!r} returns {kind_of(found)}. It must return options, for example self.")
+    return found
 
 
 class TeachingOptions(StrategyOptions):

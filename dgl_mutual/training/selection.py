@@ -12,6 +12,7 @@ from torch import Tensor
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.user_code import blamed
 
 
 class Selection(Callback):
@@ -33,7 +34,9 @@ class Selection(Callback):
 
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
-        exchange = state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0
+        with blamed(f"learns_from_others of the strategy {state.strategy.name!r}", state.strategy):
+            learns = bool(state.strategy.learns_from_others(phase.active))
+        exchange = state.exchange.warmup[0] if learns else 0
         starts = {}
         for k in phase.active:
             averages = state.served_averages
