@@ -203,6 +203,24 @@ def test_a_package_that_is_missing_or_only_a_folder_is_named(name, monkeypatch):
         check_trackers([name])
 
 
+def test_a_tracker_of_ones_own_that_fails_is_named(run, monkeypatch):
+    class Mine(Tracker):
+        def __init__(self, run):
+            raise KeyError("gone")
+
+        @classmethod
+        def check(cls):
+            raise KeyError("gone")
+
+        open = log = close = summarise = check
+
+    monkeypatch.setitem(TRACKERS, "mine", Mine)
+    with pytest.raises(UsageError, match=r"The tracker 'mine' cannot be made: KeyError: 'gone' \(.*test_trackers.py, line"):
+        make_tracker("mine", run)
+    with pytest.raises(UsageError, match="check of the tracker 'mine' raised an error: KeyError: 'gone'"):
+        check_trackers(["mine"])
+
+
 def test_wandb_never_asks_for_a_key(recorder, monkeypatch):
     sys.modules["wandb"].api.api_key = None
     with pytest.raises(UsageError, match="Run 'wandb login' first, or set WANDB_MODE=offline"):

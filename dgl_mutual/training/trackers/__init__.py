@@ -13,6 +13,7 @@ from dgl_mutual.training.trackers.base import TrackedRun, Tracker
 from dgl_mutual.training.trackers.mlflow import MLflowTracker
 from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
 from dgl_mutual.training.trackers.wandb import WandbTracker
+from dgl_mutual.utils.user_code import blamed
 
 __all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "check_trackers", "make_tracker"]
 
@@ -33,9 +34,18 @@ def check_trackers(names: Sequence[str]) -> None:
         UsageError: an unknown tracker, one whose package is not installed, or one that is not set up.
     """
     for name in names:
-        TRACKER_REGISTRY.resolve(name).check()
+        kind = TRACKER_REGISTRY.resolve(name)
+        with blamed(f"check of the tracker {name!r}", kind):
+            kind.check()
 
 
 def make_tracker(name: str, run: TrackedRun) -> Tracker:
-    """A tracker for one training."""
-    return TRACKER_REGISTRY.resolve(name)(run)
+    """A tracker for one training.
+
+    Raises:
+        UsageError: one of an installed package cannot be made.
+    """
+    kind = TRACKER_REGISTRY.resolve(name)
+    with blamed(f"The tracker {name!r}", kind, "cannot be made"):
+        tracker = kind(run)
+    return tracker
