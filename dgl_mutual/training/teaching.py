@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -119,10 +119,6 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(map(int, phase))) for phase in phases)
 
 
-#: Tensors that are made for one step. Others may share memory with the dataset and its split, on which other methods train.
-_OF_THE_STEP = ("logits", "targets", "labels")
-
-
 def has_own_code(strategy: Strategy) -> bool:
     """Whether the strategy or its weighting is one of a user's own."""
     return not is_ours(strategy) or not all(map(is_ours, strategy.coordinator.each()))
@@ -146,10 +142,8 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
     for name in ("features", "edge_features"):
         if isinstance(value := getattr(step.batch, name, None), Tensor):
             given[f"batch.{name}"] = value
-    lent = {} if is_ours(strategy) else {name: value for name, value in given.items() if name not in _OF_THE_STEP}
     before = versions(*given.values())
     with (
-        _put_back(lent) as put_back,
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
         own_streams(stream, step.logits.device) if has_own_code(strategy) else nullcontext(),
     ):
@@ -163,8 +157,7 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
                     "step.labels[step.labelled]."
                 ) from error
             raise
-    after = versions(*given.values())
-    changed = [name for name, first, last in zip(given, before, after, strict=True) if first != last or name in put_back]
+    changed = [name for name, first, last in zip(given, before, versions(*given.values()), strict=True) if first != last]
     if changed and not is_ours(strategy):
         shared = [name for name in changed[1:] if _share_memory(given[name], given[changed[0]])]
         raise UsageError(
@@ -176,22 +169,6 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
     if not is_ours(strategy):
         _warn_of_constants(checked, strategy)
     return checked
-
-
-@contextmanager
-def _put_back(tensors: Mapping[str, Tensor]) -> Iterator[set[str]]:
-    """Give these tensors the values back that code within the block changes, even past torch's own counting of changes.
-
-    The set has the names of those that were changed.
-    """
-    copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    changed: set[str] = set()
-    try:
-        yield changed
-    finally:
-        changed |= {name for name, tensor in tensors.items() if not torch.equal(tensor, copies[name])}
-        for name in changed:
-            tensors[name].data.copy_(copies[name])
 
 
 def _share_memory(first: Tensor, second: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,7 @@ from dgl_mutual.training.targets import Targets
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import exchange_of, make_strategy
 from dgl_mutual.training.unlabelled import add_unlabelled
+from dgl_mutual.utils.user_code import is_ours
 
 
 def fit_cohort(
@@ -93,6 +95,8 @@ def fit_cohort(
     callbacks = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
+    if not all(map(is_ours, (kind, *callbacks))):
+        dataset = _with_own_arrays(dataset)
     options = parse_options(kind.Options, strategy_options, "strategy_options")
     if not kind.trains:
         distribution = make_distribution(dataset.target)
@@ -157,6 +161,13 @@ def fit_cohort(
     inputs.fold_scaling(state.cohort.members, device)
     loop.callbacks("on_fit_end", state)
     return state.result
+
+
+def _with_own_arrays(dataset: Dataset) -> Dataset:
+    """The dataset with copies of its numbers, which batches share memory with and callbacks see: what code of a user's own changes in them
+    must not reach other trainings."""
+    arrays = {name: getattr(dataset, name) for name in ("features", "edge_features", "labels")}
+    return dataset.replaced(**{name: deepcopy(array) for name, array in arrays.items() if array is not None})
 
 
 def _check_gradients() -> None:
