@@ -36,7 +36,7 @@ from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.utils.arguments import check_truth_values, whole_number
-from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import kind_of
 
 __all__ = ["fit", "load", "load_student"]

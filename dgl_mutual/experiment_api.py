@@ -27,7 +27,8 @@ from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.arguments import check_truth_values, number_of_jobs, number_of_threads
-from dgl_mutual.utils.files import temporary_folder, user_path
+from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.scratch import temporary_folder
 from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:

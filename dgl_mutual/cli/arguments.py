@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dgl_mutual.utils.arguments import MAX_JOBS, MAX_THREADS
-from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.paths import user_path
 
 
 class UserPath(click.Path):

@@ -59,7 +59,7 @@ def _compare(
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
-    from dgl_mutual.utils.files import user_path
+    from dgl_mutual.utils.paths import user_path
 
     _refuse_idle_options(f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG)
     if parity_only:

@@ -31,7 +31,7 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import write_partition
     from dgl_mutual.errors import TaskMismatchError, UsageError
-    from dgl_mutual.utils.files import user_path
+    from dgl_mutual.utils.paths import user_path
 
     given, target = user_path(dataset).resolve(), out.resolve()
     if given.exists() and (target == given or target in given.parents):

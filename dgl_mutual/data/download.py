@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
-from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.display import make_bar, shows_bars
-from dgl_mutual.utils.files import check_regular, refuse_links, set_aside
+from dgl_mutual.utils.files import check_regular, set_aside
+from dgl_mutual.utils.paths import refuse_links
+from dgl_mutual.utils.scratch import scratch_folder
 
 _TIMEOUT_SECONDS = 30
 _RETRIES = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dgl_mutual.data.catalog import Entry, lookup
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.paths import user_path
 
 ENVIRONMENT_VARIABLE = "DGL_MUTUAL_DATA"
 

@@ -16,9 +16,9 @@ import pandas as pd
 
 from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.ogb_nodes import MAX_NODES
-from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.utils.arguments import whole_number
+from dgl_mutual.utils.scratch import scratch_folder
 
 #: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
 _EXPONENT, _HUB = 2.5, 300.0

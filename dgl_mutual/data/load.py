@@ -29,7 +29,7 @@ from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.registry import Found
 from dgl_mutual.utils.arguments import check_truth_values
-from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import kind_of
 
 

@@ -31,7 +31,7 @@ class PartEdges:
     Attributes:
         sources: (|E|,): local number of the node from which each comes.
         destinations: (|E|,): local number of the node to which each leads, one of the part's own.
-        outside: (H,): what the store calls the nodes outside of the part.
+        outside: (H,): the store's numbers of the nodes outside of the part.
     """
 
     sources: IntArray
@@ -64,7 +64,7 @@ def read_edges(folder: Path, nodes: range, num_edges: int, num_nodes: int, fault
 
     Args:
         folder: of the part.
-        nodes: what the store calls its nodes.
+        nodes: the store's numbers of its nodes.
         num_edges: how many lead to them.
         num_nodes: of the whole graph.
     """

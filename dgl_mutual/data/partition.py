@@ -1,6 +1,6 @@
 """A graph in parts, for machines none of which could hold it: DGL's distributed graph store serves structure and features of the nodes.
 
-What every trainer keeps whole is small: labels, the official split, and what the store calls each node.
+What every trainer keeps whole is small: labels, the official split, and the store's number of each node.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from dgl_mutual.data.target import MetricName, Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.options import plain_message
-from dgl_mutual.utils.files import read_bytes, replacing, unwritable, user_path
+from dgl_mutual.utils.files import read_bytes, replacing, unwritable
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
 
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
@@ -85,9 +86,9 @@ class Partition:
 
     Attributes:
         folder: parts, what they were made of, and labels.
-        nodes: of each part, what the store calls its nodes.
-        edges: of each part, what the store calls the edges that lead to its nodes.
-        ids: (|V|,): what the store calls each node.
+        nodes: of each part, the store's numbers of its nodes.
+        edges: of each part, the store's numbers of the edges that lead to its nodes.
+        ids: (|V|,): the store's number of each node.
         dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
         fingerprint: of the dataset that was cut up.
         key: a secret of this partition, by which servers and trainers know each other.
@@ -339,7 +340,7 @@ def _fault_of(file: Path, sha256: str | None) -> str:
 
 
 def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, PartEdges]]]:
-    """What the store calls each node, and of each part its nodes, by these numbers, and its edges.
+    """The store's number of each node, and the nodes (by these numbers) and edges of each part.
 
     Raises:
         DataError: DGL cannot.

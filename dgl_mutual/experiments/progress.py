@@ -17,10 +17,10 @@ from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.display import RepeatingTimer, Unfailing, make_bar, shows_bars
-from dgl_mutual.utils.files import temporary_folder
 from dgl_mutual.utils.safe_text import terminal_text
+from dgl_mutual.utils.scratch import temporary_folder
 
-#: Columns from which on the count says of what, and those that the bar, the clock and what stands between them take at least.
+#: Width of a terminal from which on the count names its unit; and the columns that bar, clock and spaces take at least.
 _WIDE, _TAKEN = 60, 24
 _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 

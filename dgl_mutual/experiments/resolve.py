@@ -49,8 +49,8 @@ from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
-from dgl_mutual.utils.files import utf8_path
 from dgl_mutual.utils.imports import import_path_of, not_importable
+from dgl_mutual.utils.paths import utf8_path
 from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY

@@ -32,7 +32,8 @@ from dgl_mutual.store.tables import (
     read_table,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
-from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, unreadable, write_text
+from dgl_mutual.utils.files import remove_files, removed, set_aside, sweep, unreadable, write_text
+from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import plain_csv
 

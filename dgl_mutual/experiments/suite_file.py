@@ -21,8 +21,8 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.imports import is_import_path
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import assignments, counted
@@ -119,8 +119,8 @@ class Suite(Options):
             meant = (*strategies_in(name), DEFAULT_STRATEGY)[0]
             key = name if re.fullmatch(r"[\w .,-]+", name) else repr(name)
             raise ValueError(
-                f"the method {name!r} has no configuration, and there is no strategy of this name. Write {key}: {{strategy: {meant}}}, or "
-                f"correct the name. {advice(name, STRATEGY_REGISTRY.names())}"
+                f"no strategy is called {name!r}, and the method with this name sets none. Set one, for example {key}: {{strategy: "
+                f"{meant}}}, or correct the name. {advice(name, STRATEGY_REGISTRY.names())}"
             )
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
         known = STRATEGY_REGISTRY.names()

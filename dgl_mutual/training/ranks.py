@@ -89,7 +89,7 @@ class Ranks:
         """Sum the gradients of the students over all processes; those of the strategy are complete already."""
 
     def share_buffers(self, students: Iterable[nn.Module]) -> None:
-        """Broadcast what else than weights these students keep of the samples that they saw, from the first process."""
+        """Broadcast the buffers and the extra state of these students from the first process."""
 
     def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
         """Broadcast the weights of these members from the process that runs them."""

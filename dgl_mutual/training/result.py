@@ -17,7 +17,7 @@ from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:

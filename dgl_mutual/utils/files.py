@@ -7,28 +7,23 @@ import itertools
 import os
 import re
 import secrets
-import shlex
 import shutil
 import stat
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.utils.safe_text import is_unicode, path_name
-from dgl_mutual.utils.wording import value_and_kind
+from dgl_mutual.errors import StoreError
+from dgl_mutual.utils.paths import refuse_links
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The end of the name of what is being written, after a random part and the number of the process; no other program gives a file such a
 #: name.
 _TEMPORARY = ".dgl-mutual.tmp"
-#: What the names of temporary folders begin with, and the lock in each that its process holds.
-_TEMPORARY_FOLDER, _HELD = "dgl-mutual-", ".dgl-mutual.lock"
 #: What a folder is called while another takes its place. Its own name is in it, so that `sweep` can give it back.
 _ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
 #: What is being written, by which process; earlier versions did not say so.
@@ -188,106 +183,6 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for temporary files, which goes when it is no longer used. Those that killed processes left behind go before.
-
-    A lock in it shows that its process is alive.
-
-    Raises:
-        StoreError: there is no place for one.
-    """
-    import filelock
-
-    try:
-        _sweep_temporary_folders(Path(tempfile.gettempdir()))
-        folder = tempfile.TemporaryDirectory(prefix=_TEMPORARY_FOLDER, ignore_cleanup_errors=True)
-        held = filelock.FileLock(Path(folder.name, f"{_HELD}.new"), timeout=0, thread_local=False)
-        with suppress(NotImplementedError):  # a file system without locks
-            held.acquire()
-            # It has its name once it is locked: before, it would look like that of a process that has ended.
-            os.rename(held.lock_file, Path(folder.name, _HELD))
-            weakref.finalize(folder, held.release, force=True)
-        return folder
-    except OSError as error:
-        raise StoreError(
-            f"No folder for temporary files can be made: {error.strerror or error}. Make room, or name a folder that you may write to with "
-            "the environment's TMPDIR."
-        ) from None
-
-
-def _sweep_temporary_folders(parent: Path) -> None:
-    """Remove temporary folders whose lock is free. One without a lock, or of another user, is not known to be ours, and stays."""
-    import filelock
-
-    with suppress(OSError):
-        for file in parent.glob(f"{_TEMPORARY_FOLDER}*/{_HELD}"):
-            with suppress(OSError, NotImplementedError):  # held by a process, or on a file system without locks
-                if _is_own(file.parent, stat.S_ISDIR) and _is_own(file, stat.S_ISREG) and not file.lstat().st_size:
-                    with filelock.FileLock(file, timeout=0):
-                        shutil.rmtree(file.parent, ignore_errors=True)
-
-
-def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether it is of this kind, and no link, and of the user who runs this process."""
-    status = path.lstat()
-    return kind(status.st_mode) and (os.name == "nt" or status.st_uid == os.getuid())
-
-
-def user_path(text: str | Path) -> Path:
-    """A path that the user gives, ``~`` expanded. It need not exist.
-
-    Raises:
-        UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
-    """
-    if not isinstance(text, str | os.PathLike):
-        raise UsageError(f"Expected a path, found {value_and_kind(text)}.")
-    if text == "":
-        raise UsageError("The path is empty. Give a file or folder, or '.' for the working folder.")
-    shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
-    try:
-        path = Path(text).expanduser()
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-    except RuntimeError:
-        raise UsageError(f"The path {shown!r} names the home of a user who does not exist here. Write the path out.") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
-        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
-    return path
-
-
-def utf8_path(path: Path) -> str:
-    """An absolute path as text that a file can keep.
-
-    Raises:
-        UsageError: a name in it is not UTF-8.
-    """
-    refused = next((part for part in reversed((path, *path.parents)) if not is_unicode(part.name)), None)
-    if refused is not None:
-        typed = "".join(chr(byte) if re.match(rb"[\w./-]", bytes([byte])) else f"\\x{byte:02x}" for byte in os.fsencode(refused))
-        raise UsageError(
-            f"The path {str(path)!r} cannot be kept in a configuration: {refused.name!r} in it is not a name in UTF-8. Rename it, for "
-            f"example with mv $'{typed}' {shlex.quote(str(refused.with_name(path_name(refused.name))))}"
-        )
-    return str(path)
-
-
-def refuse_links(path: Path, within: Path) -> None:
-    """Make sure that nothing between the folder `within` and `path` below it is a link.
-
-    Raises:
-        StoreError: there is a link; files would be written to the folder that it leads to.
-    """
-    for part in (path, *path.parents):
-        if part == within:
-            return
-        if part.is_symlink():
-            raise StoreError(
-                f"{str(part)!r} is a link, and what is written there would be outside {str(within)!r}. Put a folder in its place, or "
-                "choose another folder."
-            )
 
 
 class RefusedFile(OSError):

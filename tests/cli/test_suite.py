@@ -179,12 +179,12 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         ),
         (
             ("null.yaml",),
-            "the method 'gml uniform' has no configuration, and there is no strategy of this name. Write gml uniform: {strategy: gml}, or",
+            "no strategy is called 'gml uniform', and the method with this name sets none. Set one, for example gml uniform: {",
         ),
-        (("prefix.yaml",), "Write 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
+        (("prefix.yaml",), "for example 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
         (
             ("typo.yaml",),
-            "the method 'gmll' has no configuration, and there is no strategy of this name. Write gmll: {strategy: gml}, or correct",
+            "no strategy is called 'gmll', and the method with this name sets none. Set one, for example gmll: {strategy: gml}, or correct",
         ),
         (
             ("mine.yaml", "--set", "strategy.weight=2"),

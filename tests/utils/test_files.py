@@ -6,23 +6,12 @@ import re
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.utils.files import (
-    check_regular,
-    check_writable,
-    read_bytes,
-    remove_files,
-    replacing,
-    set_aside,
-    temporary_folder,
-    write_output,
-    write_text,
-)
+from dgl_mutual.utils.files import check_regular, check_writable, read_bytes, remove_files, replacing, set_aside, write_output, write_text
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -320,26 +309,3 @@ def ended() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
-
-
-def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = """
-import os, signal
-from dgl_mutual.utils.files import temporary_folder
-folder = temporary_folder()
-open(os.path.join(folder.name, "0"), "w").close()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
-    (left,) = tmp_path.iterdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    foreign = [tmp_path / name for name in ("dgl-mutual-without-lock", "dgl-mutual-full-lock", "dgl-mutual-link", "mine")]
-    (tmp_path / "target").mkdir()
-    foreign[2].symlink_to("target")
-    for folder in foreign:
-        folder.mkdir(exist_ok=True)
-        (folder / ".dgl-mutual.lock").touch() if folder != foreign[0] else None
-    (foreign[1] / ".dgl-mutual.lock").write_text("text")
-    with temporary_folder() as first, temporary_folder() as second:
-        assert not left.exists() and all(folder.exists() for folder in [*foreign, Path(first), Path(second)])
-    assert {*tmp_path.iterdir()} == {*foreign, tmp_path / "target"}

@@ -32,7 +32,8 @@ from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.arguments import number_of_jobs
-from dgl_mutual.utils.files import replacing, temporary_folder
+from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.scratch import temporary_folder
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 TIMEOUT_SECONDS = 10

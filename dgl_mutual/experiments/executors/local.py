@@ -26,7 +26,7 @@ from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
-from dgl_mutual.utils.files import temporary_folder
+from dgl_mutual.utils.scratch import temporary_folder
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")

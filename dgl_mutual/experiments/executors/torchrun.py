@@ -18,7 +18,7 @@ from dgl_mutual.experiments.work import Work
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, number_from_torchrun
 from dgl_mutual.training.ranks import Ranks
-from dgl_mutual.utils.files import temporary_folder
+from dgl_mutual.utils.scratch import temporary_folder
 
 
 def device_of_rank(device: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from dgl_mutual.data.partition import Partition
 from dgl_mutual.dgl_compat import dgl
 
-#: What the store calls the graph, and DGL the nodes and the edges of a graph that has one kind of each.
+#: The name of the graph in the store, and DGL's names of the nodes and edges of a graph that has one kind of each.
 GRAPH = "graph"
 _NODES, _EDGES = "_N", ("_N", "_E", "_N")
 

@@ -1,4 +1,4 @@
-"""What a study says of its trials."""
+"""The trials of a study: which count, which is best, and their table."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, 
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
 from dgl_mutual.search_space import Choice, SearchSpace, described
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SETTINGS_FILE, TUNING_FILE
-from dgl_mutual.utils.files import check_regular, refuse_links, remove_files, removed, unwritable, write_text
+from dgl_mutual.utils.files import check_regular, remove_files, removed, unwritable, write_text
+from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 

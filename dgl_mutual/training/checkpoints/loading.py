@@ -33,8 +33,9 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
-from dgl_mutual.utils.files import check_regular, read_bytes, unreadable, user_path
+from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
+from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from dgl_mutual.training.trackers.base import Tracker
-from dgl_mutual.utils.files import refuse_links
+from dgl_mutual.utils.paths import refuse_links
 
 #: MLflow refuses longer values of parameters.
 _LONGEST = 500

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from dgl_mutual.training.trackers.base import Tracker
-from dgl_mutual.utils.files import refuse_links
+from dgl_mutual.utils.paths import refuse_links
 
 
 class TensorBoardTracker(Tracker):

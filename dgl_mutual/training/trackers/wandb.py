@@ -10,7 +10,7 @@ from typing import Any
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.trackers.base import Tracker
-from dgl_mutual.utils.files import refuse_links
+from dgl_mutual.utils.paths import refuse_links
 
 
 def _has_key(wandb: ModuleType) -> bool:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import filelock
 import pytest
 
-from dgl_mutual.data.scratch import scratch_folder
+from dgl_mutual.utils.scratch import scratch_folder, temporary_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -58,3 +62,29 @@ def test_folders_made_for_it_go_again_where_nothing_came_to_stand_in_them(tmp_pa
     with scratch_folder(tmp_path / "a" / "b", "fetching") as scratch:
         scratch.rename(tmp_path / "a" / "b" / "kept")
     assert names(tmp_path / "a" / "b") == ["kept"]
+
+
+def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import os, signal
+from dgl_mutual.utils.scratch import temporary_folder
+folder = temporary_folder()
+open(os.path.join(folder.name, "0"), "w").close()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
+    left = names(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder() as first, temporary_folder() as second:
+        assert len(left) == 2 and not {*left} & {*names(tmp_path)}
+        assert Path(first).stat().st_mode & 0o777 == 0o700 and Path(second).is_dir()
+    assert names(tmp_path) == []
+
+
+def test_locks_of_another_user_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".fetching-dead").mkdir()
+    (tmp_path / ".fetching-dead.lock").touch()
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with scratch_folder(tmp_path, "fetching"):
+        assert (tmp_path / ".fetching-dead").is_dir()
