@@ -207,9 +207,10 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
         named = [*same, *elsewhere] or [".".join([*above, *path]) for path in below] or nearest
         hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
         if location[-1].split(".") in paths:
-            above_it, _, name = location[-1].rpartition(".")
-            nested = "".join(f"{{{part}: " for part in above_it.split("."))[1:] + f"{{{name}: ...}}" + "}" * above_it.count(".")
-            return f"Unknown option {key!r}. ", f"Here options are nested: write {nested}"
+            nested = "..."
+            for part in reversed(location[-1].split(".")):
+                nested = f"{{{part}: {nested}}}"
+            return f"Unknown option {key!r}. ", f"Here options are nested: write {nested[1:-1]}"
         choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
         return f"Unknown option {key!r}.{hint} ", choices
     if fault["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,3 +29,13 @@ def graph(**columns: Any) -> Any:
 def fit(students: Any = "gcn,sage", strategy: Any = "gml", data: Any = None, **options: Any) -> Any:
     data = dm.Dataset.from_arrays(EDGES, FEATURES, LABELS) if data is None else data
     return dm.fit(data, students, strategy, **{"split": SPLIT, "training": {"epochs": 2}, **options})
+
+
+def strategy(terms: Callable[..., Any] | None = None, **attributes: Any) -> type[dm.Strategy]:
+    class Mine(dm.Strategy):
+        def loss_terms(self, step: Any) -> Any:
+            return {"a": self.supervised(step)} if terms is None else terms(self, step)
+
+    for name, value in attributes.items():
+        setattr(Mine, name, value)
+    return Mine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,14 @@ import pytest
 import torch
 
 from dgl_mutual.data.label_rate import hide_labels
-from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.nn.norm import batch_norm
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.process_group import leads, process_group
-from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
-from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
+from dgl_mutual.training.ranks import DividedSamples, DividedStudents, Ranks
 from tests import forked
 from tests.cohorts import train_cohort
 from tests.training.divided import train_together
-from tests.training.own_students import Counting, OtherNorm, TwoWays
+from tests.training.own_students import Counting, TwoWays
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
 TWO = DividedSamples(rank=1, size=2)
@@ -198,22 +194,6 @@ def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str,
         train_cohort(*graph_data, **options(strategy), ranks=ranks)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
-def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
-    plain = batch_norm(3)
-    plain(torch.randn(9, 3))
-    shared = deepcopy(plain)
-    SyncBatchNorm.share(shared, SINGLE_PROCESS)
-    inputs = [torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
-    outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
-    torch.testing.assert_close(outputs[1], outputs[0])
-    torch.testing.assert_close(shared.state_dict(), plain.state_dict())
-    for output in outputs:
-        (output * torch.arange(3.0)).square().sum().backward()
-    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
-
-
 def test_what_a_student_keeps_of_its_samples_is_that_of_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: tensor.fill_(7 + src))
     monkeypatch.setattr(torch.distributed, "all_gather", lambda parts, x: [part.copy_(x) for part in parts])
@@ -222,85 +202,3 @@ def test_what_a_student_keeps_of_its_samples_is_that_of_the_first_process(monkey
     TWO.share_buffers([student])
     assert (student.seen.item(), student.also.item()) == (7, 7)
     assert torch.equal(student.last.weight, weights)
-
-
-@pytest.mark.parametrize("form", [{"affine": False}, {"momentum": None}, {"eps": 0.5}])
-def test_batch_norms_of_other_forms_are_shared_and_made_plain_again(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
-    plain = torch.nn.BatchNorm1d(3, **form)
-    shared = deepcopy(plain)
-    SyncBatchNorm.share(shared, SINGLE_PROCESS)
-    for shape in ((9, 3), (4, 3), (5, 3, 2)):
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(shared(x), plain(x))
-    torch.testing.assert_close(shared.state_dict(), plain.state_dict())
-    assert isinstance(shared, SyncBatchNorm)
-    shared.make_plain()
-    assert type(shared) is torch.nn.BatchNorm1d and vars(shared).keys() == vars(plain).keys()
-    torch.testing.assert_close(shared(x), plain(x))
-
-
-def test_a_shared_batch_norm_is_the_same_module(graph_data: Data) -> None:
-    norm = torch.nn.BatchNorm1d(4)
-    norm.weight.requires_grad_(False)
-    called = []
-    norm.register_forward_hook(lambda *_: called.append(1))
-    module = torch.nn.ModuleDict({"a": norm, "b": norm})
-    share_batch_norm(module, TWO, "mine")
-    assert module["a"] is module["b"] is norm and isinstance(norm, SyncBatchNorm) and not norm.weight.requires_grad
-    plain_batch_norm(module)
-    norm(torch.randn(3, 4))
-    assert type(norm) is torch.nn.BatchNorm1d and called == [1]
-
-
-def test_a_batch_norm_of_a_user_s_own_class_is_refused() -> None:
-    class Frozen(torch.nn.BatchNorm1d):
-        def train(self, mode: bool = True) -> Frozen:
-            return super().train(False)
-
-    with pytest.raises(UsageError, match=r"cannot share the statistics of '0' of the student 'mine' \(Frozen"):
-        share_batch_norm(torch.nn.Sequential(Frozen(4)), TWO, "mine")
-
-
-@pytest.mark.parametrize(
-    "norm", [{"kind": "BatchNorm1d", "track_running_stats": False}, {"kind": "SyncBatchNorm"}, {"kind": "BatchNorm2d"}], ids=str
-)
-def test_batch_norms_whose_statistics_cannot_be_shared_are_refused(norm: dict[str, Any], graph_data: Data) -> None:
-    students = [StudentOptions(architecture=OtherNorm, options=norm), StudentOptions(architecture="gcn")]
-    with pytest.raises(UsageError, match=r"cannot share the statistics of 'module.norms.0' of the student 'OtherNorm-0' \(\w*BatchNorm"):
-        train_cohort(*graph_data, **{**options(), "students": students}, ranks=TWO)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"WORLD_SIZE": None}, "WORLD_SIZE = '' is no whole number"),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE = 'two' is no whole number"),
-        ({"RANK": "abc"}, "RANK = 'abc' is no whole number"),
-        ({"MASTER_ADDR": None}, "cannot join the others: ValueError: .*MASTER_ADDR"),
-    ],
-)
-def test_an_environment_that_torchrun_has_not_made_is_named(
-    changed: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
-    for name, value in {**made, **changed}.items():
-        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
-    with pytest.raises((UsageError, TrainingError), match=message):
-        leads()
-        with process_group("cpu"):
-            pass
-
-
-def test_each_process_has_its_own_gpu_before_nccl_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[object] = []
-    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, timeout: calls.append(backend))
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with process_group("cuda") as ranks:
-        assert (ranks.rank, ranks.size) == (1, 2)
-    assert calls == [1, "nccl"]
