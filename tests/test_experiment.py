@@ -393,7 +393,7 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
             {"methods": ["independent", dgl_mutual.Strategy]},
             r"a class has no name for tables, so give \{'independent': 'independent', 'strategy': Strategy\}",
         ),
-        ({"methods": {"gml uniform": None}}, r"'gml uniform' has no configuration.* Write gml uniform: \{strategy: gml\}"),
+        ({"methods": {"gml uniform": None}}, r"no strategy is called 'gml uniform'.* Set one, for example gml uniform: \{strategy: gml\}"),
         ({"methods": []}, r"names of strategies are needed.*not \[\]"),
         ({"students": {"gcn"}}, "is a set, which has no order"),
         ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
