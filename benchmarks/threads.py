@@ -17,6 +17,7 @@ from time import perf_counter
 import pandas as pd
 from common import prepare, write
 
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.runner import run
 
@@ -25,7 +26,7 @@ def seconds(config: RunConfig, jobs: int, threads: int) -> float:
     data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None
     with TemporaryDirectory() as folder:
         started = perf_counter()
-        run(config, out=Path(folder), data_dir=data_dir, offline=True, device="cpu", jobs=jobs, threads=threads)
+        run(config, out=Path(folder), data_dir=data_dir, offline=True, compute=Compute(device="cpu", jobs=jobs, threads=threads))
         return perf_counter() - started
 
 

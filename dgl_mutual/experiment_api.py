@@ -13,11 +13,12 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import split_names
-from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
 from dgl_mutual.experiments.suite_workflow import prepare_suite
 from dgl_mutual.experiments.trust import check_trust_of_layer
@@ -26,7 +27,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.utils.arguments import check_truth_values, number_of_jobs, number_of_threads
+from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import temporary_folder
 from dgl_mutual.utils.wording import counted, kind_of
@@ -87,7 +88,10 @@ def experiment(
             of the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
         out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
-        jobs, threads, device, resume: see `dgl_mutual.experiments.runner.execute`.
+        jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
+        threads: threads a trial computes with. Other numbers change the last digits of results, so the default is the same everywhere.
+        device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda where torch has a GPU.
+        resume: keep the trials that are finished.
         progress: show how far it is, on standard error.
         data_dir, offline: see `load`.
         trust: import code that a file among `methods` names as ``package.module:Class``, which executes it.
@@ -101,8 +105,7 @@ def experiment(
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
     check_truth_values(resume=resume, progress=progress, offline=offline, trust=trust)
-    jobs, threads = None if jobs is None else number_of_jobs(jobs), number_of_threads(threads)
-    device = resolve_device(device)
+    compute = Compute(device=device, jobs=jobs, threads=threads)
     folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)
     pool: Dataset | None = None
@@ -140,20 +143,15 @@ def experiment(
         name,
         suite,
         out=user_path(out),
-        data_dir=folder_of_data,
-        offline=offline,
-        in_memory=in_memory,
-        pool=pool,
+        data=SuiteData(folder_of_data, offline, in_memory, pool),
+        compute=compute,
         tuned=tuned,
-        device=device,
-        jobs=jobs,
-        threads=threads,
         progress=show,
     )
     plan = prepared.plan
     if plan.missing:
         raise DataError("\n".join(plan.missing.values()))
-    reports, _ = prepared.run(device=device, jobs=jobs, threads=threads, resume=resume, progress=show)
+    reports, _ = prepared.run(compute=compute, resume=resume, progress=show)
     failed = [line for report in reports for line in report.failed]
     found = Experiment(plan.folder, temporary=temporary)
     finished = found.runs  # read now: another experiment may use the folder later

@@ -13,6 +13,7 @@ import dgl_mutual
 import dgl_mutual.data
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
@@ -26,7 +27,7 @@ def digits() -> Dataset:
 
 
 def test_fit_does_what_run_does(digits: Dataset, tmp_path: Path) -> None:
-    folder = run(parse_config({**SMALL, "seeds": 2}), out=tmp_path, jobs=1).folder
+    folder = run(parse_config({**SMALL, "seeds": 2}), out=tmp_path, compute=Compute(jobs=1)).folder
     rows = pd.read_csv(folder / "trials.csv", **EXACT_NUMBERS)
     result = dgl_mutual.fit(digits, seed=1, **SMALL)
     columns = ["member", "architecture", "train", "val", "test", "best_epoch", "parameters"]

@@ -15,6 +15,7 @@ import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.tuning.search import tune
@@ -233,7 +234,10 @@ def test_a_run_of_a_folder_with_an_mlp_distilled(tmp_path: Path) -> None:
     pd.DataFrame({"node_id": range(N), "label": dataset.labels, **features, **masks}).to_csv(folder / "nodes.csv", index=False)
     pd.DataFrame(dict(zip(("src_id", "dst_id"), dataset.edges, strict=True))).to_csv(folder / "edges.csv", index=False)
     values = {**SHORT, "dataset": str(folder), "seeds": 1, "training": {"epochs": 5}, "distill": {"epochs": 5}}
-    reports = {metric: run(parse_config({**values, "metric": metric}), out=tmp_path / "out", jobs=1) for metric in (None, "accuracy")}
+    reports = {
+        metric: run(parse_config({**values, "metric": metric}), out=tmp_path / "out", compute=Compute(jobs=1))
+        for metric in (None, "accuracy")
+    }
     assert reports[None].folder != reports["accuracy"].folder
     for metric, report in reports.items():
         trials = pd.read_csv(report.folder / "trials.csv")

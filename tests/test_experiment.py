@@ -23,6 +23,7 @@ from dgl_mutual.cli.main import cli
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.processes import INTERVAL, end_with
 from dgl_mutual.experiments.runner import run
@@ -49,7 +50,8 @@ def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> 
     assert list(found.trials.columns[:2]) == ["data", "method"]
     given = {key: value for key, value in SMALL.items() if key != "jobs"}
     alone = pd.read_csv(
-        run(parse_config({**given, "strategy": "independent"}), out=tmp_path, jobs=1).folder / "trials.csv", **EXACT_NUMBERS
+        run(parse_config({**given, "strategy": "independent"}), out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv",
+        **EXACT_NUMBERS,
     )
     mine = found.trials[found.trials["method"] == "alone"][alone.columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)

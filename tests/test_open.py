@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
@@ -272,7 +273,7 @@ def test_a_weighting_may_be_a_local_class(data: dm.Dataset, split: dm.Split, tmp
         own.save(tmp_path / "never")
     config = parse_config({"strategy_options": {"weighting": Even}, "students": "gcn,sage", "seeds": 1, "training": {"epochs": 1}})
     with pytest.raises(DglMutualError, match=r"strategy_options.weighting: .*Even cannot be found again"):
-        run(config, out=tmp_path, jobs=1)
+        run(config, out=tmp_path, compute=Compute(jobs=1))
 
 
 def test_all_of_it_together(tmp_path: Path, split: dm.Split) -> None:

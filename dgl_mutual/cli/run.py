@@ -168,6 +168,7 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
+    from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.idle import refuse_untrained
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
@@ -185,9 +186,7 @@ def command(
             out=out,
             data_dir=data_dir,
             offline=offline,
-            device=device,
-            jobs=jobs,
-            threads=threads,
+            compute=Compute(device=device, jobs=jobs, threads=threads),
             resume=resume,
             progress=progress,
             servers=servers,

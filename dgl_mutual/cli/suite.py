@@ -79,9 +79,11 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
+    from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations
+    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.suite_workflow import prepare_suite
     from dgl_mutual.experiments.trust import check_trust
@@ -99,37 +101,29 @@ def command(
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
+    compute = Compute(device=device, jobs=jobs, threads=threads)
     prepared = prepare_suite(
         name,
         suite,
         out=out,
         quick=quick,
         overrides=overrides,
-        data_dir=data_dir,
-        offline=offline or dry_run,
+        data=SuiteData(data_dir, offline=offline or dry_run),
+        compute=compute,
         tuned=None if dry_run else tuned,
-        device=device,
-        jobs=jobs,
-        threads=threads,
         progress=display,
     )
     plan = prepared.plan
     if dry_run:
-        from dgl_mutual.experiments.device import resolve_device
-        from dgl_mutual.experiments.executors.local import default_jobs
-
-        at_a_time = jobs or default_jobs(resolve_device(device))
-        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, at_a_time)
+        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
-        complete = _list(plan, at_a_time, searches, anew=not resume or tuned is not None)
+        complete = _list(plan, compute.num_jobs, searches, anew=not resume or tuned is not None)
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
             raise click.exceptions.Exit(0 if complete else 1)
     else:
-        reports, searches_file = prepared.run(
-            device=device, jobs=jobs, threads=threads, resume=resume, progress=display, cluster=cluster, track=track
-        )
+        reports, searches_file = prepared.run(compute=compute, resume=resume, progress=display, cluster=cluster, track=track)
         if searches_file is not None:
             say(f"The searches: {searches_file}")
         complete = _write_tables(plan)
@@ -147,10 +141,12 @@ def _list_searches(
     suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int
 ) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
+    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.tuning.suite import estimate_searches
 
+    data = SuiteData(data_dir, offline=True)
     total = 0.0
-    for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data_dir=data_dir):
+    for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data=data):
         say(
             f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
             f"tuning {search.method} on {search.data}{f' ({search.splits} trainings each)' if search.splits > 1 else ''}"

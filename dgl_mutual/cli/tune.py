@@ -52,6 +52,7 @@ def _tune(
     """
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
+    from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
@@ -68,6 +69,7 @@ def _tune(
     check_writable(out)
     if is_partition(config.dataset):
         raise UsageError(f"{config.dataset!r} is a graph in parts, which is not tuned on. Tune on the whole graph, or on a part of it.")
+    compute = Compute(device=device, jobs=jobs, threads=threads)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     with display() as progress:
         tuning = tune(
@@ -78,9 +80,7 @@ def _tune(
             timeout=timeout,
             search=search,
             out=out,
-            device=device,
-            threads=threads,
-            jobs=jobs,
+            compute=compute,
             progress=progress,
         )
     counts = tuning.history["state"].value_counts()

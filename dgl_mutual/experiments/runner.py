@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import pandas as pd
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.errors import DglMutualError, StoreError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
-from dgl_mutual.experiments.executors.local import Local, default_jobs
+from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
 from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.loading import load_data
@@ -35,7 +35,6 @@ from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
-from dgl_mutual.utils.arguments import number_of_jobs, number_of_threads
 from dgl_mutual.utils.files import check_writable
 
 
@@ -82,9 +81,7 @@ def run(
     out: Path = Path("results"),
     data_dir: Path | None = None,
     offline: bool = False,
-    device: str = "auto",
-    jobs: int | None = None,
-    threads: int = 1,
+    compute: Compute | None = None,
     resume: bool = True,
     progress: Progress | None = None,
     servers: Path | None = None,
@@ -96,7 +93,7 @@ def run(
     Args:
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
-        device, jobs, threads, resume: see `execute`.
+        compute, resume: see `execute`.
         servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store.store`).
         divide: what the processes of torchrun divide, if there are several.
         track: trackers, by name, that follow each training (see `dgl_mutual.training.trackers`).
@@ -108,46 +105,34 @@ def run(
     if leads():
         check_writable(out)
     check_trackers(track)
-    device = resolve_device(device)
+    compute = compute or Compute()
     refuse_idle_processes(config, servers, divide)
     if launched():
-        device = device_of_rank(device)
-        refuse_alone(config, jobs)
+        compute = replace(compute, device=device_of_rank(compute.device))
+        refuse_alone(config, compute.jobs)
     with ExitStack() as stack:
         if is_partition(config.dataset):
             from dgl_mutual.experiments.graph_store.store import open_for
 
-            dataset, jobs = stack.enter_context(open_for(config, servers, divide)), 1
+            dataset = stack.enter_context(open_for(config, servers, divide))
+            compute = replace(compute, jobs=1)
         else:
             dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
         refuse_idle(plans[0].given, plans[0].config)
-        ranks = stack.enter_context(process_group(device, divide))
+        ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
-            follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)
+            follow(partial(do_work, compute=compute, forgiving=False), plans, ranks)
             return RunReport(plans[0].folder(out), pd.DataFrame(), ())
         together = Torchrun(ranks) if ranks.size > 1 else None
-        reports = execute(
-            plans,
-            out=out,
-            device=device,
-            jobs=jobs,
-            threads=threads,
-            resume=resume,
-            progress=progress,
-            executor=together,
-            track=track,
-        )
-        return reports[0]
+        return execute(plans, out=out, compute=compute, resume=resume, progress=progress, executor=together, track=track)[0]
 
 
 def execute(
     plans: Sequence[Plan],
     *,
     out: Path,
-    device: str = "auto",
-    jobs: int | None = None,
-    threads: int = 1,
+    compute: Compute | None = None,
     resume: bool = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
@@ -157,22 +142,18 @@ def execute(
 
     Args:
         plans: different runs.
-        device: cpu, cuda, cuda:N, or auto.
-        jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one a core; on cuda one).
-        threads: threads a trial computes with. Sums over another number of threads are rounded differently, so the default depends
-            neither on the machine nor on `jobs`.
+        compute: what trials compute with (default: ``Compute()``).
         resume: keep the trials that are finished.
         executor: where to run trials instead of in processes of this machine; it says how many at a time.
         track: see `run`.
 
     Raises:
-        UsageError: `jobs` or `threads` is no whole number from 1, or too large, or the cohort of the only plan cannot work. Among several
-            plans this is a failed trial, which a warning announces before any training, and the others go on.
+        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, which a warning announces before
+            any training, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
-    device = resolve_device(device)
-    jobs, threads = None if jobs is None else number_of_jobs(jobs), number_of_threads(threads)
+    compute = compute or Compute()
     progress = progress or NoProgress()
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
@@ -189,16 +170,18 @@ def execute(
             if trial.key not in opened.finished
         ]
         left = Counter(work.plan_index for work in works)
-        executor = executor or Local(default_jobs(device) if jobs is None else jobs, threads)
+        executor = executor or Local(compute.num_jobs, compute.threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
         if len(plans) > 1:
             _announce_failures([plans[plan_index] for plan_index in left])
         for opened in (runs[plan_index] for plan_index in left):
-            made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=opened.code)
+            made_in = environment(
+                jobs=jobs, threads=compute.threads, device=compute.device, processes=executor.num_processes, code=opened.code
+            )
             opened.store.record_environment(made_in)
         num_finished = sum(len(opened.finished) for opened in runs)
         progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
-        task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))
+        task = partial(do_work, compute=compute, forgiving=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:
                 for plan_index, outcome in outcomes:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.layers import combine_layers
-from dgl_mutual.experiments.loading import joined_with_pool, load_pool, takes_edge_features
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.runner import RunReport, execute
+from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import SUITE_FILE
@@ -200,37 +197,6 @@ def _scaled_down(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"training": training, "strategy_options": options, **fewer})
 
 
-def suite_loader(
-    *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None, pool: Dataset | None = None
-) -> Callable[[SuiteRun], Dataset]:
-    """A function that loads the dataset of a run, with its pool of unlabelled graphs and its metric. Each dataset is loaded once.
-
-    Args:
-        in_memory, pool: see `plan_suite`.
-    """
-
-    @cache
-    def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset:
-        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
-
-    @cache
-    def pooled(dataset: Dataset, unlabelled: str | None, edge_features: bool) -> Dataset:
-        if pool is not None and unlabelled == pool.name:
-            return joined_with_pool(dataset, pool, edge_features=edge_features)
-        return load_pool(dataset, unlabelled, edge_features=edge_features, data_dir=data_dir, offline=offline)
-
-    @cache
-    def scored(dataset: Dataset, metric: str | None) -> Dataset:
-        return dataset.with_metric(metric)
-
-    def of_run(run: SuiteRun) -> Dataset:
-        known = (in_memory or {}).get(run.data)
-        dataset = load(run.config.dataset, run.config.task, run.config.targets) if known is None else known
-        return scored(pooled(dataset, run.config.unlabelled, takes_edge_features(run.config.cohort)), run.config.metric)
-
-    return of_run
-
-
 def plan_suite(
     name: str,
     suite: Suite,
@@ -238,31 +204,28 @@ def plan_suite(
     out: Path,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    data_dir: Path | None = None,
-    offline: bool = False,
-    in_memory: Mapping[str, Dataset] | None = None,
-    pool: Dataset | None = None,
+    data: SuiteData | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
     """Load every dataset once and resolve every run. A dataset that is not available is noted, and the rest goes on.
 
     Args:
-        in_memory: datasets that need not be loaded, by the names that the suite's tables use.
-        pool: a pool of unlabelled graphs that need not be loaded either, for datasets in memory; configurations name it as `unlabelled`.
+        data: where the datasets come from (default: as for `load_dataset`).
         tuned: see `configurations`; the suite's folder then has a name of its own.
 
     Raises:
         UsageError: a run that cannot work; says which.
     """
-
-    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
+    data = data or SuiteData()
     entries, missing = [], {}
     for run in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if run.data in missing:
             continue
         try:
             with named(run.method, run.data):
-                plan = prepare(run.config, load(run), f"{run.data} {run.method}", in_memory=run.data in (in_memory or {}))
+                plan = prepare(
+                    run.config, data.load(run.data, run.config), f"{run.data} {run.method}", in_memory=run.data in data.in_memory
+                )
         except DataError as error:
             missing[run.data] = str(error)
         else:
@@ -275,9 +238,7 @@ def plan_suite(
 def run_suite(
     suite_plan: SuitePlan,
     *,
-    device: str = "auto",
-    jobs: int | None = None,
-    threads: int = 1,
+    compute: Compute | None = None,
     resume: bool = True,
     progress: Progress | None = None,
     cluster: str | None = None,
@@ -304,9 +265,7 @@ def run_suite(
         return execute(
             suite_plan.plans,
             out=out,
-            device=device,
-            jobs=jobs,
-            threads=threads,
+            compute=compute,
             resume=resume,
             progress=progress,
             executor=there,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.runner import RunReport
 from dgl_mutual.experiments.suite import SuitePlan, plan_suite, run_suite
+from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.suite import SuiteTuning, tune_suite
 from dgl_mutual.utils.files import check_writable
@@ -31,9 +32,7 @@ class PreparedSuite:
     def run(
         self,
         *,
-        device: str,
-        jobs: int | None,
-        threads: int,
+        compute: Compute,
         resume: bool,
         progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
         cluster: str | None = None,
@@ -43,7 +42,7 @@ class PreparedSuite:
 
         Args:
             progress: makes the display.
-            device, jobs, threads, resume, cluster, track: see `run_suite`.
+            compute, resume, cluster, track: see `run_suite`.
 
         Returns:
             The report of each run, and the file with all searches, if there were any.
@@ -52,9 +51,7 @@ class PreparedSuite:
             UsageError: see `run_suite`.
         """
         with progress() as shown:
-            reports = run_suite(
-                self.plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=shown, cluster=cluster, track=track
-            )
+            reports = run_suite(self.plan, compute=compute, resume=resume, progress=shown, cluster=cluster, track=track)
         return reports, None if self.tuning is None else self.tuning.write(self.plan.folder)
 
 
@@ -65,22 +62,17 @@ def prepare_suite(
     out: Path,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    data_dir: Path | None = None,
-    offline: bool = False,
-    in_memory: Mapping[str, Dataset] | None = None,
-    pool: Dataset | None = None,
+    data: SuiteData,
+    compute: Compute,
     tuned: int | None = None,
-    device: str,
-    jobs: int | None,
-    threads: int,
     progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
 ) -> PreparedSuite:
     """Make the searches of a suite, if they are asked for, and plan its runs with what they have chosen.
 
     Args:
-        out, quick, overrides, data_dir, offline, in_memory, pool: see `plan_suite`.
+        out, quick, overrides, data: see `plan_suite`.
         tuned: trials of each search; None: nothing is searched.
-        device, jobs, threads, progress: of the searches, see `tune_suite`.
+        compute, progress: of the searches, see `tune_suite`.
 
     Raises:
         UsageError, StoreError, TrainingError, Interrupted: see `tune_suite` and `plan_suite`.
@@ -94,13 +86,8 @@ def prepare_suite(
             quick=quick,
             overrides=overrides,
             out=out,
-            data_dir=data_dir,
-            offline=offline,
-            in_memory=in_memory,
-            pool=pool,
-            device=device,
-            threads=threads,
-            jobs=jobs,
+            data=data,
+            compute=compute,
             progress=progress,
         )
     plan = plan_suite(
@@ -109,10 +96,7 @@ def prepare_suite(
         out=out,
         quick=quick,
         overrides=overrides,
-        data_dir=data_dir,
-        offline=offline,
-        in_memory=in_memory,
-        pool=pool,
+        data=data,
         tuned=None if tuning is None else tuning.layers,
     )
     return PreparedSuite(plan, tuning)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
@@ -47,8 +48,7 @@ def datasets_of(works: Sequence[Work]) -> list[Dataset]:
 def do_work(
     work: Work,
     *,
-    threads: int,
-    device: str,
+    compute: Compute,
     forgiving: bool,
     on_epoch: OnEpoch | None = None,
     parent: int | None = None,
@@ -77,8 +77,8 @@ def do_work(
             work.plan.dataset,
             work.checkpoints,
             work.snapshots,
-            threads=threads,
-            device=device,
+            threads=compute.threads,
+            device=compute.device,
             on_epoch=on_epoch,
             track=track,
             ranks=ranks,

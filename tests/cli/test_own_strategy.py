@@ -8,6 +8,7 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
@@ -77,7 +78,11 @@ def test_a_run_refuses_a_class_that_it_cannot_find_again(tmp_path):
         pass
 
     with pytest.raises(UsageError, match=r"Local cannot be found again .* it is defined inside a function"):
-        run(parse_config({"strategy": Local, "students": "gcn,sage", "seeds": 1, "training": {"epochs": 1}}), out=tmp_path / "out", jobs=1)
+        run(
+            parse_config({"strategy": Local, "students": "gcn,sage", "seeds": 1, "training": {"epochs": 1}}),
+            out=tmp_path / "out",
+            compute=Compute(jobs=1),
+        )
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.suite import plan_suite, run_suite
 from dgl_mutual.experiments.suite_file import load_suite
 
@@ -107,7 +108,7 @@ def test_a_suite_says_first_what_will_fail_and_goes_on(command_line: CommandLine
     Path("mine.yaml").write_text(methods)
     with monkeypatch.context() as patched, pytest.raises(pytest.fail.Exception), pytest.warns(UserWarning) as shown:
         patched.setattr("dgl_mutual.experiments.runner.environment", lambda **_: pytest.fail("training begins"))
-        run_suite(plan_suite(*load_suite("mine.yaml"), out=Path("results")), jobs=1)
+        run_suite(plan_suite(*load_suite("mine.yaml"), out=Path("results")), compute=Compute(jobs=1))
     told = [str(one.message) for one in shown if "will fail" in str(one.message)]
     assert len(told) == 1
     assert told[0].startswith("The run 'digits dml' will fail, and the others go on. Strategy 'dml' needs at least 2 students")

@@ -9,6 +9,7 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.grid import grid_points, search
 from dgl_mutual.experiments.resolve import resolve, resolved_points
@@ -99,18 +100,18 @@ def test_a_students_own_option_stands_at_every_point(ring: Dataset) -> None:
 
 def test_a_run_searches_within_each_trial_and_can_be_repeated_from_its_configuration(tmp_path: Path) -> None:
     values = {"students": "gcn,sage", "strategy": "dml", "seeds": 2, "training": {"epochs": 3}, "grid": {"student.hidden": [4, 8]}}
-    folder = run(parse_config(values), out=tmp_path, jobs=1).folder
+    folder = run(parse_config(values), out=tmp_path, compute=Compute(jobs=1)).folder
     searched = pd.read_csv(folder / "grid.csv")
     assert searched[["seed", "student.hidden"]].to_numpy().tolist() == [[0, 4], [0, 8], [1, 4], [1, 8]]
     trials = pd.read_csv(folder / "trials.csv")
     for seed, points in searched.groupby("seed"):
         assert points["chosen"].tolist() == (points["val"] == points["val"].max()).tolist()
         alone = {**values, "grid": None, "seeds": 2, "student": {"hidden": int(points.loc[points["chosen"], "student.hidden"].iloc[0])}}
-        single = pd.read_csv(run(parse_config(alone), out=tmp_path / str(seed), jobs=1).folder / "trials.csv")
+        single = pd.read_csv(run(parse_config(alone), out=tmp_path / str(seed), compute=Compute(jobs=1)).folder / "trials.csv")
         columns = ["member", "train", "val", "test", "parameters"]
         of_seed = [table.loc[table["seed"] == seed, columns].reset_index(drop=True) for table in (trials, single)]
         assert of_seed[0].equals(of_seed[1])
-    again = run(parse_config(read_config(folder / "config.yaml")), out=tmp_path, jobs=1)
+    again = run(parse_config(read_config(folder / "config.yaml")), out=tmp_path, compute=Compute(jobs=1))
     assert again.folder == folder
 
 

@@ -14,6 +14,7 @@ from joblib.externals.loky import get_reusable_executor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
@@ -29,7 +30,7 @@ Install = Callable[..., list[tuple[int, int]]]
 def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_training: Install) -> None:
     ran = fake_training()
     config = parse_config({"task": "graph", "seeds": 2, "folds": 3})
-    report = run(config, out=tmp_path, jobs=1)
+    report = run(config, out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(seed, fold) for seed in (0, 1) for fold in (0, 1, 2)]
     rows = pd.read_csv(report.folder / "trials.csv", **EXACT_NUMBERS)
     assert rows["test"][rows["member"] == "gcn-0"].tolist() == [1 / (3 + seed + 10 * fold) for seed, fold in ran]
@@ -37,7 +38,7 @@ def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_trai
     assert set(rows["dataset"]) == {"pairs"}
     assert sorted(path.name for path in (report.folder / "checkpoints").iterdir()) == [f"seed-{seed}-fold-{fold}" for seed, fold in ran]
     before = (report.folder / "environment.json").read_text()
-    again = run(config, out=tmp_path, jobs=1)
+    again = run(config, out=tmp_path, compute=Compute(jobs=1))
     assert len(ran) == 6
     assert again.summary.equals(report.summary)
     assert (report.folder / "environment.json").read_text() == before
@@ -46,7 +47,7 @@ def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_trai
 def test_starting_over_runs_all_again(tmp_path: Path, fake_training: Install) -> None:
     ran = fake_training()
     for resume in (True, False):
-        run(parse_config({"seeds": 2}), out=tmp_path, jobs=1, resume=resume)
+        run(parse_config({"seeds": 2}), out=tmp_path, compute=Compute(jobs=1), resume=resume)
     assert ran == [(0, 0), (1, 0)] * 2
 
 
@@ -58,7 +59,7 @@ def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again(tmp_path: Pa
             raise broken[seed]
 
     ran = fake_training(fail)
-    report = run(parse_config({"seeds": 4}), out=tmp_path, jobs=1)
+    report = run(parse_config({"seeds": 4}), out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(0, 0), (3, 0)]
     assert report.failed[0] == "seed 1, fold 0: The loss is not finite"
     assert re.fullmatch(r"seed 2, fold 0: ZeroDivisionError: division by zero \(.*test_runner\.py, line \d+\)\.", report.failed[1])
@@ -67,7 +68,7 @@ def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again(tmp_path: Pa
     assert details[0] == ""
     assert "raise broken[seed]" in details[1]
     del broken[1]
-    assert run(parse_config({"seeds": 4}), out=tmp_path, jobs=1).failed == report.failed[1:]
+    assert run(parse_config({"seeds": 4}), out=tmp_path, compute=Compute(jobs=1)).failed == report.failed[1:]
     assert ran == [(0, 0), (3, 0), (1, 0)]
 
 
@@ -82,11 +83,11 @@ def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, f
 
     ran = fake_training(edit)
     with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line.*the same command adds them"):
-        execute(plans, out=tmp_path, jobs=1)
+        execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]
     assert len(pd.read_csv(plans[1].folder(tmp_path) / "summary.csv"))
     file.write_bytes(file.read_bytes().removesuffix(b"garbage"))
-    reports = execute(plans, out=tmp_path, jobs=1)
+    reports = execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert len(ran) == 5 and [set(report.summary["n"]) for report in reports] == [{3}, {2}]
 
 
@@ -98,12 +99,12 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: 
     config = parse_config({"seeds": 4})
     fake_training(interrupt)
     with pytest.raises(Interrupted, match="2 of 4 trials are finished") as caught:
-        run(config, out=tmp_path / "stopped", jobs=1)
+        run(config, out=tmp_path / "stopped", compute=Compute(jobs=1))
     assert caught.value.exit_code == 130
     ran = fake_training()
-    resumed = run(config, out=tmp_path / "stopped", jobs=1).folder
+    resumed = run(config, out=tmp_path / "stopped", compute=Compute(jobs=1)).folder
     assert ran == [(2, 0), (3, 0)]
-    whole = run(config, out=tmp_path / "whole", jobs=1).folder
+    whole = run(config, out=tmp_path / "whole", compute=Compute(jobs=1)).folder
     for name in ("trials.csv", "history.csv", "summary.csv", "config.yaml"):
         assert (resumed / name).read_text() == (whole / name).read_text()
 
@@ -117,10 +118,10 @@ def test_a_folder_that_is_moved_away_meanwhile_can_be_put_back(tmp_path: Path, f
 
     ran = fake_training(move)
     with pytest.raises(StoreError, match="was removed, moved or replaced") as caught:
-        run(parse_config({"seeds": 3}), out=tmp_path / "out", jobs=1)
+        run(parse_config({"seeds": 3}), out=tmp_path / "out", compute=Compute(jobs=1))
     assert ran == [(0, 0), (1, 0)] and not [*tmp_path.glob("out/*")]
     moved.rename(str(caught.value).split("'")[1])
-    assert run(parse_config({"seeds": 3}), out=tmp_path / "out", jobs=1).summary["n"].eq(3).all()
+    assert run(parse_config({"seeds": 3}), out=tmp_path / "out", compute=Compute(jobs=1)).summary["n"].eq(3).all()
     assert ran == [(0, 0), (1, 0), (1, 0), (2, 0)]
 
 
@@ -136,7 +137,7 @@ def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: In
     held = [0.0]
     monkeypatch.setattr("dgl_mutual.experiments.trial.forget_peak", lambda device: held.append(100.0 * next(marks)))
     monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: held[-1])
-    trials = pd.read_csv(run(parse_config({"seeds": 3}), out=tmp_path, jobs=1).folder / "trials.csv")
+    trials = pd.read_csv(run(parse_config({"seeds": 3}), out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv")
     assert trials.groupby("seed")["peak_mib"].unique().map(list).to_list() == [[100], [200], [300]]
 
 
@@ -152,7 +153,7 @@ def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypat
 
 def test_a_cohort_that_cannot_work_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 2 students"):
-        run(parse_config({"students": "gcn", "strategy": "gml", "seeds": 2}), out=tmp_path, jobs=1)
+        run(parse_config({"students": "gcn", "strategy": "gml", "seeds": 2}), out=tmp_path, compute=Compute(jobs=1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,8 +164,8 @@ def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest
     folders = []
     for jobs in (1, 2):
         with closing(Lines(every=2)) as lines:
-            folders.append(run(config, out=tmp_path / str(jobs), jobs=jobs, progress=lines).folder)
-    folders.append(run(config, out=tmp_path / "again", jobs=1).folder)
+            folders.append(run(config, out=tmp_path / str(jobs), compute=Compute(jobs=jobs), progress=lines).folder)
+    folders.append(run(config, out=tmp_path / "again", compute=Compute(jobs=1)).folder)
     clock = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
     first, *others = [pd.read_csv(folder / "trials.csv", **EXACT_NUMBERS).drop(columns=clock) for folder in folders]
     assert all(first.equals(other) for other in others)
@@ -196,14 +197,14 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
     with monkeypatch.context() as patch:
         patch.setattr("dgl_mutual.experiments.trial._rows", cut_off)
         with pytest.raises((KeyboardInterrupt, Interrupted)):
-            run(config, out=tmp_path, jobs=1)
+            run(config, out=tmp_path, compute=Compute(jobs=1))
     (snapshot,) = tmp_path.glob("*/snapshots/*/0.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr("dgl_mutual.training.snapshots.__version__", "9.9.0")
         with pytest.raises(StoreError, match=r"is of another training: it was written by dgl_mutual .* go on with what it was made by"):
-            run(config, out=tmp_path, jobs=1)
+            run(config, out=tmp_path, compute=Compute(jobs=1))
     assert snapshot.is_file()
-    run(config, out=tmp_path, jobs=1)
+    run(config, out=tmp_path, compute=Compute(jobs=1))
     assert not snapshot.exists()
 
 
@@ -217,7 +218,7 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
 
     def go_on(changed: Split, **more: Any) -> None:
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=(changed,)))
-        run(config, out=tmp_path, jobs=1, **more)
+        run(config, out=tmp_path, compute=Compute(jobs=1), **more)
 
     go_on(split)
     go_on(Split(split.train, split.val[::-1], split.test[::-1]))  # which labels are hidden depends on the order of the training part
@@ -235,10 +236,10 @@ def test_trials_of_an_earlier_version_do_not_say_of_which_split_they_are(
 ) -> None:
     ran = fake_training()
     config = parse_config({"dataset": "Cora", "seeds": 1})
-    file = run(config, out=tmp_path, jobs=1).folder / "trials.csv"
+    file = run(config, out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv"
     pd.read_csv(file, **EXACT_NUMBERS).drop(columns=["split", "test_to_train"]).to_csv(file, index=False)
     (split,) = ring.official_splits
     exchanged = ring.replaced(official_splits=(Split(split.train, split.test, split.val),))
     monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: exchanged)
-    run(config, out=tmp_path, jobs=1)
+    run(config, out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(0, 0)]

@@ -14,12 +14,14 @@ import yaml
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
+from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite, load_suite, suite_names
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.runs import load_runs
@@ -43,7 +45,7 @@ def small(monkeypatch: pytest.MonkeyPatch, fake_training: Install, ring: Dataset
             raise DataError("The dataset gone is not here")
         return pairs if name == "pairs" else ring
 
-    monkeypatch.setattr("dgl_mutual.experiments.suite.load_dataset", load)
+    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", load)
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     return parse_options(Suite, SMALL)
 
@@ -61,7 +63,7 @@ def test_every_suite_of_the_package_is_well_formed(name: str) -> None:
 
 
 def test_the_smoke_suite_needs_no_data(tmp_path: Path) -> None:
-    plan = plan_suite(*load_suite("smoke"), out=tmp_path, offline=True, data_dir=tmp_path)
+    plan = plan_suite(*load_suite("smoke"), out=tmp_path, data=SuiteData(tmp_path, offline=True))
     assert plan.missing == {}
     assert len(plan.plans) == 6
 
@@ -112,7 +114,7 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
 def test_a_quick_run_has_labels_of_each_class(tmp_path: Path) -> None:
     name, suite = load_suite("few-labels")
     rarest = [one for one in suite.datasets if one.name == "ENZYMES 1 %"]
-    plan = plan_suite(name, suite.model_copy(update={"datasets": tuple(rarest)}), out=tmp_path, quick=True, offline=True)
+    plan = plan_suite(name, suite.model_copy(update={"datasets": tuple(rarest)}), out=tmp_path, quick=True, data=SuiteData(offline=True))
     assert len(plan.entries) == 7 and not plan.missing
 
 
@@ -202,14 +204,14 @@ def test_options_of_a_method_on_a_dataset_are_a_mapping_that_names_the_run() -> 
 
 def test_a_suite_runs_once_and_its_folder_names_its_runs(small: Suite, tmp_path: Path) -> None:
     suite_plan = plan_suite("small", small, out=tmp_path)
-    reports = run_suite(suite_plan, jobs=1)
+    reports = run_suite(suite_plan, compute=Compute(jobs=1))
     assert [len(pd.read_csv(report.folder / "trials.csv")) for report in reports] == [6, 6, 6, 6]
     assert [(run.data, run.method, run.folder.name) for run in load_runs([tmp_path / "suite-small"])] == [
         (run.data, run.method, plan.name) for run, plan in suite_plan.entries
     ]
     assert status_of(tmp_path / "suite-small").is_complete
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/trials.csv")}
-    run_suite(plan_suite("small", small, out=tmp_path), jobs=1)
+    run_suite(plan_suite("small", small, out=tmp_path), compute=Compute(jobs=1))
     assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/trials.csv")} == before
 
 
@@ -218,7 +220,7 @@ def test_two_names_of_one_run_share_its_folder(small: Suite, tmp_path: Path) -> 
     plan = plan_suite("twice", twice, out=tmp_path)
     assert len(plan.entries) == 3
     assert len(plan.plans) == 2
-    run_suite(plan, jobs=1)
+    run_suite(plan, compute=Compute(jobs=1))
     assert [run.method for run in load_runs([tmp_path / "suite-twice"]) if run.data == "ring"] == ["gml", "the same"]
 
 
@@ -226,7 +228,7 @@ def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, t
     lacking = parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]})
     plan = plan_suite("lacking", lacking, out=tmp_path)
     assert plan.missing == {"gone": "The dataset gone is not here"}
-    assert len(run_suite(plan, jobs=1)) == 3
+    assert len(run_suite(plan, compute=Compute(jobs=1))) == 3
     status = status_of(plan.folder)
     assert status.not_begun == {"gone": "The dataset gone is not here"}
     assert not status.is_complete
@@ -236,7 +238,7 @@ def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, t
 def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Path) -> None:
     plan = plan_suite("x", parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]}), out=tmp_path)
     plan.missing["gone"] = "/home/me/data lacks x.csv"
-    run_suite(plan, jobs=1)
+    run_suite(plan, compute=Compute(jobs=1))
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == {"gone": ".../data lacks x.csv"}
 
 
@@ -304,17 +306,17 @@ def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str, meant: st
 
 
 def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) -> None:
-    run_suite(plan_suite("small", small, out=tmp_path), jobs=1)
+    run_suite(plan_suite("small", small, out=tmp_path), compute=Compute(jobs=1))
     before = (tmp_path / "suite-small" / "suite.yaml").read_text()
-    run_suite(plan_suite("small", small.model_copy(update={"description": "edited"}), out=tmp_path), jobs=1)
+    run_suite(plan_suite("small", small.model_copy(update={"description": "edited"}), out=tmp_path), compute=Compute(jobs=1))
     other = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"other": {"strategy": "dml"}}})
     with pytest.raises(UsageError, match=r"suite-small' is that of another suite, of \w+ on \w+ among others.*Give this suite another"):
-        run_suite(plan_suite("small", other, out=tmp_path), jobs=1)
+        run_suite(plan_suite("small", other, out=tmp_path), compute=Compute(jobs=1))
     assert (tmp_path / "suite-small" / "suite.yaml").read_text() == before.replace("description: ''", "description: edited")
-    run_suite(plan_suite("other", other, out=tmp_path), jobs=1)
+    run_suite(plan_suite("other", other, out=tmp_path), compute=Compute(jobs=1))
     renamed = parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "name": "round"}], "methods": {"mine": {"strategy": "gml"}}})
-    run_suite(plan_suite("small", renamed, out=tmp_path), jobs=1)
-    run_suite(plan_suite("small", other, out=tmp_path), jobs=1, resume=False)
+    run_suite(plan_suite("small", renamed, out=tmp_path), compute=Compute(jobs=1))
+    run_suite(plan_suite("small", other, out=tmp_path), compute=Compute(jobs=1), resume=False)
 
 
 def test_methods_may_be_a_list_of_names() -> None:
@@ -325,7 +327,7 @@ def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: D
     configs = [
         parse_config({"dataset": "digits", "students": names, "seeds": 1, "training": {"epochs": 1}}) for names in ("gcn", "gcn,sage")
     ]
-    alone, works = execute([prepare(config, ring) for config in configs], out=tmp_path, jobs=1)
+    alone, works = execute([prepare(config, ring) for config in configs], out=tmp_path, compute=Compute(jobs=1))
     assert "at least 2 students" in alone.failed[0]
     assert works.failed == ()
     assert len(works.summary) > 0
@@ -358,7 +360,7 @@ def test_the_estimate_grows_with_epochs_and_points_and_learns_from_finished_tria
     assert first > 0.1
     assert num_missing(plan, tmp_path) == 2
     short = prepare(parse_config({**values, "training": {"epochs": 2}, "grid": {"training.patience": [1, 2, 3]}}), ring)
-    execute([short], out=tmp_path, jobs=1)
+    execute([short], out=tmp_path, compute=Compute(jobs=1))
     trials = pd.read_csv(tmp_path / short.name / "trials.csv").drop_duplicates("seed")
     assert num_missing(short, tmp_path) == 0
     assert seconds_per_trial(short, tmp_path) == pytest.approx(3 * trials["train_seconds"].mean())

@@ -26,6 +26,7 @@ from dgl_mutual.experiments.compare.checks import Check, parity_trial
 from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
 from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.folder_lock import lock
@@ -176,6 +177,7 @@ def compare_with_file(
     Raises:
         UsageError, DataError, StoreError: nothing was compared.
     """
+    compute = Compute(device="cpu", jobs=jobs, threads=threads)
     foreign, percent = read_results(file, columns)
     plan, folder = _prepare(config, out, data_dir, offline, f"-{file.stem}")
     title = f"dgl_mutual beside {markdown_text(file.name)}"
@@ -185,7 +187,7 @@ def compare_with_file(
     with _owned(folder, title, settings, plan):
         say("running, or taking up, our side")
         with display("trials") as progress:
-            report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads, progress=progress)
+            report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
         trials = read_trials(report.folder)
         if trials.empty:
             raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / FAILURES_FILE}.")

@@ -20,7 +20,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
-from dgl_mutual.experiments.device import is_cuda
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
@@ -34,11 +33,6 @@ warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
 #: The working folder and the import path of the processes that joblib keeps for the next call; None before the first.
 _kept_for: tuple[str, tuple[str, ...]] | None = None
-
-
-def default_jobs(device: str) -> int:
-    """One a core; on CUDA one."""
-    return 1 if is_cuda(device) else int(joblib.cpu_count())
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
-from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.layers import value_at
@@ -42,7 +41,7 @@ from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.utils.arguments import number_of_jobs, number_of_threads, whole_number
+from dgl_mutual.utils.arguments import whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +153,7 @@ def tune(
     timeout: float | None = None,
     search: Collection[str] = (),
     out: Path = Path("results"),
-    device: str = "auto",
-    threads: int = 1,
-    jobs: int | None = 1,
+    compute: Compute | None = None,
     progress: Progress | None = None,
     label: str = "",
     in_memory: bool = False,
@@ -180,10 +177,8 @@ def tune(
         timeout: seconds after which no further trial is started.
         search: dotted keys of options that are searched although they are given, for example by a recipe, or that are only searched
             where they are named (``Options.searched_by_name``). The first trial has the given values.
-        threads: number of threads of a trial.
-        jobs: number of trials at a time (None: one per core, and one on cuda); several run in processes of their own. With one job, and
-            the same number of threads, a search is reproducible. With several, the options that a trial draws depend on which others
-            have ended.
+        compute: what trials compute with (default: ``Compute(jobs=1)``). With one job, and the same number of threads, a search is
+            reproducible. With several, the options that a trial draws depend on which others have ended.
         out: the folder in which the search has its folder.
         label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
@@ -196,24 +191,12 @@ def tune(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
-    device = resolve_device(device)
-    jobs = default_jobs(device) if jobs is None else number_of_jobs(jobs)
+    compute = compute or Compute(jobs=1)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
     dataset = dataset.with_metric(config.metric)
-    job = search_job(
-        config,
-        dataset,
-        trials=trials,
-        splits=splits,
-        search=search,
-        out=out,
-        device=device,
-        threads=number_of_threads(threads),
-        label=label,
-        in_memory=in_memory,
-    )
+    job = search_job(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
     if not in_suite:
         refuse_idle(job.given, job.resolved, job.space)
     if timeout is not None:
@@ -225,9 +208,9 @@ def tune(
     with running.opened(splits):
         done = running.claims.num_counted()
         missing = max(0, trials - done)
-        progress.start(missing, min(done, trials), seconds_left(running.study, missing, jobs))
+        progress.start(missing, min(done, trials), seconds_left(running.study, missing, compute.num_jobs))
         try:
-            with closing(job.outcomes(running, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
+            with closing(job.outcomes(running, dataset, compute=compute, missing=missing, progress=progress)) as outcomes:
                 for trial, error in outcomes:
                     progress.end(trial, error)
         except KeyboardInterrupt:
@@ -264,8 +247,6 @@ def search_job(
     splits: int = 1,
     search: Collection[str] = (),
     out: Path = Path("results"),
-    device: str = "cpu",
-    threads: int = 1,
     label: str = "",
     in_memory: bool = False,
 ) -> SearchJob:
@@ -281,7 +262,7 @@ def search_job(
     unusable = [f"student.{key}" for key in GRAPH_TASK_OPTIONS if resolved.task == "node" and f"student.{key}" in space]
     if unusable:
         raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
-    return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, device, threads, label or "tune")
+    return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, label or "tune")
 
 
 def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:

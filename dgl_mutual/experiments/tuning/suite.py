@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named, suite_loader
+from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named
+from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
 from dgl_mutual.experiments.tuning.trials import import_optuna
@@ -63,14 +64,9 @@ def tune_suite(
     trials: int,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    offline: bool = False,
-    in_memory: Mapping[str, Dataset] | None = None,
-    pool: Dataset | None = None,
-    device: str = "auto",
-    threads: int = 1,
-    jobs: int | None = None,
+    out: Path,
+    data: SuiteData,
+    compute: Compute,
     progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
@@ -82,21 +78,19 @@ def tune_suite(
     Args:
         trials: of each search.
         quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
-        in_memory, pool: see `dgl_mutual.experiments.suite.plan_suite`.
-        jobs: trials at a time (default: one per core, and one on cuda).
+        compute: with several jobs, trials of a search run at a time (see `tune`).
         progress: makes a display for each search.
 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
         TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
-    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
     searches: dict[tuple[str, str], Tuning] = {}
     runs = _searched(suite, quick, overrides)
     for index, run in enumerate(runs, start=1):
         try:
             with named(run.method, run.data):
-                dataset = load(run)
+                dataset = data.load(run.data, run.config)
         except DataError:
             continue
         with named(run.method, run.data), progress() as shown:
@@ -106,12 +100,10 @@ def tune_suite(
                 trials=_trials(run, trials),
                 splits=run.tuning.splits,
                 out=out,
-                device=device,
-                threads=threads,
-                jobs=jobs,
+                compute=compute,
                 progress=shown,
                 label=f"tune {index}/{len(runs)} {run.data} {run.method}",
-                in_memory=run.data in (in_memory or {}),
+                in_memory=run.data in data.in_memory,
                 in_suite=True,
             )
         if tuning.best is None:
@@ -145,21 +137,20 @@ def estimate_searches(
     trials: int,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
+    out: Path,
+    data: SuiteData,
 ) -> list[SearchEstimate]:
-    """The searches that `tune_suite` would make, with their time. Nothing is downloaded or written.
+    """The searches that `tune_suite` would make, with their time. Nothing is written.
 
     Raises:
         UsageError: see `tune_suite`.
     """
     import_optuna()
-    load = suite_loader(data_dir=data_dir, offline=True)
     found = []
     for run in _searched(suite, quick, overrides):
         try:
             with named(run.method, run.data):
-                dataset = load(run)
+                dataset = data.load(run.data, run.config)
         except DataError:
             continue
         asked, splits = _trials(run, trials), run.tuning.splits

@@ -17,6 +17,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
 from dgl_mutual.experiments.processes import end_with
@@ -64,8 +65,6 @@ class SearchJob:
     space: SearchSpace
     splits: int
     trials: int
-    device: str
-    threads: int
     label: str
     deadline: float | None = None
     official: tuple[str, ...] = ()
@@ -96,28 +95,33 @@ class SearchJob:
         ended = history[history["state"].isin(TUNING_ENDED)]
         return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
 
-    def outcomes(self, search: Search, dataset: Dataset, *, jobs: int, missing: int, progress: Progress) -> Generator[Ended, None, None]:
+    def outcomes(
+        self, search: Search, dataset: Dataset, *, compute: Compute, missing: int, progress: Progress
+    ) -> Generator[Ended, None, None]:
         """Run trials until there are as many as were asked for.
 
         Args:
             search: opened.
-            jobs: number of processes. With one, trials run in this process, and each depends only on those before it.
+            compute: with one job, trials run in this process, and each depends only on those before it.
             missing: number of trials to run.
 
         Raises:
             TrainingError: a process was killed; trials that have ended are kept.
         """
-        if min(jobs, missing) <= 1:
-            torch.set_num_threads(self.threads)
-            while (outcome := self.one(search, dataset, progress.epoch)) is not None:
+        jobs = min(compute.num_jobs, missing)
+        if jobs <= 1:
+            torch.set_num_threads(compute.threads)
+            while (outcome := self.one(search, dataset, compute.device, progress.epoch)) is not None:
                 yield outcome
             return
         with kept_datasets([dataset]) as files:
-            calls = (joblib.delayed(_elsewhere)(self, files[id(dataset)], progress.remote_epoch, os.getpid()) for _ in range(missing))
-            with closing(in_processes(calls, min(jobs, missing), self.threads)) as outcomes:
+            calls = (
+                joblib.delayed(_elsewhere)(self, files[id(dataset)], compute, progress.remote_epoch, os.getpid()) for _ in range(missing)
+            )
+            with closing(in_processes(calls, jobs, compute.threads)) as outcomes:
                 yield from (outcome for outcome in outcomes if outcome is not None)
 
-    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> Ended | None:
+    def one(self, search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch | None) -> Ended | None:
         """Run the next trial; None if no trial is left."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
             return None
@@ -127,16 +131,16 @@ class SearchJob:
         parts = self.parts(dataset)
         with claimed as trial:
             shown = TuningTrial(trial.number, 0, parts[0][2], self.label)
-            return shown, Objective(search, parts, dataset, self.device).run(trial, shown, on_epoch)
+            return shown, Objective(search, parts, dataset, device).run(trial, shown, on_epoch)
 
 
-def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> Ended | None:
+def _elsewhere(job: SearchJob, file: Path, compute: Compute, on_epoch: OnEpoch | None, parent: int) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
     end_with(parent)
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(compute.threads)
     search = job.search()
     with search.opened(job.splits, begun=True):
-        return job.one(search, read_kept(file), on_epoch)
+        return job.one(search, read_kept(file), compute.device, on_epoch)
 
 
 def import_optuna() -> Any:

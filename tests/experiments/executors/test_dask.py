@@ -15,6 +15,7 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import runner
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, _unprofiled, connected
@@ -36,7 +37,7 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
-    (here,) = execute([plan], out=tmp_path / "here", jobs=1)
+    (here,) = execute([plan], out=tmp_path / "here", compute=Compute(jobs=1))
     died = tmp_path / "died"
 
     def dies_once(work: Work, **options: Any) -> tuple[int, Outcome]:

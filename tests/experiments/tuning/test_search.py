@@ -20,6 +20,7 @@ from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
@@ -230,10 +231,10 @@ def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Datas
 
 
 def test_several_processes_do_the_trials_of_one_search(ring: Dataset, tmp_path: Path) -> None:
-    tuning = quick(ring, tmp_path, trials=5, jobs=2)
+    tuning = quick(ring, tmp_path, trials=5, compute=Compute(jobs=2))
     assert tuning.history["trial"].tolist() == [0, 1, 2, 3, 4] and set(tuning.history["state"]) <= {"complete", "pruned"}
     assert tuning.history["value"][0] == quick(ring, tmp_path / "alone", trials=1).history["value"][0]
-    assert len(quick(ring, tmp_path, trials=5, jobs=2).history) == 5
+    assert len(quick(ring, tmp_path, trials=5, compute=Compute(jobs=2)).history) == 5
 
 
 def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
