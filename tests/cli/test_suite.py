@@ -103,6 +103,17 @@ def test_a_dry_run_names_what_would_fail_and_goes_on(command_line: CommandLine) 
     assert "4 trials to run" in out
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", lambda *_, **__: pytest.fail("data are loaded"))
+    Path("mine.yaml").write_text(MINE)
+    for more in ((), ("--dry-run", "--jobs", "1")):
+        status, _, err = command_line("suite", "mine.yaml", "--device", "cuda", *more)
+        assert status == 2 and "Device 'cuda' cannot be used" in err
+
+
 def test_a_suite_says_first_what_will_fail_and_goes_on(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = MINE.replace("[independent, dml]", "{independent: {students: gcn}, dml: {students: gcn}, label-propagation: {}}")
     Path("mine.yaml").write_text(methods)

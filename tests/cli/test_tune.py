@@ -65,6 +65,15 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
     assert status == 2 and "seeds = 3 has no effect on a search" in err
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(
+    command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: pytest.fail("data are loaded"))
+    status, _, err = command_line("tune", "--dataset", "mine", *SMALL, "--device", "cuda")
+    assert status == 2 and "Device 'cuda' cannot be used" in err
+
+
 def test_a_search_of_which_every_trial_fails_says_so(
     command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,43 @@
+"""The datasets of a suite."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.experiments.compute import Compute
+from dgl_mutual.experiments.suite_data import SuiteData
+from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suite_workflow import prepare_suite
+from dgl_mutual.options import parse_options
+
+
+def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
+    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    loaded: list[Dataset] = []
+
+    def load(*_: Any, **__: Any) -> Dataset:
+        loaded.append(deepcopy(ring))
+        return loaded[-1]
+
+    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", load)
+    for module in ("plan", "tuning.search"):
+        monkeypatch.setattr(f"dgl_mutual.experiments.{module}.anchored", lambda config: config)
+    values = {
+        "base": {"students": "gcn,sage", "training": {"epochs": 2}, "noise": "feature:0.2", "label_rate": 2, "seeds": 1},
+        "datasets": ["ring"],
+        "methods": {"independent": {}, "gml": {}},
+    }
+    suite = parse_options(Suite, values)
+    prepared = prepare_suite("small", suite, out=tmp_path, data=SuiteData(), compute=Compute(jobs=1), tuned=2)
+    (dataset,) = loaded
+    assert prepared.tuning is not None and len(prepared.tuning.searches) == 2
+    assert len({id(plan.dataset) for plan in prepared.plan.plans}) == 1
+    assert fingerprint(dataset) == fingerprint(ring)
