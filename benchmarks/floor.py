@@ -33,6 +33,7 @@ from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 NORMS: dict[str, Norm] = {"gcn": "symmetric", "gin": "sum", "sage": "mean"}
@@ -142,7 +143,7 @@ def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -
 def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]:
     config, dataset, trial = prepare(name, epochs=1, batch_size=batch_size)
     order = torch.Generator().manual_seed(0)
-    feed = make_feed(dataset, trial.split, batch_size=batch_size, order=order, device=torch.device("cpu"), dtype=torch.float32)
+    feed = make_feed(dataset, trial.split, batch_size=batch_size, order=order, placement=Placement())
     batches = [step.batch for step in feed.training_batches()]
     parts = [trial.split.train, trial.split.val] if dataset.task == "graph" else [trial.split.train]
     clean = [batch for part in parts for batch, _ in feed.evaluation_batches(part)]

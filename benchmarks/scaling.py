@@ -34,6 +34,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.memory import FreedMemory, peak
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 MEAN_DEGREE = 10
@@ -127,8 +128,7 @@ def drawn(dataset: Dataset, split: Split) -> tuple[int, int]:
         split,
         batch_size=SAMPLED_NODES,
         order=torch.Generator().manual_seed(0),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
+        placement=Placement(),
         fanout=FANOUT,
     )
     feed.add_unlabelled(unlabelled_samples(dataset, split, transductive=False))

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.trial import method_of
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.trainer import fit_cohort
 
 
@@ -26,6 +32,11 @@ def train_cohort(
     strategy_options: Mapping[str, Any] | None = None,
     training: TrainingOptions | None = None,
     task_weights: TaskWeights | None = None,
+    seed: int = 0,
+    fold: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    ranks: Ranks = SINGLE_PROCESS,
     **how: Any,
 ) -> FitResult:
     """`fit_cohort` with the defaults that `dgl_mutual.fit` has on this split.
@@ -48,13 +59,5 @@ def train_cohort(
         task_weights=task_weights,
     )
     config = resolve(given, dataset, split)
-    return fit_cohort(
-        dataset,
-        split,
-        students=config.students,
-        strategy=config.strategy,
-        strategy_options=config.strategy_options,
-        training=config.training,
-        task_weights=config.task_weights,
-        **how,
-    )
+    placement = Placement(torch.device(device), dtype, ranks)
+    return fit_cohort(dataset, split, method_of(config), seed=TrialSeed(seed, fold), placement=placement, **how)

@@ -47,7 +47,7 @@ from dgl_mutual.strategies.options import StrategyOptions, options_with_unlabell
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
-from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
@@ -280,7 +280,7 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
     """
     split = set_apart(dataset, split)
     if config.label_rate is not None:
-        split = hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
+        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"))
         _check_metric_of_few(dataset, split, config.label_rate)
     warn_of_unlearned(dataset, split)
     if not dataset.num_pool:

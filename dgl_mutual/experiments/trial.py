@@ -27,10 +27,12 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, peak
+from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
@@ -65,6 +67,11 @@ class Trial:
     @property
     def key(self) -> tuple[int, int]:
         return self.seed, self.fold
+
+    @property
+    def trial_seed(self) -> TrialSeed:
+        """What its random streams follow from."""
+        return TrialSeed(self.seed, self.fold)
 
     @property
     def name(self) -> str:
@@ -177,11 +184,11 @@ def run_trial(
 def _data(trial: Trial, config: RunConfig, dataset: Dataset) -> InductiveSplit:
     """What a trial trains on: the dataset with its noise, without the labels that it must not see, and without nodes kept unseen."""
     if config.noise is not None:
-        noise_seed = derive(trial.seed, "noise", trial.fold)
+        noise_seed = trial.trial_seed.derive("noise")
         dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
     dataset = without_labels(dataset, trial.split.unlabelled)
     unseen = config.distill.unseen if config.distill is not None else 0.0
-    return make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
+    return make_inductive_split(dataset, trial.split, unseen, seed=trial.trial_seed.derive("unseen"))
 
 
 def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, inductive: InductiveSplit, result: FitResult) -> FitResult:
@@ -196,8 +203,7 @@ def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, inducti
             result,
             inductive,
             options,
-            seed=trial.seed,
-            fold=trial.fold,
+            seed=trial.trial_seed,
             batch_size=config.training.batch_size,
             scale_inputs=bool(config.training.scale_inputs),
             unlabelled_ratio=config.training.unlabelled_ratio,
@@ -264,18 +270,17 @@ def fit_resolved(
         return fit_cohort(
             dataset,
             split,
-            students=config.students,
-            strategy=config.strategy,
-            strategy_options=config.strategy_options,
-            training=config.training,
-            task_weights=config.task_weights,
-            seed=seed,
-            fold=fold,
+            method_of(config),
+            seed=TrialSeed(seed, fold),
             callbacks=callbacks,
             snapshots=snapshots,
-            device=device,
-            ranks=ranks,
+            placement=Placement(torch.device(device), ranks=ranks),
         )
+
+
+def method_of(config: RunConfig) -> Method:
+    """What a resolved configuration says of the cohort and its training."""
+    return Method(config.students, config.strategy, config.strategy_options, config.training, config.task_weights)
 
 
 def split_digest(dataset: Dataset, split: Split) -> str:

@@ -13,6 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.sync_batch_norm import plain_batch_norm
 
 #: How weights are averaged.
@@ -115,6 +117,31 @@ class WeightAverages:
             return
         decay = min(1 - 1 / (int(steps) + 1), self.decay)
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
+
+
+def served_averages(members: Sequence[AnyStudent], training: TrainingOptions) -> WeightAverages | None:
+    """Averages of the weights that replace the members in evaluation, if `training` asks for some (training.average)."""
+    if training.average == "none":
+        return None
+    starts = [max(start, training.average_start or 0) for start in _first_epochs(members, training)]
+    return WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
+
+
+def target_averages(
+    members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange, served: WeightAverages | None
+) -> WeightAverages | None:
+    """Moving averages of the weights that targets are made of, if the exchange asks for them; `served` itself if it is the same average."""
+    if exchange.targets != "average":
+        return None
+    own = WeightAverages(members, "ema", starts=_first_epochs(members, training), decay=exchange.decay)
+    if served is not None and (served.kind, served.decay, served.starts) == (own.kind, own.decay, own.starts):
+        return served
+    return own
+
+
+def _first_epochs(members: Sequence[AnyStudent], training: TrainingOptions) -> list[int]:
+    """The epoch in which each member begins to learn: one that starts late has nothing to average before."""
+    return [member.options.first_epoch(training.epochs) for member in members]
 
 
 def copied(member: AnyStudent) -> AnyStudent:

@@ -14,7 +14,6 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.user_code import refuse_other_arguments
@@ -103,7 +102,7 @@ class EpochReports(Callback):
         val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
         loss = sum(value for name, value in row.items() if name.startswith("loss/"))
         epochs, phase = state.options.epochs, state.current
-        self._report(EpochReport(phase.number * epochs + phase.epoch - 1, len(phases_of(state.strategy)) * epochs, loss, val))
+        self._report(EpochReport(phase.number * epochs + phase.epoch - 1, len(state.phases) * epochs, loss, val))
 
 
 class EpochClock(Callback):
@@ -135,7 +134,7 @@ class ProgressBar(Callback):
         self._ending = ExitStack()
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        self._bar = make_bar(total=state.options.epochs * len(phases_of(state.strategy)), unit="epoch", leave=True)
+        self._bar = make_bar(total=state.options.epochs * len(state.phases), unit="epoch", leave=True)
         self._ending.callback(self._bar.close)
         if shows_bars():  # a file would get a line each time
             clock = RepeatingTimer(self._bar.refresh)

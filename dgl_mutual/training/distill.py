@@ -19,7 +19,6 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
-from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess, count, inference_ms, scored, unscored
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
@@ -28,7 +27,9 @@ from dgl_mutual.training.inductive_split import InductiveSplit
 from dgl_mutual.training.inference import predict
 from dgl_mutual.training.optimizer import Adam
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import weights_of
 from dgl_mutual.training.task_metrics import score, scorer_of
 
@@ -38,8 +39,7 @@ def distill(
     inductive: InductiveSplit,
     options: DistillOptions,
     *,
-    seed: int,
-    fold: int = 0,
+    seed: TrialSeed,
     batch_size: int | None = None,
     scale_inputs: bool = False,
     unlabelled_ratio: float | None = None,
@@ -68,17 +68,17 @@ def distill(
     split = inductive.seen_split
     scales = _input_scales(seen, split, scale_inputs)
     inputs = seen if scales is None else with_scaled_columns(seen, scales)
-    order = seeds.generator(seed, "distill", "order", fold)
-    feed = make_feed(inputs, split, batch_size=batch_size, order=order, device=parameter.device, dtype=parameter.dtype)
+    order = seed.generator("distill", "order")
+    feed = make_feed(inputs, split, batch_size=batch_size, order=order, placement=Placement(parameter.device, parameter.dtype))
     if len(split.unlabelled):
         drawn = num_drawn(unlabelled_ratio, len(split.unlabelled), len(split.train)) if seen.task == "graph" else None
         feed.add_unlabelled(split.unlabelled, drawn)
-    with seeds.initialisation(seed, "distill", "initialisation", fold):
+    with seed.initialisation("distill", "initialisation"):
         mlp = MLP(
             seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout
         ).to(parameter.device, parameter.dtype)
     teacher = torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype)
-    dropout = seeds.generator(seed, "distill", "dropout", fold, device=parameter.device)
+    dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
@@ -163,7 +163,7 @@ def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset,
 def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split) -> tuple[Tensor, list[Batch]]:
     """Logits of each student on all samples (M, N, C), and the batches of the test samples."""
     parameter = next(students[0].parameters())
-    feed = make_feed(dataset, split, batch_size=None, order=torch.Generator(), device=parameter.device, dtype=parameter.dtype)
+    feed = make_feed(dataset, split, batch_size=None, order=torch.Generator(), placement=Placement(parameter.device, parameter.dtype))
     logits = _logits(students, feed, np.arange(dataset.num_samples), dataset.num_samples)
     return logits, [batch for batch, _ in feed.evaluation_batches(split.test)]
 

@@ -27,7 +27,7 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.training.teaching import has_own_code, likely_cause, logged, loss_terms_of, phases_of
+from dgl_mutual.training.teaching import has_own_code, likely_cause, logged, loss_terms_of
 from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
 
 #: Columns of the history that are terms of the loss begin with it.
@@ -53,13 +53,12 @@ class Loop:
     def run(self) -> None:
         """Train phase after phase; each member ends at its best epoch by validation."""
         state = self.state
-        phases = phases_of(state.strategy)
         self.callbacks("on_fit_begin", state)
-        for number in range(state.phases_over, len(phases)):
-            active = phases[number]
+        for number in range(state.phases_over, len(state.phases)):
+            active = state.phases[number]
             own = [state.cohort.members[k] for k in state.ranks.local(active)]
             optimizer = make_optimizer(own, state.strategy, state.options, state.clean.device)
-            state.phase = Phase(number, active, optimizer, first=len(state.history), is_last=number == len(phases) - 1)
+            state.phase = Phase(number, active, optimizer, first=len(state.history), is_last=number == len(state.phases) - 1)
             self._run_phase(state.phase)
 
     def _run_phase(self, phase: Phase) -> None:

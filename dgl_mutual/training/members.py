@@ -16,10 +16,10 @@ from dgl_mutual.nn.student import AnyStudent, resolve_student
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.training import seeds
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.sync_batch_norm import share_batch_norm
 from dgl_mutual.training.teaching import extra_members
 
@@ -88,11 +88,8 @@ def make_members(
     inputs: Inputs,
     setting: Setting,
     *,
-    seed: int,
-    fold: int,
-    ranks: Ranks,
-    device: torch.device,
-    dtype: torch.dtype,
+    seed: TrialSeed,
+    placement: Placement,
 ) -> list[AnyStudent]:
     """The modules of members with resolved options; each has initial weights of its own stream.
 
@@ -101,7 +98,7 @@ def make_members(
     """
     modules = []
     for index, (name, member) in enumerate(members.items()):
-        with seeds.initialisation(seed, "initialisation", fold, index):
-            modules.append(inputs.student(member, setting, name).to(device, dtype))
-            share_batch_norm(modules[-1], ranks, name)
+        with seed.initialisation("initialisation", part=(index,)):
+            modules.append(inputs.student(member, setting, name).to(placement.device, placement.dtype))
+            share_batch_norm(modules[-1], placement.ranks, name)
     return modules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,33 @@ def initialisation(seed: int, *path: str | int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class TrialSeed:
+    """What everything random in a trial follows from. Each stream has a name, and is another one in each fold."""
+
+    seed: int = 0
+    fold: int = 0
+
+    def derive(self, *name: str, part: tuple[str | int, ...] = ()) -> int:
+        """A 63-bit seed of a stream, or of a part of it, for example ``derive("dropout", part=(2,))`` for that of a member.
+
+        Raises:
+            UsageError: the seed is not a whole number from 0.
+        """
+        return derive(self.seed, *self._path(name, part))
+
+    def generator(self, *name: str, part: tuple[str | int, ...] = (), device: torch.device | str = "cpu") -> torch.Generator:
+        """A torch generator at the start of a stream. Other arguments as in `derive`."""
+        return generator(self.seed, *self._path(name, part), device=device)
+
+    def initialisation(self, *name: str, part: tuple[str | int, ...] = ()) -> AbstractContextManager[None]:
+        """Within the block the global streams of torch's CPU, NumPy and Python are this one (see `seeded`). Arguments as in `derive`."""
+        return initialisation(self.seed, *self._path(name, part))
+
+    def _path(self, name: tuple[str, ...], part: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        return (*name, self.fold, *part)
+
+
+@dataclass(frozen=True)
 class Streams:
     """All random streams that a training draws from.
 
@@ -55,15 +82,15 @@ class Streams:
     own: torch.Generator
 
     @classmethod
-    def of(cls, seed: int, fold: int, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
+    def of(cls, seed: TrialSeed, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
         """The streams of one process of a training, at their start."""
-        path = ("rank", process) if process else ()
+        of_process = ("rank", process) if process else ()
         return cls(
-            dropout=tuple(generator(seed, "dropout", fold, index, *path, device=device) for index in range(num_members)),
-            edges=generator(seed, "view", fold, *path, device=device),
-            columns=generator(seed, "view", "columns", fold, device=device),
+            dropout=tuple(seed.generator("dropout", part=(index, *of_process), device=device) for index in range(num_members)),
+            edges=seed.generator("view", part=of_process, device=device),
+            columns=seed.generator("view", "columns", device=device),
             order=order,
-            own=generator(seed, "own strategy", fold, device=device),
+            own=seed.generator("own strategy", device=device),
         )
 
     def __iter__(self) -> Iterator[torch.Generator]:

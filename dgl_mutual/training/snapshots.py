@@ -28,7 +28,6 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
-from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
@@ -87,7 +86,7 @@ class Checkpointer(Callback):
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
             self._found = _load(self._snapshots.file, self._identity)
-            if not 0 <= self._found["phase"] < len(phases_of(state.strategy)):
+            if not 0 <= self._found["phase"] < len(state.phases):
                 raise _unusable(self._snapshots.file, f"there is no phase {self._found['phase']}")
             state.phases_over = self._found["phase"]
             state.started -= self._found["seconds"]

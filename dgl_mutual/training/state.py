@@ -27,7 +27,7 @@ from dgl_mutual.training.history import KEYS, HistoryRow, fault_of_name
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.seeds import Streams
+from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.targets import Targets
 
 
@@ -69,7 +69,9 @@ class TrainingState:
 
     Attributes:
         cohort, strategy: the modules that are trained.
-        dataset, split, options, exchange, task_weights, seed, fold: what they are trained on, and how.
+        phases: the members that train together, phase after phase.
+        dataset, split, options, exchange, task_weights: what they are trained on, and how.
+        trial_seed: the seed and fold that everything random follows from.
         ranks: the processes that train together; each of them calls its own callbacks.
         history: one row an epoch, that of the current epoch last once it has been trained.
         phase: the current phase; None before the first.
@@ -88,13 +90,13 @@ class TrainingState:
 
     cohort: Cohort
     strategy: Strategy
+    phases: tuple[tuple[int, ...], ...]
     dataset: Dataset
     split: Split
     options: TrainingOptions
     exchange: Exchange
     task_weights: TaskWeights
-    seed: int
-    fold: int
+    trial_seed: TrialSeed
     ranks: Ranks
     targets: Targets
     streams: Streams
@@ -108,6 +110,14 @@ class TrainingState:
     result: FitResult | None = None
     phases_over: int = 0
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seed(self) -> int:
+        return self.trial_seed.seed
+
+    @property
+    def fold(self) -> int:
+        return self.trial_seed.fold
 
     @property
     def current(self) -> Phase:

@@ -24,12 +24,12 @@ class StepMaker:
 
     Attributes:
         train_labels: of all samples, unknown but for the labelled training samples: no strategy can learn from other labels.
-        training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
+        is_training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
     """
 
     state: TrainingState
     train_labels: Tensor
-    training: Tensor | None
+    is_training: Tensor | None
 
     def step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         """The step of an epoch within its phase, given this process's share of a batch, and all of it."""
@@ -38,7 +38,7 @@ class StepMaker:
         outputs = self._training_pass(share.batch, ranks.local(active))
         here = ranks.gather_members(stack([output.logits for output in outputs]), active)
         logits = ranks.gather(here, dim=1)
-        training = batch.labelled if self.training is None else torch.nonzero(self.training[batch.index]).squeeze(1)
+        training = batch.labelled if self.is_training is None else torch.nonzero(self.is_training[batch.index]).squeeze(1)
         seen = [] if ranks.divides == "students" else outputs  # no process has the states of all
         return Step(
             logits=logits,

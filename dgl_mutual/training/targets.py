@@ -22,8 +22,7 @@ from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.clean_logits import CleanLogits, stack
 from dgl_mutual.training.feeds import Feed, TrainingBatch
-from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.utils.user_code import is_ours
 
 #: Renews the latest clean logits of these members on at least these samples.
@@ -44,53 +43,42 @@ class Targets:
     kept, so a step runs these members, too.
 
     Args:
-        strategy: named in messages.
         feed: where batches come from.
         served: averages of the weights that replace the members in evaluation, if there are some.
+        averages: see below.
 
     Attributes:
         are_clean: whether targets are clean logits of members that train.
         clean: the latest clean logits of all members, for validation, and those that are kept for targets.
-        averages: moving averages of the members' weights (average); `served` itself if it is the same average.
+        averages: moving averages of the members' weights, if targets are made of them (average); `served` itself if it is the same
+            average.
         best_members: the members at their best epochs, if steps run these (best).
-
-    Raises:
-        UsageError: a moving average of logits where an epoch may see few samples.
     """
 
     def __init__(
         self,
         cohort: Cohort,
-        strategy: Strategy,
         exchange: Exchange,
-        training: TrainingOptions,
         feed: Feed,
         dataset: Dataset,
         split: Split,
-        ranks: Ranks,
+        placement: Placement,
         *,
         served: WeightAverages | None,
-        device: torch.device,
-        dtype: torch.dtype,
+        averages: WeightAverages | None,
     ) -> None:
-        if exchange.targets == "ema" and (feed.sampled or dataset.num_pool):
-            samples, cause = ("nodes", "--sampler") if feed.sampled else ("graphs of the pool", "the pool")
-            raise UsageError(
-                f"The strategy {strategy.name!r} needs predictions on all {samples} after each epoch (targets: {exchange.targets}), and an "
-                f"epoch may see few of them. Choose {_other_targets(strategy)}, or leave out {cause}."
-            )
-        self._cohort, self._exchange, self._feed, self._split, self._ranks = cohort, exchange, feed, split, ranks
+        self._cohort, self._exchange, self._feed, self._split, self._ranks = cohort, exchange, feed, split, placement.ranks
         self.are_clean = exchange.targets not in ("train", "frozen")
         self._in_steps = self.are_clean and made_in_steps(exchange, feed, dataset, split)
         self._are_kept = self.are_clean and not self._in_steps
         self.clean = CleanLogits(
             (len(cohort), dataset.num_samples, dataset.target.num_outputs),
-            device,
-            dtype,
+            placement.device,
+            placement.dtype,
             keeps=self._are_kept and exchange.targets != "eval",
             decay=exchange.decay,
         )
-        self.averages = _averages(cohort.members, exchange, training, served) if exchange.targets == "average" else None
+        self.averages = averages
         self.best_members = BestMembers(cohort.members) if exchange.targets == "best" and self._in_steps else None
         self._student = cohort.members.__getitem__ if served is None else served.of
         speakers = self.best_members or self.averages
@@ -208,19 +196,22 @@ def made_in_steps(exchange: Exchange, feed: Feed, dataset: Dataset, split: Split
     return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
 
 
+def refuse_moving_average(strategy: Strategy, exchange: Exchange, feed: Feed, dataset: Dataset) -> None:
+    """Refuse targets that are a moving average of logits where an epoch may see few samples.
+
+    Raises:
+        UsageError: they are.
+    """
+    if exchange.targets == "ema" and (feed.sampled or dataset.num_pool):
+        samples, cause = ("nodes", "--sampler") if feed.sampled else ("graphs of the pool", "the pool")
+        raise UsageError(
+            f"The strategy {strategy.name!r} needs predictions on all {samples} after each epoch (targets: {exchange.targets}), and an "
+            f"epoch may see few of them. Choose {_other_targets(strategy)}, or leave out {cause}."
+        )
+
+
 def _other_targets(strategy: Strategy) -> str:
     """What a message says to choose in place of targets that need clean logits to be kept."""
     if hasattr(strategy.options, "targets") and is_ours(type(strategy).exchange):
         return "--set strategy_options.targets=eval, best or train"
     return "another strategy" if is_ours(strategy) else "other targets in its exchange(), eval, best or train"
-
-
-def _averages(
-    members: Sequence[AnyStudent], exchange: Exchange, training: TrainingOptions, served: WeightAverages | None
-) -> WeightAverages:
-    """`Targets.averages`."""
-    starts = [member.options.first_epoch(training.epochs) for member in members]  # one that starts late has nothing to average before
-    own = WeightAverages(members, "ema", starts=starts, decay=exchange.decay)
-    if served is not None and (served.kind, served.decay, served.starts) == (own.kind, own.decay, own.starts):
-        return served
-    return own

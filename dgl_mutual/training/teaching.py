@@ -70,8 +70,9 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     return strategy
 
 
-def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
-    """The `Exchange` of a strategy in phases of so many epochs. What it draws follows from the seed of its setting.
+def exchange_of(strategy: Strategy, phases: Sequence[Sequence[int]], epochs: int) -> Exchange:
+    """The `Exchange` of a strategy in these phases (see `phases_of`), of so many epochs each. What it draws
+    follows from the seed of its setting.
 
     Raises:
         UsageError: `exchange()` does not return an `Exchange`, or one that would not begin in so many epochs.
@@ -80,7 +81,7 @@ def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
-    if exchange.targets == "frozen" and not is_ours(strategy) and len(phases_of(strategy)) == 1:
+    if exchange.targets == "frozen" and not is_ours(strategy) and len(phases) == 1:
         raise UsageError(
             f"The exchange of the strategy {strategy.name!r} has the targets 'frozen', which are predictions of members that train in "
             "another phase, and there is one phase. Choose other targets, for example Exchange('eval'), or define phases."
@@ -96,7 +97,7 @@ def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
 def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     """Which members train together, phase after phase, each phase in the cohort's order.
 
-    What the strategy draws follows from the seed of its setting, so that each call gives the same phases.
+    What the strategy draws follows from the seed of its setting.
 
     Raises:
         UsageError: there are no phases, a phase is empty, names a member twice, or names one that does not exist; or a member is in none.

@@ -5,7 +5,7 @@ import pytest
 
 from dgl_mutual.strategies.held_out import held_out_samples, left_out_samples
 from dgl_mutual.strategies.setting import TrainingSamples
-from dgl_mutual.training.trainer import _classes
+from dgl_mutual.training.assembly import _classes
 
 
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])

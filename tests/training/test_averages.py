@@ -25,6 +25,7 @@ from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
@@ -260,8 +261,7 @@ def test_statistics_on_nodes_of_many_graphs_are_of_as_many_as_steps_see(batch_si
     features = np.repeat(np.random.default_rng(0).normal(size=(8, 3)), 1500, axis=0)
     dataset = Dataset.from_arrays(np.stack([nodes, nodes]), features, nodes % 2, node_offsets=offsets, task="node")
     split = Split(nodes[: 6 * 1500], nodes[6 * 1500 : 7 * 1500], nodes[7 * 1500 :])
-    order, device = torch.Generator().manual_seed(0), torch.device("cpu")
-    feed = make_feed(dataset, split, batch_size=batch_size, order=order, device=device, dtype=torch.float32)
+    feed = make_feed(dataset, split, batch_size=batch_size, order=torch.Generator().manual_seed(0), placement=Placement())
     assert sorted(batch.num_nodes for batch in feed.statistics_batches(split.train)) == sorted(expected)
     assert sorted(step.batch.num_nodes for step in feed.training_batches()) == sorted(expected)
 

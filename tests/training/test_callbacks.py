@@ -237,6 +237,24 @@ def test_reports_count_the_epochs_of_all_phases(fit: Fit, node_data: Data) -> No
     assert reports == [(epoch, 8) for epoch in (0, 1, 4, 5, 6, 7)]
 
 
+def test_a_strategy_is_asked_for_its_phases_once(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    asked: list[Strategy] = []
+
+    class InTurn(Strategy):
+        def phases(self) -> list[tuple[int, ...]]:
+            asked.append(self)
+            return [(0,), (1,)]
+
+        def loss_terms(self, step: Step) -> dict[str, Tensor]:
+            return {"supervised": self.supervised(step)}
+
+    reports: list[tuple[int, int]] = []
+    follow = EpochReports(lambda report: reports.append((report.epoch, report.epochs)))
+    fit(node_data, epochs=2, strategy=InTurn, callbacks=[follow], snapshots=Snapshots(tmp_path / "0.safetensors", 1))
+    assert reports == [(epoch, 4) for epoch in range(4)]
+    assert len(asked) == 1
+
+
 def test_stopping_before_any_validation_leaves_the_weights_as_they_are(fit: Fit, node_data: Data) -> None:
     class Stop(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:

@@ -135,7 +135,7 @@ def test_results_predict_are_saved_and_distilled(fit: Fit, device: PretendedDevi
     for place in (None, AWAY):
         with device if place is not None else nullcontext():
             result = fit(node_data, ARCHITECTURES, epochs=2, dtype=torch.float64, device=place or "cpu")
-            result = distill(result, scene, DistillOptions(epochs=2, hidden=8), seed=3)
+            result = distill(result, scene, DistillOptions(epochs=2, hidden=8), seed=seeds.TrialSeed(3))
             result.save(tmp_path / str(place))
             results.append((result.predict(), result.predict(dataset, "gat-1"), result["mlp"].val))
     for here, there in zip(*results, strict=True):

@@ -18,6 +18,7 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
+from dgl_mutual.training.seeds import TrialSeed
 from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, make_dataset
 
@@ -36,7 +37,7 @@ def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
     result = train_cohort(
         scene.seen, scene.seen_split, students=STUDENTS, strategy="gml", strategy_options=strategy_options, training=training
     )
-    return result, distill(result, scene, DistillOptions(**{**QUICK, **options}), seed=0, batch_size=6), scene
+    return result, distill(result, scene, DistillOptions(**{**QUICK, **options}), seed=TrialSeed(), batch_size=6), scene
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
@@ -61,7 +62,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     labels[split.train] = (labels[split.train] + 1) % 3
     judged = replace(dataset, labels=labels)
     scene = replace(scene, seen=judged, dataset=judged)
-    after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=0)
+    after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=TrialSeed())
     assert after["mlp"].val > 0.9 and after["mlp"].train < 0.1
     said = after.mlp.module.forward_batch(Collator(dataset).all()).logits.argmax(-1).numpy()
     assert (said == ensemble)[split.train].mean() > 0.9
@@ -71,10 +72,10 @@ def test_the_mlp_ends_at_its_best_epoch_by_validation():
     dataset = make_dataset("node", "single-label")
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
-    long = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 30, "learning_rate": 0.3}), seed=0)
+    long = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 30, "learning_rate": 0.3}), seed=TrialSeed())
     best = long["mlp"].best_epoch
     assert best < 29
-    short = distill(result, scene, DistillOptions(**{**QUICK, "epochs": best + 1, "learning_rate": 0.3}), seed=0)
+    short = distill(result, scene, DistillOptions(**{**QUICK, "epochs": best + 1, "learning_rate": 0.3}), seed=TrialSeed())
     torch.testing.assert_close(long.mlp.module.state_dict(), short.mlp.module.state_dict(), rtol=0, atol=0)
 
 
@@ -95,7 +96,7 @@ def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
         scene = make_inductive_split(data, split, 0.0, seed=1)
         with mock.patch("dgl_mutual.training.distill.predict", return_value=teacher):
             options = DistillOptions(**{**QUICK, "epochs": 1, "supervised_weight": weight})
-            found[name] = distill(result, scene, options, seed=0, batch_size=6).mlp.module.weight
+            found[name] = distill(result, scene, options, seed=TrialSeed(), batch_size=6).mlp.module.weight
     assert torch.equal(found["plain"], found["other labels"]) == (weight == 0)
     assert torch.equal(found["plain"], found["other teacher"]) == (weight == 1)
 
@@ -110,7 +111,7 @@ def test_the_mlp_sees_no_sums_of_edge_features():
         scene = make_inductive_split(data, split_of(data), 0.0, seed=1)
         result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
         with mock.patch("dgl_mutual.training.distill.predict", return_value=result.predict(dataset)):
-            mlp = distill(result, scene, DistillOptions(**QUICK), seed=0, batch_size=6).mlp.module
+            mlp = distill(result, scene, DistillOptions(**QUICK), seed=TrialSeed(), batch_size=6).mlp.module
         found.append(mlp.forward_batch(Collator(data).all()).logits)
         assert not mlp.weight[[1, 3]].any()
     assert torch.equal(*found)
@@ -142,7 +143,7 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
     scene = make_inductive_split(dataset, split, 0.0, seed=1)
     result = train_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     monkeypatch.setattr("dgl_mutual.training.distill.make_feed", lambda *args, **options: Recording(make_feed(*args, **options)))
-    distill(result, scene, DistillOptions(**{**QUICK, "epochs": 1}), seed=0, batch_size=6, unlabelled_ratio=ratio)
+    distill(result, scene, DistillOptions(**{**QUICK, "epochs": 1}), seed=TrialSeed(), batch_size=6, unlabelled_ratio=ratio)
     assert sum(len(batch.samples) for batch in seen) == expected
     labelled = torch.cat([batch.samples[batch.labelled] for batch in seen])
     assert sorted(labelled.tolist()) == split.train.tolist()
@@ -153,7 +154,7 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
-    first, again, other = (distill(result, scene, options, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (distill(result, scene, options, seed=TrialSeed(seed)) for seed in (3, 3, 4))
     assert replace(first["mlp"], inference_ms=0.0) == replace(again["mlp"], inference_ms=0.0)
     assert torch.equal(first.mlp.module.weight, again.mlp.module.weight)
     assert not torch.equal(first.mlp.module.weight, other.mlp.module.weight)
@@ -170,8 +171,8 @@ def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
     # The cohort takes features as they are, so what it says of them is what the other MLP learns from, too.
     said = result.predict(dataset)
     with mock.patch("dgl_mutual.training.distill.predict", lambda *_: said):
-        there = distill(result, replace(scene, seen=scaled, dataset=scaled), options, seed=3, batch_size=6)["mlp"]
-    here, plain = (distill(result, scene, options, seed=3, batch_size=6, scale_inputs=on) for on in (True, False))
+        there = distill(result, replace(scene, seen=scaled, dataset=scaled), options, seed=TrialSeed(3), batch_size=6)["mlp"]
+    here, plain = (distill(result, scene, options, seed=TrialSeed(3), batch_size=6, scale_inputs=on) for on in (True, False))
     assert replace(here["mlp"], inference_ms=0.0) == replace(there, inference_ms=0.0)
     assert not torch.equal(here.mlp.module.weight, plain.mlp.module.weight)
     logits = here.mlp.module.forward_batch(Collator(dataset).all()).logits
@@ -221,7 +222,7 @@ class TestUnseen:
         features[scene.split.test] = 100.0  # neighbours see it, and validation would, in the whole graph
         changed = make_inductive_split(dataset.replaced(features=features), split_of(dataset), 0.4, seed=1)
         options = DistillOptions(**{**QUICK, "epochs": 2, "positions": positions})
-        plain, other = distill(result, scene, options, seed=0), distill(result, changed, options, seed=0)
+        plain, other = distill(result, scene, options, seed=TrialSeed()), distill(result, changed, options, seed=TrialSeed())
         assert plain["ensemble"].nll != other["ensemble"].nll
         for one, two in zip(plain.members, other.members, strict=True):
             assert (one.member, one.train, one.val) == (two.member, two.train, two.val)
@@ -239,7 +240,7 @@ class TestUnseen:
         students = [student.model_copy(update={"edge_features": edge_features}) for student in STUDENTS]
         training = TrainingOptions(epochs=5, positions=positions)
         result = train_cohort(scene.seen, scene.seen_split, students=students, strategy="independent", training=training)
-        after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 2}), seed=0)
+        after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 2}), seed=TrialSeed())
         unseen = scene.split.test
         for member in ("gcn-0", "sage-1", "ensemble"):
             right = after.predict(dataset, member=member).argmax(-1)[unseen] == dataset.labels[unseen]

@@ -9,13 +9,12 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training import feeds
 from dgl_mutual.training.feeds import graphs, make_feed
-
-CPU = torch.device("cpu")
+from dgl_mutual.training.placement import Placement
 
 
 def feed_of(data: tuple[Dataset, Split], batch_size: int | None = None, seed: int = 0) -> feeds.Feed:
     order = torch.Generator().manual_seed(seed)
-    return make_feed(*data, batch_size=batch_size, order=order, device=CPU, dtype=torch.float64)
+    return make_feed(*data, batch_size=batch_size, order=order, placement=Placement(dtype=torch.float64))
 
 
 def test_a_node_task_sees_the_whole_graph(node_data: tuple[Dataset, Split]) -> None:

@@ -24,6 +24,8 @@ from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from tests.data.ppi import ppi_files, write_ppi
 from tests.training.conftest import Fit
@@ -44,9 +46,7 @@ def split(dataset: Dataset) -> Split:
 
 
 def feed_of(dataset: Dataset, split: Split, batch_size: int | None = None) -> NodesOfGraphsFeed:
-    feed = make_feed(
-        dataset, split, batch_size=batch_size, order=torch.Generator().manual_seed(0), device=torch.device("cpu"), dtype=torch.float32
-    )
+    feed = make_feed(dataset, split, batch_size=batch_size, order=torch.Generator().manual_seed(0), placement=Placement())
     assert isinstance(feed, NodesOfGraphsFeed)
     return feed
 
@@ -102,7 +102,7 @@ def test_a_given_split_by_graph_has_steps_of_a_batch_size(dataset: Dataset, spli
 def test_a_split_that_divides_graphs_is_transductive(dataset: Dataset, split: Split) -> None:
     moved = Split(split.train[1:], np.append(split.val, split.train[0]), split.test)
     assert not is_inductive(dataset, moved)
-    feed = make_feed(dataset, moved, batch_size=None, order=torch.Generator(), device=torch.device("cpu"), dtype=torch.float32)
+    feed = make_feed(dataset, moved, batch_size=None, order=torch.Generator(), placement=Placement())
     assert isinstance(feed, FullGraphFeed)
     with pytest.raises(
         UsageError, match="A step on the nodes of graphs whose nodes the split mixes sees all of them, so a batch size of 5"
@@ -149,7 +149,7 @@ def test_mini_batches_train_too_and_the_mlp_sees_training_graphs_alone(dataset: 
     result = fit((dataset, split), epochs=2, training={"batch_size": 5})
     by_name = dgl_mutual.fit(dataset, students="gcn,sage", training={"batch_size": 5, "epochs": 1}, student={"hidden": 8})
     assert len(by_name.history) == 1
-    distilled = distill(result, make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0)
+    distilled = distill(result, make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=TrialSeed())
     assert 0 < distilled["mlp"].test < 1
     with pytest.raises(UsageError, match="never seen anyway"):
         make_inductive_split(dataset, split, 0.5, seed=0)

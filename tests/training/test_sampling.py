@@ -25,17 +25,18 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import Ranks
 from tests.strategies.cases import SMALL, make_dataset
 
-CPU = torch.device("cpu")
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 ALL = {"sampler": "neighbor", "fanout": (-1, -1)}
 Data = tuple[Dataset, Split]
 
 
 def feed_of(data: Data, fanout: tuple[int, ...] = (-1, -1), batch_size: int = 24, seed: int = 0) -> NeighbourFeed:
-    return NeighbourFeed(*data, CPU, torch.float64, fanout=fanout, batch_size=batch_size, order=torch.Generator().manual_seed(seed))
+    placement, order = Placement(dtype=torch.float64), torch.Generator().manual_seed(seed)
+    return NeighbourFeed(*data, placement, fanout=fanout, batch_size=batch_size, order=order)
 
 
 def student(architecture: str, data: Data, **options: object) -> Student:
@@ -281,7 +282,7 @@ def test_processes_that_divide_nodes_draw_neighbours_of_their_own(node_data):
     drawn = []
     for ranks in (Ranks(), Other()):
         order = torch.Generator().manual_seed(0)
-        feed = NeighbourFeed(*node_data, CPU, torch.float64, fanout=(1, 1), batch_size=24, order=order, ranks=ranks)
+        feed = NeighbourFeed(*node_data, Placement(dtype=torch.float64, ranks=ranks), fanout=(1, 1), batch_size=24, order=order)
         (step,) = feed.training_batches()
         drawn.append((step.samples, step.batch.adjacencies(2)[1].sources))
     (nodes, sources), (same_nodes, others) = drawn

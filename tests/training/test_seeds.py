@@ -56,3 +56,14 @@ def test_initialisation_seeds_no_other_device(monkeypatch: pytest.MonkeyPatch) -
     assert seeded == []
     torch.manual_seed(seeds.derive(0, "initialisation"))
     assert torch.equal(torch.rand(3), first)
+
+
+def test_streams_of_a_trial_are_of_its_seed_and_fold() -> None:
+    trial = seeds.TrialSeed(5, 2)
+    assert trial.derive("view", "columns") == seeds.derive(5, "view", "columns", 2)
+    assert trial.derive("dropout", part=(1, "rank", 3)) == seeds.derive(5, "dropout", 2, 1, "rank", 3)
+    assert torch.equal(torch.rand(5, generator=trial.generator("order")), torch.rand(5, generator=seeds.generator(5, "order", 2)))
+    with trial.initialisation("initialisation", part=("strategy",)):
+        drawn = torch.rand(3)
+    with seeds.initialisation(5, "initialisation", 2, "strategy"):
+        assert torch.equal(drawn, torch.rand(3))

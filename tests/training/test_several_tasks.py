@@ -20,6 +20,7 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.task_metrics import scorer_of
 from tests.training.conftest import Data, Fit
@@ -117,7 +118,10 @@ def test_a_snapshot_of_a_training_with_other_weights_of_tasks_is_refused(several
 def test_students_come_back_from_files_and_predict_all_tasks(several: Data, fit: Fit, tmp_path: Path) -> None:
     dataset, split = several
     result = distill(
-        fit(several, task_weights="uncertainty"), make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0
+        fit(several, task_weights="uncertainty"),
+        make_inductive_split(dataset, split, 0.0, seed=0),
+        DistillOptions(epochs=2),
+        seed=TrialSeed(),
     )
     assert [members[-1].member for members in result.tasks.values()] == ["mlp", "mlp"]
     assert result["mlp"].val == pytest.approx(fmean(members[-1].val for members in result.tasks.values()))

@@ -12,9 +12,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import Trial, method_of
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
@@ -34,15 +35,10 @@ def fit(
         return fit_cohort(
             dataset,
             trial.split,
-            students=config.students,
-            strategy=config.strategy,
-            strategy_options=config.strategy_options,
-            training=config.training,
-            seed=trial.seed,
-            fold=trial.fold,
+            method_of(config),
+            seed=trial.trial_seed,
             callbacks=[*kept, *callbacks],
-            dtype=dtype,
-            ranks=ranks,
+            placement=Placement(dtype=dtype, ranks=ranks),
         )
 
 

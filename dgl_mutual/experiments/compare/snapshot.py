@@ -30,8 +30,8 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.training import seeds
 from dgl_mutual.training.feeds import TrainingBatch, make_feed
+from dgl_mutual.training.placement import Placement
 
 #: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
 _SETTLING_EPOCHS = 3
@@ -47,7 +47,7 @@ def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[C
     cohort = fit(trial, config, dataset, torch.float64).cohort
     plain = config.training.model_copy(update={"scale_inputs": False})  # the trained cohort takes features as they are
     config = config.model_copy(update={"training": plain})
-    generator = seeds.generator(trial.seed, "compare", trial.fold)
+    generator = trial.trial_seed.generator("compare")
     with torch.no_grad():
         for parameter in cohort.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=_SHAKE)
@@ -101,9 +101,8 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
         dataset,
         trial.split,
         batch_size=config.training.batch_size,
-        order=seeds.generator(trial.seed, "order", trial.fold),
-        device=torch.device("cpu"),
-        dtype=dtype,
+        order=trial.trial_seed.generator("order"),
+        placement=Placement(dtype=dtype),
     )
     batch = next(iter(feed.training_batches()))
     strategy = _strategy(trial, config, dataset, cohort, feed.num_transductive_samples).to(dtype)

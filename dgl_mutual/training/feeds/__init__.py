@@ -13,7 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.placement import Placement
 
 __all__ = ["Feed", "TrainingBatch", "make_feed", "num_drawn"]
 
@@ -24,10 +24,8 @@ def make_feed(
     *,
     batch_size: int | None,
     order: torch.Generator,
-    device: torch.device,
-    dtype: torch.dtype,
+    placement: Placement,
     fanout: Sequence[int] | None = None,
-    ranks: Ranks = SINGLE_PROCESS,
 ) -> Feed:
     """The feed that the task asks for; with a fan-out, one that samples neighbours.
 
@@ -41,20 +39,20 @@ def make_feed(
         if dataset.store is not None:
             from dgl_mutual.training.feeds.stored import StoredFeed
 
-            return StoredFeed(dataset.store, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
-        return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
+            return StoredFeed(dataset.store, split, placement, fanout=fanout, batch_size=batch_size, order=order)
+        return NeighbourFeed(dataset, split, placement, fanout=fanout, batch_size=batch_size, order=order)
     if dataset.store is not None:
         raise UsageError("A graph in parts is trained on by samples of neighbourhoods. Add --sampler neighbor.")
     if is_inductive(dataset, split):
         from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 
-        return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order, ranks=ranks)
+        return NodesOfGraphsFeed(dataset, split, placement, batch_size=batch_size, order=order)
     if dataset.task == "node":
-        if ranks.divides == "samples":
+        if placement.ranks.divides == "samples":
             raise UsageError(
                 "The nodes of a step on the whole graph cannot be divided among processes: each needs its neighbours. Divide the students, "
                 "with --divide students, or samples of neighbours, with --sampler neighbor, or leave torchrun out and train several trials "
                 "at a time, with --jobs."
             )
-        return FullGraphFeed(dataset, split, device, dtype)
-    return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order, ranks=ranks)
+        return FullGraphFeed(dataset, split, placement)
+    return GraphsFeed(dataset, split, placement, batch_size=batch_size or 32, order=order)

@@ -12,16 +12,17 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.placement import Placement
 
 
 class FullGraphFeed(Feed):
     """Node task: every step and every evaluation sees the whole graph."""
 
-    def __init__(self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, dataset: Dataset, split: Split, placement: Placement) -> None:
         self.num_transductive_samples = dataset.num_nodes
-        self._samples = torch.arange(dataset.num_nodes, device=device)
-        self._batch = Collator(dataset, device, dtype).all()
-        self._labelled = torch.as_tensor(split.train, device=device)
+        self._samples = torch.arange(dataset.num_nodes, device=placement.device)
+        self._batch = Collator(dataset, placement.device, placement.dtype).all()
+        self._labelled = torch.as_tensor(split.train, device=placement.device)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
         yield TrainingBatch(self._batch, self._samples, slice(None), self._labelled)

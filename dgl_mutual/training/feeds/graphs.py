@@ -16,7 +16,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.placement import Placement
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
 #: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
@@ -34,12 +34,10 @@ class GraphsFeed(Feed):
         self,
         dataset: Dataset,
         split: Split,
-        device: torch.device,
-        dtype: torch.dtype,
+        placement: Placement,
         *,
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks,
     ) -> None:
         """Take the training graphs in a step, and the processes that divide them.
 
@@ -47,9 +45,9 @@ class GraphsFeed(Feed):
             UsageError: more processes than graphs in a step.
         """
         self._num_steps = math.ceil(len(split.train) / batch_size)
-        ranks.check_batch(len(split.train) // self._num_steps, "graph")
-        self._ranks = ranks
-        self._collate = Collator(dataset, device, dtype)
+        placement.ranks.check_batch(len(split.train) // self._num_steps, "graph")
+        self._ranks = placement.ranks
+        self._collate = Collator(dataset, placement.device, placement.dtype)
         self._train = split.train
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)

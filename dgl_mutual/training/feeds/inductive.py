@@ -16,7 +16,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 from dgl_mutual.training.feeds.graphs import GraphsFeed
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.placement import Placement
 
 
 class NodesOfGraphsFeed(Feed):
@@ -29,12 +29,10 @@ class NodesOfGraphsFeed(Feed):
         self,
         dataset: Dataset,
         split: Split,
-        device: torch.device,
-        dtype: torch.dtype,
+        placement: Placement,
         *,
         batch_size: int | None,
         order: torch.Generator,
-        ranks: Ranks,
     ) -> None:
         self._offsets = dataset.node_offsets
         by_graph = Split(*(self._graphs_of(part) for part in (split.train, split.val, split.test)))
@@ -44,7 +42,8 @@ class NodesOfGraphsFeed(Feed):
         if not self._in_batches:
             # The union is made anew by a training that goes on: its order depends on the seed alone.
             order = torch.Generator().manual_seed(order.initial_seed())
-        self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=size, order=order, ranks=ranks)
+        self._graphs = GraphsFeed(dataset, by_graph, placement, batch_size=size, order=order)
+        device = placement.device
         self._first, self._sizes = (torch.as_tensor(part, device=device) for part in (self._offsets[:-1], np.diff(self._offsets)))
         self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
         self._has_label[torch.as_tensor(split.train, device=device)] = True

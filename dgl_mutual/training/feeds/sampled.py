@@ -20,7 +20,8 @@ from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.
@@ -87,17 +88,15 @@ class NeighbourFeed(SeedsFeed):
         self,
         dataset: Dataset,
         split: Split,
-        device: torch.device,
-        dtype: torch.dtype,
+        placement: Placement,
         *,
         fanout: Sequence[int],
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """Take the neighbours to draw for each convolution, first to last (-1: all); for the rest, and errors, see `SeedsFeed`."""
-        super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
-        self._whole = Collator(dataset, device, dtype).all()
+        super().__init__(split, batch_size=batch_size, order=order, ranks=placement.ranks)
+        self._whole = Collator(dataset, placement.device, placement.dtype).all()
         self._graph = _dgl_graph(dataset)  # on the CPU, where sampling runs; blocks move to the device
         # The fused kernel numbers nodes in the order in which threads come by.
         self._sampler = dgl.dataloading.NeighborSampler(list(fanout), fused=False)

@@ -18,7 +18,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch
 from dgl_mutual.training.feeds.base import TrainingBatch
 from dgl_mutual.training.feeds.sampled import SeedsFeed
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.placement import Placement
 
 #: Nodes that are evaluated together, each with all its neighbours.
 EVALUATION_SEEDS = 1024
@@ -34,17 +34,15 @@ class StoredFeed(SeedsFeed):
         self,
         store: GraphStore,
         split: Split,
-        device: torch.device,
-        dtype: torch.dtype,
+        placement: Placement,
         *,
         fanout: Sequence[int],
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks,
     ) -> None:
-        super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
-        self._graph, self._ids, self._device = store.graph, store.ids, device
-        self._nodes = _StoredNodes(store.graph, device, dtype)
+        super().__init__(split, batch_size=batch_size, order=order, ranks=placement.ranks)
+        self._graph, self._ids, self._device = store.graph, store.ids, placement.device
+        self._nodes = _StoredNodes(store.graph, placement.device, placement.dtype)
         self._fanout = tuple(fanout)
 
     def training_batches(self) -> Iterator[TrainingBatch]:

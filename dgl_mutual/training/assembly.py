@@ -1,0 +1,152 @@
+"""Puts a training together: members, strategy, batches and targets are made from the options, and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.arrays import FloatArray, IntArray
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.joint import make_distribution
+from dgl_mutual.nn.architectures import num_blocks
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.setting import Setting, TrainingSamples
+from dgl_mutual.training.averages import served_averages, target_averages
+from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.feeds.sampled import resolve_fanout
+from dgl_mutual.training.inputs import Inputs
+from dgl_mutual.training.members import check_members, make_members, resolve_members
+from dgl_mutual.training.method import Method
+from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.seeds import Streams, TrialSeed
+from dgl_mutual.training.state import TrainingState
+from dgl_mutual.training.targets import Targets, refuse_moving_average
+from dgl_mutual.training.teaching import exchange_of, make_strategy, phases_of
+from dgl_mutual.training.unlabelled import add_unlabelled
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """A training that can begin.
+
+    Attributes:
+        state: what is trained, and on what.
+        feed: its batches.
+        inputs: the features that its students see.
+    """
+
+    state: TrainingState
+    feed: Feed
+    inputs: Inputs
+
+
+def assemble(
+    kind: type[Strategy],
+    options: StrategyOptions,
+    dataset: Dataset,
+    split: Split,
+    method: Method,
+    seed: TrialSeed,
+    placement: Placement,
+) -> Assembly:
+    """Put a training together.
+
+    Args:
+        kind, options: the strategy of `method`, and its parsed options.
+
+    Raises:
+        UsageError: options that do not fit together, or that several processes cannot train with.
+    """
+    training, num_students = method.training, len(method.students)
+    if not any(student.edge_features for student in method.students):
+        dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
+    members = resolve_members(kind, options, method.students, dataset, placement.device)
+    check_members(members.values(), training)
+    _check_ranks(placement.ranks, num_students, training)
+    inputs = Inputs.of(dataset, split, training)
+    order = seed.generator("order")
+    fanout = _fanout(members, training)
+    feed = make_feed(inputs.dataset, split, batch_size=training.batch_size, order=order, placement=placement, fanout=fanout)
+    setting = _setting(dataset, split, members, method, feed, seed, placement.ranks)
+    modules = make_members(members, inputs, setting, seed=seed, placement=placement)
+    with seed.initialisation("initialisation", part=("strategy",)):
+        strategy = make_strategy(kind, options, setting).to(placement.device, placement.dtype)
+    phases = phases_of(strategy)
+    exchange = exchange_of(strategy, phases, training.epochs)
+    cohort = Cohort(modules, strategy.coordinator, setting.distribution, tuple(members), num_students, positions=training.positions)
+    served = served_averages(modules, training)
+    averages = target_averages(modules, training, exchange, served)
+    refuse_moving_average(strategy, exchange, feed, dataset)
+    targets = Targets(cohort, exchange, feed, dataset, split, placement, served=served, averages=averages)
+    add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
+    state = TrainingState(
+        cohort=cohort,
+        strategy=strategy,
+        phases=phases,
+        dataset=dataset,
+        split=split,
+        options=training,
+        exchange=exchange,
+        task_weights=method.task_weights or "equal",
+        trial_seed=seed,
+        ranks=placement.ranks,
+        targets=targets,
+        streams=Streams.of(seed, len(members), device=placement.device, order=order, process=placement.ranks.stream),
+        served_averages=served,
+    )
+    return Assembly(state, feed, inputs)
+
+
+def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:
+    ranks.check_students(num_students)
+    if ranks.divides == "students" and training.diversity:
+        raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
+
+
+def _fanout(members: Mapping[str, StudentOptions], training: TrainingOptions) -> tuple[int, ...] | None:
+    """The neighbours to draw for each convolution; None where steps see all of them."""
+    return resolve_fanout(training.fanout, [num_blocks(member) for member in members.values()]) if training.sampler else None
+
+
+def _setting(
+    dataset: Dataset,
+    split: Split,
+    members: Mapping[str, StudentOptions],
+    method: Method,
+    feed: Feed,
+    seed: TrialSeed,
+    ranks: Ranks,
+) -> Setting:
+    """What a strategy is told of a training."""
+    labelled = dataset.labels[split.train]
+    distribution = make_distribution(dataset.target, method.task_weights or "equal")
+    return Setting(
+        task=dataset.task,
+        members=tuple(members.values()),
+        num_students=len(method.students),
+        num_outputs=dataset.target.num_outputs,
+        num_samples=feed.num_transductive_samples,
+        distribution=distribution,
+        sampled=feed.sampled,
+        divided=ranks.divides,
+        seed=seed.derive("strategy"),
+        training=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
+        class_prior=distribution.marginal(torch.as_tensor(labelled), dataset.target.num_outputs),
+    )
+
+
+def _classes(labels: IntArray | FloatArray) -> IntArray | None:
+    """The class of each training sample, of a single-label target or of one binary label; None where a sample has several labels."""
+    if labels.ndim == 1:
+        return labels.astype(np.int64)
+    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64) if labels.shape[1] == 1 else None

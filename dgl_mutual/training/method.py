@@ -1,0 +1,29 @@
+"""What is trained on a dataset, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dgl_mutual.joint import TaskWeights
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.training.options import TrainingOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A cohort and its training: options of a resolved configuration, in which nothing is left open (see `dgl_mutual.experiments.resolve`).
+
+    Attributes:
+        students: options of the K students.
+        strategy: name or class; `strategy_options` are its options as plain values.
+        task_weights: how several tasks are weighed against each other (None: equally).
+    """
+
+    students: Sequence[StudentOptions]
+    strategy: str | type[Strategy]
+    strategy_options: Mapping[str, Any]
+    training: TrainingOptions
+    task_weights: TaskWeights | None = None
