@@ -13,9 +13,8 @@ from dgl_mutual.coordinator import Coordinator, mix
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.module import StudentOutput
+from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent
 
 #: Maximum number of samples per call of the coordinator; pairwise weights need much more memory than logits.
 _SAMPLES = 1 << 17
@@ -41,7 +40,7 @@ class Cohort(nn.Module):
 
     def __init__(
         self,
-        members: Sequence[AnyStudent],
+        members: Sequence[CohortMember],
         coordinator: Coordinator,
         distribution: Distribution,
         names: Sequence[str],
@@ -58,12 +57,12 @@ class Cohort(nn.Module):
         self.positions = positions
 
     @property
-    def members(self) -> Sequence[AnyStudent]:
+    def members(self) -> Sequence[CohortMember]:
         """All members: the K students, and then those that the strategy has added."""
-        return cast("Sequence[AnyStudent]", self._members)
+        return cast("Sequence[CohortMember]", self._members)
 
     @property
-    def students(self) -> Sequence[AnyStudent]:
+    def students(self) -> Sequence[CohortMember]:
         """The K students."""
         return self.members[: self.num_students]
 

@@ -18,7 +18,7 @@ from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
-from dgl_mutual.nn.module import StudentModule, StudentOutput
+from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_difference
 from dgl_mutual.nn.streams import own_streams
@@ -26,7 +26,7 @@ from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
 
 
-class CustomStudent(StudentModule):
+class CustomStudent(CohortMember):
     """Runs a module of yours on the package's batches.
 
     The module gets the graph as a DGLGraph without self-loops or duplicate edges, and the features as a dense matrix:
@@ -74,9 +74,8 @@ class CustomStudent(StudentModule):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.name = name or options.label
-        #: The class or function.
-        self.made_by = make_custom(options)
-        self._num_blocks = None if getattr(self.made_by, "num_blocks", None) is None else num_blocks(options)
+        self._class_or_function = make_custom(options)
+        self._num_blocks = None if getattr(self._class_or_function, "num_blocks", None) is None else num_blocks(options)
         self.module = self._made()
         self._refuse_old_weights()
         self.edge_features = edge_features
@@ -85,7 +84,7 @@ class CustomStudent(StudentModule):
 
     def _made(self) -> nn.Module:
         with blamed(f"The student {self.name!r}", failure="cannot be made"):
-            module = self.made_by(self.in_features, self.num_outputs, **self.options.options)
+            module = self._class_or_function(self.in_features, self.num_outputs, **self.options.options)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
         with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
@@ -123,15 +122,6 @@ class CustomStudent(StudentModule):
                 "same numbers each time, from a generator with a seed of its own."
             )
 
-    def loaded_again(self) -> CustomStudent:
-        """A new student with the state of this one, as it would be loaded from a file."""
-        parameter = next(self.parameters())
-        with own_streams(None, torch.device("cpu")):
-            other = CustomStudent(self.options, self.task, self.in_features, self.num_outputs, self.name, edge_features=self.edge_features)
-        with blamed(f"The state of the student {self.name!r}", failure="cannot be loaded into a new one"):
-            other.to(parameter.device, parameter.dtype).load_state_dict(self.state_dict())
-        return other.eval()
-
     def train(self, mode: bool = True) -> CustomStudent:
         """Set the mode, as every module does; an error that the module of a user's own raises is named."""
         with blamed(f"train of the student {self.name!r}"):
@@ -143,6 +133,10 @@ class CustomStudent(StudentModule):
         with blamed(f"state_dict of the student {self.name!r}"):
             state: dict[str, Any] = super().state_dict(*args, **kwargs)
         return state
+
+    @property
+    def own_module(self) -> nn.Module:
+        return self.module
 
     @property
     def title(self) -> str:

@@ -14,6 +14,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import global_generator
 from dgl_mutual.utils.wording import counted
 
@@ -70,6 +71,11 @@ class StudentModule(nn.Module, ABC):
     in_features: int
     num_outputs: int
     edge_features: int = 0
+
+    @property
+    def own_module(self) -> nn.Module | None:
+        """The module of a user's own that it runs, if it does."""
+        return None
 
     @abstractmethod
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
@@ -134,3 +140,13 @@ class StudentModule(nn.Module, ABC):
                 "Encode the new data as the training data was encoded."
             )
         return batch, global_generator(parameter.device) if self.training else None
+
+
+class CohortMember(StudentModule):
+    """A student that trains in a cohort: a built-in one, or one that runs a module of a user's own.
+
+    Attributes:
+        options: its resolved options.
+    """
+
+    options: StudentOptions

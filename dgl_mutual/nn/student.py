@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dropout import dropout
-from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
+from dgl_mutual.nn.module import CohortMember, EdgeInput, StudentOutput
 from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.norm import make_norm
 from dgl_mutual.nn.options import StudentOptions
@@ -100,7 +99,7 @@ def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
     return idle
 
 
-class Student(StudentModule):
+class Student(CohortMember):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 
     On a node task with the `last` read-out the last convolution gives the logits itself. Otherwise all convolutions are hidden layers, a
@@ -252,13 +251,9 @@ class Student(StudentModule):
         return x
 
 
-#: A member of a cohort.
-AnyStudent: TypeAlias = "Student | CustomStudent"
-
-
 def make_student(
     options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "", edges: EdgeInput | None = None
-) -> AnyStudent:
+) -> CohortMember:
     """A built-in student, or one of your own.
 
     Args:

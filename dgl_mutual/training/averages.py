@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.sync_batch_norm import plain_batch_norm
@@ -42,7 +42,7 @@ class WeightAverages:
             itself.
     """
 
-    def __init__(self, members: Sequence[AnyStudent], kind: AverageKind, *, starts: Sequence[int], decay: float = 0.0) -> None:
+    def __init__(self, members: Sequence[CohortMember], kind: AverageKind, *, starts: Sequence[int], decay: float = 0.0) -> None:
         self._members = members
         self.kind = kind
         self.decay = decay
@@ -79,11 +79,11 @@ class WeightAverages:
             for module in normed:
                 module.eval()
 
-    def of(self, member: int) -> AnyStudent:
+    def of(self, member: int) -> CohortMember:
         """A member with its averaged weights, or the member itself if it has no average (yet)."""
         if member not in self._averaged or not self._has_begun(member):
             return self._members[member]
-        return cast("AnyStudent", self._averaged[member].module)
+        return cast("CohortMember", self._averaged[member].module)
 
     def state(self) -> dict[str, Any]:
         """What must be kept to resume."""
@@ -99,7 +99,7 @@ class WeightAverages:
         # A moving average that starts in epoch 0 is used before the first step: it then has the initial weights.
         return (self.kind == "ema" and self.starts[member] == 0) or int(self._averaged[member].n_averaged) > 0
 
-    def _fresh(self, member: AnyStudent) -> AveragedModel:
+    def _fresh(self, member: CohortMember) -> AveragedModel:
         copy = copied(member)
         made = AveragedModel(copy) if self.kind == "swa" else AveragedModel(copy, multi_avg_fn=self._ema, use_buffers=True)
         return made.eval()
@@ -119,7 +119,7 @@ class WeightAverages:
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
 
-def served_averages(members: Sequence[AnyStudent], training: TrainingOptions) -> WeightAverages | None:
+def served_averages(members: Sequence[CohortMember], training: TrainingOptions) -> WeightAverages | None:
     """Averages of the weights that replace the members in evaluation, if `training` asks for some (training.average)."""
     if training.average == "none":
         return None
@@ -128,7 +128,7 @@ def served_averages(members: Sequence[AnyStudent], training: TrainingOptions) ->
 
 
 def target_averages(
-    members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange, served: WeightAverages | None
+    members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange, served: WeightAverages | None
 ) -> WeightAverages | None:
     """Moving averages of the weights that targets are made of, if the exchange asks for them; `served` itself if it is the same average."""
     if exchange.targets != "average":
@@ -139,12 +139,12 @@ def target_averages(
     return own
 
 
-def _first_epochs(members: Sequence[AnyStudent], training: TrainingOptions) -> list[int]:
+def _first_epochs(members: Sequence[CohortMember], training: TrainingOptions) -> list[int]:
     """The epoch in which each member begins to learn: one that starts late has nothing to average before."""
     return [member.options.first_epoch(training.epochs) for member in members]
 
 
-def copied(member: AnyStudent) -> AnyStudent:
+def copied(member: CohortMember) -> CohortMember:
     """A copy of a member, in evaluation mode, whose batch norms look at this process only.
 
     Raises:
@@ -184,4 +184,4 @@ class _SideBySide(nn.Module):
 
     def forward(self, batch: Batch) -> None:
         for student in self.students:
-            cast("AnyStudent", student).forward_batch(batch)
+            cast("CohortMember", student).forward_batch(batch)

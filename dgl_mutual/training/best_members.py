@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.training.averages import copied
 
 
@@ -16,11 +16,11 @@ class BestMembers:
         members: all members of a cohort.
     """
 
-    def __init__(self, members: Sequence[AnyStudent]) -> None:
+    def __init__(self, members: Sequence[CohortMember]) -> None:
         self._members = members
-        self._kept: dict[int, AnyStudent] = {}
+        self._kept: dict[int, CohortMember] = {}
 
-    def keep(self, students: Mapping[int, AnyStudent]) -> None:
+    def keep(self, students: Mapping[int, CohortMember]) -> None:
         """Keep a copy of these members as they are now, in place of the copies before.
 
         Raises:
@@ -28,7 +28,7 @@ class BestMembers:
         """
         self._kept.update({k: copied(student) for k, student in students.items()})
 
-    def of(self, member: int) -> AnyStudent:
+    def of(self, member: int) -> CohortMember:
         """A member at its best epoch, in evaluation mode."""
         return self._kept[member]
 

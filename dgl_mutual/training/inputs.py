@@ -11,9 +11,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.split import Split
-from dgl_mutual.nn.module import EdgeInput
+from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent, make_student
+from dgl_mutual.nn.student import make_student
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.training.options import TrainingOptions
 
@@ -39,12 +39,12 @@ class Inputs:
         scaled = dataset if scales is None else with_scaled_columns(dataset, scales)
         return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales)
 
-    def student(self, member: StudentOptions, setting: Setting, name: str) -> AnyStudent:
+    def student(self, member: StudentOptions, setting: Setting, name: str) -> CohortMember:
         """A member with resolved options that fits these inputs."""
         edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
         return make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
 
-    def fold_scaling(self, students: Iterable[AnyStudent], device: torch.device) -> None:
+    def fold_scaling(self, students: Iterable[CohortMember], device: torch.device) -> None:
         """Put the scales into the first layers, so that students take inputs as they are."""
         if self.scales is None:
             return

@@ -14,7 +14,6 @@ from torch import Tensor
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
@@ -138,15 +137,16 @@ class Loop:
             values = {_title(name): term.tolist() for name, term in terms.items()}
             self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
         phase.optimizer.zero_grad(set_to_none=True)
-        own_code = has_own_code(state.strategy) or any(isinstance(state.cohort.members[k], CustomStudent) for k in active)
+        trained = [state.cohort.members[k] for k in active]
+        own_code = has_own_code(state.strategy) or any(student.own_module is not None for student in trained)
         stream = own_streams(state.streams.own, step.logits.device) if own_code else nullcontext()  # hooks of gradients may draw
         with self._naming_custom_code(active), stream:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         self._leave_waiting(phase)
-        state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
+        state.ranks.sum_gradients(trained, state.strategy)
         with self._naming_custom_code(active):
             phase.optimizer.step()
-        state.ranks.share_buffers(student.module for k in active if isinstance(student := state.cohort.members[k], CustomStudent))
+        state.ranks.share_buffers(student.own_module for student in trained if student.own_module is not None)
         for averages in state.all_averages:
             averages.after_step(phase.epoch)
         return terms

@@ -11,8 +11,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent, resolve_student
+from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
@@ -90,7 +91,7 @@ def make_members(
     *,
     seed: TrialSeed,
     placement: Placement,
-) -> list[AnyStudent]:
+) -> list[CohortMember]:
     """The modules of members with resolved options; each has initial weights of its own stream.
 
     Raises:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.own_modules import changed_values
 from dgl_mutual.nn.streams import own_streams
+from dgl_mutual.nn.student import make_student
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.user_code import blamed, is_ours
 from dgl_mutual.weightings import make_coordinator
 
 #: Validation samples that are predicted to compare a module with what a file would give.
@@ -70,18 +71,27 @@ class OwnStateCheck(Callback):
             _check_weightings(state)
 
     def _check_students(self, state: TrainingState) -> None:
-        for student in (state.cohort.members[k] for k in state.ranks.local(state.current.active)):
-            if not isinstance(student, CustomStudent):
+        for k in state.ranks.local(state.current.active):
+            name, student = state.cohort.names[k], state.cohort.members[k]
+            if student.own_module is None:
                 continue
             student.eval()
             batch, _ = next(iter(self._feed.evaluation_batches(state.split.val[:_SAMPLES])))
-            loaded = [student.loaded_again() for _ in range(2)]
-            _refuse_other_numbers(
-                f"The student {student.name!r}",
-                [one.forward_batch(batch).logits for one in (student, *loaded)],
-                student.module,
-                loaded[0].module,
-            )
+            loaded = [_loaded_again(student, name) for _ in range(2)]
+            logits = [one.forward_batch(batch).logits for one in (student, *loaded)]
+            own, again = student.own_module, loaded[0].own_module
+            assert own is not None and again is not None
+            _refuse_other_numbers(f"The student {name!r}", logits, own, again)
+
+
+def _loaded_again(student: CohortMember, name: str) -> CohortMember:
+    """A new student with the state of this one, as it would be loaded from a file."""
+    parameter, edges = next(student.parameters()), EdgeInput(student.edge_features)
+    with own_streams(None, torch.device("cpu")):
+        other = make_student(student.options, student.task, student.in_features, student.num_outputs, name, edges)
+    with blamed(f"The state of the student {name!r}", failure="cannot be loaded into a new one"):
+        other.to(parameter.device, parameter.dtype).load_state_dict(student.state_dict())
+    return other.eval()
 
 
 def _check_weightings(state: TrainingState) -> None:
@@ -120,9 +130,8 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
 
 def _own_modules(state: TrainingState) -> dict[str, nn.Module]:
     """The modules of a user's own, by their names in messages."""
-    found: dict[str, nn.Module] = {
-        f"The student {member.name!r}": member for member in state.cohort.members if isinstance(member, CustomStudent)
-    }
+    members = zip(state.cohort.names, state.cohort.members, strict=True)
+    found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.own_module is not None}
     found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.each() if not is_ours(one)})
     if not is_ours(state.strategy):
         found[f"The strategy {state.strategy.name!r}"] = state.strategy

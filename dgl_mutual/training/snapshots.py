@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
-from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.architectures import make_custom
 from dgl_mutual.nn.own_modules import plain_values
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback
@@ -135,7 +135,7 @@ class Checkpointer(Callback):
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
     own: list[tuple[Any, str]] = [(type(one), "") for one in (state.strategy, *state.strategy.coordinator.each()) if not is_ours(one)]
-    own += [(one.made_by, one.options.architecture_name) for one in state.cohort.members if isinstance(one, CustomStudent)]
+    own += [(make_custom(one.options), one.options.architecture_name) for one in state.cohort.members if one.own_module is not None]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
         "code": [code_digest(item, path) for item, path in own],
@@ -300,7 +300,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
     if not all(isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values()) for row in history):
         raise ValueError("a history with something other than numbers")
-    own = [f"student {student.name!r}" for student in state.cohort.members if isinstance(student, CustomStudent)]
+    members = zip(state.cohort.names, state.cohort.members, strict=True)
+    own = [f"student {name!r}" for name, member in members if member.own_module is not None]
     own += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.each() if not is_ours(one)]
     with _restoring(f"The {' or the '.join(own)}"):
         state.cohort.load_state_dict(found["cohort"])

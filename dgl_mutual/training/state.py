@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
-from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
@@ -138,7 +138,7 @@ class TrainingState:
         """`served_averages` and `target_averages`, without None and without repetition."""
         return list({id(one): one for one in (self.served_averages, self.target_averages) if one is not None}.values())
 
-    def student(self, member: int) -> AnyStudent:
+    def student(self, member: int) -> CohortMember:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
         return self.cohort.members[member] if self.served_averages is None else self.served_averages.of(member)
 

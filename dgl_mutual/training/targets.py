@@ -15,7 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.training.averages import WeightAverages
@@ -174,7 +174,7 @@ class Targets:
         return self._ranks.gather_members(stack(logits), active)
 
     @torch.no_grad()
-    def _clean_logits(self, batch: Batch, students: Iterable[AnyStudent]) -> list[Tensor]:
+    def _clean_logits(self, batch: Batch, students: Iterable[CohortMember]) -> list[Tensor]:
         """Logits of these students in evaluation mode. Afterwards all members are in training mode again."""
         self._cohort.eval()
         logits = [student.forward_batch(batch).logits for student in students]

@@ -15,7 +15,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator
-from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
@@ -59,7 +59,7 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
 @pytest.mark.parametrize("average", ["ema", "swa"])
 def test_sampled_targets_are_of_the_averages_that_have_begun(average: str, fit: Fit, node_data: Data) -> None:
     class Looks(Callback):
-        served: AnyStudent
+        served: CohortMember
         averaged: list[bool] = []  # noqa: RUF012  # of this test alone
 
         def on_epoch_begin(self, state: TrainingState) -> None:

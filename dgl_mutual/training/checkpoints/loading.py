@@ -10,7 +10,6 @@ import safetensors
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from torch import nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
@@ -19,8 +18,9 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.nn.module import CohortMember, StudentModule
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent, Student
+from dgl_mutual.nn.student import Student
 from dgl_mutual.options import plain_message
 from dgl_mutual.training.checkpoints.models import (
     BEST,
@@ -175,7 +175,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
     return TrainedMLP(name, description, mlp, make_distribution(description.target))
 
 
-def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> AnyStudent:
+def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:
     if description.student is None:
         raise ValueError(f"{name} is not a student")
     if description.student.is_custom:
@@ -259,7 +259,12 @@ def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> 
         )
 
 
-def _load_weights(folder: Path, name: str, module: nn.Module, description: Description) -> None:
+def _has_own_code(module: StudentModule | Coordinator) -> bool:
+    """Whether a student, or a weighting, is one of a user's own."""
+    return not all(map(is_ours, module.each())) if isinstance(module, Coordinator) else module.own_module is not None
+
+
+def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description) -> None:
     """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
     path = folder / f"{name}.safetensors"
     try:
@@ -274,8 +279,7 @@ def _load_weights(folder: Path, name: str, module: nn.Module, description: Descr
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
         # A buffer of a user's own may be infinite: the lowest loss so far, before there is one.
-        own = isinstance(module, CustomStudent) or (isinstance(module, Coordinator) and not all(map(is_ours, module.each())))
-        checked = {key for key, _ in module.named_parameters()} if own else weights.keys()
+        checked = {key for key, _ in module.named_parameters()} if _has_own_code(module) else weights.keys()
         if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")
         # What is read lies at any address, and torch sums numbers in an order that depends on it: copies predict to the bit what was saved.
