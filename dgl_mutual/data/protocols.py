@@ -149,7 +149,7 @@ def graphs_of(nodes: IntArray, node_offsets: IntArray) -> IntArray:
     return np.unique(np.searchsorted(node_offsets, nodes, side="right") - 1)
 
 
-def is_inductive(dataset: Dataset, split: Split) -> bool:
+def splits_whole_graphs(dataset: Dataset, split: Split) -> bool:
     """Whether a node task's graphs belong to one part of the split each, so that no step of training need see those of other parts."""
     if dataset.task != "node" or dataset.num_graphs == 1:
         return False
@@ -157,9 +157,9 @@ def is_inductive(dataset: Dataset, split: Split) -> bool:
     return len(np.unique(np.concatenate(graphs))) == sum(map(len, graphs))
 
 
-def is_inductive_under(dataset: Dataset, protocol: str) -> bool:
-    """Whether `is_inductive` holds for an official split, and the protocol is that split, or one of several."""
-    return protocol in OFFICIAL_PROTOCOLS and any(is_inductive(dataset, split) for split in dataset.official_splits)
+def splits_whole_graphs_under(dataset: Dataset, protocol: str) -> bool:
+    """Whether `splits_whole_graphs` holds for an official split, and the protocol is that split, or one of several."""
+    return protocol in OFFICIAL_PROTOCOLS and any(splits_whole_graphs(dataset, split) for split in dataset.official_splits)
 
 
 def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) -> IntArray:
@@ -169,7 +169,7 @@ def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) ->
         transductive: all others in any case.
     """
     others = np.setdiff1d(np.arange(dataset.num_samples), split.train)
-    if transductive or not is_inductive(dataset, split):
+    if transductive or not splits_whole_graphs(dataset, split):
         return others
     graph_of = np.repeat(np.arange(dataset.num_graphs), np.diff(dataset.node_offsets))
     return others[np.isin(graph_of[others], graph_of[split.seen])]

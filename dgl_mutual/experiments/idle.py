@@ -18,7 +18,7 @@ from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, resolved_options
-from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.user_code import blamed, is_ours
 from dgl_mutual.utils.wording import kind_of
 

@@ -14,7 +14,7 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted

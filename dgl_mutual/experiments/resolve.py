@@ -25,9 +25,9 @@ from dgl_mutual.data.protocols import (
     OFFICIAL_PROTOCOLS,
     default_folds,
     default_protocol,
-    is_inductive,
-    is_inductive_under,
     make_splits,
+    splits_whole_graphs,
+    splits_whole_graphs_under,
 )
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
@@ -178,7 +178,7 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
 
 def _check_batch_size(training: TrainingOptions, dataset: Dataset, protocol: str, split: Split | None) -> None:
     """Refuse a batch size where a step sees all nodes."""
-    in_steps = is_inductive(dataset, split) if split is not None else is_inductive_under(dataset, protocol)
+    in_steps = splits_whole_graphs(dataset, split) if split is not None else splits_whole_graphs_under(dataset, protocol)
     if dataset.task == "node" and training.sampler is None and training.batch_size is not None and not in_steps:
         seen = "one graph" if dataset.num_graphs == 1 else "graphs whose nodes the split mixes"
         raise UsageError(

@@ -25,7 +25,6 @@ from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, peak
 from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import DistillOptions
@@ -36,6 +35,7 @@ from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
+from dgl_mutual.training.trial_data import TrialData, make_trial_data
 from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.user_code import described, is_out_of_memory, memory_checked, not_enough_memory
 
@@ -140,7 +140,7 @@ def run_trial(
     forget_peak(device)
     trackers: list[Tracker] = []
     try:
-        inductive = _data(trial, config, dataset)
+        data = _data(trial, config, dataset)
         epochs = [point.training.epochs for _, point in points]
 
         def fit(number: int, point: RunConfig) -> FitResult:
@@ -154,8 +154,8 @@ def run_trial(
             with freed_memory() as kept:
                 return fit_resolved(
                     point,
-                    inductive.seen,
-                    inductive.seen_split,
+                    data.seen,
+                    data.seen_split,
                     seed=trial.seed,
                     fold=trial.fold,
                     callbacks=[*kept, *reports, *here],
@@ -166,11 +166,11 @@ def run_trial(
 
         result, searched = search(points, fit)
         if config.distill is not None:
-            result = _distilled(trial, config, config.distill, inductive, result)
+            result = _distilled(trial, config, config.distill, data, result)
         if result.cohort.num_students:
             with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
                 result.save(folder)
-        rows = _rows(trial, config, inductive, result, peak(device))
+        rows = _rows(trial, config, data, result, peak(device))
         return Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except (UsageError, StoreError):
         raise
@@ -181,17 +181,17 @@ def run_trial(
             tracker.end(failed=True)  # of a training that ended well this has been done
 
 
-def _data(trial: Trial, config: RunConfig, dataset: Dataset) -> InductiveSplit:
+def _data(trial: Trial, config: RunConfig, dataset: Dataset) -> TrialData:
     """What a trial trains on: the dataset with its noise, without the labels that it must not see, and without nodes kept unseen."""
     if config.noise is not None:
         noise_seed = trial.trial_seed.derive("noise")
         dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
     dataset = without_labels(dataset, trial.split.unlabelled)
     unseen = config.distill.unseen if config.distill is not None else 0.0
-    return make_inductive_split(dataset, trial.split, unseen, seed=trial.trial_seed.derive("unseen"))
+    return make_trial_data(dataset, trial.split, unseen, seed=trial.trial_seed.derive("unseen"))
 
 
-def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, inductive: InductiveSplit, result: FitResult) -> FitResult:
+def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, data: TrialData, result: FitResult) -> FitResult:
     """The result with an MLP that has learned from the trained cohort.
 
     Raises:
@@ -201,7 +201,7 @@ def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, inducti
     with memory_checked(hint):
         return distill(
             result,
-            inductive,
+            data,
             options,
             seed=trial.trial_seed,
             batch_size=config.training.batch_size,
@@ -289,11 +289,11 @@ def split_digest(dataset: Dataset, split: Split) -> str:
     return fingerprint(compared, split.of_first(compared.num_samples), edge_features=False)
 
 
-def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
+def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
     """Rows for trials.csv: one for each metric and member. Of several targets each has rows, and so has their mean."""
-    dataset = inductive.dataset
-    digest = split_digest(dataset, inductive.split)
-    split = inductive.split.of_first(dataset.num_samples - dataset.num_pool)
+    dataset = data.dataset
+    digest = split_digest(dataset, data.split)
+    split = data.split.of_first(dataset.num_samples - dataset.num_pool)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
@@ -301,7 +301,7 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
             "dataset": dataset.name,
             "fingerprint": config.fingerprint,
             "strategy": config.strategy,
-            "protocol": _protocol(config, inductive, result),
+            "protocol": _protocol(config, data, result),
             "seed": trial.seed,
             "fold": trial.fold,
             "metric": metric,
@@ -319,7 +319,7 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
     ]
 
 
-def _protocol(config: RunConfig, inductive: InductiveSplit, result: FitResult) -> str:
+def _protocol(config: RunConfig, data: TrialData, result: FitResult) -> str:
     """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
     seen = "-transductive" if result.exchange_on == "transductive" else ""
-    return f"{config.protocol}{seen if inductive.nodes is None else '-inductive'}"
+    return f"{config.protocol}{seen if data.nodes is None else '-inductive'}"

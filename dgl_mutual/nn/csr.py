@@ -23,7 +23,7 @@ Rows: TypeAlias = "Tensor | slice"
 
 
 @dataclass(frozen=True)
-class Block:
+class DiagonalBlock:
     """A block of a block-diagonal matrix: its rows and columns, and the range of its non-zeros."""
 
     rows: slice
@@ -31,8 +31,8 @@ class Block:
     entries: slice
 
     @property
-    def transposed(self) -> Block:
-        return Block(self.columns, self.rows, self.entries)
+    def transposed(self) -> DiagonalBlock:
+        return DiagonalBlock(self.columns, self.rows, self.entries)
 
 
 class Pattern:
@@ -51,7 +51,7 @@ class Pattern:
         indices: Tensor,
         num_columns: int,
         *,
-        block_of: tuple[Pattern, Block] | None = None,
+        block_of: tuple[Pattern, DiagonalBlock] | None = None,
         by_column: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take over the arrays of a CSR matrix.
@@ -72,7 +72,7 @@ class Pattern:
         self._by_column = by_column
         self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
 
-    def block(self, block: Block) -> Pattern:
+    def block(self, block: DiagonalBlock) -> Pattern:
         """A block of this pattern, which must be block-diagonal."""
         rows, columns, entries = block.rows, block.columns, block.entries
         indptr, indices = self.indptr[rows.start : rows.stop + 1] - entries.start, self.indices[entries] - columns.start
@@ -141,7 +141,7 @@ class SparseMatrix:
         values: (non-zeros,), in the order of the pattern.
     """
 
-    def __init__(self, pattern: Pattern, values: Tensor, *, block_of: tuple[SparseMatrix, Block] | None = None) -> None:
+    def __init__(self, pattern: Pattern, values: Tensor, *, block_of: tuple[SparseMatrix, DiagonalBlock] | None = None) -> None:
         self.pattern = pattern
         self.values = values
         self._block_of = block_of
@@ -156,7 +156,7 @@ class SparseMatrix:
     def shape(self) -> tuple[int, int]:
         return self.pattern.shape
 
-    def block(self, block: Block, pattern: Pattern) -> SparseMatrix:
+    def block(self, block: DiagonalBlock, pattern: Pattern) -> SparseMatrix:
         """A block of this matrix, which must be block-diagonal; `pattern` is ``self.pattern.block(block)``."""
         return SparseMatrix(pattern, self.values[block.entries], block_of=(self, block))
 

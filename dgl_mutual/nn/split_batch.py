@@ -10,7 +10,7 @@ from torch import Tensor
 from dgl_mutual.data.arrays import offsets_of
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, RepeatedRows, SparseMatrix, cut, take_rows
+from dgl_mutual.nn.csr import DiagonalBlock, NodeFeatures, Pattern, RepeatedRows, SparseMatrix, cut, take_rows
 from dgl_mutual.utils.caching import cached_method
 
 
@@ -46,10 +46,10 @@ class _Part(GraphBatch):
         )
         self._whole = whole
         self._graphs = graphs
-        self._plain = Block(nodes, nodes, edges)
-        self._looped = Block(nodes, nodes, slice(edges.start + nodes.start, edges.stop + nodes.stop))
+        self._plain = DiagonalBlock(nodes, nodes, edges)
+        self._looped = DiagonalBlock(nodes, nodes, slice(edges.start + nodes.start, edges.stop + nodes.stop))
         # A loop has the edges of its node once more.
-        self._doubled = Block(self._looped.entries, edges, slice(2 * edges.start, 2 * edges.stop))
+        self._doubled = DiagonalBlock(self._looped.entries, edges, slice(2 * edges.start, 2 * edges.stop))
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -62,7 +62,7 @@ class _Part(GraphBatch):
     @cached_method
     def attention_pattern(self, heads: int) -> Pattern:
         nodes, entries = (slice(part.start * heads, part.stop * heads) for part in (self._looped.rows, self._looped.entries))
-        return self._whole.attention_pattern(heads).block(Block(nodes, nodes, entries))
+        return self._whole.attention_pattern(heads).block(DiagonalBlock(nodes, nodes, entries))
 
     @cached_method
     def normalised(self, norm: Norm) -> SparseMatrix:

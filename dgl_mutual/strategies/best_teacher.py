@@ -32,8 +32,8 @@ class BestTeacher(nn.Module):
 
     def __init__(self, setting: Setting, share: float, decay: float) -> None:
         super().__init__()
-        assert setting.training is not None
-        mask = held_out_samples(setting.training, share, seed=setting.seed)
+        assert setting.training_samples is not None
+        mask = held_out_samples(setting.training_samples, share, seed=setting.seed)
         refuse_nothing(mask, "direction = best", "all")
         self.decay = decay
         self.register_buffer("held_out", mask, persistent=False)

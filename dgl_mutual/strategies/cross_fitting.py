@@ -27,8 +27,8 @@ class CrossFitting(nn.Module):
 
     def __init__(self, setting: Setting, share: float) -> None:
         super().__init__()
-        assert setting.training is not None
-        mask = left_out_samples(setting.training, share, setting.num_students, seed=setting.seed)
+        assert setting.training_samples is not None
+        mask = left_out_samples(setting.training_samples, share, setting.num_students, seed=setting.seed)
         refuse_nothing(mask, "weighting = cross-fitted", "uniform")
         self.register_buffer("left_out", mask, persistent=False)
 

@@ -46,7 +46,7 @@ class Setting:
         divided: what several processes divide, if anything. They all have the logits of a step. Where they divide samples they have its
             embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.
         seed: base seed of whatever the strategy draws.
-        training: the labelled samples.
+        training_samples: the labelled samples.
         class_prior: p(y), estimated from their labels (see `Distribution.marginal`): (C,).
     """
 
@@ -59,7 +59,7 @@ class Setting:
     sampled: bool = False
     divided: Divided | None = None
     seed: int = 0
-    training: TrainingSamples | None = None
+    training_samples: TrainingSamples | None = None
     class_prior: Tensor | None = None
 
     def state_widths(self, member: int) -> tuple[int, ...]:

@@ -30,8 +30,8 @@ from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.targets import Targets, refuse_moving_average
-from dgl_mutual.training.teaching import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.unlabelled import add_unlabelled
 
 
@@ -140,7 +140,7 @@ def _setting(
         sampled=feed.sampled,
         divided=ranks.divides,
         seed=seed.derive("strategy"),
-        training=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
+        training_samples=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
         class_prior=distribution.marginal(torch.as_tensor(labelled), dataset.target.num_outputs),
     )
 

@@ -23,7 +23,6 @@ from dgl_mutual.training.assessment import assess, count, inference_ms, scored, 
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
-from dgl_mutual.training.inductive_split import InductiveSplit
 from dgl_mutual.training.inference import predict
 from dgl_mutual.training.optimizer import Adam
 from dgl_mutual.training.options import DistillOptions
@@ -32,11 +31,12 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import weights_of
 from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.training.trial_data import TrialData
 
 
 def distill(
     result: FitResult,
-    inductive: InductiveSplit,
+    data: TrialData,
     options: DistillOptions,
     *,
     seed: TrialSeed,
@@ -44,7 +44,7 @@ def distill(
     scale_inputs: bool = False,
     unlabelled_ratio: float | None = None,
 ) -> FitResult:
-    """Train an MLP from the ensemble of a cohort that was trained on ``inductive.seen``.
+    """Train an MLP from the ensemble of a cohort that was trained on ``data.seen``.
 
     loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the
     training graphs, with hidden labels or without.
@@ -61,11 +61,11 @@ def distill(
     Raises:
         UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
     """
-    if inductive.nodes is not None and not result.cohort.coordinator.inductive:
+    if data.nodes is not None and not result.cohort.coordinator.inductive:
         raise UsageError("The weighting of this cohort knows the nodes of training alone, so distill.unseen must be 0. Choose another one.")
     parameter = next(result.cohort.parameters())
-    seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (inductive.seen, inductive.dataset))
-    split = inductive.seen_split
+    seen, whole = (with_positions(one.without_edge_features(), options.positions) for one in (data.seen, data.dataset))
+    split = data.seen_split
     scales = _input_scales(seen, split, scale_inputs)
     inputs = seen if scales is None else with_scaled_columns(seen, scales)
     order = seed.generator("distill", "order")
@@ -77,15 +77,15 @@ def distill(
         mlp = MLP(
             seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout
         ).to(parameter.device, parameter.dtype)
-    teacher = torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype)
+    teacher = torch.as_tensor(predict(result.cohort, data.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype)
     dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
-    assessed = result if inductive.nodes is None else _assess(result, inductive)
-    logits, test_batches = _predicted([mlp], seen, whole, inductive)
+    assessed = result if data.nodes is None else _assess(result, data)
+    logits, test_batches = _predicted([mlp], seen, whole, data)
     row = unscored("mlp", "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
-    members, tasks, reliability = scored([row], logits, whole, inductive.split)
+    members, tasks, reliability = scored([row], logits, whole, data.split)
     return replace(
         assessed,
         members=(*assessed.members, *members),
@@ -146,7 +146,7 @@ def _logits(students: Sequence[StudentModule], feed: Feed, samples: IntArray, nu
     return logits
 
 
-def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset, inductive: InductiveSplit) -> tuple[Tensor, list[Batch]]:
+def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset, data: TrialData) -> tuple[Tensor, list[Batch]]:
     """Logits of each student on all samples of the whole graph (M, N, C), and the batches of the test samples.
 
     Those of nodes that training saw are their logits in the graph that it saw: what is chosen by validation must not depend on other nodes.
@@ -154,9 +154,9 @@ def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset,
     Args:
         seen, whole: the inputs of the students, in the two graphs.
     """
-    logits, test_batches = _logits_in(students, whole, inductive.split)
-    if inductive.nodes is not None:
-        logits[:, torch.as_tensor(inductive.nodes, device=logits.device)] = _logits_in(students, seen, inductive.seen_split)[0]
+    logits, test_batches = _logits_in(students, whole, data.split)
+    if data.nodes is not None:
+        logits[:, torch.as_tensor(data.nodes, device=logits.device)] = _logits_in(students, seen, data.seen_split)[0]
     return logits, test_batches
 
 
@@ -168,19 +168,17 @@ def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split
     return logits, [batch for batch, _ in feed.evaluation_batches(split.test)]
 
 
-def _assess(result: FitResult, inductive: InductiveSplit) -> FitResult:
+def _assess(result: FitResult, data: TrialData) -> FitResult:
     """The figures of a cohort that was trained in a part of the graph, with those on the test nodes in the whole graph."""
-    cohort, dataset = result.cohort, inductive.dataset
+    cohort, dataset = result.cohort, data.dataset
     takes_edges = any(student.edge_features for student in cohort.members)
-    seen, whole = (
-        with_positions(data if takes_edges else data.without_edge_features(), cohort.positions) for data in (inductive.seen, dataset)
-    )
+    seen, whole = (with_positions(one if takes_edges else one.without_edge_features(), cohort.positions) for one in (data.seen, dataset))
     cohort.eval()
-    logits, test_batches = _predicted(cohort.members, seen, whole, inductive)
+    logits, test_batches = _predicted(cohort.members, seen, whole, data)
     return assess(
         cohort=cohort,
         dataset=dataset,
-        split=inductive.split,
+        split=data.split,
         logits=logits,
         test_batches=test_batches,
         best_epochs=[result[name].best_epoch for name in cohort.names],

@@ -25,8 +25,8 @@ from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.strategy_calls import has_own_code, likely_cause, logged, loss_terms_of
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.training.teaching import has_own_code, likely_cause, logged, loss_terms_of
 from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
 
 #: Columns of the history that are terms of the loss begin with it.

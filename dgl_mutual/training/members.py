@@ -21,8 +21,8 @@ from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import TrialSeed
+from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.training.sync_batch_norm import share_batch_norm
-from dgl_mutual.training.teaching import extra_members
 
 
 def resolve_members(

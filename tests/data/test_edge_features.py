@@ -20,7 +20,7 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.schema import align_edge_features, align_features, align_to
 from dgl_mutual.errors import DataError
-from dgl_mutual.training.inductive_split import make_inductive_split
+from dgl_mutual.training.trial_data import make_trial_data
 
 Build = Callable[..., Path]
 
@@ -250,7 +250,7 @@ def test_noise_keeps_features_with_their_edges(kind: str) -> None:
 
 def test_taking_nodes_out_keeps_features_with_their_edges() -> None:
     split = Split([0], [1], [2, 3])
-    scene = make_inductive_split(toy(), split, 0.5, seed=0)
+    scene = make_trial_data(toy(), split, 0.5, seed=0)
     assert scene.nodes is not None and len(scene.nodes) == 3
     assert {tuple(scene.nodes[list(ends)]): tuple(row) for ends, row in by_ends(scene.seen).items()} == {
         ends: tuple(row) for ends, row in by_ends(toy()).items() if set(ends) <= set(scene.nodes.tolist())

@@ -11,7 +11,7 @@ import pytest
 from networkx.readwrite import json_graph
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.protocols import is_inductive, make_splits
+from dgl_mutual.data.protocols import make_splits, splits_whole_graphs
 from dgl_mutual.data.verify import verify_dataset
 from dgl_mutual.errors import DataError
 from tests.data.ppi import PARTS, ppi_files, write_ppi
@@ -44,7 +44,7 @@ def test_the_split_is_by_graph(tmp_path: Path) -> None:
     write_ppi(tmp_path / "ppi", ppi_files())
     dataset = load_dataset("ppi", data_dir=tmp_path, offline=True)
     (split,) = make_splits(dataset, "public", seed=0)
-    assert is_inductive(dataset, split)
+    assert splits_whole_graphs(dataset, split)
     assert (split.train.max(), split.val.min(), split.val.max()) == tuple(dataset.node_offsets[[20, 20, 22]] - [1, 0, 1])
     assert len(split.train) + len(split.val) + len(split.test) == dataset.num_nodes
 

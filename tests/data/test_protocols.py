@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from dgl_mutual.data import Dataset, Split, Target, available_protocols, default_protocol, describe_dataset, load_dataset, make_splits
-from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.errors import UsageError
 
 
@@ -138,7 +138,7 @@ def test_holdout_draws_rare_classes_as_one_class_into_every_part_in_turn() -> No
 def test_holdout_of_several_graphs_draws_nodes_from_all_of_them() -> None:
     dataset = toy("node", np.arange(90) % 2, node_offsets=np.array([0, 30, 60, 90]))
     [split] = make_splits(dataset, "holdout", seed=0)
-    assert not is_inductive(dataset, split)
+    assert not splits_whole_graphs(dataset, split)
     assert all(set(part // 30) == {0, 1, 2} for part in parts(split))
 
 

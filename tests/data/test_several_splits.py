@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import write_partition
-from dgl_mutual.data.protocols import available_protocols, is_inductive_under, make_splits
+from dgl_mutual.data.protocols import available_protocols, make_splits, splits_whole_graphs_under
 from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
@@ -198,9 +198,9 @@ def test_splits_by_graph_are_inductive() -> None:
     by_graph = [Split(*graphs), Split(graphs[1], graphs[2], graphs[0])]
     arrays: dict[str, Any] = {"node_offsets": [0, 2, 4, 6], "task": "node"}
     dataset = Dataset.from_arrays([[0, 2, 4], [1, 3, 5]], np.eye(6), [0, 1] * 3, split=by_graph, **arrays)
-    assert is_inductive_under(dataset, "splits") and not is_inductive_under(dataset, "holdout")
+    assert splits_whole_graphs_under(dataset, "splits") and not splits_whole_graphs_under(dataset, "holdout")
     across = Dataset.from_arrays([[0, 2, 4], [1, 3, 5]], np.eye(6), [0, 1] * 3, split=[Split([0, 2], [1, 3], [4, 5])] * 2, **arrays)
-    assert not is_inductive_under(across, "splits")
+    assert not splits_whole_graphs_under(across, "splits")
 
 
 def test_splits_are_checked_when_they_are_replaced() -> None:

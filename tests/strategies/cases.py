@@ -96,7 +96,7 @@ class Bench:
             num_outputs=dataset.target.num_outputs,
             num_samples=dataset.num_samples if task == "node" else None,
             distribution=distribution,
-            training=TrainingSamples(train, dataset.labels[train] if kind == "single-label" else None, dataset.num_samples),
+            training_samples=TrainingSamples(train, dataset.labels[train] if kind == "single-label" else None, dataset.num_samples),
             class_prior=distribution.marginal(torch.as_tensor(dataset.labels[train]), dataset.target.num_outputs),
         )
         with torch.random.fork_rng(devices=[]):

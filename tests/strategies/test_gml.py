@@ -123,8 +123,8 @@ class TestBest:
         message = f"strategy_options.{key} = {value} judges students on training labels .* no class has two.* Give more labels, or (.*)\\.$"
         with pytest.raises(UsageError, match=message) as refused:
             strategy = Bench.of("gml", "node", "single-label", 3, {key: value}).strategy
-            one_each = TrainingSamples(np.arange(3), np.arange(3), strategy.setting.training.num_all)
-            type(strategy)(strategy.options, replace(strategy.setting, training=one_each))
+            one_each = TrainingSamples(np.arange(3), np.arange(3), strategy.setting.training_samples.num_all)
+            type(strategy)(strategy.options, replace(strategy.setting, training_samples=one_each))
         proposed = str(refused.value).rpartition(f"{key} = ")[2].removesuffix(".")
         assert Bench.of("gml", "node", "single-label", 3, {key: proposed}).strategy.options
 

@@ -24,10 +24,10 @@ from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.trial_data import make_trial_data
 from tests.training.pretended_device import AWAY, AwayGenerator, PretendedDevice
 
 Data = tuple[Dataset, Split]
@@ -130,7 +130,7 @@ def test_the_transpose_on_a_device_is_that_on_the_cpu(device: PretendedDevice, g
 
 def test_results_predict_are_saved_and_distilled(fit: Fit, device: PretendedDevice, node_data: Data, tmp_path: Path) -> None:
     dataset, split = node_data
-    scene = make_inductive_split(dataset, split, 0.0, seed=1)
+    scene = make_trial_data(dataset, split, 0.0, seed=1)
     results = []
     for place in (None, AWAY):
         with device if place is not None else nullcontext():

@@ -16,9 +16,9 @@ from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.feeds import Feed, make_feed
-from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.seeds import TrialSeed
+from dgl_mutual.training.trial_data import make_trial_data
 from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, make_dataset
 
@@ -32,7 +32,7 @@ def split_of(dataset):
 
 
 def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
-    scene = make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
+    scene = make_trial_data(dataset, split_of(dataset), unseen, seed=1)
     training = TrainingOptions(epochs=5, batch_size=6)
     result = train_cohort(
         scene.seen, scene.seen_split, students=STUDENTS, strategy="gml", strategy_options=strategy_options, training=training
@@ -55,7 +55,7 @@ def test_the_mlp_joins_the_members_and_leaves_them_as_they_were(task, kind):
 def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     """Validation labels, which choose the epoch, are what the ensemble says, and training labels are others."""
     dataset = make_dataset("node", "single-label")
-    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_trial_data(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
     ensemble = torch.as_tensor(result.predict()).argmax(-1).numpy()
     split, labels = scene.seen_split, ensemble.copy()
@@ -70,7 +70,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
 
 def test_the_mlp_ends_at_its_best_epoch_by_validation():
     dataset = make_dataset("node", "single-label")
-    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_trial_data(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
     long = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 30, "learning_rate": 0.3}), seed=TrialSeed())
     best = long["mlp"].best_epoch
@@ -93,7 +93,7 @@ def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
         ("other labels", replace(dataset, labels=labels), said),
         ("other teacher", dataset, np.roll(said, 1, axis=1)),
     ):
-        scene = make_inductive_split(data, split, 0.0, seed=1)
+        scene = make_trial_data(data, split, 0.0, seed=1)
         with mock.patch("dgl_mutual.training.distill.predict", return_value=teacher):
             options = DistillOptions(**{**QUICK, "epochs": 1, "supervised_weight": weight})
             found[name] = distill(result, scene, options, seed=TrialSeed(), batch_size=6).mlp.module.weight
@@ -108,7 +108,7 @@ def test_the_mlp_sees_no_sums_of_edge_features():
     found = []
     for features in (dataset.features, summed):
         data = replace(dataset, features=features, feature_kinds=kinds)
-        scene = make_inductive_split(data, split_of(data), 0.0, seed=1)
+        scene = make_trial_data(data, split_of(data), 0.0, seed=1)
         result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
         with mock.patch("dgl_mutual.training.distill.predict", return_value=result.predict(dataset)):
             mlp = distill(result, scene, DistillOptions(**QUICK), seed=TrialSeed(), batch_size=6).mlp.module
@@ -140,7 +140,7 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
     split = split_of(dataset)
     split = Split(split.train[:2], split.val, split.test, split.train[2:])
     expected = len(split.seen) if ratio is None else 3
-    scene = make_inductive_split(dataset, split, 0.0, seed=1)
+    scene = make_trial_data(dataset, split, 0.0, seed=1)
     result = train_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     monkeypatch.setattr("dgl_mutual.training.distill.make_feed", lambda *args, **options: Recording(make_feed(*args, **options)))
     distill(result, scene, DistillOptions(**{**QUICK, "epochs": 1}), seed=TrialSeed(), batch_size=6, unlabelled_ratio=ratio)
@@ -151,7 +151,7 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
 
 def test_a_repeat_is_bit_equal_and_seeds_differ():
     dataset = make_dataset("graph", "single-label")
-    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_trial_data(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
     first, again, other = (distill(result, scene, options, seed=TrialSeed(seed)) for seed in (3, 3, 4))
@@ -164,7 +164,7 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
 def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
     dataset = make_dataset(task, "single-label")
     dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32([1e-3, 300, 1, 1, 300]))
-    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_trial_data(dataset, split_of(dataset), 0.0, seed=1)
     result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     scaled = with_scaled_columns(dataset, column_scales(dataset, scene.split))
     options = DistillOptions(**QUICK)
@@ -184,7 +184,7 @@ class TestUnseen:
         dataset = make_dataset("node", "single-label")
         split = split_of(dataset)
         split = replace(split, train=split.train[::2], unlabelled=split.train[1::2])
-        scene = make_inductive_split(dataset, split, 0.4, seed=1)
+        scene = make_trial_data(dataset, split, 0.4, seed=1)
         hidden = set(scene.split.test)
         assert len(hidden) == 4 and hidden < set(split.test)
         assert scene.seen.num_nodes == 26
@@ -198,7 +198,7 @@ class TestUnseen:
     def test_degrees_that_stand_for_features_are_those_that_training_sees(self):
         dataset = make_dataset("node", "single-label")
         dataset = Dataset.from_arrays(edges=dataset.edges, features=None, labels=dataset.labels, task="node")
-        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        scene = make_trial_data(dataset, split_of(dataset), 0.4, seed=1)
         for data in (scene.seen, scene.dataset):
             degrees = np.bincount(data.edges[1], minlength=data.num_nodes)
             assert np.array_equal(sparse.csr_matrix(data.features).toarray().argmax(1), degrees)
@@ -216,11 +216,11 @@ class TestUnseen:
     @pytest.mark.parametrize("positions", [0, 3])
     def test_nothing_of_them_reaches_what_validation_chooses(self, positions):
         dataset = make_dataset("node", "single-label")
-        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        scene = make_trial_data(dataset, split_of(dataset), 0.4, seed=1)
         result = train_cohort(scene.seen, scene.seen_split, students=STUDENTS, training=TrainingOptions(epochs=5, positions=positions))
         features = dataset.features.copy()
         features[scene.split.test] = 100.0  # neighbours see it, and validation would, in the whole graph
-        changed = make_inductive_split(dataset.replaced(features=features), split_of(dataset), 0.4, seed=1)
+        changed = make_trial_data(dataset.replaced(features=features), split_of(dataset), 0.4, seed=1)
         options = DistillOptions(**{**QUICK, "epochs": 2, "positions": positions})
         plain, other = distill(result, scene, options, seed=TrialSeed()), distill(result, changed, options, seed=TrialSeed())
         assert plain["ensemble"].nll != other["ensemble"].nll
@@ -236,7 +236,7 @@ class TestUnseen:
         dataset = make_dataset("node", "single-label")
         values = np.random.default_rng(0).normal(size=(dataset.num_edges, 2)).astype(np.float32)
         dataset = dataset.replaced(edge_features=values, edge_feature_names=("a", "b"))
-        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        scene = make_trial_data(dataset, split_of(dataset), 0.4, seed=1)
         students = [student.model_copy(update={"edge_features": edge_features}) for student in STUDENTS]
         training = TrainingOptions(epochs=5, positions=positions)
         result = train_cohort(scene.seen, scene.seen_split, students=students, strategy="independent", training=training)
@@ -250,7 +250,7 @@ class TestUnseen:
     def test_what_cannot_be_is_refused(self, task, unseen):
         dataset = make_dataset(task, "single-label")
         with pytest.raises(UsageError, match=r"distill\.unseen"):
-            make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
+            make_trial_data(dataset, split_of(dataset), unseen, seed=1)
 
     def test_a_coordinator_that_knows_the_nodes_by_number_is_refused(self):
         with pytest.raises(UsageError, match="knows the nodes of training alone"):

@@ -14,7 +14,7 @@ import torch
 from dgl_mutual.api import fit as public_fit
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import hide_labels
-from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
@@ -164,9 +164,9 @@ def test_hidden_nodes_keep_a_split_by_graph_inductive(graph_data: Data) -> None:
     first, second, third = dataset.node_offsets[[20, 30, 40]]
     numbers = np.arange(third)
     split = Split(numbers[:first:2], numbers[first:second], numbers[second:], numbers[1:first:2])
-    assert is_inductive(nodes, split)
+    assert splits_whole_graphs(nodes, split)
     leaking = replace(split, test=numbers[second + 1 :], unlabelled=np.append(numbers[1:first:2], second))
-    assert not is_inductive(nodes, leaking)
+    assert not splits_whole_graphs(nodes, leaking)
 
 
 def test_an_interrupted_training_with_hidden_labels_goes_on_to_the_same_bits(graph_data: Data, fit: Fit, tmp_path: Path) -> None:

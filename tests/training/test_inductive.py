@@ -13,7 +13,7 @@ import torch
 import dgl_mutual
 from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.protocols import is_inductive, unlabelled_samples
+from dgl_mutual.data.protocols import splits_whole_graphs, unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
@@ -22,11 +22,11 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
-from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.trial_data import make_trial_data
 from tests.data.ppi import ppi_files, write_ppi
 from tests.training.conftest import Fit
 from tests.training.cuts import Cut, CutAfter, same
@@ -101,7 +101,7 @@ def test_a_given_split_by_graph_has_steps_of_a_batch_size(dataset: Dataset, spli
 
 def test_a_split_that_divides_graphs_is_transductive(dataset: Dataset, split: Split) -> None:
     moved = Split(split.train[1:], np.append(split.val, split.train[0]), split.test)
-    assert not is_inductive(dataset, moved)
+    assert not splits_whole_graphs(dataset, moved)
     feed = make_feed(dataset, moved, batch_size=None, order=torch.Generator(), placement=Placement())
     assert isinstance(feed, FullGraphFeed)
     with pytest.raises(
@@ -149,10 +149,10 @@ def test_mini_batches_train_too_and_the_mlp_sees_training_graphs_alone(dataset: 
     result = fit((dataset, split), epochs=2, training={"batch_size": 5})
     by_name = dgl_mutual.fit(dataset, students="gcn,sage", training={"batch_size": 5, "epochs": 1}, student={"hidden": 8})
     assert len(by_name.history) == 1
-    distilled = distill(result, make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=TrialSeed())
+    distilled = distill(result, make_trial_data(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=TrialSeed())
     assert 0 < distilled["mlp"].test < 1
     with pytest.raises(UsageError, match="never seen anyway"):
-        make_inductive_split(dataset, split, 0.5, seed=0)
+        make_trial_data(dataset, split, 0.5, seed=0)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1])
@@ -187,4 +187,4 @@ def test_a_folder_in_csv_form_is_inductive_where_its_masks_are(tmp_path: Path) -
     (tmp_path / "edges.csv").write_text("graph_id,src_id,dst_id\n" + "".join(f"{graph},0,2\n{graph},2,0\n" for graph in range(6)))
     dataset = load_dataset(tmp_path)
     assert dataset.task == "node" and dataset.num_graphs == 6
-    assert dataset.official_split is not None and is_inductive(dataset, dataset.official_split)
+    assert dataset.official_split is not None and splits_whole_graphs(dataset, dataset.official_split)

@@ -18,11 +18,11 @@ from dgl_mutual.errors import DataError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
-from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.task_metrics import scorer_of
+from dgl_mutual.training.trial_data import make_trial_data
 from tests.training.conftest import Data, Fit
 
 MARKS = ("p", "q", "r")
@@ -119,7 +119,7 @@ def test_students_come_back_from_files_and_predict_all_tasks(several: Data, fit:
     dataset, split = several
     result = distill(
         fit(several, task_weights="uncertainty"),
-        make_inductive_split(dataset, split, 0.0, seed=0),
+        make_trial_data(dataset, split, 0.0, seed=0),
         DistillOptions(epochs=2),
         seed=TrialSeed(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.protocols import is_inductive_under
+from dgl_mutual.data.protocols import splits_whole_graphs_under
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.options import Options, parse_options
@@ -49,7 +49,7 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
             f"The reference cannot learn {dataset.name}: its target is {dataset.target.kind}, and the reference knows "
             f"{', '.join(_TARGETS)}. Compare on a dataset with such a target."
         )
-    if is_inductive_under(dataset, config.protocol or ""):
+    if splits_whole_graphs_under(dataset, config.protocol or ""):
         raise DataError(f"The reference trains node tasks on one graph, and {dataset.name} has graphs that are for test alone.")
     if config.strategy not in STRATEGIES:
         raise UsageError(f"The reference has no strategy {config.strategy!r}. Compare with one of: {', '.join(STRATEGIES)}.")

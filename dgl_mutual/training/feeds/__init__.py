@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
@@ -43,7 +43,7 @@ def make_feed(
         return NeighbourFeed(dataset, split, placement, fanout=fanout, batch_size=batch_size, order=order)
     if dataset.store is not None:
         raise UsageError("A graph in parts is trained on by samples of neighbourhoods. Add --sampler neighbor.")
-    if is_inductive(dataset, split):
+    if splits_whole_graphs(dataset, split):
         from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 
         return NodesOfGraphsFeed(dataset, split, placement, batch_size=batch_size, order=order)

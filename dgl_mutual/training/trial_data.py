@@ -1,4 +1,4 @@
-"""Node tasks in which some test nodes, with their edges, are taken out of what training sees."""
+"""What a trial trains on and is assessed on: in some node tasks test nodes, with their edges, are taken out of what training sees."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features_of_edges import with_features_of_edges
-from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)
-class InductiveSplit:
-    """What training sees, and on what its outcome is assessed.
+class TrialData:
+    """What a trial trains on, and what its outcome is assessed on: the same, unless test nodes are taken out.
 
     Attributes:
         seen, seen_split: what the cohort and the MLP are trained on.
@@ -31,16 +31,20 @@ class InductiveSplit:
     nodes: IntArray | None = None
 
 
-def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> InductiveSplit:
-    """Take a share of the test nodes, with their edges, out of what training sees.
+def make_trial_data(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> TrialData:
+    """The data of a trial: a share of the test nodes, with their edges, is taken out of what training sees.
+
+    Args:
+        unseen: the share, in [0, 1); 0 takes nothing out.
+        seed: decides which nodes.
 
     Raises:
         UsageError: a graph task, where test graphs are never seen in training; a share that leaves no test node on either side; or node
             features that are sums over edges, of which the features are missing.
     """
     if unseen == 0.0:
-        return InductiveSplit(dataset, split, dataset, split)
-    if dataset.task == "graph" or is_inductive(dataset, split):
+        return TrialData(dataset, split, dataset, split)
+    if dataset.task == "graph" or splits_whole_graphs(dataset, split):
         raise UsageError("distill.unseen takes test nodes out of the graph; here test graphs are never seen anyway. Leave it at 0.")
     count = round(unseen * len(split.test))
     if not 0 < count < len(split.test):
@@ -62,4 +66,4 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
     )
     seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]], number[split.unlabelled])
     seen = with_features_of_edges(seen, "distill.unseen")  # else degrees would tell of the edges that were taken out
-    return InductiveSplit(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))
+    return TrialData(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))
