@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -19,66 +18,110 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.training.calibration import calibrations, mean_over_tasks
+from dgl_mutual.training.calibration import calibrations
 from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score, scorer_of
 
 
-def unscored(member: str, architecture: str, best_epoch: int | None, inference_ms: float, parameters: int) -> MemberResult:
-    """A row of a result before its scores are known."""
-    return MemberResult(member, architecture, math.nan, math.nan, math.nan, best_epoch, inference_ms, parameters)
+@dataclass(frozen=True)
+class Figures:
+    """What one member scores on the three parts of a split, and its calibration on the test part. Attributes as in `MemberResult`."""
+
+    train: float
+    val: float
+    test: float
+    nll: float
+    ece: float
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The figures of several members.
+
+    Attributes:
+        figures: of each member; of several tasks, the means.
+        by_task: the same in each of several tasks, by metric; empty where there is one task.
+        reliability: rows of reliability.csv, without the trial.
+    """
+
+    figures: Sequence[Figures]
+    by_task: Mapping[str, Sequence[Figures]]
+    reliability: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainedMember:
+    """What is told of a member beside its figures. Attributes as in `MemberResult`."""
+
+    name: str
+    architecture: str
+    best_epoch: int | None
+    inference_ms: float
+    parameters: int
+
+    def with_figures(self, figures: Figures) -> MemberResult:
+        """Its row of a result."""
+        return MemberResult(
+            member=self.name,
+            architecture=self.architecture,
+            best_epoch=self.best_epoch,
+            inference_ms=self.inference_ms,
+            parameters=self.parameters,
+            **vars(figures),
+        )
 
 
 @torch.no_grad()
-def scored(
-    rows: Sequence[MemberResult],
+def score_members(
+    names: Sequence[str],
     logits: Tensor,
     dataset: Dataset,
     split: Split,
     ensemble: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> tuple[list[MemberResult], dict[str, list[MemberResult]], list[dict[str, Any]]]:
+) -> Assessment:
     """Score members on the three parts of a split, and measure their calibration on the test part.
 
     Args:
-        rows: one a member, and a last one for the ensemble if there is one; their scores are not looked at.
+        names: one a member, and a last one for the ensemble if there is one.
         logits: (M, N, C) of the members on all samples.
         ensemble: gives the ensemble's logits (n, C), given the members' (M, n, C) on n samples and the samples' numbers (n,).
-
-    Returns:
-        The rows with their figures; the rows in each of several tasks, by metric; and rows of reliability.csv, without the trial.
 
     Raises:
         TrainingError: a logit that is not finite, or a metric that is not defined on a part of the split.
     """
-    names = [row.member for row in rows]
     scorer, distribution = scorer_of(dataset), make_distribution(dataset.target)
     labels = torch.as_tensor(dataset.labels, device=logits.device)
     parts = [torch.as_tensor(part, device=logits.device) for part in (split.train, split.val, split.test)]
     predictions = [logits[:, part] for part in parts]
     if ensemble is not None:
         predictions = [torch.cat([own, ensemble(own, part).unsqueeze(0)]) for own, part in zip(predictions, parts, strict=True)]
-    scores = [score(scorer, own, labels[part], names) for own, part in zip(predictions, parts, strict=True)]
+    train, val, test = (score(scorer, own, labels[part], names) for own, part in zip(predictions, parts, strict=True))
     metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
     in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
-    measured = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
+    calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
+    members = range(len(names))
 
-    def with_figures(columns: Iterable[Sequence[float]]) -> list[MemberResult]:
-        return [row.scoring(*figures) for row, figures in zip(rows, zip(*columns, strict=True), strict=True)]
+    def in_task(metric: str, k: int) -> Figures:
+        own = calibrated[metric][k]
+        return Figures(train.by_task[metric][k], val.by_task[metric][k], test.by_task[metric][k], own.nll, own.ece)
 
-    members = with_figures([*(part.overall for part in scores), *zip(*mean_over_tasks(measured), strict=True)])
-    tasks = {
-        metric: with_figures([*(part.by_task[metric] for part in scores), *zip(*(one.figures for one in measured[metric]), strict=True)])
-        for metric in scores[-1].by_task
-    }
-    reliability = [
-        {"metric": metric, "member": name, **row}
-        for metric, calibrated in measured.items()
-        for name, member in zip(names, calibrated, strict=True)
-        for row in member.rows()
-    ]
-    return members, tasks, reliability
+    def over_tasks(k: int) -> Figures:
+        own = [of_members[k] for of_members in calibrated.values()]
+        nll, ece = sum(one.nll for one in own) / len(own), sum(one.ece for one in own) / len(own)
+        return Figures(train.overall[k], val.overall[k], test.overall[k], nll, ece)
+
+    return Assessment(
+        figures=[over_tasks(k) for k in members],
+        by_task={metric: [in_task(metric, k) for k in members] for metric in test.by_task},
+        reliability=[
+            {"metric": metric, "member": name, **row}
+            for metric, of_members in calibrated.items()
+            for name, member in zip(names, of_members, strict=True)
+            for row in member.rows()
+        ],
+    )
 
 
 def assess(
@@ -99,28 +142,32 @@ def assess(
     Args:
         logits: (K, N, C) of the members on all samples.
     """
-    rows = [
-        unscored(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
+    trained = [
+        TrainedMember(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
         for name, student, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
-    students = rows[: cohort.num_students]
-    milliseconds, parameters = sum(row.inference_ms for row in students), sum(row.parameters for row in students)
-    rows.append(unscored("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
-    members, tasks, reliability = scored(rows, logits, dataset, split, cohort.ensemble_logits)
-    best = max(range(len(students)), key=lambda k: members[k].val)  # in each of several tasks the one that is best over all of them
+    num_students, students = cohort.num_students, trained[: cohort.num_students]
+    milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
+    trained.append(TrainedMember("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    found = score_members([one.name for one in trained], logits, dataset, split, cohort.ensemble_logits)
+    best = max(range(num_students), key=lambda k: found.figures[k].val)  # in each of several tasks the one that is best over all of them
+
+    def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
+        return _with_summaries([one.with_figures(own) for one, own in zip(trained, figures, strict=True)], num_students, best)
+
     return FitResult(
-        members=_with_summaries(members, len(students), best),
+        members=rows(found.figures),
         history=history,
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=seconds_per_epoch,
-        disagreement=disagreement(cohort.distribution.predictions(logits[: len(students), torch.as_tensor(split.test)])),
+        disagreement=disagreement(cohort.distribution.predictions(logits[:num_students, torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,
         split=split,
         exchange_on=exchange_on,
-        tasks={metric: _with_summaries(members, len(students), best) for metric, members in tasks.items()},
-        reliability=reliability,
+        tasks={metric: rows(figures) for metric, figures in found.by_task.items()},
+        reliability=found.reliability,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,6 @@ class Calibration:
     counts: tuple[int, ...]
     accuracies: tuple[float, ...]
     confidences: tuple[float, ...]
-
-    @property
-    def figures(self) -> tuple[float, float]:
-        """nll, ece."""
-        return self.nll, self.ece
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each bin that is not empty, as in reliability.csv."""
@@ -63,14 +58,6 @@ def calibrations(distribution: Distribution, logits: Tensor, labels: Tensor) -> 
     """
     known = distribution.known(labels)
     return [_calibration(distribution, member, labels, known) for member in logits]
-
-
-def mean_over_tasks(tasks: Mapping[str, Sequence[Calibration]]) -> list[tuple[float, float]]:
-    """(nll, ece) of each member, the unweighted mean over tasks; of one task, its own."""
-    return [
-        (sum(each.nll for each in member) / len(member), sum(each.ece for each in member) / len(member))
-        for member in zip(*tasks.values(), strict=True)
-    ]
 
 
 def _calibration(distribution: Distribution, logits: Tensor, labels: Tensor, known: Tensor) -> Calibration:

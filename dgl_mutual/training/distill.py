@@ -19,7 +19,7 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
-from dgl_mutual.training.assessment import assess, count, inference_ms, scored, unscored
+from dgl_mutual.training.assessment import TrainedMember, assess, count, inference_ms, score_members
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
@@ -84,14 +84,14 @@ def distill(
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if data.nodes is None else _assess(result, data)
     logits, test_batches = _predicted([mlp], seen, whole, data)
-    row = unscored("mlp", "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
-    members, tasks, reliability = scored([row], logits, whole, data.split)
+    trained = TrainedMember("mlp", "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
+    found = score_members([trained.name], logits, whole, data.split)
     return replace(
         assessed,
-        members=(*assessed.members, *members),
-        tasks={metric: (*others, *tasks[metric]) for metric, others in assessed.tasks.items()},
+        members=(*assessed.members, trained.with_figures(found.figures[0])),
+        tasks={metric: (*others, trained.with_figures(found.by_task[metric][0])) for metric, others in assessed.tasks.items()},
         mlp=DistilledMLP(mlp, options),
-        reliability=[*assessed.reliability, *reliability],
+        reliability=[*assessed.reliability, *found.reliability],
     )
 
 

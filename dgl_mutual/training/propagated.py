@@ -20,7 +20,7 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
-from dgl_mutual.training.assessment import scored, unscored
+from dgl_mutual.training.assessment import TrainedMember, score_members
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import initialisation
@@ -108,7 +108,8 @@ def fit_untrained(
     started = time.perf_counter()
     logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
-    (member,), _, reliability = scored([unscored(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
+    found = score_members([kind.name], logits, dataset, split)
+    member = TrainedMember(kind.name, "-", None, 1000 * seconds, 0).with_figures(found.figures[0])
     return FitResult(
         members=(member, *(replace(member, member=name) for name in ("mean", "best_by_val", "ensemble"))),
         history=[],
@@ -119,7 +120,7 @@ def fit_untrained(
         cohort=Cohort([], make_coordinator(CoordinatorConfig("uniform", 1, dataset.target.num_outputs)), distribution, (), 0),
         dataset=dataset,
         split=split,
-        reliability=reliability,
+        reliability=found.reliability,
         kept=dict.fromkeys((kind.name, "ensemble"), distribution.probabilities(logits.double())[0].numpy()),
     )
 

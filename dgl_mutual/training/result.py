@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +52,6 @@ class MemberResult:
     parameters: int
     nll: float = math.nan
     ece: float = math.nan
-
-    def scoring(self, train: float, val: float, test: float, nll: float, ece: float) -> MemberResult:
-        """The same member with these figures."""
-        return replace(self, train=train, val=val, test=test, nll=nll, ece=ece)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
