@@ -21,7 +21,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.idle import refuse_idle, refuse_untrained
+from dgl_mutual.experiments.idle import refuse_folds, refuse_untrained, warn_of_idle
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
@@ -189,7 +189,8 @@ def fit(
     asked = with_recorded_defaults(asked, dataset, split)
     dataset = dataset.with_metric(asked.metric)
     resolved = resolve(asked, dataset, split)
-    refuse_idle(asked, resolved)
+    refuse_folds(asked, resolved)
+    warn_of_idle([(asked, resolved)])
     watching = _listed(callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
     if training is not None and training.get("checkpoint_every") is not None:

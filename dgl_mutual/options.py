@@ -54,7 +54,8 @@ class Options(BaseModel):
         search_space: what of it `dgl-mutual tune` varies.
         searched_by_name: what of it `dgl-mutual tune` varies only where ``--search`` names it.
         idle_with: an option -> other options, and the values of each with which the first has no effect, so that a search does not draw it.
-            Those of them that are searched stand before it in the search space.
+            Those of them that are searched stand before it in the search space. Whoever asks for it is warned (see
+            `dgl_mutual.experiments.idle`), and is not refused: at another point of a grid, or in another run of a suite, it may have one.
     """
 
     search_space: ClassVar[SearchSpace] = {}
@@ -62,6 +63,17 @@ class Options(BaseModel):
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def idle_beside_others(self) -> dict[str, str]:
+        """What `idle_with` says of these options: those that have no effect, whatever their value -> why, as the end of a sentence."""
+        return {
+            name: f"since no {other} is given. Leave it out, or give a {other}."
+            if value is None
+            else f"since {other} = {value}. Leave it out, or choose another {other}."
+            for name, others in self.idle_with.items()
+            for other, values in others.items()
+            if (value := getattr(self, other)) in values
+        }
 
     @field_validator("*", mode="before")
     @classmethod

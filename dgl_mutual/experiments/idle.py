@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
@@ -17,52 +17,89 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, resolved_options
+from dgl_mutual.strategies.options import StrategyOptions, checked_call
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.utils.user_code import blamed, is_ours
-from dgl_mutual.utils.wording import kind_of
+from dgl_mutual.utils.user_code import is_ours
+
+#: What was asked for, as it is told -> why it has no effect, or None if it has one.
+_Findings: TypeAlias = Iterator[tuple[str, str | None]]
 
 
-def refuse_idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace | None = None) -> None:
-    """Refuse what was asked for of one run or search and has no effect on it, or warn of it. In a suite it may, on another dataset.
-
-    Args:
-        searched: what a search draws, by dotted key. Nothing is said of these options, nor of others that have an effect beside a value
-            that may be drawn.
+def refuse_folds(asked: RunConfig, resolved: RunConfig) -> None:
+    """Refuse a number of folds under a protocol that has none. In a suite another dataset may have some.
 
     Raises:
-        UsageError: folds under a protocol that has none.
+        UsageError: as said.
     """
     if asked.folds is not None and resolved.folds is None:
         raise UsageError(
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             "out. Graphs have folds under the protocol nested, and a dataset with several official splits under splits."
         )
-    varied = asked.grid or {}  # at another point an option may have an effect
+
+
+def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], searched: SearchSpace | None = None) -> None:
+    """Warn of what was asked for and has no effect wherever it was: at all points of a grid, and in all runs of a suite.
+
+    Args:
+        runs: each configuration as it was asked for, and resolved: one, or those of all points and runs.
+        searched: what a search draws, by dotted key. Nothing is said of these options, nor of others that have an effect beside a value
+            that may be drawn.
+    """
     searched = searched or {}
-    kind = resolve_strategy(resolved.strategy)
-    options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
-    idle: dict[str, str] = {}
-    for_ensemble: dict[str, str] = {}
-    if not any(key.startswith("strategy_options.") for key in varied):
-        count = len(resolved.students)
-        idle |= _idle_of_strategy(options, "without_effect", count, asked.strategy_options, resolved, searched)
-        for_ensemble = _idle_of_strategy(options, "for_ensemble_alone", count, asked.strategy_options, resolved, searched)
-    if kind.trains and not any(key.startswith("student") for key in varied):
-        idle |= _idle_of_students(asked, resolved, searched)
-        is_drawn = "training.edge_drop" in searched
-        if resolved.training.edge_drop and not is_drawn and not any(uses_edges(student) for student in resolved.students):
-            added = [member for _, member in extra_members(kind, options, resolved.students)]
-            if not any(uses_edges(member) for member in added):
-                idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
-        if resolved.training.unlabelled_ratio is not None and not hasattr(options, "exchange_on") and is_ours(kind):
-            why = f"since students of {resolved.strategy} learn from labelled samples alone."
-            idle[f"training.unlabelled_ratio = {resolved.training.unlabelled_ratio:g}"] = why
+    idle = _nowhere_effective(finding for asked, resolved in runs for finding in _idle(asked, resolved, searched))
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
+    for_ensemble = _nowhere_effective(
+        finding for asked, resolved in runs for finding in _idle_of_strategy("for_ensemble_alone", asked, resolved, searched)
+    )
     for what, why in for_ensemble.items():
         if what not in idle:
             warnings.warn(f"{what} changes the ensemble alone, {why}", stacklevel=3)
+
+
+def _nowhere_effective(findings: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """What has no effect in any of its findings -> the first reason."""
+    reasons: dict[str, list[str | None]] = {}
+    for what, why in findings:
+        reasons.setdefault(what, []).append(why)
+    return {what: first for what, (first, *others) in reasons.items() if first is not None and None not in others}
+
+
+def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
+    """What was asked for of one run."""
+    yield from _idle_of_strategy("without_effect", asked, resolved, searched)
+    kind = resolve_strategy(resolved.strategy)
+    why_labelled = _why_labelled_alone(kind, _strategy_options(resolved), searched)
+    if kind.trains:
+        yield from _idle_of_students(asked, resolved, searched)
+        yield from _idle_of_training(
+            asked, resolved, searched, {"unlabelled_ratio": why_labelled, "edge_drop": _why_no_edges(kind, resolved)}
+        )
+    if resolved.unlabelled is not None:
+        yield f"unlabelled = {resolved.unlabelled}", why_labelled
+
+
+def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
+    """Why leaving out edges changes nothing; None if it does."""
+    if any(map(uses_edges, resolved.students)):
+        return None
+    added = extra_members(kind, _strategy_options(resolved), resolved.students)
+    return None if any(uses_edges(member) for _, member in added) else "since no member of the cohort uses edges."
+
+
+def _why_labelled_alone(kind: type[Strategy], options: StrategyOptions, searched: SearchSpace) -> str | None:
+    """Why students learn from labelled samples alone; None if they do not, or a strategy of a user's own does not tell."""
+    if not hasattr(options, "exchange_on"):
+        return f"since students of {kind.name} learn from labelled samples alone." if is_ours(kind) else None
+    if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):
+        return None
+    return "since students learn from others on labelled samples alone (strategy_options.exchange_on = labelled). Leave one of the two out."
+
+
+def _strategy_options(resolved: RunConfig) -> StrategyOptions:
+    return parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
 
 
 def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator[OptionsType]:
@@ -75,66 +112,73 @@ def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator
                 yield options.model_copy(update={name: value})
 
 
+def _at_all(points: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Of options without an effect at points, each with a reason: those that are so at all of them."""
+    found, *others = points
+    return {name: why for name, why in found.items() if all(name in other for other in others)}
+
+
 def _idle_of_strategy(
-    options: StrategyOptions,
-    method: str,
-    num_students: int,
-    asked: Mapping[str, Any],
-    resolved: RunConfig,
-    searched: SearchSpace,
-) -> dict[str, str]:
-    """What was asked for of a strategy and has no effect, or a lesser one -> why.
+    method: Literal["without_effect", "for_ensemble_alone"], asked: RunConfig, resolved: RunConfig, searched: SearchSpace
+) -> _Findings:
+    """What was asked for of a strategy.
 
     Args:
-        method: of `StrategyOptions`, which gives names of such options with reasons: ``without_effect`` or ``for_ensemble_alone``.
+        method: of `StrategyOptions`, which names the options that have no effect, or a lesser one.
     """
     assert resolved.task is not None
-    kind, idle = type(options), {}
-    points = []
-    for point in _points(options, "strategy_options", searched):
-        what = f"{method} of the options {kind.__name__!r}"
-        with blamed(what, options):
-            found = getattr(point, method)(num_students)
-        if not isinstance(found, Mapping):
-            raise UsageError(f"{what} returns {kind_of(found)}. It must return a mapping from names of options to reasons.")
-        points.append(found)
-    for name, why in points[0].items():
-        if name not in asked or f"strategy_options.{name}" in searched or not all(name in point for point in points):
+    options, given = _strategy_options(resolved), asked.strategy_options
+    kind = type(options)
+    reasons = _at_all(checked_call(point, method, len(resolved.students)) for point in _points(options, "strategy_options", searched))
+    for name in given:
+        if name not in kind.model_fields or f"strategy_options.{name}" in searched:
             continue
-        defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
-        with suppress(UsageError):  # another option may need it
-            others = parse_options(kind, {key: value for key, value in asked.items() if key != name})
-            defaults.append(getattr(resolved_options(others, resolved.training.epochs, resolved.task), name))
+        defaults = []
+        if name in reasons:
+            defaults.append(kind.model_fields[name].get_default(call_default_factory=True))
+            with suppress(UsageError):  # another option may need it
+                others = parse_options(kind, {key: value for key, value in given.items() if key != name})
+                defaults.append(getattr(checked_call(others, "resolved", resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
         if getattr(options, name) not in defaults:
-            idle[f"strategy_options.{name} = {getattr(options, name)}"] = why
-    return idle
+            yield f"strategy_options.{name} = {getattr(options, name)}", reasons.get(name)
 
 
-def _idle_of_students(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
-    """What was asked for of built-in students and changes none of those for which it was asked -> why."""
+def _idle_of_training(asked: RunConfig, resolved: RunConfig, searched: SearchSpace, others: Mapping[str, str | None]) -> _Findings:
+    """What was asked for of the training.
+
+    Args:
+        others: options -> why they have no effect beside what is no option of the training, or None if they have one.
+    """
+    reasons = {**others, **_at_all(point.without_effect() for point in _points(resolved.training, "training", searched))}
+    for name in sorted(asked.training.model_fields_set):
+        value = getattr(asked.training, name)
+        if f"training.{name}" not in searched and value != TrainingOptions.model_fields[name].default:
+            yield f"training.{name} = {f'{value:g}' if isinstance(value, float) else value}", reasons.get(name)
+
+
+def _idle_of_students(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
+    """What was asked for of built-in students, and changes none of those for which it was asked."""
     assert resolved.task is not None
     students = [(own, student) for own, student in zip(asked.students, resolved.students, strict=True) if not own.is_custom]
     reasons = []
     for own, student in students:
         open_to_search = {key: domain for key, domain in searched.items() if key.partition(".")[2] not in own.model_fields_set}
-        found, *others = (without_effect(point, resolved.task) for point in _points(student, "student", open_to_search))
-        reasons.append({name: why for name, why in found.items() if all(name in other for other in others)})
-    idle: dict[str, str] = {}
-    for name in sorted({name for why in reasons for name in why if f"student.{name}" not in searched}):
+        reasons.append(_at_all(without_effect(point, resolved.task) for point in _points(student, "student", open_to_search)))
+    given = asked.student.model_fields_set.union(*(own.model_fields_set for own, _ in students))
+    for name in sorted(given - {key.removeprefix("student.") for key in searched if key.startswith("student.")}):
+        is_idle = any(name in why for why in reasons)
         # By value: a complete configuration gives every student its own value of what may have been asked for of all.
         asked_for: dict[Any, list[tuple[str, str | None]]] = {}
         for (own, student), why in zip(students, reasons, strict=True):
             source = own if name in own.model_fields_set else asked.student
-            value = getattr(source, name)
-            if name in source.model_fields_set and value not in (None, _left_out(student, name, resolved.task)):
+            value = getattr(source, name) if name in source.model_fields_set else None
+            if value is not None and not (is_idle and value == _left_out(student, name, resolved.task)):
                 asked_for.setdefault(value, []).append((student.architecture_name, why.get(name)))
         for value, takers in asked_for.items():
             architecture, first = takers[0]
-            if first is not None and all(why is not None for _, why in takers):
-                of_all = name in asked.student.model_fields_set
-                idle[f"student.{name} = {value}" if of_all else f"{name} = {value} of {architecture}"] = first
-    return idle
+            what = f"student.{name} = {value}" if name in asked.student.model_fields_set else f"{name} = {value} of {architecture}"
+            yield what, first if all(why is not None for _, why in takers) else None
 
 
 def _left_out(student: StudentOptions, name: str, task: TaskName) -> Any:

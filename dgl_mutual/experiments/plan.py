@@ -14,6 +14,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
 from dgl_mutual.experiments.run_folder import folder_of_run
@@ -37,6 +38,11 @@ class Plan:
     points: tuple[tuple[dict[str, Any], RunConfig], ...]
     dataset: Dataset
     trials: tuple[Trial, ...]
+
+    @property
+    def asked_and_resolved(self) -> list[tuple[RunConfig, RunConfig]]:
+        """Each point as it was asked for, and resolved."""
+        return [(asked, resolved) for (_, asked), (_, resolved) in zip(grid_points(self.given), self.points, strict=True)]
 
     @property
     def name(self) -> str:

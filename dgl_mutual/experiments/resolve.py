@@ -43,7 +43,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, options_with_unlabelled, resolved_options
+from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -137,18 +137,13 @@ def _resolved_strategy_options(
         split: see `resolve`.
 
     Raises:
-        UsageError: an unknown option or value, or one that does not fit the pool, the distilled MLP or the training.
+        UsageError: an unknown option or value, or one that does not fit the distilled MLP or the training.
     """
     options = parse_options(kind.Options, config.strategy_options, "strategy_options")
     if config.distill is not None and config.distill.unseen:
         _check_inductive(options)
     options = _for_unlabelled(options, dataset, protocol, split, label_rate)
-    if dataset.num_pool and getattr(options, "exchange_on", None) == "labelled":
-        raise UsageError(
-            "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
-            "(strategy_options.exchange_on = labelled). Leave one of the two out."
-        )
-    return resolved_options(options, config.training.epochs, dataset.task)
+    return checked_call(options, "resolved", config.training.epochs, dataset.task)
 
 
 def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
@@ -205,7 +200,7 @@ def _for_unlabelled(
     is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
     one_size = split is None and (is_planetoid or protocol == "random")
     equal_counts = isinstance(label_rate, int) and not one_size
-    return options_with_unlabelled(options, dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
+    return checked_call(options, "with_unlabelled", dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
 
 
 def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:

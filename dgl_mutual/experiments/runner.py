@@ -22,7 +22,7 @@ from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
-from dgl_mutual.experiments.idle import refuse_idle
+from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
@@ -119,7 +119,8 @@ def run(
         else:
             dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
-        refuse_idle(plans[0].given, plans[0].config)
+        refuse_folds(plans[0].given, plans[0].config)
+        warn_of_idle(plans[0].asked_and_resolved)
         ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
             follow(partial(do_work, compute=compute, forgiving=False), plans, ranks)

@@ -15,7 +15,7 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import StrategyOptions, options_with_unlabelled, resolved_options
+from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
 
@@ -83,7 +83,8 @@ def options_of(kind: type[Strategy]) -> list[Option]:
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
         made = parse_options(options, {})
-        return resolved_options(options_with_unlabelled(made, task) if is_hidden else made, TrainingOptions().epochs, task)
+        made = checked_call(made, "with_unlabelled", task) if is_hidden else made
+        return checked_call(made, "resolved", TrainingOptions().epochs, task)
 
     return option_table.describe(options, resolve)
 

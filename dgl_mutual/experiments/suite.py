@@ -16,6 +16,7 @@ from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.folder_lock import lock
+from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
@@ -230,6 +231,8 @@ def plan_suite(
             missing[run.data] = str(error)
         else:
             entries.append((run, plan))
+    if tuned is None:  # what a search has chosen was not asked for
+        warn_of_idle([point for _, plan in entries for point in plan.asked_and_resolved])
     return SuitePlan(
         out / path_name(f"suite-{name}{'-quick' if quick else ''}{'-tuned' if tuned is not None else ''}"), suite, tuple(entries), missing
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.distributions import Distribution
@@ -22,20 +22,13 @@ _VOTE_TEMPERATURE = 1e-6
 class GateOptions(ExchangeOptions):
     """On which samples students that exchange what they predict learn from it."""
 
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {**ExchangeOptions.idle_with, "gate_threshold": {"gate": ("none",)}}
     gate: Literal["none", "confidence", "agreement"] = "none"
     """Samples on which students learn from others: all samples of the exchange (none), those whose target is confident (confidence), or
     those on which the peers agree (agreement; with two students each has one peer, so all samples pass)."""
     gate_threshold: float | None = Field(None, gt=0, le=1)
     """A sample passes if the probability of the target's likeliest class (confidence; default 0.95), or the share of peers that predict the
     same class (agreement; default 1), is at least this. With several labels or tasks, the mean over them is compared."""
-
-    @model_validator(mode="after")
-    def _check_gate(self) -> GateOptions:
-        if self.gate == "none" and self.gate_threshold is not None:
-            raise ValueError(
-                f"gate_threshold = {self.gate_threshold:g} has no effect without a gate. Add gate=confidence or agreement, or leave it out"
-            )
-        return self
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         found = super().without_effect(num_students)

@@ -72,6 +72,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
         "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
         "mix": {"direction": ("best",)},
+        "running_decay": {"direction": ("all",)},
     }
     target_temperature: float | None = Field(0.5, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
@@ -110,22 +111,9 @@ class GMLOptions(GateOptions, EntropyOptions):
         if "weighting" in self.model_fields_set:
             self._options_of(self.weighting)
         if self.direction == "best" and self.is_cross_fitted:
-            raise ValueError(f"direction best gives all weight to one student, so the weighting {self.weighting!r} would have no effect")
-        return self
-
-    @model_validator(mode="after")
-    def _check_held_out(self) -> GMLOptions:
-        fields = GMLOptions.model_fields
-        if self.direction == "best":
-            return self
-        if self.running_decay != fields["running_decay"].default:
             raise ValueError(
-                f"running_decay = {self.running_decay:g} has no effect without direction=best. Add it, or leave running_decay out"
-            )
-        if self.held_out != fields["held_out"].default and not self.is_cross_fitted:
-            raise ValueError(
-                f"held_out = {self.held_out:g} has no effect without weighting=cross-fitted or direction=best. Add one of them, or leave "
-                "held_out out"
+                f"with direction = best and weighting = {self.weighting!r} students would leave out labels in two ways at once, the same "
+                "labels for all students and others for each. Leave out one of the two"
             )
         return self
 
@@ -154,10 +142,15 @@ class GMLOptions(GateOptions, EntropyOptions):
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = super().without_effect(num_students)
-        if num_students > 2:
-            return found
-        return {**found, "mix": "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."}
+        found = dict(super().without_effect(num_students))
+        if self.direction != "best" and not self.is_cross_fitted:
+            found["held_out"] = (
+                f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "
+                "weighting=cross-fitted."
+            )
+        if num_students <= 2:
+            found["mix"] = "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."
+        return found
 
     def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
         if num_students > 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from pydantic import Field, model_validator
 
@@ -48,12 +48,7 @@ class StrategyOptions(Options):
         Args:
             num_students: K.
         """
-        return {
-            name: f"since {other} = {getattr(self, other)}. Leave it out, or choose another {other}."
-            for name, others in self.idle_with.items()
-            for other, values in others.items()
-            if getattr(self, other) in values
-        }
+        return self.idle_beside_others()
 
     def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
         """Resolved options that change how students are combined, and nothing that they learn -> why, as the end of a sentence.
@@ -75,33 +70,37 @@ class StrategyOptions(Options):
         return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
 
 
-def resolved_options(options: StrategyOptions, epochs: int, task: TaskName) -> StrategyOptions:
-    """See `StrategyOptions.resolved`.
+@overload
+def checked_call(
+    options: StrategyOptions, method: Literal["resolved", "with_unlabelled"], *arguments: Any, **named: Any
+) -> StrategyOptions: ...
+
+
+@overload
+def checked_call(
+    options: StrategyOptions, method: Literal["without_effect", "for_ensemble_alone"], *arguments: Any, **named: Any
+) -> Mapping[str, str]: ...
+
+
+def checked_call(options: StrategyOptions, method: str, *arguments: Any, **named: Any) -> Any:
+    """What a method of `StrategyOptions` returns, which a user's own may override.
 
     Raises:
-        UsageError: the options do not fit so many epochs, or a method of a user's own fails or returns something else.
+        UsageError: the options do not fit, or a method of a user's own fails or returns something else.
     """
-    with blamed(f"resolved of the options {type(options).__name__!r}", options):
-        found = options.resolved(epochs, task)
-    return _checked(found, "resolved", options)
-
-
-def options_with_unlabelled(options: StrategyOptions, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> StrategyOptions:
-    """See `StrategyOptions.with_unlabelled`.
-
-    Raises:
-        UsageError: a method of a user's own fails or returns something else.
-    """
-    with blamed(f"with_unlabelled of the options {type(options).__name__!r}", options):
-        found = options.with_unlabelled(task, equal_counts=equal_counts, pool=pool)
-    return _checked(found, "with_unlabelled", options)
-
-
-def _checked(found: object, method: str, options: StrategyOptions) -> StrategyOptions:
-    if not isinstance(found, StrategyOptions):
-        name = type(options).__name__
-        raise UsageError(f"{method} of the options {name!r} returns {kind_of(found)}. It must return options, for example self.")
+    what = f"{method} of the options {type(options).__name__!r}"
+    with blamed(what, options):
+        found = getattr(options, method)(*arguments, **named)
+    kind, wanted = _RETURNED[method]
+    if not isinstance(found, kind):
+        raise UsageError(f"{what} returns {kind_of(found)}. It must return {wanted}.")
     return found
+
+
+_OPTIONS = (StrategyOptions, "options, for example self")
+_REASONS = (Mapping, "a mapping from names of options to reasons")
+#: What the methods of options that a user's own may override return: the type, and its name in messages.
+_RETURNED = {"resolved": _OPTIONS, "with_unlabelled": _OPTIONS, "without_effect": _REASONS, "for_ensemble_alone": _REASONS}
 
 
 class TeachingOptions(StrategyOptions):
@@ -171,6 +170,7 @@ class ImitationOptions(TeachingOptions):
 class TargetOptions(TeachingOptions):
     """Which predictions members learn from."""
 
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"ema_decay": {"targets": ("train", "eval", "best")}}
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
     ema (moving average of eval), best (eval of each peer at its best epoch so far, by validation), or average (eval with a moving average
@@ -179,15 +179,8 @@ class TargetOptions(TeachingOptions):
     """Decay of the moving average of logits over epochs (targets: ema), or of weights over steps (targets: average), for which 0.99 and
     more are usual where an epoch has many steps."""
 
-    @model_validator(mode="after")
-    def _check_decay(self) -> TargetOptions:
-        if self.targets not in ("ema", "average") and self.ema_decay != DEFAULT_EMA_DECAY:
-            raise ValueError(
-                f"ema_decay = {self.ema_decay:g} has no effect without targets=ema or targets=average. Add one of them, or leave "
-                "ema_decay out"
-            )
-        return self
-
 
 class ExchangeOptions(TargetOptions, ImitationOptions):
     """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
+
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {**TargetOptions.idle_with, **ImitationOptions.idle_with}

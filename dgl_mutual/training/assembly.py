@@ -88,7 +88,7 @@ def assemble(
     averages = target_averages(modules, training, exchange, served)
     refuse_moving_average(strategy, exchange, feed, dataset)
     targets = Targets(cohort, exchange, feed, dataset, split, placement, served=served, averages=averages)
-    add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
+    add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     state = TrainingState(
         cohort=cohort,
         strategy=strategy,

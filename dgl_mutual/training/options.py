@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -35,6 +36,11 @@ class TrainingOptions(Options):
         "feature_mask": Real(0.0, 0.6),
         "node_drop": Real(0.0, 0.6),
         "positions": Choice((0, 8, 16)),
+    }
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "fanout": {"sampler": (None,)},
+        "average_decay": {"average": ("none", "swa")},
+        "average_start": {"average": ("none",)},
     }
     epochs: int = Field(200, ge=1)
     """Maximum number of epochs."""
@@ -100,6 +106,18 @@ class TrainingOptions(Options):
             raise ValueError("a convolution without any neighbours sees no graph: give 1 or more, or -1 for all")
         return fanout
 
+    @property
+    def has_views(self) -> bool:
+        """Whether training steps see perturbed views."""
+        return self.edge_drop > 0 or self.feature_mask > 0 or self.node_drop > 0
+
+    def without_effect(self) -> dict[str, str]:
+        """Options that have no effect beside the others, whatever their value -> why, as the end of a sentence."""
+        if self.has_views:
+            return self.idle_beside_others()
+        why = "since edge_drop, feature_mask and node_drop are zero. Leave it out, or give one, for example training.edge_drop=0.2."
+        return {**self.idle_beside_others(), "own_views": why}
+
 
 class DistillOptions(Options):
     """The MLP that learns from the trained cohort's ensemble (Zhang et al., ICLR 2022, arXiv 2110.08727). Several targets count alike."""
@@ -130,24 +148,21 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
     """Fill in what depends on the data.
 
     Raises:
-        UsageError: options of sampling that do not fit the task or each other, or options that have no effect.
+        UsageError: options of sampling that do not fit the task or each other, or an average that would not begin.
     """
     sampled = options.sampler is not None
     node = dataset.task == "node"
     if sampled and not node:
         raise UsageError("Neighbours are sampled on a node task; on a graph task a step sees whole graphs. Leave out the sampler.")
-    if options.fanout is not None and not sampled:
-        raise UsageError("A fan-out says how many neighbours are sampled, and no sampler was asked for. Add --sampler neighbor.")
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     if options.positions and dataset.store is not None:
         raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
-    if options.own_views and not (options.edge_drop or options.feature_mask or options.node_drop):
+    if options.average != "none" and options.average_start is not None and options.average_start >= options.epochs:
         raise UsageError(
-            "training.own_views has no effect without edge_drop, feature_mask or node_drop. Add one of them, for example --set "
-            "training.edge_drop=0.2, or leave own_views out."
+            f"training.average_start = {options.average_start} is not reached in "
+            f"{counted(options.epochs, 'epoch')}. Give a number below that."
         )
-    _check_average(options)
     node_batch = DEFAULT_NODE_BATCH if sampled else None
     defaults = {
         "average_decay": DEFAULT_AVERAGE_DECAY if options.average == "ema" else None,
@@ -157,23 +172,3 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         "scale_inputs": not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
-
-
-def _check_average(options: TrainingOptions) -> None:
-    if options.average != "ema" and options.average_decay is not None:
-        raise UsageError(
-            f"training.average_decay = {options.average_decay:g} is for training.average = ema only, and training.average is "
-            f"{options.average}. Add --set training.average=ema, or leave it out."
-        )
-    if options.average_start is None:
-        return
-    if options.average == "none":
-        raise UsageError(
-            f"training.average_start = {options.average_start} has no effect without an average of the weights. Add --set "
-            "training.average=ema or swa, or leave it out."
-        )
-    if options.average_start >= options.epochs:
-        raise UsageError(
-            f"training.average_start = {options.average_start} is not reached in "
-            f"{counted(options.epochs, 'epoch')}. Give a number below that."
-        )

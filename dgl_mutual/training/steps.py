@@ -59,7 +59,7 @@ class StepMaker:
     def _training_pass(self, batch: Batch, members: Sequence[int]) -> list[StudentOutput]:
         """The outputs of members on a perturbed view of a batch, which is shared, or separate for each member."""
         cohort, streams = self.state.cohort, self.state.streams
-        if not self.state.options.own_views:
+        if not (self.state.options.own_views and self.state.options.has_views):
             outputs: list[StudentOutput] = cohort(self._view(batch, streams.edges, streams.columns), members, streams.dropout)
             return outputs
         # One draw from each stream, whichever members train here: so processes that divide students draw the same numbers.

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.training.feeds import Feed, num_drawn
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 
 
-def add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dataset: Dataset, split: Split, ratio: float | None) -> None:
+def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
     """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones.
 
     Args:
-        options: of the strategy.
         ratio: how many of them an epoch sees for each labelled sample (None: all).
 
     Raises:
-        UsageError: a ratio that has no effect.
+        UsageError: a ratio where steps see whole graphs, or where there are no such samples.
     """
     if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
             "neighbourhoods with --sampler neighbor."
         )
+    if exchange.on == "labelled":
+        return
     without_labels_alone = exchange.on == "training" if feed.sampled else exchange.on != "transductive"
     if ratio is not None and without_labels_alone and not len(split.unlabelled):
         raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
+            f"training.unlabelled_ratio = {ratio:g} asks for samples without labels, and there are none. Leave it out, hide labels with "
             "label_rate, or give a pool of unlabelled graphs."
-        )
-    if ratio is not None and exchange.on == "labelled" and hasattr(options, "exchange_on"):
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no effect, since students learn from others on labelled samples alone "
-            "(strategy_options.exchange_on = labelled). Leave one of the two out."
         )
     samples = _unlabelled(feed, exchange, dataset, split)
     if len(samples):
@@ -48,8 +41,6 @@ def add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dat
 
 def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:
     """What steps see beside the labelled samples."""
-    if exchange.on == "labelled":
-        return np.empty(0, dtype=np.int64)
     if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
         return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
     return split.unlabelled

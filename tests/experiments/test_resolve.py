@@ -18,7 +18,9 @@ from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
-from dgl_mutual.experiments.idle import refuse_idle
+from dgl_mutual.experiments.idle import warn_of_idle
+from dgl_mutual.experiments.layers import unflatten
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
 from dgl_mutual.search_space import Choice, Real, Whole
@@ -291,10 +293,45 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
     asked = parse_config({"strategy": "independent", **values})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        refuse_idle(asked, resolve(asked, ring))
+        warn_of_idle(prepare(asked, ring, in_memory=True).asked_and_resolved)
     messages = [str(one.message) for one in caught]
     assert len(messages) == len(expected)
     assert all(part in message for part, message in zip(expected, messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "grid", "idle"),
+    [
+        ({"strategy_options.ema_decay": 0.5}, {"strategy_options.targets": ["eval", "ema"]}, []),
+        ({"strategy_options.ema_decay": 0.5}, {"strategy_options.targets": ["eval", "best"]}, ["strategy_options.ema_decay = 0.5"]),
+        ({}, {"strategy_options.targets": ["eval", "ema"], "strategy_options.ema_decay": [0.5, 0.8]}, []),
+        (
+            {},
+            {"strategy_options.targets": ["eval", "best"], "strategy_options.ema_decay": [0.5, 0.8]},
+            ["strategy_options.ema_decay = 0.5", "strategy_options.ema_decay = 0.8"],
+        ),
+        ({"strategy_options.gate_threshold": 0.5}, {"strategy_options.gate": ["none", "confidence"]}, []),
+        ({"strategy_options.held_out": 0.3}, {"strategy_options.direction": ["all", "best"]}, []),
+        ({"strategy_options.held_out": 0.3}, {"strategy_options.mix": ["logits", "probabilities"]}, ["strategy_options.held_out = 0.3"]),
+        ({"training.average_decay": 0.9}, {"training.average": ["none", "ema"]}, []),
+        ({"training.average_decay": 0.9}, {"training.average": ["none", "swa"]}, ["training.average_decay = 0.9"]),
+        ({"training.average_start": 3}, {"training.average": ["none", "swa"]}, []),
+        ({"training.own_views": True}, {"training.edge_drop": [0.0, 0.3]}, []),
+        ({"training.own_views": True}, {"training.epochs": [2, 3]}, ["training.own_views = True"]),
+        ({"training.fanout": [5, 5]}, {"training.sampler": [None, "neighbor"]}, []),
+        ({"training.fanout": [5, 5]}, {"training.epochs": [2, 3]}, ["training.fanout = (5, 5)"]),
+        ({"student.heads": 2, "students": "gcn,sgc"}, {"student.hidden": [8, 16]}, ["student.heads = 2"]),
+    ],
+)
+def test_an_option_is_said_to_have_no_effect_where_it_has_none_at_any_point(
+    given: dict[str, Any], grid: dict[str, Any], idle: list[str], ring: Dataset
+) -> None:
+    asked = parse_config({"strategy": "gml", "students": "gcn,gin,sage", "grid": grid}, unflatten(given))
+    plan = prepare(asked, ring, in_memory=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_idle(plan.asked_and_resolved)
+    assert [str(one.message).partition(" has no effect")[0] for one in caught] == idle
 
 
 @pytest.mark.parametrize(
@@ -315,6 +352,8 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
             [],
         ),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, {"strategy_options.temperature": Real(0.5, 5.0)}, []),
+        ({"training": {"average_decay": 0.9}}, {"training.average": Choice(("none", "ema", "swa"))}, []),
+        ({"training": {"average_decay": 0.9}}, {"training.average": Choice(("none", "swa"))}, ["training.average_decay = 0.9 has no"]),
     ],
 )
 def test_nothing_is_said_of_options_that_a_search_gives_an_effect(
@@ -323,7 +362,7 @@ def test_nothing_is_said_of_options_that_a_search_gives_an_effect(
     asked = parse_config({"strategy": "independent", **values})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        refuse_idle(asked, resolve(asked, ring), drawn)
+        warn_of_idle([(asked, resolve(asked, ring))], drawn)
     assert len(caught) == len(expected)
     assert all(part in str(one.message) for part, one in zip(expected, caught, strict=True))
 
@@ -336,7 +375,7 @@ def test_students_of_recipes_have_no_idle_options(name: str, ring: Dataset, pair
     asked = parse_config({"strategy": "independent", **students})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        refuse_idle(asked, resolve(asked, ring if task == "node" else pairs))
+        warn_of_idle([(asked, resolve(asked, ring if task == "node" else pairs))])
 
 
 def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Dataset) -> None:
@@ -353,7 +392,7 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
         resolved = resolve(parse_config({"strategy": "independent", **values}), dataset)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            refuse_idle(parse_config(plain(resolved)), resolved)
+            warn_of_idle([(parse_config(plain(resolved)), resolved)])
 
 
 def test_nothing_is_said_of_a_ratio_where_a_strategy_of_the_users_own_may_exchange(ring: Dataset) -> None:
@@ -364,7 +403,7 @@ def test_nothing_is_said_of_a_ratio_where_a_strategy_of_the_users_own_may_exchan
     asked = parse_config({"strategy": Own, "label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        refuse_idle(asked, resolve(asked, ring))
+        warn_of_idle([(asked, resolve(asked, ring))])
 
 
 def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dataset) -> None:
@@ -372,7 +411,7 @@ def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dat
         asked = parse_config({"strategy": strategy, "students": students, "training": {"edge_drop": 0.3}})
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            refuse_idle(asked, resolve(asked, pairs))
+            warn_of_idle([(asked, resolve(asked, pairs))])
         assert [str(one.message) for one in caught] == [
             "training.edge_drop = 0.3 has no effect, since no member of the cohort uses edges."
         ] * expected

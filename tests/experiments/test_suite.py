@@ -260,6 +260,24 @@ def test_what_a_method_does_not_take_over_from_a_file_is_told(tmp_path: Path) ->
         assert len(shown) == (told is not None) and all(re.search(str(told), str(one.message)) for one in shown)
 
 
+def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Path) -> None:
+    """Options of all runs may have an effect in some of them alone."""
+
+    def named(*targets: str) -> list[str]:
+        values = {
+            "base": {"seeds": 1, "training": {"epochs": 2}, "strategy": "dml", "strategy_options": {"ema_decay": 0.5}},
+            "datasets": ["ring"],
+            "methods": {one: {"strategy_options": {"targets": one}} for one in targets},
+        }
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            plan_suite("x", parse_options(Suite, values), out=tmp_path, in_memory={"ring": ring})
+        return [str(one.message).partition(". ")[0] for one in shown]
+
+    assert named("eval", "ema") == []
+    assert named("eval", "best") == ["strategy_options.ema_decay = 0.5 has no effect, since targets = eval"]
+
+
 def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'base' = .*dataset = 'Cora' has no effect here: name it among the suite's 'datasets'"):
         parse_options(Suite, {**SMALL, "base": {"dataset": "Cora"}})

@@ -270,7 +270,6 @@ class TestHiddenLabels:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"gate_threshold": 0.5}, "has no effect without a gate"),
         ({"gate": "confidence", "gate_threshold": 0}, "more than 0"),
         ({"gate": "confidence", "gate_threshold": 1.5}, "at most 1 "),
         ({"gate": "both"}, "no such value. Choose from: none, confidence, agreement"),
@@ -288,21 +287,32 @@ def test_options_without_sense_are_refused(options, part):
 
 
 @pytest.mark.parametrize(
-    ("options", "part"),
+    ("options", "idle", "part"),
     [
-        ({"ema_decay": 0.5}, "ema_decay = 0.5 has no effect without targets=ema"),
-        ({"ema_decay": 0.5, "targets": "best"}, "ema_decay = 0.5 has no effect without targets=ema"),
-        ({"running_decay": 0.5}, "running_decay = 0.5 has no effect without direction=best"),
-        ({"running_decay": 0.5, "weighting": "cross-fitted"}, "running_decay = 0.5 has no effect without direction=best"),
-        ({"held_out": 0.5}, "held_out = 0.5 has no effect without weighting=cross-fitted or direction=best"),
+        ({"ema_decay": 0.5}, "ema_decay", "since targets = eval. Leave it out, or choose another targets."),
+        ({"ema_decay": 0.5, "targets": "best"}, "ema_decay", "since targets = best"),
+        ({"gate_threshold": 0.5}, "gate_threshold", "since gate = none"),
+        ({"running_decay": 0.5}, "running_decay", "since direction = all"),
+        ({"running_decay": 0.5, "weighting": "cross-fitted"}, "running_decay", "since direction = all"),
+        (
+            {"held_out": 0.5},
+            "held_out",
+            "since direction = all and weighting = consensus. Leave it out, or choose direction=best or weight",
+        ),
     ],
 )
-def test_options_without_effect_are_refused(options, part):
-    with pytest.raises(UsageError, match=part):
-        parse_options(GMLOptions, options)
+def test_options_without_effect_are_named(options, idle, part):
+    found = parse_options(GMLOptions, options).without_effect(4)
+    assert part in found[idle]
+    assert (set(found) & set(options)) == {idle}
     if set(options) <= {"ema_decay", "targets"}:
-        with pytest.raises(UsageError, match=part):
-            parse_options(STRATEGIES["pseudo-label"].Options, options)
+        assert part in parse_options(STRATEGIES["pseudo-label"].Options, options).without_effect(4)[idle]
+
+
+@pytest.mark.parametrize("options", [{"ema_decay": 0.5}, {"gate_threshold": 0.5}, {"running_decay": 0.5}, {"held_out": 0.5}])
+def test_an_option_without_effect_changes_no_term(options):
+    plain, changed = (terms_of({"targets": "eval", **more}, 3)[0] for more in ({}, options))
+    assert all(torch.equal(plain[name], changed[name]) for name in plain)
 
 
 @pytest.mark.parametrize("options", [{"entropy_on": "all"}, {"entropy_on": "labelled"}, {"entropy_schedule": "warmup"}])
@@ -319,10 +329,16 @@ def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
 
 @pytest.mark.parametrize(
     "options",
-    [{"ema_decay": 0.5, "targets": "ema"}, {"ema_decay": 0.5, "targets": "average"}, {"held_out": 0.5, "weighting": "cross-fitted"}],
+    [
+        {"ema_decay": 0.5, "targets": "ema"},
+        {"ema_decay": 0.5, "targets": "average"},
+        {"held_out": 0.5, "weighting": "cross-fitted"},
+        {"held_out": 0.5, "running_decay": 0.5, "direction": "best"},
+        {"gate_threshold": 0.5, "gate": "confidence"},
+    ],
 )
 def test_options_with_effect_are_not(options):
-    assert parse_options(GMLOptions, options).model_dump(include=set(options)) == options
+    assert not set(parse_options(GMLOptions, options).without_effect(4)) & set(options)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

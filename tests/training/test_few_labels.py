@@ -284,13 +284,16 @@ def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, f
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 2 asks for 16 .*\(8 are labelled\), and there are 12. Give 1.5 or less"):
         fit((dataset, few), training={"unlabelled_ratio": 2})
     fit((dataset, few), training={"unlabelled_ratio": 1.5}, epochs=1)
-    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1.5 has no effect, since .*exchange_on = labelled"):
-        fit((dataset, few), training={"unlabelled_ratio": 1.5}, strategy_options={"exchange_on": "labelled"})
+    plain, asked = (
+        fit((dataset, few), epochs=2, training=ratio, strategy_options={"exchange_on": "labelled"})
+        for ratio in ({}, {"unlabelled_ratio": 9})
+    )
+    assert plain.history == asked.history  # none of them is drawn
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task whose steps see whole graphs"):
         fit((node_data[0], hide_labels(*node_data, 0.5, seed=0)), training={"unlabelled_ratio": 1})
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task"):
         fit(node_data, strategy="independent", training={"unlabelled_ratio": 1})
-    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no effect, since no sample is without its label"):
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 asks for samples without labels, and there are none"):
         fit(node_data, training={**SAMPLED, "unlabelled_ratio": 1}, strategy_options={"exchange_on": "training"})
 
 
@@ -358,14 +361,22 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
 
 
-def test_a_pool_or_a_pseudo_label_without_effect_is_refused(graph_data: Data, pool: Dataset) -> None:
+def test_a_pool_without_effect_is_named_and_pseudo_labels_without_samples_are_refused(graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     on_labels = {"exchange_on": "labelled"}
     with (
-        pytest.raises(UsageError, match=r"The pool .* has no effect, .*exchange_on = labelled"),
+        pytest.warns(UserWarning, match=r"unlabelled = pool has no effect, .*exchange_on = labelled"),
+        pytest.warns(UserWarning, match=r"unlabelled_ratio = 2 has no effect, .*exchange_on = labelled"),
         pytest.warns(UserWarning, match="left out"),
     ):
-        public_fit(dataset, split=split, unlabelled=pool, strategy_options=on_labels, **SHORT)
+        pooled = public_fit(
+            dataset,
+            split=split,
+            unlabelled=pool,
+            strategy_options=on_labels,
+            **{**SHORT, "training": {**SHORT["training"], "unlabelled_ratio": 2}},
+        )
+    assert pooled.history == public_fit(dataset, split=split, strategy_options=on_labels, **SHORT).history
     with pytest.raises(UsageError, match="exchange_on = labelled leaves no sample for pseudo-labels"):
         public_fit(dataset, split=split, strategy="pseudo-label", strategy_options=on_labels, **SHORT)
 
@@ -421,9 +432,11 @@ def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: D
 
 
 def test_a_ratio_without_unlabelled_samples_is_refused(fit: Fit, graph_data: Data) -> None:
-    for strategy in ("gml", "independent"):
-        with pytest.raises(UsageError, match="unlabelled_ratio = 2 has no effect, since no sample is without its label"):
-            fit(graph_data, strategy=strategy, training={"unlabelled_ratio": 2.0})
+    with pytest.raises(UsageError, match="unlabelled_ratio = 2 asks for samples without labels, and there are none"):
+        fit(graph_data, strategy="gml", training={"unlabelled_ratio": 2.0})
+    dataset, split = graph_data
+    with pytest.warns(UserWarning, match="unlabelled_ratio = 2 has no effect, since students of independent learn from labelled"):
+        public_fit(dataset, split=split, strategy="independent", students="gcn,gin", training={"epochs": 1, "unlabelled_ratio": 2})
 
 
 def test_a_user_is_warned_of_options_of_terms_that_are_off(node_data: Data) -> None:

@@ -30,7 +30,7 @@ from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.folder_lock import lock
-from dgl_mutual.experiments.idle import refuse_idle
+from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.resolve import plain
@@ -214,7 +214,8 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
     folder = out or Path("results") / "compare" / path_name(f"{dataset.name}{beside}")
     check_writable(folder)
     plan = prepare(config, dataset)
-    refuse_idle(plan.given, plan.config)
+    refuse_folds(plan.given, plan.config)
+    warn_of_idle(plan.asked_and_resolved)
     return plan, folder
 
 
@@ -311,7 +312,7 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
 
 
 def _averaged(training: TrainingOptions) -> str:
-    decay = "" if training.average_decay is None else f" with decay {training.average_decay:g}"
+    decay = "" if training.average != "ema" else f" with decay {training.average_decay:g}"
     return "" if training.average == "none" else f", weights averaged ({training.average}{decay} from epoch {training.average_start})"
 
 

@@ -25,7 +25,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.idle import refuse_idle
+from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
@@ -198,7 +198,8 @@ def tune(
     dataset = dataset.with_metric(config.metric)
     job = search_job(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
     if not in_suite:
-        refuse_idle(job.given, job.resolved, job.space)
+        refuse_folds(job.given, job.resolved)
+        warn_of_idle([(job.given, job.resolved)], job.space)
     if timeout is not None:
         job = replace(job, deadline=time.monotonic() + timeout)
     splits_of_parts = [split for _, _, split in job.parts(dataset)]
