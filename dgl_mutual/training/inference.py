@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, no_such_member
-from dgl_mutual.data.arrays import IntArray, as_array
+from dgl_mutual.data.arrays import as_array
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
 from dgl_mutual.data.load import as_dataset
@@ -23,17 +23,15 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.training.evaluation_batches import evaluation_groups
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings.uniform import Uniform
 
 if TYPE_CHECKING:
     from dgl_mutual.dgl_compat import dgl
 
-#: Most nodes in one batch; a larger graph is predicted layer by layer.
-EVALUATION_NODES = 1 << 16
-
-#: Edges cost less than nodes, but graphs may have very many of them.
-EDGES_PER_NODE = 8
+#: Most nodes of one graph that is predicted at once; a larger one is predicted layer by layer.
+WHOLE_GRAPH_NODES = 1 << 16
 
 NEEDS_POSITIONS = (
     "The model needs positional features, which are computed from a dataset. Call predict with a dataset that has the columns of the "
@@ -108,7 +106,7 @@ class Predictor:
             return
         data = with_positions(self._with_edges(data), self.positions)
         collate = Collator(data, self.device, self.dtype)
-        groups = _groups(data)
+        groups = evaluation_groups(np.diff(data.node_offsets), np.diff(data.edge_offsets))
         for graphs in groups:
             numbers = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
             batch, samples = collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(numbers, device=self.device)
@@ -129,8 +127,8 @@ class Predictor:
         return data
 
     def _bounded(self, batch: GraphBatch) -> Batch:
-        """The batch; if it is one graph with more nodes than a batch should have, layer by layer."""
-        if self.task == "graph" or batch.num_nodes <= EVALUATION_NODES:
+        """The batch; on a node task with more nodes than are predicted at once, layer by layer."""
+        if self.task == "graph" or batch.num_nodes <= WHOLE_GRAPH_NODES:
             return batch
         return LayerwiseBatch(batch, torch.arange(batch.num_nodes, device=batch.device))
 
@@ -251,13 +249,6 @@ def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Ten
             "'dgl-mutual data describe' and rescale them."
         )
     return logits
-
-
-def _groups(data: Dataset) -> list[IntArray]:
-    """The graphs of each batch, in order."""
-    sizes = np.maximum(np.diff(data.node_offsets), np.diff(data.edge_offsets) / EDGES_PER_NODE)
-    group = np.cumsum(sizes) // EVALUATION_NODES
-    return np.split(np.arange(data.num_graphs), np.flatnonzero(np.diff(group)) + 1)
 
 
 def check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:

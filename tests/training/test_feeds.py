@@ -7,7 +7,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.training import feeds
+from dgl_mutual.training import evaluation_batches, feeds
 from dgl_mutual.training.feeds import graphs, make_feed
 from dgl_mutual.training.placement import Placement
 
@@ -73,7 +73,7 @@ def test_steps_are_the_same_however_many_are_made_together(
 
 def test_evaluation_covers_the_samples_in_bounded_batches(graph_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, split = graph_data
-    monkeypatch.setattr(graphs, "EVALUATION_NODES", 15)
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 15)
     feed = feed_of(graph_data)
     batches = list(feed.evaluation_batches(split.val))
     assert len(batches) > 1
@@ -84,6 +84,20 @@ def test_evaluation_covers_the_samples_in_bounded_batches(graph_data: tuple[Data
         np.testing.assert_array_equal(batch.graph_sizes, sizes[numbers])
     again, once_more = ([batch for batch, _ in feed.evaluation_batches(split.val)] for _ in range(2))
     assert len(again) == len(batches) and once_more == again, "what is asked for again is kept"
+
+
+def test_batches_are_bounded_in_nodes_and_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 10)
+    monkeypatch.setattr(evaluation_batches, "EDGES_PER_NODE", 2)
+
+    def groups(num_nodes: list[int], num_edges: list[int]) -> list[list[int]]:
+        return [group.tolist() for group in evaluation_batches.evaluation_groups(np.array(num_nodes), np.array(num_edges))]
+
+    assert groups([], []) == []
+    assert groups([4, 4, 4, 4], [0, 0, 0, 0]) == [[0, 1], [2, 3]]
+    assert groups([4, 40, 4], [0, 0, 0]) == [[0], [1, 2]]
+    assert groups([3, 3, 3], [15, 15, 1]) == [[0], [1, 2]]  # edges alone part them
+    assert groups([3] * 6, [9, 0, 0, 9, 9, 1]) == [[0, 1, 2], [3, 4, 5]]  # edges are counted from the first graph that nodes leave together
 
 
 def test_no_samples_no_batches(graph_data: tuple[Dataset, Split]) -> None:

@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
-from dgl_mutual.training import inference
+from dgl_mutual.training import evaluation_batches, inference
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 
@@ -63,7 +63,7 @@ def test_ensemble_of_uniform_weights_is_the_mean_of_logits(fit: Fit, graph_data:
 def test_batches_do_not_matter(fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     result = fit(graph_data)
     whole = result.predict()
-    monkeypatch.setattr(inference, "EVALUATION_NODES", 11)
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 11)
     np.testing.assert_allclose(result.predict(), whole, rtol=1e-4, atol=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_a_large_graph_is_predicted_layer_by_layer(member: str, fit: Fit, node_d
     result = fit(node_data)
     whole = result.predict(member=member)
     passes = []
-    monkeypatch.setattr(inference, "EVALUATION_NODES", 11)
+    monkeypatch.setattr(inference, "WHOLE_GRAPH_NODES", 11)
     monkeypatch.setattr(inference, "LayerwiseBatch", lambda *arguments: passes.append(1) or LayerwiseBatch(*arguments))
     monkeypatch.setattr(cohort, "_SAMPLES", 7)
     np.testing.assert_allclose(result.predict(member=member), whole, rtol=1e-5, atol=1e-7)

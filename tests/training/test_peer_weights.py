@@ -11,7 +11,7 @@ from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training import inference
+from dgl_mutual.training import evaluation_batches
 from dgl_mutual.weightings import WEIGHTINGS
 from tests.strategies.cases import make_dataset
 from tests.training.conftest import Data, Fit
@@ -62,9 +62,9 @@ def test_weights_of_other_data_and_in_batches(fit: Fit, graph_data: Data, monkey
         features=dataset.features[:nodes], edges=dataset.edges[:, :edges], labels=dataset.labels[:7], node_offsets=dataset.node_offsets[:8]
     )
     np.testing.assert_allclose(result.peer_weights(seven), whole[:7], rtol=1e-5)
-    monkeypatch.setattr(inference, "EVALUATION_NODES", 12)
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 12)
     np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
-    monkeypatch.setattr(inference, "EVALUATION_NODES", 1 << 16)
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 1 << 12)
     monkeypatch.setattr(cohort, "_SAMPLES", 7)
     np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
 

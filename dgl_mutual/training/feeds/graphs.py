@@ -15,12 +15,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
+from dgl_mutual.training.evaluation_batches import evaluation_groups
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.placement import Placement
-
-#: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
-#: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
-EVALUATION_NODES = 1 << 12
 
 #: Most nodes (or one step's) of the training steps whose batches are made together: on small graphs deriving a structure takes as long as
 #: using it, and hardly longer for many steps at once.
@@ -52,7 +49,7 @@ class GraphsFeed(Feed):
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
         self._per_epoch: int | None = None
-        self._sizes = np.diff(dataset.node_offsets)
+        self._num_nodes, self._num_edges = np.diff(dataset.node_offsets), np.diff(dataset.edge_offsets)
         self._seen: set[bytes] = set()
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
 
@@ -69,7 +66,7 @@ class GraphsFeed(Feed):
 
     def _groups(self, steps: Sequence[IntArray]) -> Iterator[Sequence[IntArray]]:
         """Steps whose graphs are put together at once."""
-        so_far = np.cumsum([self._sizes[graphs].sum() for graphs in steps])
+        so_far = np.cumsum([self._num_nodes[graphs].sum() for graphs in steps])
         for _, group in itertools.groupby(range(len(steps)), key=lambda step: so_far[step] // GROUP_NODES):
             yield [steps[step] for step in group]
 
@@ -96,8 +93,7 @@ class GraphsFeed(Feed):
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         key = samples.tobytes()
         if key not in self._kept:
-            groups = np.cumsum(self._sizes[samples]) // EVALUATION_NODES
-            graphs_of_batches = (samples[groups == group] for group in np.unique(groups))
+            graphs_of_batches = (samples[places] for places in evaluation_groups(self._num_nodes[samples], self._num_edges[samples]))
             batches = ((self._collate(graphs), torch.as_tensor(graphs, device=self._collate.device)) for graphs in graphs_of_batches)
             if key not in self._seen:  # a pass over everything, at the end, comes once, and would be most of the memory
                 self._seen.add(key)
