@@ -15,13 +15,14 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 
 #: Maximum number of samples per call of the coordinator; pairwise weights need much more memory than logits.
 _SAMPLES = 1 << 17
 #: Valid names of members; they are used in file names.
 MEMBER_NAME = re.compile(r"\w[\w.-]*")
 #: Names reserved for aggregate results and files.
-RESERVED_NAMES = ("mean", "best_by_val", "ensemble", "mlp")
+RESERVED_NAMES = (MEAN, BEST, ENSEMBLE, MLP_MEMBER)
 
 
 class Cohort(nn.Module):
@@ -107,7 +108,7 @@ def no_such_member(member: str, choices: Iterable[str]) -> UsageError:
     Args:
         choices: the members that can.
     """
-    if member == "mean":
+    if member == MEAN:
         return UsageError(
             f"'mean' is the average of the students' metrics, so it has no predictions of its own. Choose from: {', '.join(choices)}."
         )

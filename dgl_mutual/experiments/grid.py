@@ -10,6 +10,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import unflatten, value_at
+from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")
@@ -66,7 +67,7 @@ def search(
     rows: list[dict[str, Any]] = []
     for number, (values, point) in enumerate(points):
         result = fit(number, point)
-        rows.append({**values, "val": result["mean"].val})
+        rows.append({**values, "val": result[MEAN].val})
         if best is None or _score(result) > _score(best):
             best, chosen = result, number
     assert best is not None
@@ -74,7 +75,7 @@ def search(
 
 
 def _score(result: FitResult) -> float:
-    val = result["mean"].val
+    val = result[MEAN].val
     return -math.inf if math.isnan(val) else val
 
 

@@ -16,7 +16,7 @@ from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.experiments.recorded import with_recorded_defaults
-from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
+from dgl_mutual.experiments.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.run_folder import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
@@ -51,7 +51,7 @@ class Plan:
 
     def folder(self, out: Path) -> Path:
         """Its folder below `out`."""
-        return folder_of_run(out, self.name, plain(self.config))
+        return folder_of_run(out, self.name, resolved_values(self.config))
 
     @property
     def keys(self) -> set[tuple[int, int]]:
@@ -61,7 +61,7 @@ class Plan:
     @property
     def file_values(self) -> dict[str, Any]:
         """What its config.yaml holds."""
-        return file_values(given_values(self.given), plain(self.config))
+        return file_values(given_values(self.given), resolved_values(self.config))
 
 
 def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: bool = False) -> Plan:

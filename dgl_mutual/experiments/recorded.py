@@ -11,7 +11,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
 from dgl_mutual.experiments.given import layer_of_file, without_defaults
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import Role, given_part, has_both, identity, keys_of, resolved_part
 from dgl_mutual.utils.wording import assignments
 
@@ -44,7 +44,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         return config
 
     def resolved_now(layer: Mapping[str, Any]) -> dict[str, Any]:
-        return plain(resolve(parse_config(layer), dataset, split))
+        return resolved_values(resolve(parse_config(layer), dataset, split))
 
     then = resolved_part(record.values)
     try:

@@ -300,7 +300,7 @@ def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> Non
         ) from None
 
 
-def plain(config: RunConfig) -> dict[str, Any]:
+def resolved_values(config: RunConfig) -> dict[str, Any]:
     """A resolved configuration as plain values.
 
     Raises:
@@ -321,7 +321,7 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def readable(config: RunConfig) -> dict[str, Any]:
-    """As `plain`, also of a configuration with classes that no other process finds; options that are not plain values stay as they are."""
+    """As `resolved_values`, also with classes that no other process finds; options that are not plain values stay as they are."""
     return _dumped(config, exclude={"student"})
 
 
@@ -337,7 +337,7 @@ def _dumped(options: BaseModel, exclude: set[str] | None = None) -> dict[str, An
 
 def run_name(config: RunConfig) -> str:
     """``<task>-<dataset>-<strategy>-<hash>`` of a resolved configuration: the same for any number of seeds."""
-    decisive = identity(plain(config))
+    decisive = identity(resolved_values(config))
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", decisive["dataset"])
     strategy = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(config.strategy))

@@ -21,7 +21,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
@@ -240,7 +240,7 @@ def _trackers(track: Sequence[str], name: str, trial: Trial, point: RunConfig, f
         name: of the training.
         folder: of the run.
     """
-    values = {**plain(point), "seed": trial.seed, "fold": trial.fold}
+    values = {**resolved_values(point), "seed": trial.seed, "fold": trial.fold}
     return [make_tracker(tracker, TrackedRun(folder.name, name, folder, values)) for tracker in track]
 
 

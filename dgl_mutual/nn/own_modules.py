@@ -81,7 +81,7 @@ def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
     return None
 
 
-def plain_values(module: nn.Module) -> dict[str, bool | int | float | str | None]:
+def plain_attributes(module: nn.Module) -> dict[str, bool | int | float | str | None]:
     """The plain attributes of a module that are numbers or texts, by name; those of its parts are not in it."""
     return {
         name: value
@@ -97,7 +97,7 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
         f"{prefix}.{name}".removeprefix(".")
         for prefix, part in first.named_modules()
         if prefix in others
-        for name, value in plain_values(part).items()
+        for name, value in plain_attributes(part).items()
         if vars(others[prefix]).get(name) != value
     ]
 

@@ -28,6 +28,7 @@ from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.metrics import refuse_non_finite_logits
@@ -36,7 +37,6 @@ from dgl_mutual.training.task_metrics import scorer_of
 
 #: Graphs in a batch that is only evaluated.
 EVALUATION_BATCH = 256
-ENSEMBLE = "ensemble"
 
 
 class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
@@ -292,10 +292,10 @@ class ReferenceTrainer:
             )
         ]
         mean = ReferenceResult(
-            "mean", fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
+            MEAN, fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
         )
         best = max(students, key=lambda result: result.val)
-        return [*students, mean, replace(best, member="best_by_val"), ensemble]
+        return [*students, mean, replace(best, member=BEST), ensemble]
 
     def _train_loader(self, order: torch.Generator) -> Iterable[Data]:
         if self.dataset.task == "node":

@@ -24,11 +24,12 @@ from dgl_mutual.statistics import (
     rank_methods,
     signed_rank,
 )
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.utils.wording import kind_of
 
-DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
+DEFAULT_MEMBERS = (MEAN, BEST, ENSEMBLE)
 #: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
 FRACTIONS = ("test", "val", "train")
 COSTS = ("seconds_per_epoch", "train_seconds", "peak_mib", "inference_ms", "parameters", "epochs", "best_epoch")

@@ -13,6 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
 from dgl_mutual.statistics import datasets_to_reject
 from dgl_mutual.store.columns import NUM_BINS
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import n_text
 from dgl_mutual.utils.wording import counted
 
@@ -40,7 +41,7 @@ _METRICS = {
     "micro-f1": "micro-averaged F1",
     "mean": "mean over tasks",
 }
-_MEMBERS = {"mean": "mean student", "best_by_val": "best student by validation", "ensemble": "ensemble"}
+_MEMBERS = {MEAN: "mean student", BEST: "best student by validation", ENSEMBLE: "ensemble"}
 
 
 @dataclass(frozen=True)

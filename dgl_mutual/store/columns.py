@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: trials.csv: one row per seed, fold and member; with several targets also one per target.
+#: trials.csv, a contract with other people's scripts: one row per seed, fold and member; with several targets also one per target.
 TRIALS = {
     "task": "`node` or `graph`.",
     "dataset": "Name of the dataset.",

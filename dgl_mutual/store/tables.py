@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY
+from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY, TRIALS
 from dgl_mutual.store.files import INFERENCE_FILE, RELIABILITY_FILE, TRIALS_FILE, TUNING_FILE
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes, unreadable
@@ -21,13 +21,10 @@ from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.safe_text import plain_csv
 from dgl_mutual.utils.wording import listed
 
-#: The columns of trials.csv, in this order: a contract with other people's scripts.
-TRIAL_COLUMNS = [
-    *("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "seed", "fold", "metric", "train", "val", "test"),
-    *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
-]
-#: Columns that may follow them; folders of older versions lack these.
+#: Columns that may follow those of trials.csv; folders of older versions lack these.
 MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_train"]
+#: The columns of trials.csv, in this order: a contract with other people's scripts.
+TRIAL_COLUMNS = [name for name in TRIALS if name not in MORE_COLUMNS]
 KEY = ["seed", "fold"]
 #: Columns that are the same in all rows of a run.
 RUN_COLUMNS = ["task", "dataset", "strategy", "protocol"]

@@ -79,7 +79,7 @@ def assemble(
     feed = make_feed(inputs.dataset, split, batch_size=training.batch_size, order=order, placement=placement, fanout=fanout)
     setting = _setting(dataset, split, members, method, feed, seed, placement.ranks)
     modules = make_members(members, inputs, setting, seed=seed, placement=placement)
-    with seed.initialisation("initialisation", part=("strategy",)):
+    with seed.seeded_globally("initialisation", part=("strategy",)):
         strategy = make_strategy(kind, options, setting).to(placement.device, placement.dtype)
     phases = phases_of(strategy)
     exchange = exchange_of(strategy, phases, training.epochs)

@@ -19,6 +19,7 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.assessment import TrainedMember, assess, count, inference_ms, score_members
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
@@ -73,18 +74,18 @@ def distill(
     if len(split.unlabelled):
         drawn = num_drawn(unlabelled_ratio, len(split.unlabelled), len(split.train)) if seen.task == "graph" else None
         feed.add_unlabelled(split.unlabelled, drawn)
-    with seed.initialisation("distill", "initialisation"):
+    with seed.seeded_globally("distill", "initialisation"):
         mlp = MLP(
             seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout
         ).to(parameter.device, parameter.dtype)
-    teacher = torch.as_tensor(predict(result.cohort, data.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype)
+    teacher = torch.as_tensor(predict(result.cohort, data.seen, ENSEMBLE), device=parameter.device, dtype=parameter.dtype)
     dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if data.nodes is None else _assess(result, data)
     logits, test_batches = _predicted([mlp], seen, whole, data)
-    trained = TrainedMember("mlp", "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
+    trained = TrainedMember(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
     found = score_members([trained.name], logits, whole, data.split)
     return replace(
         assessed,
@@ -117,7 +118,7 @@ def _train(mlp: MLP, dataset: Dataset, split: Split, feed: Feed, teacher: Tensor
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
         found = _logits([mlp], feed, split.val, len(labels))[:, val]
-        (metric,) = score(scorer, found, labels[val], ["mlp"]).overall
+        (metric,) = score(scorer, found, labels[val], [MLP_MEMBER]).overall
         if stopper.update(epoch, val_metric=metric, val_loss=float(distribution.supervised(found[0], labels[val]))):
             best = weights_of(mlp)
         if stopper.stopped:

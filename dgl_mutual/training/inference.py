@@ -23,6 +23,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.store.members import BEST, ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.evaluation_batches import evaluation_groups
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings.uniform import Uniform
@@ -154,11 +155,11 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 
 def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
     """The predictor of `predict`. Errors of the member as in `predict`."""
-    if member not in (*cohort.names, "ensemble"):
-        raise no_such_member(member, ("best_by_val", "ensemble", *cohort.names))
-    if member == "ensemble":
+    if member not in (*cohort.names, ENSEMBLE):
+        raise no_such_member(member, (BEST, ENSEMBLE, *cohort.names))
+    if member == ENSEMBLE:
         check_samples(cohort, data)
-    logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
+    logits = _ensemble_logits(cohort) if member == ENSEMBLE else _student_logits(cohort, cohort.names.index(member))
     return _predictor(cohort, logits)
 
 
@@ -218,7 +219,7 @@ def predictor_of_mlp(mlp: MLP, distribution: Distribution, positions: int) -> Pr
     mlp.eval()
 
     def logits(batch: Batch, samples: Tensor) -> Tensor:
-        return _finite(mlp.forward_batch(batch).logits, samples, "mlp", mlp.task)
+        return _finite(mlp.forward_batch(batch).logits, samples, MLP_MEMBER, mlp.task)
 
     return Predictor(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=positions)
 
@@ -236,7 +237,7 @@ def _logits_of_all(cohort: Cohort) -> PerSample:
 
 def _ensemble_logits(cohort: Cohort) -> Logits:
     every, task = _logits_of_all(cohort), cohort.members[0].task
-    return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, "ensemble", task)
+    return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, ENSEMBLE, task)
 
 
 def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Tensor:

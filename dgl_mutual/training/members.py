@@ -99,7 +99,7 @@ def make_members(
     """
     modules = []
     for index, (name, member) in enumerate(members.items()):
-        with seed.initialisation("initialisation", part=(index,)):
+        with seed.seeded_globally("initialisation", part=(index,)):
             modules.append(inputs.student(member, setting, name).to(placement.device, placement.dtype))
             share_batch_norm(modules[-1], placement.ranks, name)
     return modules

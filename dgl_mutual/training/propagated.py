@@ -17,13 +17,14 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import TrainedMember, score_members
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.seeds import initialisation
+from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import kind_of
@@ -61,7 +62,7 @@ def propagated_logits(
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
     graph = labelled_graph_of(dataset, split, best)
-    with blamed(f"propagate of the strategy {kind.name!r}", kind), initialisation(seed, "propagate"):
+    with blamed(f"propagate of the strategy {kind.name!r}", kind), seeded_globally(seed, "propagate"):
         found = kind.propagate(options, predictions, graph)
     return as_logits(_checked(found, kind.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 
@@ -111,7 +112,7 @@ def fit_untrained(
     found = score_members([kind.name], logits, dataset, split)
     member = TrainedMember(kind.name, "-", None, 1000 * seconds, 0).with_figures(found.figures[0])
     return FitResult(
-        members=(member, *(replace(member, member=name) for name in ("mean", "best_by_val", "ensemble"))),
+        members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),
         history=[],
         epochs=0,
         train_seconds=seconds,
@@ -121,7 +122,7 @@ def fit_untrained(
         dataset=dataset,
         split=split,
         reliability=found.reliability,
-        kept=dict.fromkeys((kind.name, "ensemble"), distribution.probabilities(logits.double())[0].numpy()),
+        kept=dict.fromkeys((kind.name, ENSEMBLE), distribution.probabilities(logits.double())[0].numpy()),
     )
 
 
@@ -130,4 +131,4 @@ def with_kept(result: FitResult, logits: Tensor) -> FitResult:
     cohort, samples = result.cohort, torch.arange(logits.shape[1], device=logits.device)
     everyone = torch.cat([logits, cohort.ensemble_logits(logits, samples).unsqueeze(0)])
     probabilities = cohort.distribution.probabilities(everyone.double()).detach().cpu().numpy()
-    return replace(result, kept=dict(zip((*cohort.names, "ensemble"), probabilities, strict=True)))
+    return replace(result, kept=dict(zip((*cohort.names, ENSEMBLE), probabilities, strict=True)))

@@ -31,7 +31,7 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
 
 
 @contextmanager
-def initialisation(seed: int, *path: str | int) -> Iterator[None]:
+def seeded_globally(seed: int, *path: str | int) -> Iterator[None]:
     """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names (see `seeded`)."""
     with seeded(derive(seed, *path)):
         yield
@@ -56,9 +56,9 @@ class TrialSeed:
         """A torch generator at the start of a stream. Other arguments as in `derive`."""
         return generator(self.seed, *self._path(name, part), device=device)
 
-    def initialisation(self, *name: str, part: tuple[str | int, ...] = ()) -> AbstractContextManager[None]:
+    def seeded_globally(self, *name: str, part: tuple[str | int, ...] = ()) -> AbstractContextManager[None]:
         """Within the block the global streams of torch's CPU, NumPy and Python are this one (see `seeded`). Arguments as in `derive`."""
-        return initialisation(self.seed, *self._path(name, part))
+        return seeded_globally(self.seed, *self._path(name, part))
 
     def _path(self, name: tuple[str, ...], part: tuple[str | int, ...]) -> tuple[str | int, ...]:
         return (*name, self.fold, *part)

@@ -23,7 +23,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.architectures import make_custom
-from dgl_mutual.nn.own_modules import plain_values
+from dgl_mutual.nn.own_modules import plain_attributes
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
@@ -82,7 +82,7 @@ class Checkpointer(Callback):
         """
         for callback in self._callbacks:
             _refuse_half_state(callback)
-        self._plain = plain_values(state.strategy)
+        self._plain = plain_attributes(state.strategy)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
             self._found = _load(self._snapshots.file, self._identity)
@@ -241,14 +241,14 @@ def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> Non
     What a strategy with a `get_extra_state` of its own keeps is up to it.
 
     Args:
-        before: its `plain_values` before the first step.
+        before: its `plain_attributes` before the first step.
 
     Raises:
         UsageError: it does.
     """
     if is_ours(strategy) or type(strategy).get_extra_state is not nn.Module.get_extra_state:
         return
-    for name, value in plain_values(strategy).items():
+    for name, value in plain_attributes(strategy).items():
         if name not in before or (before[name] is not value and before[name] != value):
             raise UsageError(
                 f"The strategy {strategy.name!r} changes its attribute {name!r} while it trains, now to {value!r:.80}. Snapshots "

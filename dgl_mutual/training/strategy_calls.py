@@ -24,7 +24,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name
-from dgl_mutual.training.seeds import initialisation
+from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.utils.user_code import blamed, described, is_ours
 from dgl_mutual.utils.wording import kind_of
 
@@ -40,7 +40,7 @@ def extra_members(
     Raises:
         UsageError: it returns something other than pairs of a name and options.
     """
-    with blamed(f"extra_members of the strategy {kind.name!r}", kind), initialisation(0, "extra members"):
+    with blamed(f"extra_members of the strategy {kind.name!r}", kind), seeded_globally(0, "extra members"):
         extras = tuple(kind.extra_members(options, students))
     for extra in extras:
         if not (isinstance(extra, tuple) and len(extra) == 2 and isinstance(extra[0], str) and isinstance(extra[1], StudentOptions)):
@@ -77,7 +77,7 @@ def exchange_of(strategy: Strategy, phases: Sequence[Sequence[int]], epochs: int
     Raises:
         UsageError: `exchange()` does not return an `Exchange`, or one that would not begin in so many epochs.
     """
-    with blamed(f"exchange of the strategy {strategy.name!r}", strategy), initialisation(strategy.setting.seed, "exchange"):
+    with blamed(f"exchange of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "exchange"):
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
@@ -102,7 +102,7 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     Raises:
         UsageError: there are no phases, a phase is empty, names a member twice, or names one that does not exist; or a member is in none.
     """
-    with blamed(f"phases of the strategy {strategy.name!r}", strategy), initialisation(strategy.setting.seed, "phases"):
+    with blamed(f"phases of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "phases"):
         phases = tuple(tuple(phase) for phase in strategy.phases())
     members = range(len(strategy.setting.members))
     for phase in phases or ((),):

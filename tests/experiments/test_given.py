@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.given import given_values, layer_of_file, without_defaults
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.strategies.gml import GMLOptions
 
 
@@ -30,7 +30,7 @@ def planned(dataset: Dataset, *layers: dict[str, Any]) -> Plan:
 def kept(plan: Plan, folder: Path, *, old: bool = False) -> dict[str, Any]:
     """What its config.yaml is read as: of this version, or of an earlier one."""
     file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(plain(plan.config) if old else plan.file_values))
+    file.write_text(yaml.safe_dump(resolved_values(plan.config) if old else plan.file_values))
     return read_config(file)
 
 
@@ -61,13 +61,13 @@ def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp
         ):
             plan = planned(dataset, values)
             again = planned(dataset, kept(plan, tmp_path, old=old))
-            assert plain(again.config) == plain(plan.config)
-            assert [plain(point) for _, point in again.points] == [plain(point) for _, point in plan.points]
+            assert resolved_values(again.config) == resolved_values(plan.config)
+            assert [resolved_values(point) for _, point in again.points] == [resolved_values(point) for _, point in plan.points]
 
 
 def test_defaults_with_a_pool_are_not_given_in_a_configuration_of_an_earlier_version(pairs: Dataset) -> None:
     defaults = GMLOptions().with_unlabelled("graph", pool=True).resolved(60, "graph").model_dump(mode="json")
-    resolved = {**plain(planned(pairs, {"training": {"epochs": 60}}).config), "unlabelled": "pool", "strategy_options": defaults}
+    resolved = {**resolved_values(planned(pairs, {"training": {"epochs": 60}}).config), "unlabelled": "pool", "strategy_options": defaults}
     assert without_defaults(resolved)["strategy_options"].keys() <= {"exchange_on"}
 
 
@@ -83,7 +83,7 @@ def test_an_override_of_a_kept_configuration_is_the_run_that_was_asked_for(ring:
         {"grid": {"training.learning_rate": [0.1]}},
     ):
         first = kept(planned(ring, given), tmp_path, old=old)
-        assert plain(planned(ring, first, override).config) == plain(planned(ring, given, override).config)
+        assert resolved_values(planned(ring, first, override).config) == resolved_values(planned(ring, given, override).config)
 
 
 def test_options_of_a_strategy_do_not_go_over_to_another_and_that_is_told(ring: Dataset, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_an_option_whose_default_depends_on_the_sizes_of_classes_counts_as_given
     first = planned(uneven, {"protocol": "holdout", "label_rate": 2}).config
     assert first.strategy_options["class_prior_weight"] == 1.0
     options = {**first.strategy_options, "class_prior_weight": weight}
-    layer = layer_of_file({**plain(first), "strategy_options": options})
+    layer = layer_of_file({**resolved_values(first), "strategy_options": options})
     assert planned(uneven, layer, {"training": {"patience": 5}}).config.strategy_options == options
 
 

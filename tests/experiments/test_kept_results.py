@@ -12,7 +12,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import plain, resolve, splits_of
+from dgl_mutual.experiments.resolve import resolve, resolved_values, splits_of
 from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import load_suite
 from dgl_mutual.store.configuration import has_both, identity, resolved_part
@@ -35,7 +35,7 @@ def test_a_suite_finds_its_kept_runs(name: str) -> None:
         if folder is None or entry.config.dataset != DATASET:
             continue
         kept = identity(resolved_part(yaml.safe_load((KEPT / folder / "config.yaml").read_text(encoding="utf-8"))))
-        assert identity(plain(resolve(entry.config, dataset))) == kept, f"{entry.method} on {entry.data}"
+        assert identity(resolved_values(resolve(entry.config, dataset))) == kept, f"{entry.method} on {entry.data}"
         checked += 1
     assert checked
 
@@ -63,4 +63,4 @@ def test_the_configuration_of_a_kept_run_repeats_it() -> None:
     assert len(kept) > 40
     for values in kept:
         config = with_recorded_defaults(config_of(values), dataset)
-        assert identity(plain(resolve(config, dataset))) == identity(values["resolved"])
+        assert identity(resolved_values(resolve(config, dataset))) == identity(values["resolved"])

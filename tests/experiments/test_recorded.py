@@ -19,7 +19,7 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.recorded import config_of
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.experiments.tuning.search import search_job
 from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
@@ -63,19 +63,19 @@ def test_a_run_keeps_the_default_that_it_had(key: str, ring: Dataset) -> None:
     values = former_run(ring, {key: FORMER[key]})
     with pytest.warns(UserWarning, match=rf"Defaults have changed.*its own are kept: .*{key.rpartition('.')[2]}"):
         plan = planned(values, ring)
-    assert plain(plan.config) == values["resolved"]
+    assert resolved_values(plan.config) == values["resolved"]
     with warnings.catch_warnings():  # the new run's own file has it as given
         warnings.simplefilter("error")
-        assert plain(planned(plan.file_values, ring).config) == values["resolved"]
+        assert resolved_values(planned(plan.file_values, ring).config) == values["resolved"]
 
 
 def test_all_of_them_together_and_overrides(ring: Dataset, pairs: Dataset) -> None:
     for dataset in (ring, pairs):
         values = former_run(dataset, FORMER, training={"epochs": 40})
         with pytest.warns(UserWarning, match="Defaults have changed"):
-            assert plain(planned(values, dataset).config) == values["resolved"]
+            assert resolved_values(planned(values, dataset).config) == values["resolved"]
         with pytest.warns(UserWarning, match="Defaults have changed"):
-            found = plain(planned(values, dataset, {"training": {"patience": 5}, "student": {"heads": 4}, "seeds": 3}).config)
+            found = resolved_values(planned(values, dataset, {"training": {"patience": 5}, "student": {"heads": 4}, "seeds": 3}).config)
         assert (found["training"]["patience"], found["seeds"], found["students"][1]["heads"]) == (5, 3, 4)
         assert (found["training"]["learning_rate"], found["training"]["epochs"], found["students"][0]["hidden"]) == (0.02, 40, 48)
 

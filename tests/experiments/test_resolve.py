@@ -22,12 +22,12 @@ from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
-from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
+from dgl_mutual.experiments.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
 from dgl_mutual.search_space import Choice, Real, Whole
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
-    node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
+    node, graph = resolved_values(resolve(parse_config({}), ring)), resolved_values(resolve(parse_config({}), pairs))
     off = {
         "targets",
         "metric",
@@ -64,8 +64,8 @@ def test_seeds_draw_different_folds_and_one_seed_the_same(pairs: Dataset) -> Non
 
 def test_resolved_configuration_means_itself(pairs: Dataset) -> None:
     config = resolve(parse_config({"students": "gcn,gat", "student": {"hidden": 16}, "strategy_options": {"weight": 2}}), pairs)
-    read_back = resolve(parse_config(yaml.safe_load(yaml.safe_dump(plain(config)))), pairs)
-    assert plain(read_back) == plain(config)
+    read_back = resolve(parse_config(yaml.safe_load(yaml.safe_dump(resolved_values(config)))), pairs)
+    assert resolved_values(read_back) == resolved_values(config)
     assert run_name(read_back) == run_name(config)
 
 
@@ -191,15 +191,15 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     few = Split(whole.train[::2], whole.val, whole.test, whole.train[1::2])
     dataset = ring.replaced(official_splits=(few,))
     asked = parse_config({"protocol": protocol})
-    hidden = plain(resolve(asked, dataset))["strategy_options"]
+    hidden = resolved_values(resolve(asked, dataset))["strategy_options"]
     assert (hidden["exchange_on"] == "training") == (protocol == "public")
-    assert plain(resolve(asked, ring, few))["strategy_options"]["exchange_on"] == "training"
-    assert plain(resolve(asked, ring))["strategy_options"]["exchange_on"] == "all"
+    assert resolved_values(resolve(asked, ring, few))["strategy_options"]["exchange_on"] == "training"
+    assert resolved_values(resolve(asked, ring))["strategy_options"]["exchange_on"] == "all"
     # Samples of the training part whose label is unknown are unlabelled ones.
     labels = ring.labels.copy()
     labels[whole.train[1::2]] = -1
     unknown = ring.replaced(labels=labels)
-    assert plain(resolve(asked, unknown, whole)) == {**plain(resolve(asked, unknown, few))}
+    assert resolved_values(resolve(asked, unknown, whole)) == {**resolved_values(resolve(asked, unknown, few))}
     (split, *_) = splits_of(resolve(parse_config({"protocol": "public"}), unknown), unknown, 0)
     assert (split.train.tolist(), split.unlabelled.tolist()) == (few.train.tolist(), few.unlabelled.tolist())
 
@@ -214,7 +214,7 @@ def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_i
     official = dataset.replaced(official_splits=(split,))
 
     def weight(data: Dataset, split: Split | None = None, **values: Any) -> Any:
-        return plain(resolve(parse_config({"label_rate": 2, **values}), data, split))["strategy_options"]["class_prior_weight"]
+        return resolved_values(resolve(parse_config({"label_rate": 2, **values}), data, split))["strategy_options"]["class_prior_weight"]
 
     assert [weight(dataset, protocol=protocol) for protocol in ("holdout", "random")] == [1, 3]
     assert [weight(dataset, protocol=protocol, label_rate=0.5) for protocol in ("holdout", "random")] == [3, 3]
@@ -392,7 +392,7 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
         resolved = resolve(parse_config({"strategy": "independent", **values}), dataset)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warn_of_idle([(parse_config(plain(resolved)), resolved)])
+            warn_of_idle([(parse_config(resolved_values(resolved)), resolved)])
 
 
 def test_nothing_is_said_of_a_ratio_where_a_strategy_of_the_users_own_may_exchange(ring: Dataset) -> None:

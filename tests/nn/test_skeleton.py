@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.nn import blocks
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
@@ -260,7 +260,7 @@ def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_da
         with pytest.raises(UsageError, match=rf"student\.{name} .*for the graph task"):
             resolve_student(StudentOptions(**{name: True}), "node")
     dataset = make_dataset((5, 4, 6, 7, 5, 5))
-    decisive = identity(plain(resolve(parse_config({}), dataset)))
+    decisive = identity(resolved_values(resolve(parse_config({}), dataset)))
     for name, value in {
         "residual": True,
         "virtual_node": True,
@@ -271,4 +271,4 @@ def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_da
         "starts_after": 0.5,
     }.items():
         assert name not in str(decisive)
-        assert name in str(identity(plain(resolve(parse_config({"student": {name: value}}), dataset))))
+        assert name in str(identity(resolved_values(resolve(parse_config({"student": {name: value}}), dataset))))

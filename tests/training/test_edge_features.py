@@ -18,7 +18,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
@@ -196,11 +196,16 @@ def test_runs_of_before_stay_what_they_are(bonded_data: Data) -> None:
     assert new.fingerprint == fingerprint(dataset) != fingerprint(bare) == old.fingerprint
     off = resolve(parse_config({"student": {"edge_features": False}}), dataset)
     kept = resolve(parse_config({"fingerprint": fingerprint(bare)}), dataset)
-    assert identity(plain(kept)) == identity(plain(off)) == identity(plain(old)) != identity(plain(new))
-    assert "edge_features" not in str(identity(plain(old)))
+    assert (
+        identity(resolved_values(kept))
+        == identity(resolved_values(off))
+        == identity(resolved_values(old))
+        != identity(resolved_values(new))
+    )
+    assert "edge_features" not in str(identity(resolved_values(old)))
     for made_with, wanted in ((bare, True), (dataset, False)):  # an override of a kept configuration
         changed = resolve(parse_config({"fingerprint": fingerprint(made_with), "student": {"edge_features": wanted}}), dataset)
-        assert identity(plain(changed)) == identity(plain(new if wanted else off))
+        assert identity(resolved_values(changed)) == identity(resolved_values(new if wanted else off))
     with pytest.raises(DataError, match="fingerprint"):
         resolve(parse_config({"fingerprint": "0123456789ab"}), dataset)
 

@@ -15,7 +15,7 @@ from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
@@ -53,5 +53,5 @@ def test_saved_students_compute_them(fit: Fit, graph_data: Data, tmp_path: Path)
 
 
 def test_none_is_what_runs_of_before_had(graph_data: Data) -> None:
-    decisive = [identity(plain(resolve(parse_config({"training": {"positions": steps}}), graph_data[0]))) for steps in (0, 3)]
+    decisive = [identity(resolved_values(resolve(parse_config({"training": {"positions": steps}}), graph_data[0]))) for steps in (0, 3)]
     assert "positions" not in decisive[0]["training"] and decisive[1]["training"]["positions"] == 3

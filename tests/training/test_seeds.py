@@ -36,12 +36,12 @@ def test_initialisation_is_a_block_of_its_own() -> None:
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
-    with seeds.initialisation(0, "x"):
+    with seeds.seeded_globally(0, "x"):
         inside = torch.rand(3)
     assert torch.equal(torch.rand(2), expected)
-    with seeds.initialisation(0, "x"):
+    with seeds.seeded_globally(0, "x"):
         assert torch.equal(torch.rand(3), inside)
-    with seeds.initialisation(0, "y"):
+    with seeds.seeded_globally(0, "y"):
         assert not torch.equal(torch.rand(3), inside)
 
 
@@ -51,7 +51,7 @@ def test_initialisation_seeds_no_other_device(monkeypatch: pytest.MonkeyPatch) -
     for module in ("torch.cuda", "torch.xpu", "torch.mps"):
         if (name := module.partition(".")[2]) in vars(torch):
             monkeypatch.setattr(getattr(torch, name), "manual_seed_all" if name != "mps" else "manual_seed", seeded.append, raising=False)
-    with seeds.initialisation(0, "initialisation"):
+    with seeds.seeded_globally(0, "initialisation"):
         first = torch.rand(3)
     assert seeded == []
     torch.manual_seed(seeds.derive(0, "initialisation"))
@@ -63,7 +63,7 @@ def test_streams_of_a_trial_are_of_its_seed_and_fold() -> None:
     assert trial.derive("view", "columns") == seeds.derive(5, "view", "columns", 2)
     assert trial.derive("dropout", part=(1, "rank", 3)) == seeds.derive(5, "dropout", 2, 1, "rank", 3)
     assert torch.equal(torch.rand(5, generator=trial.generator("order")), torch.rand(5, generator=seeds.generator(5, "order", 2)))
-    with trial.initialisation("initialisation", part=("strategy",)):
+    with trial.seeded_globally("initialisation", part=("strategy",)):
         drawn = torch.rand(3)
-    with seeds.initialisation(5, "initialisation", 2, "strategy"):
+    with seeds.seeded_globally(5, "initialisation", 2, "strategy"):
         assert torch.equal(drawn, torch.rand(3))

@@ -218,7 +218,7 @@ def by_hand(
     train, labels = torch.as_tensor(split.train), torch.as_tensor(dataset.labels)
     students, streams = [], []
     for index, name in enumerate(architectures):
-        with seeds.initialisation(0, "initialisation", 0, index):
+        with seeds.seeded_globally(0, "initialisation", 0, index):
             options = StudentOptions(architecture=name, hidden=8, heads=2)  # type: ignore[arg-type]  # a name out of a literal
             students.append(Student(options, dataset.task, dataset.num_features, dataset.target.num_outputs).double())
         streams.append(seeds.generator(0, "dropout", 0, index))

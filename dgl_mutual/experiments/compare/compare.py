@@ -33,7 +33,7 @@ from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.reference.requirement import require_torch_geometric
@@ -242,7 +242,7 @@ def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
         first, *lines = read_bytes(folder / CERTIFICATE_FILE, _MOST_BYTES).decode().splitlines() or [""]
     except (OSError, UnicodeDecodeError):
         return False
-    there, here = read_resolved(folder / CONFIG_FILE), plain(plan.config)
+    there, here = read_resolved(folder / CONFIG_FILE), resolved_values(plan.config)
     # A certificate holds all of a comparison: other numbers of seeds are another one.
     same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
     return same_config and first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)

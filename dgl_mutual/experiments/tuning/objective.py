@@ -18,6 +18,7 @@ from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.study import Search
+from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
@@ -100,7 +101,7 @@ class Objective:
             with freed_memory() as kept:
                 callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * search.epochs)]
                 result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=self.device)
-            values.append(result["mean"].val)
+            values.append(result[MEAN].val)
         value = sum(values) / len(values)
         if math.isnan(value):
             raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")

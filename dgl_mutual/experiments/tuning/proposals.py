@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.layers import value_at
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.tuning.records import best_trial
 from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole, plain_value
 from dgl_mutual.strategies import resolve_strategy
@@ -95,7 +95,7 @@ class Proposals:
 
 def defaults_of(resolved: RunConfig, space: SearchSpace) -> dict[str, Any]:
     """The defaults of what is searched, as Optuna stores them, without those that differ between students or are outside of their range."""
-    values, found = plain(resolved), {}
+    values, found = resolved_values(resolved), {}
     declared = resolve_strategy(resolved.strategy).Options.model_fields
     for key, domain in space.items():
         group, name = key.split(".", 1)

@@ -29,7 +29,7 @@ from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
-from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
+from dgl_mutual.experiments.resolve import anchored, resolve, resolved_values, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
@@ -268,7 +268,7 @@ def search_job(
 
 def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
     """``tune-<task>-<dataset>-<strategy>-<hash>``: the same for any number of trials."""
-    decisive = [identity(plain(resolved)), splits, described(space)]
+    decisive = [identity(resolved_values(resolved)), splits, described(space)]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     return re.sub(r"[0-9a-f]{8}$", digest[:8], f"tune-{run_name(resolved)}")
 

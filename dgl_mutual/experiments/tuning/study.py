@@ -17,7 +17,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import merge, unflatten
 from dgl_mutual.experiments.own_code import changed_code, own_code
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
@@ -52,7 +52,7 @@ class Search:
     ) -> None:
         self.folder, self.space, self.optuna, self.official = folder, space, optuna, list(official)
         # The strategy is named also where it is the default one: a later version may have another.
-        values = {"dataset": given.dataset, "strategy": plain(resolved)["strategy"], **given_values(given)}
+        values = {"dataset": given.dataset, "strategy": resolved_values(resolved)["strategy"], **given_values(given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
         self.epochs = resolved.training.epochs
         self.resolved = resolved

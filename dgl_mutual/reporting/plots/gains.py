@@ -17,12 +17,13 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
 from dgl_mutual.statistics import FEWEST_PAIRS, holm
+from dgl_mutual.store.members import ENSEMBLE, MEAN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MEMBERS = ("mean", "ensemble")
+_MEMBERS = (MEAN, ENSEMBLE)
 
 
 def gains(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:

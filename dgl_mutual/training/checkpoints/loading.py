@@ -22,9 +22,8 @@ from dgl_mutual.nn.module import CohortMember, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.options import plain_message
+from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.training.checkpoints.models import (
-    BEST,
-    ENSEMBLE,
     FORMAT,
     MAX_DESCRIPTION,
     Description,

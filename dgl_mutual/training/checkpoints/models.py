@@ -24,9 +24,9 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset, predictor_of, predictor_of_mlp
 
-ENSEMBLE, MLP_MEMBER, BEST = "ensemble", "mlp", "best_by_val"
 FORMAT = 1
 #: Bytes of a description: more than one of a million feature columns takes.
 MAX_DESCRIPTION = 1 << 26

@@ -22,7 +22,8 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
-from dgl_mutual.training.checkpoints.models import ENSEMBLE, MAX_DESCRIPTION, MLP_MEMBER, Description, MLPShape, Preprocessing
+from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
+from dgl_mutual.training.checkpoints.models import MAX_DESCRIPTION, Description, MLPShape, Preprocessing
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.version import __version__
