@@ -240,7 +240,7 @@ class ReferenceTrainer:
             self.renew_targets(decay=self.options.get("ema_decay", 0.0))
         if not validates:
             return
-        start = max(self.options.get("exchange_warmup", (0, 0))[0], *(average.start for average in self.weight_averages))
+        start = max([self.options.get("exchange_warmup", (0, 0))[0], *(average.start for average in self.weight_averages)])
         val = torch.as_tensor(self.split.val)
         refuse_non_finite_logits(self.clean[:, val], self.names)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
