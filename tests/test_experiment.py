@@ -249,7 +249,7 @@ def test_seeds_add_up_and_the_same_trials_are_not_trained_again(monkeypatch: pyt
     fit = trial.fit_cohort
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        trained.append(options["seed"])
+        trained.append(options["seed"].seed)
         return fit(*arguments, **options)
 
     monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", counted)

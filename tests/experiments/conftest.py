@@ -13,6 +13,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.training.result import MemberResult
+from dgl_mutual.training.seeds import TrialSeed
 
 
 @pytest.fixture
@@ -79,10 +80,10 @@ def fake_training(
     def install(before: Callable[[int, int], None] = lambda seed, fold: None) -> list[tuple[int, int]]:
         ran: list[tuple[int, int]] = []
 
-        def fit(*_: Any, seed: int, fold: int, **__: Any) -> FakeResult:
-            before(seed, fold)
-            ran.append((seed, fold))
-            return FakeResult(seed, fold)
+        def fit(*_: Any, seed: TrialSeed, **__: Any) -> FakeResult:
+            before(seed.seed, seed.fold)
+            ran.append((seed.seed, seed.fold))
+            return FakeResult(seed.seed, seed.fold)
 
         monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
         monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)

@@ -271,7 +271,7 @@ def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Pa
         }
         with warnings.catch_warnings(record=True) as shown:
             warnings.simplefilter("always")
-            plan_suite("x", parse_options(Suite, values), out=tmp_path, in_memory={"ring": ring})
+            plan_suite("x", parse_options(Suite, values), out=tmp_path, data=SuiteData(in_memory={"ring": ring}))
         return [str(one.message).partition(". ")[0] for one in shown]
 
     assert named("eval", "ema") == []
