@@ -90,7 +90,7 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
     """
     if not 0 <= test_to_train < math.inf:
         raise ValueError(f"test_to_train = {test_to_train} is no ratio of two numbers of samples. Of k folds it is 1 / (k - 1).")
-    d = _rounded(differences)
+    d = rounded(differences)
     name = "corrected resampled t-test"
     if not _is_enough(d):
         return NO_TEST
@@ -113,7 +113,7 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     Args:
         differences: shape (n,), one a seed.
     """
-    d = _rounded(differences)
+    d = rounded(differences)
     if not _is_enough(d):
         return NO_TEST
     low, high = bootstrap_interval(d) if len(d) >= FEWEST_PAIRS else (math.nan, math.nan)
@@ -143,7 +143,7 @@ def _all_signs(n: int) -> Array:
 
 def bootstrap_interval(differences: Sequence[float] | Array) -> tuple[float, float]:
     """95 % percentile interval of the mean over resampled pairs: the same for the same differences; nan for fewer than two pairs."""
-    d = _rounded(differences)
+    d = rounded(differences)
     if not _is_enough(d):
         return math.nan, math.nan
     if np.ptp(d) == 0:
@@ -154,7 +154,7 @@ def bootstrap_interval(differences: Sequence[float] | Array) -> tuple[float, flo
 
 def effect_size(differences: Sequence[float] | Array) -> float:
     """Cohen's d of paired samples: mean difference over its standard deviation (ddof = 1); nan for fewer than two pairs or no spread."""
-    d = _rounded(differences)
+    d = rounded(differences)
     spread = _spread(d) if _is_enough(d) else 0.0
     return float(d.mean()) / spread if spread > 0 else math.nan
 
@@ -255,5 +255,6 @@ def _spread(d: Array) -> float:
     return float(d.std(ddof=1)) if np.ptp(d) > 0 else 0.0
 
 
-def _rounded(differences: Sequence[float] | Array) -> Array:
-    return np.asarray(differences, dtype=np.float64).round(_DECIMALS)
+def rounded(differences: Sequence[float] | Array) -> Array:
+    """Differences in which those that should be equal are equal, and none is a negative zero."""
+    return np.asarray(differences, dtype=np.float64).round(_DECIMALS) + 0.0

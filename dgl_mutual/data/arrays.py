@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -169,13 +170,56 @@ def _tensor_checked(values: Any, what: str) -> Iterator[None]:
         ) from None
 
 
+def exact_below(values: Any) -> tuple[float, str]:
+    """The whole number from which on the floats of anything array-like do not tell all whole numbers apart, and the name of their type.
+
+    It is 2^(m + 1) for a type with m binary digits after the point: 256 for bfloat16, 2048 for float16, 2^24 for float32. Of rows or
+    columns of several types the coarsest counts. Infinity and an empty name where there are no floats.
+    """
+    own = getattr(values, "dtypes", getattr(values, "dtype", None))  # of a data frame, those of its columns
+    types = [own] if not isinstance(own, Iterable) else list(own)
+    if isinstance(values, list | tuple):
+        types = list({row.dtype for row in values if hasattr(row, "dtype")})
+    return min(map(_exact_below, types), default=(math.inf, ""))
+
+
+def _exact_below(kind: Any) -> tuple[float, str]:
+    """As `exact_below`, of a type of NumPy, of pandas or of torch."""
+    if getattr(kind, "is_floating_point", False):  # of torch, which NumPy does not have all of
+        import torch
+
+        return 2 / torch.finfo(kind).eps, str(kind).removeprefix("torch.")
+    kind = getattr(kind, "numpy_dtype", kind)  # of pandas, with a mask
+    if isinstance(kind, np.dtype) and kind.kind == "f":
+        return 2.0 ** (np.finfo(kind).nmant + 1), str(kind)
+    return math.inf, ""
+
+
+def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
+    """As `as_array`, of whole numbers such as those of nodes, samples or classes.
+
+    Raises:
+        DataError: see `as_array`; or floats that are so large that different whole numbers may have become the same.
+    """
+    array = as_array(values, what)
+    limit, kind = min(exact_below(values), exact_below(array))
+    if array.dtype.kind == "f":
+        large = np.isfinite(array) & (np.abs(array) >= limit)
+        if large.any():
+            raise DataError(
+                f"The {what} are {kind} numbers, which do not tell all whole numbers from {limit:.0f} on apart, found "
+                f"{array[large][0]:.0f}. Make them integers before they are {kind}, for example int64."
+            )
+    return array
+
+
 def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     """Whole numbers as int64, with as many dimensions as asked for.
 
     Raises:
-        DataError: other shapes, fractions, numbers beyond int64, or no numbers.
+        DataError: other shapes, fractions, numbers beyond int64, floats that do not tell such whole numbers apart, or no numbers.
     """
-    array = as_array(values, what)
+    array = as_exact_array(values, what)
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
     if array.ndim == 0:  # how NumPy wraps objects that it does not know
@@ -183,7 +227,7 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     if array.ndim != dimensions:
         raise DataError(f"The {what} have the shape {array.shape}. Give an array of {counted(dimensions, 'dimension')}.")
     if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**53)
+        whole = np.isfinite(array) & (array == np.round(array))
         if not whole.all():
             raise DataError(f"The {what} must be whole numbers, found {array[~whole][0].item()!r}.")
     elif array.dtype.kind not in "iu":
@@ -308,7 +352,7 @@ def _rows_of_frame(frame: Any) -> Any:
     if columns == list(range(len(columns))) and rows == [0, 1]:
         return frame
     if sorted(map(str, columns)) == sorted(ENDS):
-        return np.stack([as_array(frame[end], "edges") for end in ENDS])
+        return np.stack([as_exact_array(frame[end], "edges") for end in ENDS])
     source, destination = ENDS
     if set(ENDS) <= set(columns):
         others = [column for column in columns if column not in ENDS]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.arrays import as_array, as_integers
-from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, label_array, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
@@ -117,8 +117,8 @@ def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edg
         edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
         num_nodes=int(graph.num_nodes()),
         features=None if feat is None else as_array(graph.ndata[feat], "node features"),
-        node_labels=as_array(graph.ndata[label], "labels") if label in graph.ndata else None,
-        label=None if own_label is None else as_array(own_label, "labels"),
+        node_labels=label_array(graph.ndata[label]) if label in graph.ndata else None,
+        label=None if own_label is None else label_array(own_label),
         masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
         edge_features=as_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
         keys=tuple(graph.ndata),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_array
+from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
@@ -158,6 +158,16 @@ def refuse_transposed(features: Any, num_rows: int, labels: Any) -> None:
             f"The features have the shape {shape}, and there are {counted(num_labels, 'label')}: expected a row for each node. Transpose "
             "them: features.T."
         )
+
+
+def label_array(values: Any) -> npt.NDArray[Any]:
+    """Labels that a graph holds as an array. Where NumPy has their type, `encode_labels` looks at them, if they are used at all.
+
+    Raises:
+        DataError: see `as_array`, and of floats that NumPy does not have, such as bfloat16, `as_exact_array`.
+    """
+    array = as_array(values, "labels")
+    return array if exact_below(values) == exact_below(array) else as_exact_array(values, "labels")
 
 
 def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.arrays import as_array, native
+from dgl_mutual.data.arrays import as_array, exact_below, native
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number
 from dgl_mutual.utils.wording import counted, kind_of
@@ -113,7 +113,7 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
     if array.ndim == 2:
         encoding = _encode_rows(np.asarray(array), getattr(values, "columns", None))
     elif array.ndim == 1:
-        encoding = _encode_list(array, unknown)
+        encoding = _encode_list(array, unknown, *exact_below(values))
     else:
         found = f"{array.shape}" if array.shape else kind_of(values)
         raise DataError(f"{where}: expected shape (samples,) or (samples, labels), found {found}.")
@@ -160,7 +160,13 @@ def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
     return replace(encoding, names=titles) if titles and len(set(titles)) == len(titles) else encoding
 
 
-def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None) -> Encoding:
+def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None, limit: float, kind: str) -> Encoding:
+    """Classes as numbers.
+
+    Args:
+        unknown: see `encode_labels`.
+        limit, kind: of the values that were given (see `exact_below`).
+    """
     try:
         values: pd.Series[Any] = pd.Series(listed)
         codes, found = pd.factorize(values)
@@ -170,7 +176,7 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None)
     hidden = [unknown is not None and bool(value == unknown) for value in found]
     texts = ["" if is_hidden else _as_text(value) for value, is_hidden in zip(found, hidden, strict=True)]
     encoding = _encode(np.where(codes < 0, len(texts), codes), [*texts, ""])
-    inexact = _inexact(values)
+    inexact = _inexact(values, *min((limit, kind), exact_below(values)))
     if inexact is not None:
         return replace(encoding, refusals=(inexact,))
     looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
@@ -187,20 +193,23 @@ def _as_text(value: Any) -> str:
     return (value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def _inexact(values: pd.Series[Any]) -> Refusal | None:
-    """The rule that floats break which are so large that different whole numbers may have become the same."""
+def _inexact(values: pd.Series[Any], limit: float, kind: str) -> Refusal | None:
+    """The rule that floats break which are so large that different whole numbers may have become the same.
+
+    Args:
+        limit, kind: see `exact_below`.
+    """
     if values.dtype.kind != "f":
         return None
     numpy_dtype: Any = getattr(values.dtype, "numpy_dtype", values.dtype)
     floats = values.to_numpy(dtype=numpy_dtype, na_value=np.nan)
-    limit = 2.0 ** (np.finfo(floats.dtype).nmant + 1)
     large = np.isfinite(floats) & (np.abs(floats) >= limit)
     if not large.any():
         return None
     found = f"{floats[large][0]:.0f}"
     return Refusal(
         large,
-        f"expected classes as integers or text, found {found}: from {limit:.0f} on, {floats.dtype} does not tell all whole numbers apart",
+        f"expected classes as integers or text, found {found}: from {limit:.0f} on, {kind} does not tell all whole numbers apart",
     )
 
 

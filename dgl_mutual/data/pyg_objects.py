@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dgl_mutual.data.arrays import as_array, as_integers, as_table
-from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, label_array, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import kind_of
@@ -40,7 +40,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
     )
     if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
         warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
-    labels = [None if graph.y is None else as_array(graph.y, "labels") for graph in graphs]
+    labels = [None if graph.y is None else label_array(graph.y) for graph in graphs]
     sizes = [len(graph.x) for graph in graphs]
     # `y` belongs to the nodes where it has a row for each of them in every graph.
     of_nodes = all(label is not None and label.ndim and len(label) == size for label, size in zip(labels, sizes, strict=True))

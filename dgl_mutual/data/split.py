@@ -38,7 +38,7 @@ class Split:
         unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
 
     Raises:
-        DataError: a part that holds neither whole numbers nor a mask, or a mask of pandas whose index implies another order.
+        DataError: a part that holds neither whole numbers nor a mask, floats that do not tell such numbers apart, or a mask of pandas whose index implies another order.
     """
 
     train: IntArray
@@ -60,7 +60,7 @@ class Split:
             if is_mask:
                 refuse_other_order({f"The mask of the part {name!r} of the split": part})
                 self._mask_sizes[name] = len(array)
-            numbers = np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples")
+            numbers = np.flatnonzero(array) if is_mask else as_integers(part, f"{name} samples")
             object.__setattr__(self, name, numbers.copy())  # whatever becomes of the array that was given
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
+from dgl_mutual.data.arrays import FloatArray, IntArray, as_exact_array, as_integers
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.names import check_text
 from dgl_mutual.errors import DataError, UsageError, unknown
@@ -102,7 +102,7 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
             classes, (classes < -1) | (classes >= target.num_outputs), f"a class 0 to {target.num_outputs - 1}, or -1 where unknown"
         )
         return classes
-    array = as_array(labels, "labels")
+    array = as_exact_array(labels, "labels")
     columns = sum(1 if part.kind == "single-label" else part.num_outputs for part in target.parts or (target,))
     if array.ndim != 2 or array.shape[1] != columns:
         raise DataError(f"The labels have the shape {array.shape}; expected (samples, {columns}), a column for each label.")

@@ -11,6 +11,7 @@ from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import unflatten, value_at
 from dgl_mutual.store.members import MEAN
+from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")
@@ -75,7 +76,7 @@ def search(
 
 
 def _score(result: FitResult) -> float:
-    val = result[MEAN].val
+    val = as_compared(result[MEAN].val)
     return -math.inf if math.isnan(val) else val
 
 

@@ -31,7 +31,7 @@ from dgl_mutual.reference.students import ReferenceStudent
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.history import refuse_non_finite
-from dgl_mutual.training.metrics import refuse_non_finite_logits
+from dgl_mutual.training.metrics import as_compared, refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.task_metrics import scorer_of
 
@@ -75,7 +75,8 @@ class Best:
             raise TrainingError(f"Validation of the reference is not finite in epoch {epoch} (metric {metric}, loss {loss}).")
         if self.stopped:
             return
-        if self.epoch < 0 or metric > self.metric or (metric == self.metric and loss < self.loss):
+        gain = as_compared(metric) - as_compared(self.metric)
+        if self.epoch < 0 or gain > 0 or (gain == 0 and loss < self.loss):
             self.metric, self.loss, self.epoch = metric, loss, epoch
             self.state = copy.deepcopy(module.state_dict())
         else:
@@ -294,7 +295,7 @@ class ReferenceTrainer:
         mean = ReferenceResult(
             MEAN, fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
         )
-        best = max(students, key=lambda result: result.val)
+        best = max(students, key=lambda result: as_compared(result.val))
         return [*students, mean, replace(best, member=BEST), ensemble]
 
     def _train_loader(self, order: torch.Generator) -> Iterable[Data]:

@@ -22,6 +22,7 @@ from dgl_mutual.statistics import (
     held_out_ratio,
     holm,
     rank_methods,
+    rounded,
     signed_rank,
 )
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
@@ -257,7 +258,7 @@ def _tests(
         if reference is None or method == baseline or (data, method) in unpaired:
             results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
             continue
-        differences = column_of[data, member, method] - reference
+        differences = rounded(column_of[data, member, method] - reference)
         differences = differences[~np.isnan(differences)]
         gains = -differences if value in LESS_IS_BETTER else differences
         test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 from dgl_mutual.errors import TrainingError
+from dgl_mutual.training.metrics import as_compared
 
 
 @dataclass
 class EarlyStopping:
-    """Keeps the best epoch by validation metric, ties broken by the lower validation loss.
+    """Keeps the best epoch by validation metric, ties (see `as_compared`) broken by the lower validation loss.
 
     It stops after `patience` epochs without a better one; epochs before `start` do not count, though the best may be among them. Small
     validation parts give the same accuracy for many epochs: without the tie-break the first of them would win.
@@ -36,7 +37,8 @@ class EarlyStopping:
             )
         if self.stopped:
             return False
-        if self.best_epoch is None or (val_metric, -val_loss) > (self.best_metric, -self.best_loss):
+        found, best = (as_compared(val_metric), -val_loss), (as_compared(self.best_metric), -self.best_loss)
+        if self.best_epoch is None or found > best:
             self.best_epoch, self.best_metric, self.best_loss = epoch, val_metric, val_loss
             return True
         self.stopped = epoch - max(self.best_epoch, self.start - 1) >= self.patience

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 Scorer = Callable[[Tensor, Tensor], list[float]]
+#: Means that are equal, as over several targets, classes or splits, differ in their last bits by the order in which they are summed.
+_DECIMALS = 12
+
+
+def as_compared(metric: float) -> float:
+    """A metric on validation as it is compared with others, of epochs, members or trials: rounded, so that equal ones are equal."""
+    return round(metric, _DECIMALS)
 
 
 def refuse_non_finite_logits(logits: Tensor, names: Sequence[str] = ()) -> None:

@@ -22,7 +22,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import TrainedMember, score_members
-from dgl_mutual.training.metrics import Scorer
+from dgl_mutual.training.metrics import Scorer, as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.training.task_metrics import score, scorer_of
@@ -58,7 +58,7 @@ def propagated_logits(
 
     def best(candidates: Sequence[Matrix]) -> int:
         scores = score(scorer, as_logits([one[split.val] for one in candidates]), labels, [""] * len(candidates)).overall
-        return int(np.argmax(scores))
+        return int(np.argmax([as_compared(one) for one in scores]))
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
     graph = labelled_graph_of(dataset, split, best)

@@ -17,6 +17,7 @@ from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.strategies.exchange import ExchangeOn
+from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
 
@@ -241,7 +242,7 @@ class FitResult:
     @property
     def best_student(self) -> str:
         """Name of the student that is best on validation, or of the only member if there are no students."""
-        return max(self.members[: max(self.cohort.num_students, 1)], key=lambda result: result.val).member
+        return max(self.members[: max(self.cohort.num_students, 1)], key=lambda result: as_compared(result.val)).member
 
     def save(self, path: str | Path) -> None:
         """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.

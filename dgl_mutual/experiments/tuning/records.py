@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.store.tables import TUNING_COLUMNS
+from dgl_mutual.training.metrics import as_compared
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +34,7 @@ def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | N
         first: consider only the first `first` trials, so that a longer search does not change the answer.
     """
     complete = [trial for trial in counted_trials(study)[:first] if trial.state.name == "COMPLETE"]
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    return max(complete, key=lambda trial: (as_compared(trial.value), -trial.number), default=None)
 
 
 def default_value(study: optuna.Study) -> float:
