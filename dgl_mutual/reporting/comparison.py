@@ -258,9 +258,9 @@ def _tests(
         if reference is None or method == baseline or (data, method) in unpaired:
             results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
             continue
-        differences = rounded(column_of[data, member, method] - reference)
+        differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        gains = -differences if value in LESS_IS_BETTER else differences
+        gains = rounded(-differences if value in LESS_IS_BETTER else differences)  # as the tests take them: a tie is neither
         test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))
         results.append(
             {

@@ -20,8 +20,7 @@ from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.calibration import calibrations
 from dgl_mutual.training.clock import median_ms
-from dgl_mutual.training.metrics import as_compared
-from dgl_mutual.training.result import FitResult, MemberResult
+from dgl_mutual.training.result import FitResult, MemberResult, best_on_validation
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score, scorer_of
 
@@ -151,7 +150,7 @@ def assess(
     milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
     trained.append(TrainedMember("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
     found = score_members([one.name for one in trained], logits, dataset, split, cohort.ensemble_logits)
-    best = max(range(num_students), key=lambda k: as_compared(found.figures[k].val))  # in each of several tasks the one that is best over all of them
+    best = best_on_validation([figures.val for figures in found.figures[:num_students]])  # in each of several tasks the one that is best over all of them
 
     def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
         return _with_summaries([one.with_figures(own) for one, own in zip(trained, figures, strict=True)], num_students, best)

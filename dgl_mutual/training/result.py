@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,11 @@ class MemberResult:
     parameters: int
     nll: float = math.nan
     ece: float = math.nan
+
+
+def best_on_validation(metrics: Sequence[float]) -> int:
+    """Which of these metrics on validation is the best; of equal ones (see `as_compared`) the first."""
+    return max(range(len(metrics)), key=lambda place: as_compared(metrics[place]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -242,7 +247,7 @@ class FitResult:
     @property
     def best_student(self) -> str:
         """Name of the student that is best on validation, or of the only member if there are no students."""
-        return max(self.members[: max(self.cohort.num_students, 1)], key=lambda result: as_compared(result.val)).member
+        return self.members[best_on_validation(self.members[: max(self.cohort.num_students, 1)])].member
 
     def save(self, path: str | Path) -> None:
         """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.

@@ -114,6 +114,32 @@ def test_sound_edges_are_not_copied() -> None:
     assert replace(dataset, name="other").edges is dataset.edges
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("bfloat16", 2**8), ("float16", 2**11), ("float32", 2**24), ("float64", 2**53)])
+def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
+    below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
+    assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
+    told = rf"{kind} numbers, which do not tell all whole numbers from {limit} on apart, found {limit}\."
+    forms = [large] if kind == "bfloat16" else [large, large.numpy(), pd.Series(large.numpy())]
+    for numbers in forms:
+        with pytest.raises(DataError, match=f"The train samples are {told}"):
+            Split(numbers, [1], [2])
+        with pytest.raises(DataError, match=f"The node offsets are {told}"):
+            toy(node_offsets=numbers)
+        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} does not tell"):
+            toy(labels=numbers)
+    edges = torch.stack([large, large])
+    frames = [] if kind == "bfloat16" else [pd.DataFrame({"src_id": large.numpy(), "dst_id": [0, 1]}), [large.numpy(), np.arange(2)]]
+    for ends in (edges, *frames):
+        with pytest.raises(DataError, match=f"The edges are {told}"):
+            toy(edges=ends)
+
+
+def test_class_numbers_of_several_targets_are_refused_likewise() -> None:
+    joint = toy(labels={"many": np.arange(600) % 257, "few": np.arange(600) % 2}, features=np.ones((600, 1)), edges=[[0], [1]])
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which do not tell all whole numbers from 256 on apart"):
+        joint.replaced(labels=torch.as_tensor(joint.labels).bfloat16())
+
+
 def test_the_reverse_of_edges() -> None:
     assert toy(edges=[[0, 1], [1, 2]], symmetric=True).edges.T.tolist() == [[1, 0], [0, 1], [2, 1], [1, 2]]
     with pytest.raises(UsageError, match="symmetric = 'no' is neither True nor False"):

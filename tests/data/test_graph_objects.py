@@ -85,6 +85,10 @@ def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> Non
     pairs = [(dgl_graph(), torch.tensor(label, dtype=torch.float32)) for label in (1, 2**24 + 1)]
     with pytest.raises(DataError, match="float32 does not tell all whole numbers apart"):
         Dataset.from_dgl(pairs)
+    graph = dgl_graph()
+    graph.ndata["label"] = (torch.arange(graph.num_nodes()) % 2 + 256).bfloat16()
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which do not tell all whole numbers from 256 on apart"):
+        Dataset.from_dgl(graph)
 
 
 def test_from_dgl_refuses_with_the_reason() -> None:

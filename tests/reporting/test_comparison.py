@@ -72,6 +72,14 @@ def test_wins_are_the_trials_in_which_a_method_is_better(value: str, counts: tup
     assert (found["wins"], found["losses"]) == counts
 
 
+def test_a_tie_is_neither_won_nor_lost(tmp_path: Path) -> None:
+    """0.1 + 0.2 is 0.3, but not in its last bit."""
+    write_run(tmp_path, strategy="independent", seeds=5, scores=[0.3, 0.1 + 0.2, 0.3, 0.4, 0.3])
+    write_run(tmp_path, strategy="gml", seeds=5, scores=[0.1 + 0.2, 0.3, 0.3, 0.3, 0.4])
+    found = row(compared(tmp_path, baseline="independent"), "gml")
+    assert (found["wins"], found["losses"], found["n"]) == (1, 1, 5)
+
+
 def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
     write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=5, scores=ALONE)
     write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=5, scores=BETTER)

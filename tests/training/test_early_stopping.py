@@ -28,8 +28,9 @@ def run(metrics: list[float], losses: list[float] | None = None, patience: int =
         ([0.5, 0.5, 0.5], [1.0, 0.8, 0.9], [0, 1]),
         ([0.5, 0.6, 0.5], [1.0, 2.0, 0.1], [0, 1]),
         ([0.5, 0.5], [1.0, 1.0], [0]),
+        ([0.1 + 0.2, 0.3, 0.1 + 0.2], [1.0, 0.8, 0.9], [0, 1]),
     ],
-    ids=["higher metric", "first of all", "tie broken by loss", "metric before loss", "equal is not better"],
+    ids=["higher metric", "first of all", "tie broken by loss", "metric before loss", "equal is not better", "equal but for the last bit"],
 )
 def test_best_epoch(metrics: list[float], losses: list[float] | None, best: list[int]) -> None:
     stopper, found = run(metrics, losses)

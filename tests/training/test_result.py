@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import isnan
 from statistics import fmean
 from typing import Any
@@ -28,6 +29,13 @@ def result(fit: Callable[..., FitResult], node_data: Data) -> FitResult:
 def test_members_in_order(result: FitResult) -> None:
     assert [member.member for member in result.members] == ["gcn-0", "gat-1", "gcn-2", "mean", "best_by_val", "ensemble"]
     assert [member.architecture for member in result.members] == ["gcn", "gat", "gcn", "-", result["best_by_val"].architecture, "-"]
+
+
+def test_the_first_of_equal_students_is_the_best(result: FitResult) -> None:
+    """0.1 + 0.2 is 0.3, but not in its last bit."""
+    vals = dict(zip(STUDENTS, (0.3, 0.1 + 0.2), strict=False))
+    tied = replace(result, members=tuple(replace(member, val=vals.get(member.architecture, 0.0)) for member in result.members))
+    assert tied.best_student == "gcn-0"
 
 
 def test_mean_is_of_the_students(result: FitResult) -> None:

@@ -48,6 +48,13 @@ def plain(history: pd.DataFrame) -> list[list[str]]:
     return history.drop(columns="seconds").astype(str).values.tolist()
 
 
+def test_the_first_of_equal_trials_is_the_best(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 + 0.2 is 0.3, but not in its last bit."""
+    values = iter([0.2, 0.3, 0.1 + 0.2])
+    faking(monkeypatch, lambda *given, **more: next(values))
+    assert quick(ring, tmp_path, trials=3).best_trial == 1
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_other_test_labels_change_nothing(ring: Dataset, several_labels: Dataset, tmp_path: Path, several: bool) -> None:
     dataset = several_labels if several else ring
