@@ -1,10 +1,14 @@
-"""Alignment of new data with the feature columns of a trained student."""
+"""The schema of a dataset: what its columns and labels mean, and alignment of new data with the columns of a trained student."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +23,44 @@ from dgl_mutual.utils.wording import counted
 _ZERO_KINDS = ("indicator", "edge-sum")
 #: Whose columns are expected, at the start of a message.
 _MODEL = "The model"
+#: Characters of a name that a schema shows.
+_MOST_LETTERS = 40
+
+
+def schema_of(dataset: Dataset) -> dict[str, str]:
+    """What the columns and labels of a dataset mean, of which its fingerprint does not know.
+
+    Returns:
+        What people read of each part, the first few of its names or kinds, with a digest of all of them. Edge features have parts only
+        where there are some.
+    """
+    targets = dataset.target.parts or (dataset.target,)
+    parts: dict[str, Sequence[str]] = {
+        "feature columns": dataset.feature_names,
+        "kinds of feature columns": dataset.feature_kinds,
+        "targets": [f"{'' if one.name is None else f'{one.name}: '}{one.kind} with {one.num_outputs}" for one in targets],
+        "classes": dataset.target.names,
+        "metrics": [one.metric for one in targets],
+    }
+    if dataset.edge_features is not None:
+        parts |= {"edge feature columns": dataset.edge_feature_names, "kinds of edge feature columns": dataset.edge_feature_kinds}
+    return {part: f"{_shown(values)} ({_digest(values)})" for part, values in parts.items()}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """How two schemas differ, for a message; empty where they do not. What one of them does not tell is not compared."""
+    parts = [part for part, value in now.items() if before.get(part, value) != value]
+    return "; ".join(f"the {part} were {before[part]} and are {now[part]}" for part in parts)
+
+
+def _shown(values: Sequence[str]) -> str:
+    """The first few of them; of equal ones that follow each other, as kinds do, how many there are."""
+    groups = [(value[:_MOST_LETTERS], len(list(group))) for value, group in groupby(values)]
+    return _some([value if count == 1 else f"{count} x {value}" for value, count in groups])
+
+
+def _digest(values: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:8]
 
 
 def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:

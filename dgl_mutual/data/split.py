@@ -38,7 +38,8 @@ class Split:
         unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
 
     Raises:
-        DataError: a part that holds neither whole numbers nor a mask, floats that do not tell such numbers apart, or a mask of pandas whose index implies another order.
+        DataError: a part that holds neither whole numbers nor a mask, or floats that do not tell such numbers apart, or a mask of pandas
+            whose index implies another order.
     """
 
     train: IntArray

@@ -53,12 +53,21 @@ def versions() -> dict[str, str]:
     return {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
 
 
-def environment(*, jobs: int, threads: int, device: str, processes: int = 1, code: Mapping[str, str] | None = None) -> dict[str, object]:
+def environment(
+    *,
+    jobs: int,
+    threads: int,
+    device: str,
+    processes: int = 1,
+    code: Mapping[str, str] | None = None,
+    schema: Mapping[str, str] | None = None,
+) -> dict[str, object]:
     """environment.json.
 
     Args:
         processes: how many train one trial together.
         code: digests of code of a user's own, by name.
+        schema: what the columns and labels of the data mean (see `schema_of`).
     """
     return {
         "command": shlex.join(["dgl-mutual", *map(_portable, sys.argv[1:])]),
@@ -71,6 +80,7 @@ def environment(*, jobs: int, threads: int, device: str, processes: int = 1, cod
         "device": device,
         "commit": source_commit(),
         **({"code": dict(code)} if code else {}),
+        **({"schema": dict(schema)} if schema else {}),
     }
 
 

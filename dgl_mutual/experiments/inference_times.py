@@ -12,7 +12,10 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.resolve import check_fingerprint
+from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.store.files import CONFIG_FILE, INFERENCE_FILE
@@ -43,7 +46,8 @@ def time_run(
         trust: import code that the run's files name.
 
     Raises:
-        StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation.
+        StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation; or
+            the official split, or what columns and labels mean, is another than when they were trained.
         UsageError, DataError: the data cannot be loaded, or are not those of the run, or code is not trusted.
     """
     trials = overall(read_trials(run_folder))
@@ -67,6 +71,7 @@ def time_run(
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     again = f"dgl-mutual run --config {run_folder / CONFIG_FILE} --set fingerprint=null --out FOLDER"
     check_fingerprint(config, dataset, f"train again on those that are there: {again}")
+    check_data(RunStore(run_folder), prepare(config, dataset), f"Train again on those that are there: {again}")
     rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)

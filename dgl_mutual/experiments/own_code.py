@@ -49,7 +49,7 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     Raises:
         StoreError: it has changed, and further trials are to be trained.
     """
-    before, num_finished = store.code(), len(store.finished())
+    before, num_finished = store.recorded("code"), len(store.finished())
     changed = changed_code(before, code)
     unknown = [name for name in code if name not in before]
     if num_finished and missing and unknown:

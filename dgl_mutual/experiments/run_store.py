@@ -28,6 +28,7 @@ from dgl_mutual.store.tables import (
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,
     TRIAL_COLUMNS,
+    last_recorded,
     read_environment,
     read_table,
 )
@@ -153,10 +154,9 @@ class RunStore:
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
-    def code(self) -> dict[str, Any]:
-        """Digests of code of a user's own that trials were trained by (see `dgl_mutual.experiments.own_code`)."""
-        found = read_environment(self._environment).get("code", {})
-        return found if isinstance(found, dict) else {}
+    def recorded(self, name: str) -> dict[str, Any]:
+        """What the trials were trained by or on (see `last_recorded`)."""
+        return last_recorded(read_environment(self._environment), name)
 
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over.

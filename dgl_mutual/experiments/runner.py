@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
+from dgl_mutual.data.schema import schema_of
 from dgl_mutual.errors import DglMutualError, StoreError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
@@ -28,7 +28,7 @@ from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.run_store import RunStore, open_store
-from dgl_mutual.experiments.trial import split_digest
+from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
@@ -163,7 +163,7 @@ def execute(
         ]
         for opened in runs:
             check_code(opened.store, opened.code, missing=len(opened.finished) < len(opened.plan.keys))
-            _check_official_splits(opened.store, opened.plan, opened.finished)
+            check_data(opened.store, opened.plan)
         works = [
             Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots)
             for plan_index, opened in enumerate(runs)
@@ -177,7 +177,12 @@ def execute(
             _announce_failures([plans[plan_index] for plan_index in left])
         for opened in (runs[plan_index] for plan_index in left):
             made_in = environment(
-                jobs=jobs, threads=compute.threads, device=compute.device, processes=executor.num_processes, code=opened.code
+                jobs=jobs,
+                threads=compute.threads,
+                device=compute.device,
+                processes=executor.num_processes,
+                code=opened.code,
+                schema=schema_of(opened.plan.dataset),
             )
             opened.store.record_environment(made_in)
         num_finished = sum(len(opened.finished) for opened in runs)
@@ -204,28 +209,6 @@ def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:
         f"Interrupted. {kept} of {sum(len(opened.plan.trials) for opened in runs)} trials are finished and kept in {where}. "
         "The same command goes on from there."
     )
-
-
-def _check_official_splits(store: RunStore, plan: Plan, done: set[tuple[int, int]]) -> None:
-    """Refuse finished trials of other official splits than the dataset has now. The fingerprint in config.yaml does not know of splits.
-
-    Raises:
-        StoreError: the first finished seed was trained or tested on other samples.
-    """
-    config = plan.config
-    if config.protocol not in OFFICIAL_PROTOCOLS or config.noise is not None or config.distill is not None or not done:
-        return
-    first = [trial for trial in plan.trials if trial.key in done and trial.seed == min(done)[0]]
-    digests, hashes = (store.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
-    for trial in first:
-        # Earlier versions hashed data and split together, under the name `fingerprint`.
-        if digests[trial.key] not in (hashes[trial.key], split_digest(plan.dataset, trial.split)):
-            raise StoreError(
-                f"The official split of {plan.dataset.name} is another than that of the trials in {str(store.folder)!r}: seed "
-                f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed, "
-                "or the trials are of an earlier version and have a pool. Choose another folder with --out (in Python: out=...), or start "
-                "over with --no-resume (in Python: resume=False)."
-            )
 
 
 def _announce_failures(plans: Sequence[Plan]) -> None:

@@ -140,7 +140,7 @@ def run_trial(
     forget_peak(device)
     trackers: list[Tracker] = []
     try:
-        data = _data(trial, config, dataset)
+        data = trial_data(trial, config, dataset)
         epochs = [point.training.epochs for _, point in points]
 
         def fit(number: int, point: RunConfig) -> FitResult:
@@ -181,7 +181,7 @@ def run_trial(
             tracker.end(failed=True)  # of a training that ended well this has been done
 
 
-def _data(trial: Trial, config: RunConfig, dataset: Dataset) -> TrialData:
+def trial_data(trial: Trial, config: RunConfig, dataset: Dataset) -> TrialData:
     """What a trial trains on: the dataset with its noise, without the labels that it must not see, and without nodes kept unseen."""
     if config.noise is not None:
         noise_seed = trial.trial_seed.derive("noise")

@@ -21,8 +21,8 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
     of targets that were learned together, ``gml (1 target)`` or ``gml (3 targets)``.
 
     If some targets were learned alone, the others are left out, since there is nothing to compare them with. Runs are paired by seed and
-    fold only: the column `split` is emptied, since it depends on the labels, which differ here. Splits that are stratified by labels can
-    differ between targets.
+    fold only: the columns `split` and `schema` are emptied, since they depend on the labels, which differ here. Splits that are stratified
+    by labels can differ between targets.
 
     Raises:
         UsageError: no run has a target with a name.
@@ -49,7 +49,7 @@ def drawn_by_labels(trials: pd.DataFrame) -> list[str]:
 
 def _of_run(run: Run) -> pd.DataFrame:
     targets, data = [str(name) for name in run.config["targets"]], data_name(run)
-    figures = gather([run], each_target=True).assign(method=f"{run.method} ({counted(len(targets), 'target')})", split="")
+    figures = gather([run], each_target=True).assign(method=f"{run.method} ({counted(len(targets), 'target')})", split="", schema="{}")
     if len(targets) == 1:
         return figures.assign(data=f"{data}: {targets[0]}")
     parts = [(name, figures[figures["metric"].astype(str).str.endswith(f"({name})")]) for name in targets]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,11 +176,30 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
             f"Runs of different data or splits on {where} cannot be compared in one table. By the column 'split' of trials.csv: {shown}. "
             "Give those of one split."
         )
+    for name, told in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
+        _refuse_meanings(str(name), [(str(run), json.loads(schema)) for run, schema in zip(told["run"], told["schema"], strict=True)])
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]
     if len(double):
         data, method = double[["data", "method"]].iloc[0]
         runs = sorted(set(trials["run"][(trials["data"] == data) & (trials["method"] == method)]))
         raise UsageError(f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them.")
+
+
+def _refuse_meanings(data: str, schemas: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    """Refuse runs whose columns or labels have the same numbers and mean something else.
+
+    Args:
+        schemas: the folder of each run, and its schema (see `Run.schema`). What not all of them tell is compared among those that do.
+    """
+    told: dict[str, tuple[str, str]] = {}
+    for run, schema in schemas:
+        for part, value in schema.items():
+            other, before = told.setdefault(part, (run, value))
+            if value != before:
+                raise UsageError(
+                    f"Runs on {data} cannot be compared in one table, since their data do not mean the same: the {part} are {before} in "
+                    f"{other}, and {value} in {run}. Give those of one meaning."
+                )
 
 
 def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]:

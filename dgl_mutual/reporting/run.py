@@ -13,6 +13,7 @@ from dgl_mutual.store.files import ENVIRONMENT_FILE, FAILURES_FILE, HISTORY_FILE
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
     KEY,
+    last_recorded,
     overall,
     read_environment,
     read_inference,
@@ -75,6 +76,11 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """environment.json; empty where there is none."""
         return read_environment(self.folder / ENVIRONMENT_FILE)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What the columns and labels of its data mean (see `schema_of`); empty in runs of earlier versions."""
+        return last_recorded(self.environment, "schema")
 
     @property
     def planned(self) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -69,7 +70,8 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
     """trials.csv of all runs as one table.
 
     Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for), `tuned` (trials of the
-    search that chose the options, else 0) and `run`.
+    search that chose the options, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not
+    known).
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -89,7 +91,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
                 f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
-        names = {"method": run.method, "data": run.data, "run": run.folder.name}
+        names = {"method": run.method, "data": run.data, "run": run.folder.name, "schema": json.dumps(run.schema)}
         added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned), "tuned": run.tuned}
         tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
+from collections.abc import Mapping
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,15 @@ def read_environment(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
         raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. {_hint_of(file)}")
     return found
+
+
+def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What environment.json says of the code (see `own_code`) or the schema (see `schema_of`) of the trials; empty where it does not.
+
+    A run that goes on has the same as before, if that was recorded, or no finished trial: the last counts.
+    """
+    told = [one.get(name) for one in (environment, *environment.get("resumed", [])) if isinstance(one, Mapping)]
+    return next((dict(one) for one in reversed(told) if isinstance(one, Mapping)), {})
 
 
 def _content(file: Path, most: int) -> bytes | None:

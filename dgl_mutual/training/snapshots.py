@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.architectures import make_custom
@@ -85,7 +86,7 @@ class Checkpointer(Callback):
         self._plain = plain_attributes(state.strategy)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
-            self._found = _load(self._snapshots.file, self._identity)
+            self._found = _load(self._snapshots.file, self._identity, schema_of(state.dataset))
             if not 0 <= self._found["phase"] < len(state.phases):
                 raise _unusable(self._snapshots.file, f"there is no phase {self._found['phase']}")
             state.phases_over = self._found["phase"]
@@ -122,7 +123,8 @@ class Checkpointer(Callback):
         _refuse_unsaved_values(state.strategy, self._plain)
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
-            kept = {"identity": self._identity, "seconds": state.seconds, **_state_of(state, self._callbacks)}
+            told = {"identity": self._identity, "schema": schema_of(state.dataset)}
+            kept = {**told, "seconds": state.seconds, **_state_of(state, self._callbacks)}
             plain = json.dumps(_without_tensors(kept, "", tensors))
             try:
                 write_tensors(tensors, self._snapshots.file, {"state": plain}, within=self._snapshots.within)
@@ -151,12 +153,12 @@ def identity_of(state: TrainingState) -> Identity:
     return {**digests, "dgl_mutual": __version__, "torch": str(torch.__version__), "dgl": str(dgl.__version__)}
 
 
-def _load(file: Path, identity: Identity) -> dict[str, Any]:
+def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str, Any]:
     """What a snapshot holds: see `_state_of`, and the seconds that the training had taken.
 
     Raises:
         DataError: the file is damaged.
-        StoreError: it cannot be read, or is of a training of another identity.
+        StoreError: it cannot be read, or is of a training of another identity, or of data of another schema, if it tells that.
     """
     try:
         check_regular(file)
@@ -165,14 +167,15 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
             plain = read_json((opened.metadata() or {})["state"])
         state: dict[str, Any] = _with_tensors(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
+        of_data = differences(state.get("schema", {}), schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
-    if found != identity:
+    if found != identity or of_data:
+        differ = _differences(found, identity) if found != identity else of_data
         raise StoreError(  # it ends the run; a trial that fails loses its snapshots
-            f"The snapshot {file} is of another training: {_differences(found, identity)}. Remove it to train from the start, "
-            "or go on with what it was made by."
+            f"The snapshot {file} is of another training: {differ}. Remove it to train from the start, or go on with what it was made by."
         )
     return state
 

@@ -61,6 +61,9 @@ def test_other_data_than_those_of_the_run_are_refused(command_line: Callable[...
     (own / "edges.csv").write_text("src_id,dst_id\n0,1\n1,2\n")
     status, _, err = command_line("run", "--dataset", own, "--strategy", "independent", *ANY_SEEDS, "--seeds", 1)
     assert status == 0, err
+    (own / "nodes.csv").write_text(f"node_id,label,y\n{lines}")
+    status, _, err = command_line("time-inference", "results")
+    assert status == 1 and "the feature columns were x " in err and "Train again on those that are there: dgl-mutual run" in err
     (own / "nodes.csv").write_text(f"node_id,label,x\n{lines}".replace(",119\n", ",7\n"))
     status, _, err = command_line("time-inference", "results")
     assert status == 1 and "its files differ" in err and "--set fingerprint=null --out FOLDER" in err

@@ -54,7 +54,9 @@ def test_a_point_sets_what_it_names_and_nothing_else(ring: Dataset) -> None:
         assert [s.architecture for s in point.students] == ["gcn", "gat"]
 
 
-@pytest.mark.parametrize(("vals", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3, 0.1], 0), ([0.3, 0.1 + 0.2, 0.1], 0), ([float("nan"), 0.1, 0.2], 2)])
+@pytest.mark.parametrize(
+    ("vals", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3, 0.1], 0), ([0.3, 0.1 + 0.2, 0.1], 0), ([float("nan"), 0.1, 0.2], 2)]
+)
 def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: list[float], best: int) -> None:
     points = resolved_points(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
     result, rows, tried = _search(points, vals)

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import Target
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
@@ -208,7 +212,7 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
     assert not snapshot.exists()
 
 
-@pytest.mark.parametrize("options", [{}, {"label_rate": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"label_rate": 0.5}, {"noise": "label:0.5"}, {"noise": "feature:0.2", "label_rate": 0.5}])
 def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
     options: dict[str, Any], tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +233,102 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
     assert len(ran) == 2
     go_on(exchanged, resume=False)
     assert len(ran) == 4
+
+
+def test_trials_with_a_distilled_mlp_are_of_one_official_split(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    (split,) = ring.official_splits
+    distill = {"epochs": 2, "unseen": 0.5}
+    config = parse_config({"dataset": "Cora", "seeds": 1, "students": "gcn,sage", "training": {"epochs": 2}, "distill": distill})
+
+    def go_on(changed: Split) -> None:
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=(changed,)))
+        run(config, out=tmp_path, jobs=1)
+
+    go_on(split)
+    go_on(split)
+    with pytest.raises(StoreError, match=r"official split of ring is another"):
+        go_on(Split(split.val, split.train, split.test))
+
+
+def test_the_first_finished_trial_of_each_fold_tells_its_split(
+    tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training()
+    (split,) = ring.official_splits
+    config = parse_config({"dataset": "Cora", "seeds": 2, "protocol": "splits"})
+
+    def go_on(*splits: Split) -> Path:
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=splits))
+        return run(config, out=tmp_path, jobs=1).folder
+
+    file = go_on(split, split) / "trials.csv"
+    table = pd.read_csv(file, **EXACT_NUMBERS)
+    table[(table["seed"] == 1) | (table["fold"] == 0)].to_csv(file, index=False)  # of fold 1 the second seed alone has ended
+    with pytest.raises(StoreError, match="seed 1, fold 1 has other training, validation or test samples now"):
+        go_on(split, Split(split.train, split.test, split.val))
+
+
+OTHER_MEANINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "columns": ({"feature_names": tuple("wvxyz")}, r"the feature columns were v, w, x, y, z \(\w+\) and are w, v, x, y, z \(\w+\)\."),
+    "kinds": (
+        {"feature_kinds": ("number", "indicator", "number", "number", "number")},
+        r"the kinds of feature columns were 5 x number \(\w+\) and are number, indicator, 3 x number",
+    ),
+    "classes": ({"target": Target("single-label", ("b", "a", "c"), "accuracy")}, r"the classes were a, b, c \(\w+\) and are b, a, c"),
+    "unused classes": (
+        {"target": Target("single-label", ("a", "b", "c", "d"), "accuracy")},
+        r"the targets were single-label with 3 \(\w+\) and are single-label with 4 \(\w+\); the classes were a, b, c .*d",
+    ),
+    "metric": ({"target": Target("single-label", ("a", "b", "c"), "macro-f1")}, r"the metrics were accuracy \(\w+\) and are macro-f1"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_MEANINGS)
+def test_trials_of_data_that_meant_something_else_are_not_taken_for_those_of_these(
+    what: str, tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_training()
+    changed, told = OTHER_MEANINGS[what]
+    other = ring.replaced(**changed)
+    assert fingerprint(other) == fingerprint(ring)
+
+    def go_on(dataset: Dataset, seeds: int = 1, **more: Any) -> Path:
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: dataset)
+        return run(parse_config({"dataset": "Cora", "seeds": seeds}), out=tmp_path, jobs=1, **more).folder
+
+    folder = go_on(ring)
+    for seeds in (1, 2):
+        with pytest.raises(StoreError, match=rf"The numbers of ring are those of the trials in .* mean something else now: {told}.*--out"):
+            go_on(other, seeds)
+    file = folder / "environment.json"
+    made_in = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in made_in.items() if name != "schema"}))
+    go_on(other)
+    assert ran == [(0, 0)], "a run of an earlier version, which did not say, stays usable"
+    go_on(ring, 2)  # and says so when it goes on
+    with pytest.raises(StoreError, match=told):
+        go_on(other, 2)
+    go_on(other, 2, resume=False)
+    go_on(other, 2)
+    assert len(ran) == 4
+
+
+def test_what_students_do_not_take_need_not_mean_the_same(
+    tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training()
+    values = np.ones((ring.num_edges, 1), dtype=np.float32)
+
+    def go_on(name: str, **student: Any) -> None:
+        dataset = ring.replaced(edge_features=values, edge_feature_names=(name,))
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: dataset)
+        run(parse_config({"dataset": "Cora", "seeds": 1, "student": student}), out=tmp_path, jobs=1)
+
+    for name in ("length", "width"):
+        go_on(name, edge_features=False)
+    go_on("length")
+    with pytest.raises(StoreError, match=r"the edge feature columns were length \(\w+\) and are width"):
+        go_on("width")
 
 
 def test_trials_of_an_earlier_version_do_not_say_of_which_split_they_are(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 from functools import partial
@@ -410,6 +411,18 @@ def test_one_run_twice_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "b")
     with pytest.raises(UsageError, match="Several runs are 'gml' on Cora"):
         compare(gather(load_runs([tmp_path / "a", tmp_path / "b"])))
+
+
+def test_runs_of_data_that_mean_something_else_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml", "dml")]
+    schemas: list[dict[str, str]] = [{"classes": "a, b (1)", "edge feature columns": "x (2)"}, {"classes": "a, b (1)"}, {}]
+    for folder, schema in zip(runs, schemas, strict=True):
+        file = folder / "environment.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "resumed": [{"schema": schema}]}))
+    compared(tmp_path)  # one takes no edge features, and one is of an earlier version
+    file.write_text(json.dumps({"schema": {"classes": "b, a (3)"}}))
+    with pytest.raises(UsageError, match=r"Runs on Cora cannot .* the classes are b, a \(3\) in \S+dml\S+, and a, b \(1\) in \S+gml\S+\. Give"):
+        compared(tmp_path)
 
 
 def test_unfinished_runs_are_told(tmp_path: Path) -> None:

@@ -99,6 +99,20 @@ def test_a_student_that_starts_late_goes_on_to_the_bit(fit: Fit, node_data: Data
         snapshots.file.unlink()
 
 
+def test_a_snapshot_is_of_data_that_mean_the_same(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    dataset, split = node_data
+    snapshots = Snapshots(tmp_path / "0.safetensors", 1)
+    with pytest.raises(Cut):
+        fit(node_data, snapshots=snapshots, callbacks=[CutAfter(2)])
+    renamed = dataset.replaced(feature_names=tuple(reversed(dataset.feature_names)))
+    with pytest.raises(StoreError, match=r"is of another training: the feature columns were .* and are .*\. Remove it to train from"):
+        fit((renamed, split), snapshots=snapshots)
+    mapped, plain = read(snapshots.file)
+    del plain["schema"]  # of an earlier version, which did not say
+    save_file({name: tensor.clone() for name, tensor in mapped.items()}, snapshots.file, {"state": json.dumps(plain)})
+    same(fit((renamed, split), snapshots=snapshots), fit((renamed, split)))
+
+
 @pytest.mark.parametrize("average", ["none", "swa"])
 def test_members_of_the_best_epoch_go_on_to_the_bit(average: str, fit: Fit, node_data: Data, tmp_path: Path) -> None:
     training = {"sampler": "neighbor", "fanout": (2, 2), "batch_size": 8, "eval_every": 3, "average": average}

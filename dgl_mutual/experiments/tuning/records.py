@@ -34,7 +34,13 @@ def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | N
         first: consider only the first `first` trials, so that a longer search does not change the answer.
     """
     complete = [trial for trial in counted_trials(study)[:first] if trial.state.name == "COMPLETE"]
-    return max(complete, key=lambda trial: (as_compared(trial.value), -trial.number), default=None)
+    return max(complete, key=_merit, default=None)
+
+
+def _merit(trial: FrozenTrial) -> tuple[float, int]:
+    """What the better of two complete trials has more of."""
+    assert trial.value is not None
+    return as_compared(trial.value), -trial.number
 
 
 def default_value(study: optuna.Study) -> float:

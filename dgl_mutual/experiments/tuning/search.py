@@ -21,6 +21,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
+from dgl_mutual.data.schema import schema_of
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
@@ -202,6 +203,8 @@ def tune(
         warn_of_idle([(job.given, job.resolved)], job.space)
     if timeout is not None:
         job = replace(job, deadline=time.monotonic() + timeout)
+    takes_edges = any(student.edge_features for student in job.resolved.students)
+    job = replace(job, schema=schema_of(dataset if takes_edges else dataset.without_edge_features()))
     splits_of_parts = [split for _, _, split in job.parts(dataset)]
     if job.resolved.protocol in OFFICIAL_PROTOCOLS:
         job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
+from dgl_mutual.data.schema import differences
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
@@ -44,13 +45,21 @@ class Search:
         resolved, epochs: the configuration with all defaults, and its number of epochs.
         space: what is searched.
         official: digests of the splits where they are official ones.
+        schema: what the columns and labels of the data mean (see `schema_of`).
         study, proposals, claims: once it is `opened`.
     """
 
     def __init__(
-        self, folder: Path, given: RunConfig, resolved: RunConfig, space: SearchSpace, optuna: Any, official: Sequence[str] = ()
+        self,
+        folder: Path,
+        given: RunConfig,
+        resolved: RunConfig,
+        space: SearchSpace,
+        optuna: Any,
+        official: Sequence[str] = (),
+        schema: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self.space, self.optuna, self.official = folder, space, optuna, list(official)
+        self.folder, self.space, self.optuna, self.official, self.schema = folder, space, optuna, list(official), dict(schema or {})
         # The strategy is named also where it is the default one: a later version may have another.
         values = {"dataset": given.dataset, "strategy": resolved_values(resolved)["strategy"], **given_values(given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
@@ -152,7 +161,8 @@ class Search:
         """Write what is searched, and how.
 
         Raises:
-            StoreError: the search has begun with other code of a user's own, or on other official splits; or the disk does not take it.
+            StoreError: the search has begun with other code of a user's own, on other official splits, or on data that meant
+                something else; or the disk does not take it.
         """
         code = own_code(self.resolved)
         self._check_begun(code)
@@ -163,6 +173,7 @@ class Search:
             "space": described(self.space),
             **({"code": code} if code else {}),
             **({"official": self.official} if self.official else {}),
+            **({"schema": self.schema} if self.schema else {}),
         }
         write_text(self.folder / SETTINGS_FILE, yaml_text(settings))
 
@@ -178,7 +189,7 @@ class Search:
                 parent.rmdir()
 
     def _check_begun(self, code: Mapping[str, str]) -> None:
-        """Refuse a search that has begun with other code of a user's own, or on other official splits.
+        """Refuse a search that has begun with other code of a user's own, on other official splits, or on data that meant something else.
 
         Raises:
             StoreError: see above.
@@ -191,8 +202,9 @@ class Search:
         known = before if isinstance(before, dict) else {}
         changed = changed_code(known["code"], code) if isinstance(known.get("code"), dict) else []
         others = bool(self.official) and known.get("official", self.official) != self.official
-        if changed or others:
-            what = "official split" if others else f"code of {', '.join(changed)}"
+        meanings = differences(known["schema"], self.schema) if isinstance(known.get("schema"), dict) else ""
+        if changed or others or meanings:
+            what = "official split" if others else f"code of {', '.join(changed)}" if changed else f"meaning of the data ({meanings})"
             raise StoreError(
                 f"The {what} has changed since the search in {str(self.folder)!r} began, and its trials cannot be compared with new ones. "
                 "Remove the folder to begin anew, or choose another one with --out."

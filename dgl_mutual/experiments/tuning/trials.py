@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -57,6 +57,7 @@ class SearchJob:
         deadline: time after which no trial is started, on the clock of `time.monotonic`: all processes of a machine share it, and nobody
             sets it.
         official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
+        schema: what columns and labels mean (see `schema_of`).
     """
 
     folder: Path
@@ -68,10 +69,11 @@ class SearchJob:
     label: str
     deadline: float | None = None
     official: tuple[str, ...] = ()
+    schema: Mapping[str, str] = field(default_factory=dict)
 
     def search(self) -> Search:
         """The folder of the search, to be opened."""
-        return Search(self.folder, self.given, self.resolved, self.space, import_optuna(), self.official)
+        return Search(self.folder, self.given, self.resolved, self.space, import_optuna(), self.official, self.schema)
 
     def parts(self, dataset: Dataset) -> list[tuple[int, int, Split]]:
         """Seed, fold and split of each training of a configuration.

@@ -359,6 +359,20 @@ def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: 
     assert set(defaults_of(resolved, space)) == {"strategy_options.exchange_warmup"}
 
 
+def test_a_search_does_not_go_on_with_data_that_mean_something_else(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    begun = quick(ring, tmp_path, trials=2)
+    renamed = ring.replaced(feature_names=tuple("wvxyz"))
+    told = r"The meaning of the data \(the feature columns were v, w, x, y, z .* and are w, v, x, y, z .*\) has changed since the search in"
+    with pytest.raises(StoreError, match=told):
+        quick(renamed, tmp_path, trials=2)
+    settings = begun.folder / "tuning.yaml"
+    known = yaml.safe_load(settings.read_text())
+    del known["schema"]
+    settings.write_text(yaml.safe_dump(known))
+    assert len(quick(renamed, tmp_path, trials=3).history) == 3, "of an earlier version, which did not say"
+
+
 def test_a_search_does_not_go_on_with_another_official_split(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     (split,) = ring.official_splits
