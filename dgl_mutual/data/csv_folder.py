@@ -25,7 +25,7 @@ from dgl_mutual.data.csv_table import (
 )
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import Columns, compact, degree_features
+from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
@@ -45,9 +45,9 @@ def read_csv_folder(
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
     ``val_mask``, ``test_mask``, which make the official split, or several with a value, or a numbered column, for each. Without ``feat``,
-    every other column is a feature; without any, one-hot degrees are. Edges have features where they have a column ``feat``. They stay
-    directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric`` of meta.yaml, which DGL does not know,
-    chooses the metric of the column ``label``.
+    every other column is a feature; without any, one-hot degrees are. Columns of true and false are indicators. Edges have features where
+    they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric``
+    of meta.yaml, which DGL does not know, chooses the metric of the column ``label``.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
     and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
@@ -256,17 +256,21 @@ def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | 
 def _vectors(table: CsvTable, faults: Faults, prefix: str = "") -> Columns:
     """The vectors of the column ``feat``, under the names that columns of arrays and graph objects have."""
     values = table.numbers("feat", faults)
-    return Columns.numbers(values, (f"{prefix}feature {column}" for column in range(values.shape[1])))
+    names = tuple(f"{prefix}feature {column}" for column in range(values.shape[1]))
+    return Columns(values, names, kinds_of(table.of_booleans("feat", len(names))))
 
 
 def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
     blocks = [table.numbers(column, faults) for column in columns]
-    names = [
+    names = tuple(
         column if block.shape[1] == 1 else f"{column} {position}"
         for column, block in zip(columns, blocks, strict=True)
         for position in range(block.shape[1])
+    )
+    of_booleans = [
+        is_boolean for column, block in zip(columns, blocks, strict=True) for is_boolean in table.of_booleans(column, block.shape[1])
     ]
-    return Columns.numbers(np.concatenate(blocks, axis=1), names)
+    return Columns(np.concatenate(blocks, axis=1), names, kinds_of(of_booleans))
 
 
 def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:

@@ -106,6 +106,11 @@ class CsvTable:
             self.refuse_cells(faults, column, wrong, FINITE if allow_missing else _rule_of(first.casefold().split(",")))
         return values
 
+    def of_booleans(self, column: str, width: int) -> list[bool]:
+        """Which of the `width` numbers of each cell are truth values: `numbers` has made sure that they are so in all cells or in none."""
+        first = without_brackets(self.frame[column].iloc[:1]).iloc[0].casefold().split(",")
+        return [part.strip() in _BOOLEANS for part in first] if len(first) == width else [False] * width
+
 
 def _parsed(
     cells: pd.Series[str], width: int, regular: npt.NDArray[np.bool_], meanings: Mapping[str, float]

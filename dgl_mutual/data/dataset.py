@@ -240,7 +240,7 @@ class Dataset:
                 ``macro-f1`` for classes (of two also ``rocauc``), ``micro-f1``, ``macro-f1``, ``rocauc`` or ``ap`` for labels of 0 and 1.
             symmetric: add the reverse of every edge, with the same edge features.
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: see `Dataset`; the default kinds are indicators for
-                booleans and numbers for all else.
+                columns of booleans and numbers for all others.
 
         Raises:
             DataError: the arrays do not fit together; the message says which entry.

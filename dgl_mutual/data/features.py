@@ -183,7 +183,7 @@ class Columns(NamedTuple):
 
 
 def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind], what: str = "node") -> Columns:
-    """Columns of anything array-like; a data frame has names for them, and booleans are indicators.
+    """Columns of anything array-like; a data frame has names for them, and columns of booleans are indicators.
 
     Raises:
         DataError: no matrix, or another number of names or kinds than of columns.
@@ -195,6 +195,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         raise DataError(
             f"{where}: expected shape ({what}s, columns), found {values.shape}. One number for each {what} is a matrix of one column."
         )
+    of_booleans = _of_booleans(values)
     if values.dtype == np.object_:  # columns of several types; words stay, and are refused
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
@@ -208,7 +209,19 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         raise DataError(f"Found {counted(len(named), 'name')} for {counted(width, 'feature column')}. Give one for each.")
     if not kinds:
         _warn_of_codes(values, where)
-    return Columns(values, named, as_kinds(kinds or ("indicator" if values.dtype == np.bool_ else "number"), width))
+    return Columns(values, named, as_kinds(kinds or kinds_of(of_booleans), width))
+
+
+def _of_booleans(values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
+    """Which columns hold booleans alone: all of an array of booleans, or some beside columns of other types."""
+    if values.dtype == np.object_:
+        return [pd.api.types.infer_dtype(column, skipna=False) == "boolean" for column in np.asarray(values).T]
+    return [bool(values.dtype == np.bool_)] * values.shape[1]
+
+
+def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
+    """The kinds of columns of which it is known whether they hold booleans, or truth values in a file, which mean the same."""
+    return tuple("indicator" if is_boolean else "number" for is_boolean in of_booleans)
 
 
 def _warn_of_codes(values: Any, where: str) -> None:

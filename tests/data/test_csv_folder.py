@@ -57,6 +57,16 @@ def test_node_task_with_masks(build_csv: Build) -> None:
     assert split is not None and [split.train.tolist(), split.val.tolist(), split.test.tolist()] == [[0], [2], [3]]
 
 
+def test_columns_of_truth_values_are_indicators(build_csv: Build) -> None:
+    nodes = 'node_id,label,age,member,two\n1,0,0,True,"1,true"\n2,1,1,false,"0,FALSE"\n3,1,1,TRUE,"[2, False]"\n'
+    edges = 'src_id,dst_id,feat\n1,2,"true,0.5"\n2,3,"false,0"\n'
+    dataset = load_dataset(build_csv(meta_yaml=NODE_META, nodes_csv=nodes, edges_csv=edges, graphs_csv=None))
+    assert dataset.feature_names == ("age", "member", "two 0", "two 1")
+    assert dataset.feature_kinds == ("number", "indicator", "number", "indicator")
+    np.testing.assert_array_equal(dataset.features, [[0, 1, 1, 1], [1, 0, 0, 0], [1, 1, 2, 0]])
+    assert dataset.edge_feature_kinds == ("indicator", "number")
+
+
 def test_the_metric_of_meta_yaml(build_csv: Build) -> None:
     folder = build_csv(**{**NODE_FILES, "meta_yaml": NODE_META + "metric: macro-f1\n"})
     target = load_dataset(folder).target

@@ -202,7 +202,18 @@ def test_large_sparse_matrices_are_never_made_dense(kind: str) -> None:
 
 def test_booleans_are_indicators_and_no_features_are_degrees() -> None:
     assert toy(features=FEATURES > 3).feature_kinds == ("indicator", "indicator")
-    assert toy(features=pd.DataFrame({"x": [True, False, True, True], "y": [0.5, 1, 2, 3]})).feature_kinds == ("number", "number")
+    beside = {
+        "x": [True, False, True, True],
+        "y": [0.5, 1, 2, 3],
+        "z": pd.array([True, False, False, True], dtype="boolean"),
+        "n": range(4),
+    }
+    for frame in (pd.DataFrame(beside), pd.DataFrame(beside).astype(object), pd.DataFrame(beside).to_numpy()):
+        dataset = toy(features=frame)
+        assert dataset.feature_kinds == ("indicator", "number", "indicator", "number")
+        np.testing.assert_array_equal(dataset.features[:, 0], [1, 0, 1, 1])
+    edges = toy(edge_features=pd.DataFrame({"x": [True, False, True, True, False], "y": range(5)}))
+    assert edges.edge_feature_kinds == ("indicator", "number")
     degrees = toy(features=None)
     assert degrees.feature_names == ("degree=0", "degree=1", "degree=2") and set(degrees.feature_kinds) == {"indicator"}
     np.testing.assert_array_equal(np.asarray(degrees.features).argmax(axis=1), [1, 2, 2, 0])

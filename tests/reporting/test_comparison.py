@@ -421,7 +421,9 @@ def test_runs_of_data_that_mean_something_else_are_refused(tmp_path: Path) -> No
         file.write_text(json.dumps({**json.loads(file.read_text()), "resumed": [{"schema": schema}]}))
     compared(tmp_path)  # one takes no edge features, and one is of an earlier version
     file.write_text(json.dumps({"schema": {"classes": "b, a (3)"}}))
-    with pytest.raises(UsageError, match=r"Runs on Cora cannot .* the classes are b, a \(3\) in \S+dml\S+, and a, b \(1\) in \S+gml\S+\. Give"):
+    with pytest.raises(
+        UsageError, match=r"Runs on Cora cannot .* the classes are b, a \(3\) in \S+dml\S+, and a, b \(1\) in \S+gml\S+\. Give"
+    ):
         compared(tmp_path)
 
 
