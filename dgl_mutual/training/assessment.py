@@ -150,7 +150,8 @@ def assess(
     milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
     trained.append(TrainedMember("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
     found = score_members([one.name for one in trained], logits, dataset, split, cohort.ensemble_logits)
-    best = best_on_validation([figures.val for figures in found.figures[:num_students]])  # in each of several tasks the one that is best over all of them
+    # In each of several tasks the one that is best over all of them.
+    best = best_on_validation([figures.val for figures in found.figures[:num_students]])
 
     def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
         return _with_summaries([one.with_figures(own) for one, own in zip(trained, figures, strict=True)], num_students, best)

@@ -247,7 +247,8 @@ class FitResult:
     @property
     def best_student(self) -> str:
         """Name of the student that is best on validation, or of the only member if there are no students."""
-        return self.members[best_on_validation(self.members[: max(self.cohort.num_students, 1)])].member
+        students = self.members[: max(self.cohort.num_students, 1)]
+        return students[best_on_validation([student.val for student in students])].member
 
     def save(self, path: str | Path) -> None:
         """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.

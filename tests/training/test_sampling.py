@@ -297,7 +297,6 @@ def test_bad_inputs(node_data, graph_data):
     assert resolve_fanout(None, [2, 3]) == (10, 10, 10)
     for task, options, message in (
         ("graph", {"sampler": "neighbor"}, "node task"),
-        ("node", {"fanout": (5, 5)}, "--sampler neighbor"),
         ("node", {"sampler": "neighbor", "edge_drop": 0.1}, "edge_drop"),
     ):
         with pytest.raises(UsageError, match=message):
