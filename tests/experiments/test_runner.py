@@ -242,7 +242,7 @@ def test_trials_with_a_distilled_mlp_are_of_one_official_split(tmp_path: Path, r
 
     def go_on(changed: Split) -> None:
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=(changed,)))
-        run(config, out=tmp_path, jobs=1)
+        run(config, out=tmp_path, compute=Compute(jobs=1))
 
     go_on(split)
     go_on(split)
@@ -259,7 +259,7 @@ def test_the_first_finished_trial_of_each_fold_tells_its_split(
 
     def go_on(*splits: Split) -> Path:
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=splits))
-        return run(config, out=tmp_path, jobs=1).folder
+        return run(config, out=tmp_path, compute=Compute(jobs=1)).folder
 
     file = go_on(split, split) / "trials.csv"
     table = pd.read_csv(file, **EXACT_NUMBERS)
@@ -294,7 +294,7 @@ def test_trials_of_data_that_meant_something_else_are_not_taken_for_those_of_the
 
     def go_on(dataset: Dataset, seeds: int = 1, **more: Any) -> Path:
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: dataset)
-        return run(parse_config({"dataset": "Cora", "seeds": seeds}), out=tmp_path, jobs=1, **more).folder
+        return run(parse_config({"dataset": "Cora", "seeds": seeds}), out=tmp_path, compute=Compute(jobs=1), **more).folder
 
     folder = go_on(ring)
     for seeds in (1, 2):
@@ -322,7 +322,7 @@ def test_what_students_do_not_take_need_not_mean_the_same(
     def go_on(name: str, **student: Any) -> None:
         dataset = ring.replaced(edge_features=values, edge_feature_names=(name,))
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: dataset)
-        run(parse_config({"dataset": "Cora", "seeds": 1, "student": student}), out=tmp_path, jobs=1)
+        run(parse_config({"dataset": "Cora", "seeds": 1, "student": student}), out=tmp_path, compute=Compute(jobs=1))
 
     for name in ("length", "width"):
         go_on(name, edge_features=False)
