@@ -13,7 +13,6 @@ from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.trial_tables import GatheredTable, Key, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, TRIALS_FILE
 from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, read_trial_rows, read_trials
-from dgl_mutual.utils.safe_text import csv_cell
 from dgl_mutual.utils.wording import counted
 
 
@@ -108,7 +107,7 @@ class FinishedTrials(GatheredTable):
         for key in sorted(keys):
             file = self.folder / self.part(key)
             rows = read_trial_rows(file)
-            there = {name: set(rows[name].map(csv_cell)) for name in RUN_COLUMNS}
+            there = {name: set(rows[name]) for name in RUN_COLUMNS}
             others = [name for name in RUN_COLUMNS if not there[name] <= known.setdefault(name, there[name])]
             if others or not (rows[KEY] == [*key]).all(axis=None):
                 what = f"another {others[0]} than the trials of this run" if others else "rows of another trial than its name says"

@@ -13,7 +13,6 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.several_targets import parts_of, target_names
 from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.utils.safe_text import csv_cell
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import Dataset
@@ -63,7 +62,7 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     """A row per sample: ``node`` or ``graph`` (its number), ``id`` (where the dataset has names), ``prediction``, ``p(<label>)`` of each.
 
     With several labels `prediction` holds all labels of p > 0.5, `SEPARATOR` between them. With several targets each has its prediction,
-    ``prediction(digit)``, and its probabilities, ``p(digit=3)``. No text starts like a formula.
+    ``prediction(digit)``, and its probabilities, ``p(digit=3)``.
     """
     probabilities = model.predict(dataset)
     table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in model.target.names])
@@ -72,12 +71,12 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     for index, part in enumerate(parts_of(model.target)):
         table.insert(index, f"prediction({part.name})", _predictions(part.target, probabilities[:, part.outputs]))
     if dataset.sample_ids is not None:
-        table.insert(0, "id", [csv_cell(name) for name in dataset.sample_ids])
+        table.insert(0, "id", list(dataset.sample_ids))
     table.insert(0, dataset.task, np.arange(len(table)))
     return table
 
 
 def _predictions(target: Target, probabilities: npt.NDArray[Any]) -> list[object]:
     if target.kind == "single-label":
-        return [csv_cell(target.names[place]) for place in probabilities.argmax(axis=1)]
-    return [csv_cell(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities > 0.5]
+        return [target.names[place] for place in probabilities.argmax(axis=1)]
+    return [SEPARATOR.join(target.names[place] for place in np.flatnonzero(row)) for row in probabilities > 0.5]

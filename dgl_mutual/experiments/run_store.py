@@ -36,7 +36,7 @@ from dgl_mutual.training.checkpoints import remove_cohort
 from dgl_mutual.utils.files import remove_files, removed, set_aside, sweep, unreadable, write_text
 from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import yaml_text
-from dgl_mutual.utils.safe_text import plain_csv
+from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 #: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
 _MOST_TEXT = 60_000
@@ -208,7 +208,7 @@ class RunStore:
         self._trials.refuse_loss(finished)
         if trials.empty:
             return
-        self._write(SUMMARY_FILE, summarise_trials(trials))
+        self._write(SUMMARY_FILE, summarise_trials(trials).map(csv_cell))
         for table in (self._history, self._reliability):
             if parts := [part for key, part in table.parts().items() if key in finished and len(part)]:
                 table.put(*parts)

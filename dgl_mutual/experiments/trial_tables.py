@@ -16,7 +16,7 @@ from dgl_mutual.experiments.trial import TRIAL_NAME, trial_name
 from dgl_mutual.store.files import HISTORY_FILE
 from dgl_mutual.store.tables import KEY, as_text, read_text
 from dgl_mutual.utils.files import set_aside
-from dgl_mutual.utils.safe_text import csv_cell
+from dgl_mutual.utils.safe_text import csv_cell, plain_cell
 
 #: (seed, fold) of a trial.
 Key: TypeAlias = tuple[int, int]
@@ -113,7 +113,7 @@ class GatheredTable(TrialTable):
         Raises:
             StoreError: the table is damaged, or cannot be written.
         """
-        new = pd.concat([as_text(table) for table in tables]).map(csv_cell)
+        new = pd.concat([_safe(table) for table in tables])
         merged = self.merged(self.read(), new)
         # Rows of a trial keep their order: a sort by several columns is stable.
         self.write(self.name, merged.sort_values(KEY, key=lambda column: column.astype(int)))
@@ -139,7 +139,7 @@ class GatheredTable(TrialTable):
         Raises:
             StoreError: the folder cannot be written.
         """
-        self.write(self.part(key), rows)
+        self.write(self.part(key), _safe(rows))
 
     def parts(self) -> dict[Key, pd.DataFrame]:
         """The rows that wait, by trial; the name of each file says of which trial it is.
@@ -152,7 +152,7 @@ class GatheredTable(TrialTable):
             named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
             if named is not None and (part := read_text(file)) is not None:
                 self._check_columns(file, part)
-                found[int(named[1]), int(named[2])] = part.assign(seed=named[1], fold=named[2])
+                found[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
         return found
 
     def merge(self) -> None:
@@ -201,6 +201,11 @@ class History(GatheredTable):
         merged, first = super().merged(old, new), [*KEY, "epoch"]
         # Trials of different length may have different columns, and their order must not depend on who came first.
         return merged[[*first, *sorted(set(merged.columns) - {*first})]]
+
+
+def _safe(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as text that is safe for spreadsheets."""
+    return as_text(table).map(csv_cell)
 
 
 def _without(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:

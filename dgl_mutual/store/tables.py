@@ -19,7 +19,7 @@ from dgl_mutual.store.files import INFERENCE_FILE, RELIABILITY_FILE, TRIALS_FILE
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes, unreadable
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.safe_text import plain_csv
+from dgl_mutual.utils.safe_text import plain_cell, plain_csv
 from dgl_mutual.utils.wording import listed
 
 #: Columns that may follow those of trials.csv; folders of older versions lack these.
@@ -73,6 +73,10 @@ _TEXT = (
     "error",
     "details",
     "device",
+    "data",
+    "method",
+    "search",
+    "state",
 )
 
 
@@ -91,9 +95,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     try:
         _refuse_ragged(file, text)
-        table: pd.DataFrame = pd.read_csv(
-            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
-        )
+        table = _parsed(text)
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
@@ -200,7 +202,7 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
     text = _content(file, _MOST_BYTES) or b""
     try:
         _refuse_ragged(file, text)
-        table: pd.DataFrame = pd.read_csv(BytesIO(text), index_col=False, **EXACT_NUMBERS)
+        table = _parsed(text)
         if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
@@ -215,7 +217,7 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         raise StoreError(
             f"{str(file)!r} is not what a search writes ({error!s:.200}): it was changed. Run 'dgl-mutual tune' again."
         ) from None
-    return table.assign(**numbers)
+    return table.assign(**numbers, **table[[name for name in NAME_COLUMNS if name in columns]].fillna(""))
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:
@@ -270,6 +272,17 @@ def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     told = [one.get(name) for one in (environment, *environment.get("resumed", [])) if isinstance(one, Mapping)]
     return next((dict(one) for one in reversed(told) if isinstance(one, Mapping)), {})
+
+
+def _parsed(text: bytes) -> pd.DataFrame:
+    """The rows of a table: names and messages as they were before `csv_cell` made them safe, whatever they look like; empty cells as NaN."""
+    table: pd.DataFrame = pd.read_csv(
+        BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
+    )
+    for name, kind in table.dtypes.items():
+        if kind.kind not in "iufb":
+            table[name] = table[name].map(plain_cell, na_action="ignore").astype(kind)
+    return table
 
 
 def _content(file: Path, most: int) -> bytes | None:

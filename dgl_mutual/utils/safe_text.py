@@ -23,7 +23,7 @@ _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 #: Space does not count there, nor do characters that nobody sees: of control and of format, byte order marks among them.
 #: They are looked through up to the next separator only: a search from each of many tabs to the end of all would take quadratic time.
 _UNSEEN = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])(?:(?![\t\r\n])[{_UNSEEN}])*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
+_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])(?:(?![\t\r\n])[{_UNSEEN}])*)(?P<quotes>'*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
 #: Format characters that change the order in which text is shown.
 _BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -70,14 +70,27 @@ def csv_cell(entry: object) -> object:
     """Text in which a spreadsheet would find a formula, with a quote before it; anything else as it is.
 
     A number stays, ``-1`` is a class of MUTAG; so does a lone ``-``, which stands where there is nothing to say. Several labels in one cell
-    are looked at one by one, since a spreadsheet may take ``;`` for the end of a cell.
+    are looked at one by one, since a spreadsheet may take ``;`` for the end of a cell. Where there is a quote already, another one comes
+    before it, so that `plain_cell` gives every text back.
     """
     return _CELL.sub(_quoted, entry) if isinstance(entry, str) else entry
 
 
+def plain_cell(entry: object) -> object:
+    """The text that `csv_cell` has made safe; anything else as it is. It undoes one `csv_cell`, so a table is made safe once."""
+    return _CELL.sub(_unquoted, entry) if isinstance(entry, str) else entry
+
+
 def _quoted(found: re.Match[str]) -> str:
-    text = found["text"]
-    return found[0] if text == "-" or _is_number(text) else f"{found['before']}'{text}"
+    return found[0] if _is_harmless(found["text"]) else f"{found['before']}'{found['quotes']}{found['text']}"
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    return found[0] if _is_harmless(found["text"]) else f"{found['before']}{found['quotes'][1:]}{found['text']}"
+
+
+def _is_harmless(text: str) -> bool:
+    return text == "-" or _is_number(text)
 
 
 def _is_number(text: str) -> bool:

@@ -15,6 +15,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_folder import folder_of_run
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.store.tables import TRIAL_COLUMNS
 from tests import forked
 
 CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
@@ -281,3 +282,14 @@ def test_no_cell_starts_like_a_formula(tmp_path: Path) -> None:
         cells = pd.read_csv(folder / name, dtype=str, keep_default_na=False).to_numpy().ravel()
         assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
     assert (folder / "trials.csv").read_text().count(",'=cmd(),") == 3
+    store = RunStore(folder)
+    assert set(store.trials["dataset"]) == {"=cmd()"} and store.failures["error"].tolist() == ["@SUM(A1)"]
+
+
+def test_names_are_made_safe_once_in_rows_that_wait_too(tmp_path: Path) -> None:
+    rows = [{**row, "dataset": "=cmd()"} for row in outcome(0).rows]
+    store = fill(tmp_path / "run", replace(outcome(0), rows=rows))
+    store._trials.write_part((1, 0), pd.DataFrame(rows)[TRIAL_COLUMNS].assign(seed=1))
+    assert "'=cmd()" in (store.folder / "history" / "trials-seed-1-fold-0.csv").read_text()
+    store.merge()
+    assert store.finished() == {(0, 0), (1, 0)} and set(store.trials["dataset"]) == {"=cmd()"}

@@ -6,6 +6,7 @@ import math
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from scipy import stats
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.tuning.suite import SuiteTuning
 from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.experiment import Experiment
@@ -306,6 +308,25 @@ def test_tables_of_tuned_suites_say_so(tmp_path: Path) -> None:
     )
     comparison = compared(suite)
     assert comparison.tuned["Cora", "gml"] == 2 and comparison.tuned["Cora", "label-propagation"] == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["=gml", "'=gml"], ["+a", "@b", "-c", "a;=d"], ["NA", "None", "nan", "null"], ["0.10", "0.1", "007", "7", "1e3"], ["a,b", 'a"b']),
+        *([" a", "a\rb", "a\nb", "\ufeffa"], ["True", "1"]),
+    ],
+)
+def test_the_searches_of_methods_are_found_whatever_those_are_called(names: list[str], tmp_path: Path) -> None:
+    columns = [*TUNING_COLUMNS, "student.norm"]
+    history = pd.DataFrame([[0, "complete", 0.5, 0.5, 1.0, "", "None"]], columns=columns)
+    searches: Any = {(data, method): SimpleNamespace(history=history, folder=Path("tune")) for data in names for method in names}
+    run = write_run(tmp_path, "Cora", "gml", seeds=1)
+    suite = write_suite(tmp_path, "named", [(run, method, data) for data, method in searches])
+    SuiteTuning({}, searches).write(suite)
+    assert [(run.data, run.method, run.tuned) for run in suite_runs(suite)] == [(*key, 1) for key in searches]
+    found = Experiment(suite).searches
+    assert [*zip(found["data"], found["method"], strict=True)] == list(searches) and set(found["student.norm"]) == {"None"}
 
 
 def test_unpaired_trials_are_refused_and_named(tmp_path: Path) -> None:

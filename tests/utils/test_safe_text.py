@@ -14,6 +14,7 @@ from dgl_mutual.utils.safe_text import (
     latex_text,
     markdown_text,
     path_name,
+    plain_cell,
     plain_csv,
     terminal_text,
 )
@@ -63,7 +64,7 @@ def test_no_cell_is_a_formula_wherever_a_spreadsheet_divides(text: str) -> None:
     for part in safe.replace("\n", ";").replace("\r", ";").replace("\t", ";").split(";"):
         part = part.strip(" \0\xad\u200b\u2060\ufeff")
         assert not part.strip().startswith(("=", "+", "@", "\uff1d")) and (not part.strip().startswith("-") or part.strip() == "-1")
-    assert csv_cell(safe) == safe
+    assert plain_cell(safe) == text and plain_cell(csv_cell(safe)) == safe
 
 
 @pytest.mark.parametrize("entry", ["-1", "-1.5e3", "-", "plain", "a-b", "a=b", "1;-1;2", "", 3, None, 1.5, "gml (alpha=-1)"])

@@ -15,7 +15,7 @@ import pandas as pd
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.utils.exact_numbers import parse_numbers
 from dgl_mutual.utils.files import read_bytes
-from dgl_mutual.utils.safe_text import csv_cell
+from dgl_mutual.utils.safe_text import plain_cell
 from dgl_mutual.utils.wording import counted, listed
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
@@ -57,7 +57,7 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
     # A column that is mapped to one name does not count under its own.
     wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}
     table = _read(file, wanted, columns)
-    table["dataset"] = _as_in_tables(table["dataset"])
+    table["dataset"] = _comparable(table["dataset"])
     for name in {"seed", "fold"} & set(table.columns):
         table[name] = _numbers(file, table, name, whole=True).astype(np.int64)
     values = _numbers(file, table, "test", whole=False)
@@ -98,7 +98,7 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
         ) from None
     except (OSError, ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error!s:.200}. Give a file with a header line.") from None
-    table: pd.DataFrame = cells.iloc[1:].fillna("").apply(lambda column: column.str.strip()).reset_index(drop=True)
+    table: pd.DataFrame = cells.iloc[1:].fillna("").apply(lambda column: column.str.strip().map(plain_cell)).reset_index(drop=True)
     if table.empty:
         raise DataError(f"The results {str(file)!r} have a header and no rows.")
     return table[[name for name in wanted if name in table.columns]]
@@ -152,7 +152,7 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
                 f"The results have no column {name!r}, and ours have {trials[name].nunique()} {name}s, so rows cannot be told apart. "
                 f"Add the column, or map it with --column {name}=NAME{single}."
             )
-    ours = trials.assign(dataset=_as_in_tables(trials["dataset"]))
+    ours = trials.assign(dataset=_comparable(trials["dataset"]))
     on = ["dataset", *keys, "member"]
     merged = ours.merge(foreign, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
     matched = merged[merged["_merge"] == "both"]
@@ -176,9 +176,9 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     return Pairing(table.reset_index(drop=True), lines)
 
 
-def _as_in_tables(names: pd.Series[str]) -> pd.Series[str]:
-    """Names of datasets as trials.csv has them, in small letters."""
-    return names.map(csv_cell).str.lower()
+def _comparable(names: pd.Series[str]) -> pd.Series[str]:
+    """Names of datasets without spaces around them, in small letters."""
+    return names.str.strip().str.lower()
 
 
 def _require_columns(file: Path, header: Sequence[str], wanted: Mapping[str, str], mapped: Collection[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compare.foreign import pair, read_results
+from dgl_mutual.utils.safe_text import csv_text, plain_csv
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_columns_have_whatever_names_they_are_mapped_to(header: str, columns: di
 def test_a_mapped_column_goes_before_one_that_has_our_name(written: Path) -> None:
     written.write_text("dataset,seed,test,accuracy,loss\nCora,0,0.1,0.9,7\n")
     assert read_results(written, {"test": "accuracy"})[0]["test"].tolist() == [0.9]
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "'=cmd()", "-x", " Cora ", "NA", "0.10"])
+def test_a_name_is_the_same_as_it_is_and_as_tables_have_it(name: str, written: Path) -> None:
+    ours = trials(1).assign(dataset=name)
+    for text in (csv_text(ours), plain_csv(ours)) if not name.startswith("'") else (csv_text(ours),):
+        written.write_text(text)
+        assert len(pair(ours, read_results(written, {})[0], member="gcn-0").table) == 2
 
 
 def test_spaces_a_byte_order_mark_and_quotes_do_no_harm(written: Path) -> None:
