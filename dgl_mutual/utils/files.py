@@ -95,6 +95,7 @@ def _link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def _put(temporary: Path, path: Path) -> None:
+    """Have `temporary` take the place of `path`. A folder that was there is called `temporary` then, and is to be removed."""
     if path.is_symlink() or not path.exists():
         if path.is_symlink() and temporary.is_dir():
             path.unlink()
@@ -110,7 +111,8 @@ def _put(temporary: Path, path: Path) -> None:
         except BaseException:
             os.replace(aside, path)
             raise
-        _remove(aside)
+        # What a kill leaves of it from here on is removed: under its other name `sweep` would give back half a folder.
+        os.replace(aside, temporary)
     else:
         shutil.copymode(path, temporary)
         os.replace(temporary, path)

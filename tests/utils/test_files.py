@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -220,6 +221,35 @@ def test_an_output_follows_a_link_and_keeps_it(tmp_path: Path) -> None:
     circle.symlink_to(circle)
     with pytest.raises(StoreError, match="Cannot write"):
         write_output(circle, "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
+def test_half_of_a_replaced_folder_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "weights"
+
+    def write() -> None:
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            for name in "abc":
+                (temporary / name).write_text("")
+
+    def killed(path: Path, **_: object) -> None:
+        (path / "a").unlink()
+        os._exit(9)
+
+    write()
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        if (child := os.fork()) == 0:
+            write()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len([*folder.iterdir()]) == 3
+    shutil.rmtree(folder)
+    write_text(tmp_path / "other", "")
+    assert not folder.exists()
+    remove_files(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_an_output_that_is_a_pipe_or_a_device_stays_one(tmp_path: Path) -> None:
