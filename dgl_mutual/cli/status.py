@@ -25,11 +25,13 @@ def command(folder: Path) -> None:
 
     status = status_of(folder)
     for run in status.runs:
-        say(f"{run.done} done, {len(run.failed)} failed, {len(run.missing)} missing   {run.name}   {run.folder}")
+        say(f"{run.done} done, {len(run.failed)} failed, {run.num_missing} missing   {run.name}   {run.folder}")
         for line in run.failed:
             say(f"  failed   {line}")
         for line in run.missing:
             say(f"  missing  {line}")
+        if run.num_missing > len(run.missing):
+            say(f"  missing  ... and {run.num_missing - len(run.missing)} more")
     for name, why in status.not_begun.items():
         say(f"  missing  {name}: {why}")
     if not status.is_complete:

@@ -83,9 +83,14 @@ class Run:
         return last_recorded(self.environment, "schema")
 
     @property
-    def planned(self) -> list[tuple[int, int]]:
-        """(seed, fold) of every trial that the configuration asks for."""
-        return [(seed, fold) for seed in range(self.config["seeds"]) for fold in range(self.config.get("folds") or 1)]
+    def num_folds(self) -> int:
+        """Folds of a seed; 1 without cross-validation."""
+        return int(self.config.get("folds") or 1)
+
+    @property
+    def num_planned(self) -> int:
+        """Number of trials that the configuration asks for."""
+        return int(self.config["seeds"]) * self.num_folds
 
     @property
     def finished(self) -> set[tuple[int, int]]:

@@ -92,7 +92,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name, "schema": json.dumps(run.schema)}
-        added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned), "tuned": run.tuned}
+        added = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
         tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)
 
@@ -156,6 +156,9 @@ def suite_runs(folder: Path) -> list[Run]:
 
     Methods that learned on different samples of one data, for example at different label rates, or that have different metrics, are told
     apart (see `data_of_suite`).
+
+    Raises:
+        StoreError: suite.yaml or a run is not what a suite writes, or the runs ask for more than `MAX_TRIALS` trials together.
     """
     runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
@@ -168,6 +171,12 @@ def suite_runs(folder: Path) -> list[Run]:
             config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
             method, data = str(entry["method"]), str(entry["data"])
             runs.append(replace(run, config=config, method=method, data=data, tuned=searched.get((data, method), 0)))
+    planned = sum(run.num_planned for run in runs)
+    if planned > MAX_TRIALS:
+        raise StoreError(
+            f"The runs of {str(folder / SUITE_FILE)!r} ask for {planned} trials, and a suite has at most {MAX_TRIALS}: it was edited. "
+            "Restore it, or run the suite again."
+        )
     return data_of_suite(runs)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import load_runs, read_suite, suite_runs
 from dgl_mutual.store.files import SUITE_FILE
+
+#: Missing trials of a run that are named.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -17,19 +21,21 @@ class RunStatus:
     Attributes:
         name: method and data.
         failed: one line for each trial that failed when it last ran.
-        missing: one name for each trial that was never finished, failed ones left out.
+        num_missing: number of trials that were never finished, failed ones left out.
+        missing: a name for each of the first `MOST_NAMED` of these.
     """
 
     name: str
     folder: Path
     done: int
     failed: tuple[str, ...]
+    num_missing: int
     missing: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
         """Nothing failed or is missing."""
-        return not self.failed and not self.missing
+        return not self.failed and not self.num_missing
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,21 @@ def status_of(folder: Path) -> Status:
 
 
 def _run_status(run: Run) -> RunStatus:
-    finished = run.finished
+    # A configuration of a few bytes may ask for very many trials, so they are counted, and not listed.
+    finished = {key for key in run.finished if _is_planned(run, key)}
     errors = {(row["seed"], row["fold"]): str(row["error"]) for row in run.failures.to_dict("records")}
+    ended = finished | {key for key in errors if _is_planned(run, key)}
+    planned = ((seed, fold) for seed in range(run.config["seeds"]) for fold in range(run.num_folds))
     return RunStatus(
         f"{run.method} on {run.data}",
         run.folder,
-        len(finished & set(run.planned)),
+        len(finished),
         tuple(f"seed {seed}, fold {fold}: {error}" for (seed, fold), error in sorted(errors.items())),
-        tuple(f"seed {seed}, fold {fold}" for seed, fold in run.planned if (seed, fold) not in finished and (seed, fold) not in errors),
+        run.num_planned - len(ended),
+        tuple(f"seed {seed}, fold {fold}" for seed, fold in islice((key for key in planned if key not in ended), MOST_NAMED)),
     )
+
+
+def _is_planned(run: Run, key: tuple[int, int]) -> bool:
+    seed, fold = key
+    return 0 <= seed < run.config["seeds"] and 0 <= fold < run.num_folds

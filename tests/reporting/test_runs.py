@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -183,8 +184,8 @@ def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:
     values["runs"][0]["seeds"], values["runs"][1]["seeds"] = 2, 10**9
     (suite / "suite.yaml").write_text(yaml.safe_dump(values))
     few, every = load_runs([suite])
-    assert (set(few.trials["seed"]), len(few.planned), set(few.history["seed"])) == ({0, 1}, 2, {0, 1})
-    assert (set(every.trials["seed"]), len(every.planned)) == (set(range(5)), 5)
+    assert (set(few.trials["seed"]), few.num_planned, set(few.history["seed"])) == ({0, 1}, 2, {0, 1})
+    assert (set(every.trials["seed"]), every.num_planned) == (set(range(5)), 5)
 
 
 def test_all_trials_of_a_suite_are_one_table(tmp_path: Path) -> None:
@@ -256,9 +257,30 @@ def test_status_counts_done_failed_and_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=4, keys=[(0, 0), (2, 0)])
     (run / "failures.csv").write_text("seed,fold,error,details\n3,0,it burns,\n")
     (status,) = status_of(run).runs
-    assert (status.done, status.failed, status.missing) == (2, ("seed 3, fold 0: it burns",), ("seed 1, fold 0",))
+    assert (status.done, status.failed, status.num_missing) == (2, ("seed 3, fold 0: it burns",), 1)
+    assert status.missing == ("seed 1, fold 0",)
     assert not status.is_complete
     assert status_of(write_run(tmp_path, strategy="dml")).is_complete
+
+
+def test_trials_are_counted_and_not_listed(tmp_path: Path) -> None:
+    run = write_run(tmp_path, seeds=2)
+    config = run / "config.yaml"
+    values = yaml.safe_load(config.read_text())
+    values |= {"seeds": 333_333, "folds": 3}
+    config.write_text(yaml.safe_dump(values))
+    tracemalloc.start()
+    try:
+        (status,) = status_of(run).runs
+        assert gather(load_runs([run]))["planned"].unique() == [999_999]
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert (status.done, status.num_missing, len(status.missing)) == (2, 999_997, 20)
+    assert status.missing[:2] == ("seed 0, fold 1", "seed 0, fold 2")
+    suite = write_suite(tmp_path, "x", [(run, "gml", "Cora"), (run, "other", "Cora")])
+    with pytest.raises(StoreError, match=r"suite.yaml' ask for 1999998 trials, and a suite has at most 1000000: it was edited"):
+        status_of(suite)
 
 
 def test_status_of_a_suite_names_what_has_not_begun_or_cannot_be_had(tmp_path: Path) -> None:
