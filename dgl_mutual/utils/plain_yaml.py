@@ -19,12 +19,19 @@ MAX_VALUES = 1_000_000
 MAX_SIZE = 1 << 21
 #: Collections within collections.
 MAX_DEPTH = 64
+#: Anchors of a document, and keys of a mapping that are no text: libyaml and Python's dictionaries slow down with the square of some.
+_MAX_ANCHORS = _MAX_OTHER_KEYS = 10_000
+#: Bits of a number that is a key: Python gives very many longer ones the same hash.
+_MAX_KEY_BITS = 64
 #: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
 _MAX_DIGITS = 1000
+_TEXT, _INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
 _BYTES = "tag:yaml.org,2002:binary"
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_NUMBERS = (_INTEGER, "tag:yaml.org,2002:float")
 #: ``1:30``, which YAML reads as 90, and ``010``, as 8. Hardly anybody means that.
 _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+$|.*:)")
+#: A line that starts with ``%``, as ``%TAG`` and ``%YAML`` before a document.
+_DIRECTIVE = re.compile("(?:\\A|[\n\r\x85\u2028\u2029])\ufeff?%[^\n\r]{0,80}")
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former needs libyaml
 
 
@@ -33,13 +40,16 @@ def read_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), that is a
-            number to base 8 or 60 or bytes, is too large or nested too deeply, or refers to itself until it has more than `MAX_VALUES`
-            values.
+            number to base 8 or 60 or bytes, is too large or nested too deeply, refers to itself until it has more than `MAX_VALUES`
+            values, or has directives, very many anchors, or numbers as keys that are very long or very many.
     """
     if len(text) > MAX_SIZE:
         raise yaml.YAMLError(f"it has more than {MAX_SIZE} characters")
+    directive = _DIRECTIVE.search(text)
+    if directive is not None:
+        raise yaml.YAMLError(f"it has a line that starts with % ({directive[0].strip()!r}): leave such directives out")
     try:
-        _check_depth(text)
+        _check_structure(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -95,20 +105,23 @@ def _texts(values: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _check_depth(text: str) -> None:
+def _check_structure(text: str) -> None:
     """Look at a document without building anything of it: building is recursive, in C without a bound."""
-    depth = 0
+    depth = anchors = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise yaml.YAMLError("it is nested too deeply")
+        anchors += isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) and event.anchor is not None
+        if anchors > _MAX_ANCHORS:
+            raise yaml.YAMLError(f"it has more than {_MAX_ANCHORS} anchors (&name)")
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
     """How many values there are, each as often as it is referred to; a collection within itself has too many.
 
     Raises:
-        yaml.YAMLError: a mapping has a key twice, or there is a number of very many digits.
+        yaml.YAMLError: a mapping has a key twice, or keys that take long, or there is a number of very many digits.
     """
     if not isinstance(node, yaml.CollectionNode):
         if node.tag == _BYTES:  # a check of text would pass them, and what is made of them may be text again
@@ -127,6 +140,8 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         else:
             below = node.value
         known[id(node)] = 1 + sum(_count(each, known) for each in below)
+        if isinstance(node, yaml.MappingNode):
+            _refuse_costly_keys(node)
     return known[id(node)]
 
 
@@ -140,3 +155,12 @@ def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
                     f"the key {key.value[:80]!r} is there twice, again in line {key.start_mark.line + 1}: leave one of them"
                 )
             seen.add((key.tag, key.value))
+
+
+def _refuse_costly_keys(node: yaml.MappingNode) -> None:
+    others = [key for key, _ in node.value if key.tag != _TEXT]
+    if len(others) > _MAX_OTHER_KEYS:
+        raise yaml.YAMLError(f"a mapping in it has more than {_MAX_OTHER_KEYS} keys that are not text: write them in quotes")
+    long = next((key for key in others if key.tag == _INTEGER and int(key.value.replace("_", ""), 0).bit_length() > _MAX_KEY_BITS), None)
+    if long is not None:
+        raise yaml.YAMLError(f"the key {long.value[:80]!r} is a number of more than {_MAX_KEY_BITS} bits: write it in quotes if it is text")

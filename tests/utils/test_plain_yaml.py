@@ -19,6 +19,7 @@ from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yam
         "a: &x [1]\nb: *x",
         "x: &x {a: 1}\ny: {<<: *x, a: 2}",
         "é: ü",
+        "a: 50%\nb: |\n  %x\n18446744073709551615: 0\n-1_0: 0\n0x1F: 0\n0b11: 0\n1.5: 0\nnull: 0",
         "[0, -0, 0.5, 0x1F, 08, '010', '1:30']",
     ],
 )
@@ -43,6 +44,14 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
         ("a: &a [*a]", "unfold"),
         ("x" * (MAX_SIZE + 1), "characters"),
         ("\ud800", "cannot be read"),
+        ("%YAML 1.1\n---\na: 1", r"starts with % \('%YAML 1.1'\): leave"),
+        ("# x\n\n%TAG !e! tag:x\n--- 0", "%TAG"),
+        ("\ufeff%TAG !e! tag:x\n--- 0", "%TAG"),
+        ("0\n...\n%TAG !e! tag:x\n--- 0", "%TAG"),
+        ("{" + ",".join(f"{(2**61 - 1) * k}: 0" for k in range(1, 1000)) + "}", "the key '20752587082923245559' is a number of more than 64"),
+        ("{0x1FFFFFFFFFFFFFFFF: 0}", "more than 64 bits"),
+        ("{" + ",".join(f"{k}: 0" for k in range(1, 10_002)) + "}", "more than 10000 keys that are not text"),
+        ("[" + ",".join(f"&a{k} 0" for k in range(10_001)) + "]", "more than 10000 anchors"),
         ("a: !!python/object/apply:os.system [x]", "constructor"),
     ],
 )
