@@ -136,6 +136,16 @@ def test_a_student_that_no_memory_holds_is_a_training_error(digits: Dataset) -> 
         dgl_mutual.fit(digits, **{**SMALL, "student": {"hidden": 2**40}})
 
 
+def test_memory_that_many_classes_take_is_told_as_that(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fails)
+    many = dgl_mutual.Dataset.from_arrays(digits.edges, digits.features, np.arange(digits.num_samples) % 40, name="many")
+    with pytest.raises(TrainingError, match=r"The labels of many have 40 classes, and a step takes all samples: the logits of 2 students"):
+        dgl_mutual.fit(many, **{**SMALL, "student": {"hidden": 8}})
+
+
 @pytest.mark.parametrize("seed", [1.5, "0", -1, True, None, float("nan")])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(UsageError, match="whole number from 0"):

@@ -64,6 +64,8 @@ _MOST_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
 #: The rule of scikit-learn's `type_of_target`.
 _FEW_SAMPLES, _MOST_CLASSES = 20, 0.5
+#: More classes than this with fewer samples each are probably identifiers. Large sets of labels have more samples a class.
+_MANY_CLASSES, _FEW_PER_CLASS = 1000, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +277,11 @@ def _encode(codes: npt.NDArray[Any], texts: Sequence[str]) -> Encoding:
     code_of = {name: code for code, name in enumerate(names)}
     labels = np.array([code_of[named[place]] if place in named else -1 for place in range(len(texts))], dtype=np.int64)[codes]
     refusals = _refusals(codes, texts, numbers, words, labels, len(names))
-    return Encoding("single-label", labels, tuple(names), tuple(refusals), tuple(_notes(codes, texts, missing, names)))
+    notes = _notes(codes, texts, missing, names)
+    identifiers = note_identifiers(len(names), int((labels >= 0).sum()))
+    if identifiers is not None and not refusals:
+        notes.append(identifiers)
+    return Encoding("single-label", labels, tuple(names), tuple(refusals), tuple(notes))
 
 
 def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
@@ -285,6 +291,17 @@ def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
     return (
         f"expected classes that several samples share, found {num_classes} different values among {num_samples} samples: "
         "this is a continuous target (regression) or a column of names, and only classification is supported"
+    )
+
+
+def note_identifiers(num_classes: int, num_samples: int) -> str | None:
+    """What is said of classes that are so many, with so few samples each, that they look like identifiers; None of others."""
+    if num_classes <= _MANY_CLASSES or num_samples >= _FEW_PER_CLASS * num_classes:
+        return None
+    return (
+        f"{num_classes} classes among {num_samples} labelled samples, {num_samples / num_classes:.1f} a class on average, look like "
+        "identifiers. They are read as classes, and each student then needs memory for samples x classes numbers, several times over. "
+        "Check that these are the labels"
     )
 
 

@@ -6,6 +6,7 @@ As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edges
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degree_features, unusable
-from dgl_mutual.data.labels import refuse_continuous
+from dgl_mutual.data.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.split import Split, as_splits
@@ -76,12 +77,15 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     columns = _features(raw, edges)
     several = raw.labels.shape[1] > 1
     known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
-    continuous = None if facts is not None or several else refuse_continuous(len(np.unique(known)), len(known))
-    if continuous is not None:
-        faults.add(folder / "raw", f"labels: {continuous}")
-        faults.check()
     if num_classes is None:
         num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
+    if facts is None and not several:
+        continuous, identifiers = refuse_continuous(len(np.unique(known)), len(known)), note_identifiers(num_classes, len(known))
+        if continuous is not None:
+            faults.add(folder / "raw", f"labels: {continuous}")
+            faults.check()
+        elif identifiers is not None:
+            warnings.warn(f"{folder / 'raw'}: labels: {identifiers}.", stacklevel=2)
     names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
     return Dataset(
         name=name,

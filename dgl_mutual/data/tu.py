@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
-from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
+from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 
@@ -55,9 +56,12 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     values, edge_values = (table.features(faults) if table is not None else None for table in (attributes, edge_attributes))
     classes = labels.integers(faults, CONTINUOUS)[:, 0] if labels is not None else None
     if labels is not None and classes is not None and labels.valid.all():
-        continuous = refuse_continuous(len(np.unique(classes)), len(classes))
+        counts = len(np.unique(classes)), len(classes)
+        continuous, identifiers = refuse_continuous(*counts), note_identifiers(*counts)
         if continuous is not None:
             faults.add(labels.path, continuous)
+        elif identifiers is not None:
+            warnings.warn(f"{labels.path}: {identifiers}.", stacklevel=2)
     faults.check()
     assert graph_of is not None and edges is not None
 

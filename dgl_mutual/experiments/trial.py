@@ -38,6 +38,7 @@ from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.training.trial_data import TrialData, make_trial_data
 from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.user_code import described, is_out_of_memory, memory_checked, not_enough_memory
+from dgl_mutual.utils.wording import counted
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
@@ -261,12 +262,7 @@ def fit_resolved(
     Raises:
         TrainingError: see `fit_cohort`; or there is not enough memory for it.
     """
-    widest = max(student.hidden for student in config.students)
-    samples = config.training.batch_size or "all"
-    with memory_checked(
-        f"The widest student has hidden = {widest}, and a step takes {samples} samples. Lower student.hidden or training.batch_size, or "
-        "run fewer trials at a time."
-    ):
+    with memory_checked(_memory_hint(config, dataset)):
         return fit_cohort(
             dataset,
             split,
@@ -276,6 +272,23 @@ def fit_resolved(
             snapshots=snapshots,
             placement=Placement(torch.device(device), ranks=ranks),
         )
+
+
+def _memory_hint(config: RunConfig, dataset: Dataset) -> str:
+    """What takes the memory of a training, and how to need less: wide students, or the logits of many classes."""
+    widest = max(student.hidden for student in config.students)
+    samples, outputs = config.training.batch_size or "all", dataset.target.num_outputs
+    if outputs <= widest:
+        return (
+            f"The widest student has hidden = {widest}, and a step takes {samples} samples. Lower student.hidden or training.batch_size, "
+            "or run fewer trials at a time."
+        )
+    gib = (config.training.batch_size or dataset.num_samples) * outputs * len(config.students) * 4 / 2**30
+    return (
+        f"The labels of {dataset.name} have {outputs} classes, and a step takes {samples} samples: the logits of "
+        f"{counted(len(config.students), 'student')} are {gib:.1f} GiB, and a step keeps several such arrays. If the labels are "
+        "identifiers, give the column of the classes; else lower training.batch_size, take fewer students, or run fewer trials at a time."
+    )
 
 
 def method_of(config: RunConfig) -> Method:

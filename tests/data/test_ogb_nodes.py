@@ -303,3 +303,15 @@ def test_graph_and_heterogeneous_datasets_of_ogbs_saver_are_called_that(tmp_path
     saver.save_graph_list([{"edge_index_dict": {("a", "to", "b"): np.array([[0], [1]])}, "num_nodes_dict": {"a": 2, "b": 2}}])
     with pytest.raises(DataError, match="a heterogeneous dataset in OGB's form"):
         load_dataset(tmp_path / saver.dataset_dir)
+
+
+def test_labels_that_look_like_identifiers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ogb.io import DatasetSaver
+
+    monkeypatch.setattr("dgl_mutual.data.labels._MANY_CLASSES", 3)
+    monkeypatch.chdir(tmp_path)
+    saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
+    saver.save_graph_list([{"edge_index": np.array([[0, 1], [1, 2]]), "num_nodes": 4}])
+    saver.save_target_labels(np.arange(4.0)[:, None])
+    with pytest.warns(UserWarning, match=r"labels: 4 classes among 4 labelled samples, 1\.0 a class on average, look like identifiers"):
+        load_dataset(tmp_path / saver.dataset_dir)

@@ -136,6 +136,15 @@ def test_a_graph_without_nodes_is_called_that(build_tu: Build) -> None:
         load_dataset(folder)
 
 
+def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.data.labels._MANY_CLASSES", 3)
+    graphs = 24
+    lines = {"graph_indicator": "".join(f"{graph + 1}\n" for graph in range(graphs)), "node_labels": "0\n" * graphs}
+    folder = build_tu(A="1, 1\n", **lines, graph_labels="".join(f"{graph % 8}\n" for graph in range(graphs)), node_attributes=None)
+    with pytest.warns(UserWarning, match=r"_graph_labels\.txt: 8 classes among 24 labelled samples, 3\.0 a class on average, look like id"):
+        load_dataset(folder)
+
+
 def test_a_continuous_target_is_called_that(build_tu: Build) -> None:
     graphs = 24
     many = {
