@@ -99,6 +99,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message, and so is a bug."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown all the same
             stream.reconfigure(errors="backslashreplace")
@@ -110,8 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         sys.exit(_complain("The folder in which this command was started no longer exists. Change to another folder.", 1))
     try:
         status = _run(None if arguments is None else list(arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, and not while the interpreter ends, where it would say so in its own words
+        sys.stdout.flush()  # here, and not while the interpreter ends, where it would say so in its own words
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         _abandon_output()
         status = 1
@@ -119,6 +119,22 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         _abandon_output()
         status = _complain(f"Cannot write to standard output: {error.strerror or error}.", 1)
     sys.exit(status or 0)
+
+
+def _open_streams() -> None:
+    """Where a standard stream is closed, as by ``>&-``, open the device that takes everything and gives nothing.
+
+    Libraries write to the streams without a look, and the next file that is opened would get the number of a closed one.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is that of the stream
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
 
 
 def _run(arguments: list[str] | None) -> Any:
@@ -178,7 +194,7 @@ def _bug(error: Exception) -> str:
 
 def _of_standard_output(error: OSError) -> bool:
     """Whether an error without a file's name is of writing to standard output: it fails again."""
-    if error.filename is not None or sys.stdout is None:
+    if error.filename is not None:
         return False
     try:
         sys.stdout.flush()

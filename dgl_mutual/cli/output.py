@@ -29,7 +29,7 @@ def deliver(text: str, output: Path | None, note: str = "") -> None:
         StoreError: it cannot be written.
     """
     if output is None or output == Path("-"):
-        click.echo(terminal_text(text) if sys.stdout is not None and sys.stdout.isatty() else text, nl=False)
+        click.echo(terminal_text(text) if sys.stdout.isatty() else text, nl=False)
         return
     from dgl_mutual.store.outputs import write_result
 

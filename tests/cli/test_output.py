@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 import pytest
 
 import dgl_mutual
@@ -99,6 +101,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(
 def test_without_standard_output_a_command_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert ended(["strategies"]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("command", "closed"), [("run --seeds 2 --jobs 2", ">&-"), ("run --seeds 2", "<&- >&- 2>&-"), ("tune --trials 2 --jobs 2", ">&- 2>&-")]
+)
+def test_processes_of_a_command_work_without_standard_streams(command: str, closed: str, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    program = shlex.join([sys.executable, "-m", "dgl_mutual", *command.split(), "--epochs", "1", "--out", str(out)])
+    assert os.waitstatus_to_exitcode(os.system(f"{program} {closed}")) == 0
+    (table,) = [*out.rglob("trials.csv"), *out.rglob("tuning.csv")]
+    assert len(set(pd.read_csv(table)["seed" if "seeds" in command else "trial"])) == 2
 
 
 def test_letters_that_an_encoding_lacks_are_shown_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

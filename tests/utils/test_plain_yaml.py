@@ -48,7 +48,10 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
         ("# x\n\n%TAG !e! tag:x\n--- 0", "%TAG"),
         ("\ufeff%TAG !e! tag:x\n--- 0", "%TAG"),
         ("0\n...\n%TAG !e! tag:x\n--- 0", "%TAG"),
-        ("{" + ",".join(f"{(2**61 - 1) * k}: 0" for k in range(1, 1000)) + "}", "the key '20752587082923245559' is a number of more than 64"),
+        (
+            "{" + ",".join(f"{(2**61 - 1) * k}: 0" for k in range(1, 1000)) + "}",
+            "the key '20752587082923245559' is a number of more than 64",
+        ),
         ("{0x1FFFFFFFFFFFFFFFF: 0}", "more than 64 bits"),
         ("{" + ",".join(f"{k}: 0" for k in range(1, 10_002)) + "}", "more than 10000 keys that are not text"),
         ("[" + ",".join(f"&a{k} 0" for k in range(10_001)) + "]", "more than 10000 anchors"),
