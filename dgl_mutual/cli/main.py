@@ -24,6 +24,7 @@ from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
+from dgl_mutual.utils.library_variables import library_variables, told_values
 from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory, own_place
 from dgl_mutual.version import __version__
 
@@ -167,7 +168,7 @@ def _run(arguments: list[str] | None) -> Any:
             raise
         broken = _broken_dependency()
         if broken is not None:
-            return _complain(f"{broken} Run 'dgl-mutual doctor': it shows what is wrong and how to repair it.", 1)
+            return _complain(broken, 1)
         if isinstance(error, OSError) and error.filename is not None:
             return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
         if own_place(error) is not None:
@@ -227,12 +228,22 @@ def _termination_interrupts() -> Iterator[None]:
 
 
 def _broken_dependency() -> str | None:
-    """Whether the libraries that training stands on can be imported at all; a wrong build of DGL may raise anything."""
+    """What keeps the libraries that training stands on from being imported, if anything does; a wrong build of DGL may raise anything."""
     for name in ("torch", "dgl"):
         try:
             importlib.import_module(name)
         except Exception as error:
-            return f"{name} cannot be imported: {type(error).__name__}: {error}."
+            told = (
+                f"{name} cannot be imported: {type(error).__name__}: {error}. Run 'dgl-mutual doctor': it shows what is wrong and how to "
+                "repair it."
+            )
+            variables = library_variables()
+            if variables:
+                told += (
+                    f" Libraries read environment variables as they are imported, and these are set: {told_values(variables)}. If one of "
+                    f"them is wrong, correct it, or remove it: unset {' '.join(variables)}"
+                )
+            return told
     return None
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
+from dgl_mutual.utils.library_variables import library_variables, told_values
+from dgl_mutual.utils.plotting import import_matplotlib
 
 #: Distributions whose module has another name.
 _MODULES = {"dgl": "dgl_mutual.dgl_compat", "scikit-learn": "sklearn", "pyyaml": "yaml"}
@@ -39,7 +41,10 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """The state of Python, of each dependency, and of a small message passing."""
+    variables = library_variables()
     findings = [_python()]
+    if variables:
+        findings.append(Finding("variables", True, f"{told_values(variables)}; libraries read these as they are imported", optional=True))
     try:
         declared = requirements()
     except importlib.metadata.PackageNotFoundError:
@@ -76,7 +81,9 @@ def _dependency(requirement: str) -> Finding:
         return Finding(name, True, f"{version}{_remarks(version)}" if name == "dgl" else version)
     missing = obstacle.name if isinstance(obstacle, ModuleNotFoundError) and obstacle.name else None
     state = f"{version}; cannot be imported: {type(obstacle).__name__}: {_first_line(obstacle)}"
-    return Finding(name, False, state, f"pip install {missing.partition('.')[0]}" if missing else f"{hint} --force-reinstall --no-deps")
+    hint = f"pip install {missing.partition('.')[0]}" if missing else f"{hint} --force-reinstall --no-deps"
+    variables = library_variables()
+    return Finding(name, False, state, f"unset {' '.join(variables)}; where this changes nothing, {hint}" if variables else hint)
 
 
 def _remarks(dgl_version: str) -> str:
@@ -95,8 +102,11 @@ def _extra(requirement: str) -> Finding:
     plain, _, marker = requirement.partition(";")
     extra = marker.split('"')[1]
     version = installed_version(distribution_of(plain))
-    hint = "" if version else f'pip install "{DISTRIBUTION}[{extra}]"'
-    return Finding(distribution_of(plain), version is not None, version or "not installed", hint, optional=True)
+    name = distribution_of(plain)
+    if version is None:
+        return Finding(name, False, "not installed", f'pip install "{DISTRIBUTION}[{extra}]"', optional=True)
+    obstacle = _obstacle(import_matplotlib) if name == "matplotlib" else None
+    return Finding(name, obstacle is None, version if obstacle is None else f"{version}; {_first_line(obstacle)}", optional=True)
 
 
 def _message_passing() -> Finding:

@@ -19,6 +19,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.plotting import import_matplotlib
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -132,16 +133,15 @@ class FitResult:
         """A figure of the learning curves: the metric on the validation part by epoch, a line a student.
 
         Raises:
-            UsageError: matplotlib is not installed, or nothing was trained.
+            UsageError: see `import_matplotlib`; or nothing was trained.
         """
         import pandas as pd
 
         if not self.history:
             raise UsageError(f"{self.members[0].member} trains nothing, so there are no learning curves. Use result.table().")
-        try:
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError:
-            raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
+        import_matplotlib()
+        from matplotlib.figure import Figure
+
         history = pd.DataFrame(self.history)
         figure = Figure(figsize=(5.0, 3.2), layout="constrained")
         axes = figure.subplots()

@@ -14,6 +14,7 @@ import dgl_mutual
 from dgl_mutual.cli.arguments import UserPath
 from dgl_mutual.cli.main import COMMANDS, cli
 from dgl_mutual.errors import DataError, UsageError
+from tests.reporting.folders import write_run
 
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -152,6 +153,31 @@ def test_a_broken_dgl_is_one_message_that_names_doctor(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: dgl cannot be imported: FileNotFoundError: no libgraphbolt. Run 'dgl-mutual doctor'")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value", "library"), [("TQDM_MININTERVAL", "abc", "torch"), ("DGLBACKEND", "mxnet", "dgl")])
+def test_variables_that_keep_libraries_from_being_imported_are_named(name: str, value: str, library: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dgl_mutual"]
+    environment = {**os.environ, name: value}
+    ran = subprocess.run([*command, "run", "--out", str(tmp_path)], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1 and ran.stderr.startswith(f"Error: {library} cannot be imported: ")
+    assert f"{name} = '{value}'" in ran.stderr and f"remove it: unset {name}" in ran.stderr
+    found = subprocess.run([*command, "doctor"], env=environment, capture_output=True, text=True).stdout
+    assert f"variables        {name} = '{value}'; libraries read these" in found and f"to mend it: unset {name}; where" in found
+
+
+@pytest.mark.parametrize("wrong", ["MPLBACKEND", "matplotlibrc"])
+def test_settings_that_matplotlib_refuses_are_named(wrong: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = write_run(tmp_path)
+    environment = {**os.environ, **({"MPLBACKEND": "garbage"} if wrong == "MPLBACKEND" else {"MATPLOTLIBRC": str(tmp_path / "own")})}
+    (tmp_path / "own").write_bytes(b"font.family: \xff\n")
+    command = [sys.executable, "-m", "dgl_mutual"]
+    drawn = subprocess.run([*command, "plot", str(run), "--out", str(tmp_path / "plots")], env=environment, capture_output=True, text=True)
+    mend = "unset MPLBACKEND" if wrong == "MPLBACKEND" else f"Correct the file '{tmp_path / 'own'}', which has to be UTF-8"
+    for text in (drawn.stderr, subprocess.run([*command, "doctor"], env=environment, capture_output=True, text=True).stdout):
+        assert "matplotlib cannot be imported with these settings of it: " in text and mend in text
+    assert drawn.returncode == 2
 
 
 def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:

@@ -237,6 +237,19 @@ def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
     assert set(PLOTS) == {"gains", "ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange", "reliability"}
 
 
+def test_a_figure_does_not_depend_on_the_users_settings(tmp_path: Path) -> None:
+    runs = load_runs([write_run(tmp_path)])
+
+    def images() -> list[bytes]:
+        with drawing():
+            return [save(figure, tmp_path, "x", ("svg",))[0].read_bytes() for _, figure in draw(runs, ["curves"])]
+
+    before = images()
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "axes.facecolor": "red", "savefig.bbox": "tight"}):
+        assert images() == before
+        assert matplotlib.rcParams["font.size"] == 30
+
+
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[plot\]'"), drawing():

@@ -11,9 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgl_mutual.errors import UsageError
 from dgl_mutual.store.outputs import MADE_BY, refuse_foreign
 from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.plotting import import_matplotlib
 from dgl_mutual.utils.safe_text import path_name
 
 if TYPE_CHECKING:
@@ -55,16 +55,15 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The style, for the length of a block.
+    """The style, for the length of a block. A figure is the same whatever settings of matplotlib the user has.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        UsageError: see `import_matplotlib`.
     """
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
-    with matplotlib.rc_context(_SETTINGS):
+    matplotlib = import_matplotlib()
+    # To name the backend, even as it is, may load it.
+    defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
+    with matplotlib.rc_context(defaults | _SETTINGS):
         yield
 
 

@@ -1,0 +1,21 @@
+"""Environment variables that libraries read while they are imported: with a wrong one, a library that is sound cannot be imported."""
+
+from __future__ import annotations
+
+import os
+
+from dgl_mutual.utils.wording import listed
+
+#: What the names of those of tqdm, DGL and torch start with.
+_PREFIXES = ("TQDM_", "DGL", "TORCH_", "PYTORCH_")
+_OURS = "DGL_MUTUAL_"
+
+
+def library_variables() -> list[str]:
+    """The names of those that are set."""
+    return sorted(name for name in os.environ if name.startswith(_PREFIXES) and not name.startswith(_OURS))
+
+
+def told_values(names: list[str]) -> str:
+    """``DGLBACKEND = 'mxnet', TQDM_ASCII = '1'``."""
+    return listed([f"{name} = {os.environ[name]!r}" for name in names])

@@ -1,0 +1,42 @@
+"""Import of matplotlib, which is optional, and which reads settings of the user's as it is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+from dgl_mutual.errors import UsageError
+
+
+def import_matplotlib() -> ModuleType:
+    """The package matplotlib.
+
+    Raises:
+        UsageError: it is not installed, or does not take the user's settings.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"matplotlib cannot be imported with these settings of it: {error!s:.300}. {_mend(error)}") from None
+    return matplotlib
+
+
+def _mend(error: ValueError | OSError) -> str:
+    backend = os.environ.get("MPLBACKEND")
+    if backend and not isinstance(error, UnicodeDecodeError | OSError):
+        return f"The environment variable MPLBACKEND is {backend[:80]!r}: correct it, or remove it with 'unset MPLBACKEND'."
+    file = next((str(file) for file in _settings_files() if file.is_file()), "matplotlibrc")
+    return f"Correct the file {file!r}, which has to be UTF-8, or move it away."
+
+
+def _settings_files() -> list[Path]:
+    """Where matplotlib looks for its settings, in its order."""
+    named, config = os.environ.get("MATPLOTLIBRC"), os.environ.get("XDG_CONFIG_HOME")
+    own = os.environ.get("MPLCONFIGDIR") or Path(config or Path("~/.config").expanduser()) / "matplotlib"
+    files = [Path("matplotlibrc")]
+    if named:
+        files += [Path(named), Path(named) / "matplotlibrc"]
+    return [*files, Path(own) / "matplotlibrc"]
