@@ -9,11 +9,14 @@ from dgl_mutual.utils.wording import listed
 #: What the names of those of tqdm, DGL and torch start with.
 _PREFIXES = ("TQDM_", "DGL", "TORCH_", "PYTORCH_")
 _OURS = "DGL_MUTUAL_"
+#: What this package sets itself, and DGL has to have.
+_RIGHT = ("DGLBACKEND", "pytorch")
 
 
 def library_variables() -> list[str]:
-    """The names of those that are set."""
-    return sorted(name for name in os.environ if name.startswith(_PREFIXES) and not name.startswith(_OURS))
+    """The names of those that are set, and may be wrong."""
+    there = (name for name, value in os.environ.items() if (name, value) != _RIGHT)
+    return sorted(name for name in there if name.startswith(_PREFIXES) and not name.startswith(_OURS))
 
 
 def told_values(names: list[str]) -> str:
