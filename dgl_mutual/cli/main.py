@@ -51,6 +51,10 @@ COMMANDS = {
 }
 
 
+#: What helps a command that runs out of memory outside of a training, which has advice of its own.
+_MORE_MEMORY = "Close other programs, allow this one more memory ('ulimit -v' shows the limit, in KiB), or give it less data or fewer runs."
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names, and imports a command only to run it or show its help."""
 
@@ -163,7 +167,7 @@ def _run(arguments: list[str] | None) -> Any:
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            return _complain(not_enough_memory(error), 1)
+            return _complain(not_enough_memory(error, _MORE_MEMORY), 1)
         if isinstance(error, OSError) and _of_standard_output(error):
             raise
         broken = _broken_dependency()

@@ -55,7 +55,7 @@ def test_a_bug_is_named_as_one_and_its_traceback_kept(
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (MemoryError(), "There is not enough memory for this. Train smaller students"),
+        (MemoryError(), "There is not enough memory for this. Close other programs, allow this one more memory"),
         (RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"), "not enough memory for this (2.0 GiB at once)"),
         (PermissionError(13, "Permission denied", "some/file"), "'some/file': Permission denied"),
     ],
