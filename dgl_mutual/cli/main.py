@@ -237,6 +237,8 @@ def _broken_dependency() -> str | None:
         try:
             importlib.import_module(name)
         except Exception as error:
+            if is_out_of_memory(error):
+                return not_enough_memory(error, _MORE_MEMORY)
             told = (
                 f"{name} cannot be imported: {type(error).__name__}: {error}. Run 'dgl-mutual doctor': it shows what is wrong and how to "
                 "repair it."

@@ -71,12 +71,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that there is not enough memory, or that a size is too large. Torch has no such class for the CPU."""
     told = (
         *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
-        *("Overflow when unpacking long", "int too large to convert"),
+        *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment"),
     )
     torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
+    # Where a compiled library does not fit into memory, it cannot be imported.
+    kinds = RuntimeError | ValueError | OverflowError | ImportError | OSError
+    return isinstance(error, kinds) and any(text in str(error) for text in told)
 
 
 def not_enough_memory(error: BaseException, hint: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:

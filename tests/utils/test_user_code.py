@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import linecache
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +14,19 @@ from torch import nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.utils.user_code import blamed, described, is_ours
+from dgl_mutual.utils.user_code import blamed, described, is_ours, is_out_of_memory
 
 
 class Own: ...
+
+
+def test_what_means_that_memory_is_out() -> None:
+    for error in (
+        *(MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), RuntimeError("can't allocate memory: 9 bytes")),
+        ImportError("libtorch.so: failed to map segment from shared object"),
+    ):
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(ImportError("no such file")) and not is_out_of_memory(KeyError("failed to map segment"))
 
 
 def test_errors_of_the_package_and_of_memory_pass() -> None:
