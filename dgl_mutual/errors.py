@@ -36,15 +36,21 @@ class StoreError(DglMutualError):
     """A run folder cannot be written, or holds something else than this run."""
 
 
+def shortened(quoted: object, most: int = 300) -> str:
+    """What a message quotes of a file, or of the error of a library that quotes it: the first `most` characters."""
+    text = str(quoted)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
-    return UsageError(f"Unknown {kind} {str(value)!r}. {advice(value, choices)}.")
+    return UsageError(f"Unknown {kind} {shortened(value)!r}. {advice(value, choices)}.")
 
 
 def advice(value: object, choices: Iterable[str]) -> str:
     """What to give in place of an unknown name, without the point at its end: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
     names = list(choices)
-    typed = str(value).lower()
+    typed = shortened(value).lower()
     nearest = difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
     if not nearest and typed:
         nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]

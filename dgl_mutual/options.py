@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from dgl_mutual.errors import UsageError, advice
+from dgl_mutual.errors import UsageError, advice, shortened
 from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space, plain_value
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.user_code import blamed, is_ours
@@ -23,6 +23,8 @@ from dgl_mutual.utils.wording import counted
 MAX_WEIGHT = 1e6
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
+#: Faults that a message names.
+_MOST_FAULTS = 50
 #: Kinds of errors of pydantic, which call values by names of types in Python, in plain words.
 _PLAIN = {
     "missing": "it is missing",
@@ -136,11 +138,14 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
             made = kind.model_validate(dict(values))
         except ValidationError as error:
             faults = error.errors()
-            explained = [_explain(kind, where, dict(fault), further) for fault in faults if not _follows(fault, faults)]
+            explained = [_explain(kind, where, dict(fault), further) for fault in faults[:_MOST_FAULTS] if not _follows(fault, faults)]
             lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
             for found, wrong in explained:
                 lines.setdefault(found, {})[wrong] = None
-            raise UsageError("\n".join(f"{found}{', or '.join(wrong)}." for found, wrong in lines.items())) from None
+            told = [f"{found}{', or '.join(wrong)}." for found, wrong in lines.items()]
+            if len(faults) > _MOST_FAULTS:
+                told.append(f"And {len(faults) - _MOST_FAULTS} more.")
+            raise UsageError("\n".join(told)) from None
     return made
 
 
@@ -203,7 +208,7 @@ def _fault_of_defaults(options: type[Options]) -> str | None:
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: Sequence[str] = ()) -> tuple[str, str]:
     """The beginning of a sentence, which says what was found where, and its end, without its point."""
     location, group = _place(kind, fault["loc"])
-    key = ".".join([where, *location] if where else location)
+    key = shortened(".".join([where, *location] if where else location))
     if fault["type"] == "extra_forbidden":
         fields = list(group.model_fields)
         nearest = difflib.get_close_matches(location[-1], fields, n=1)
@@ -252,12 +257,11 @@ def plain_message(fault: Any) -> str:
         # pydantic has the choices as one text, such as "'none', 'batch' or 'layer'".
         choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) or [fault["ctx"]["expected"]]
         return f"there is no such value. {advice(value, choices)}"
-    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return shortened(str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, "), most=1000)
 
 
 def _shown(value: object) -> str:
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return shortened(repr(list(value) if isinstance(value, tuple) else value), most=200)
 
 
 def _paths_below(kind: type[BaseModel]) -> list[list[str]]:

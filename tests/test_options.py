@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options, unserializable_key
 
@@ -162,3 +162,16 @@ def test_the_first_value_that_a_file_cannot_hold_is_found() -> None:
     assert unserializable_key(StudentOptions(architecture="gcn", options=good), "students.0") == "students.0"
     bad = {**good, "b": [1, {"c": "text", "d": object()}]}
     assert unserializable_key(StudentOptions(architecture="gcn", options=bad), "students.0") == "students.0.options.b.1.d"
+
+
+def test_a_message_has_a_bound_whatever_the_values() -> None:
+    for values in ({f"k{number}": 0 for number in range(5000)}, {"x" * 100_000: 0}, {"rate": "x" * 100_000}):
+        with pytest.raises(UsageError) as caught:
+            parse_options(Outer, values)
+        assert len(str(caught.value)) < 10_000
+    with pytest.raises(UsageError, match=r"\nAnd 4950 more\.$"):
+        parse_options(Outer, {f"k{number}": 0 for number in range(5000)})
+
+
+def test_an_unknown_name_is_shown_in_part() -> None:
+    assert str(unknown("strategy", "x" * 100_000, ["gml"])) == f"Unknown strategy '{'x' * 300}...'. Choose from: gml."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.arrays import IntArray
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, shortened
 from dgl_mutual.utils.wording import counted
 
 #: The rule that a file breaks which is not there.
@@ -56,7 +56,7 @@ class Faults:
                 f"{str(file.resolve())!r}; put a copy in its place to see more"
             )
             line = None
-        self.found.append(Fault(file, line, rule.removesuffix(".")))
+        self.found.append(Fault(file, line, shortened(rule.removesuffix("."), most=1000)))
 
     def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
         """One fault at the first of `lines`, saying how many lines break the rule; none if no line does."""

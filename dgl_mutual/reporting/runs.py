@@ -92,7 +92,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name, "schema": json.dumps(run.schema)}
-        added = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
+        added: dict[str, Any] = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
         tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)
 

@@ -275,7 +275,7 @@ def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _parsed(text: bytes) -> pd.DataFrame:
-    """The rows of a table: names and messages as they were before `csv_cell` made them safe, whatever they look like; empty cells as NaN."""
+    """The rows of a table: names and messages as they were before `csv_cell`, whatever they look like; empty cells as NaN."""
     table: pd.DataFrame = pd.read_csv(
         BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
     )

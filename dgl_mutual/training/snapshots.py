@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, StoreError, UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
 from dgl_mutual.nn.own_modules import plain_attributes
 from dgl_mutual.strategies.base import Strategy
@@ -185,7 +185,7 @@ def _differences(found: Any, identity: Identity) -> str:
     if not isinstance(found, dict) or found.keys() != identity.keys():
         return "it was written by another version of dgl_mutual"
     differ = [name for name in identity if found[name] != identity[name]]
-    versions = [f"{name} {found[name]} (here {identity[name]})" for name in differ if name in _VERSIONS]
+    versions = [f"{name} {shortened(found[name], most=40)} (here {identity[name]})" for name in differ if name in _VERSIONS]
     others = [name for name in differ if name not in _VERSIONS]
     return "; ".join(
         [*([f"it has other {', '.join(others)}"] if others else []), *([f"it was written by {', '.join(versions)}"] if versions else [])]
@@ -193,7 +193,9 @@ def _differences(found: Any, identity: Identity) -> str:
 
 
 def _unusable(file: Path, reason: object) -> DataError:
-    return DataError(f"The snapshot {file} cannot be used ({reason}). It was changed or damaged; remove it to train from the start.")
+    return DataError(
+        f"The snapshot {file} cannot be used ({shortened(reason)}). It was changed or damaged; remove it to train from the start."
+    )
 
 
 def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any]:

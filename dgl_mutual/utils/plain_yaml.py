@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, shortened
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import is_unicode
 
@@ -25,6 +25,8 @@ _MAX_ANCHORS = _MAX_OTHER_KEYS = 10_000
 _MAX_KEY_BITS = 64
 #: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
 _MAX_DIGITS = 1000
+#: Characters of an error of PyYAML.
+_MAX_QUOTED = 1000
 _TEXT, _INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
 _BYTES = "tag:yaml.org,2002:binary"
 _NUMBERS = (_INTEGER, "tag:yaml.org,2002:float")
@@ -62,8 +64,12 @@ def read_yaml(text: str) -> Any:
             loader.dispose()
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:  # it may quote a name of megabytes
+        if len(str(error)) <= _MAX_QUOTED:
+            raise
+        raise yaml.YAMLError(shortened(error, _MAX_QUOTED)) from None
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:  # PyYAML lets these out of its constructors
-        raise yaml.YAMLError(f"a value in it cannot be read ({error})") from None
+        raise yaml.YAMLError(f"a value in it cannot be read ({shortened(error)})") from None
 
 
 def read_yaml_file(file: Path) -> Any:
@@ -87,8 +93,8 @@ def yaml_text(values: Any) -> str:
     refused = next((text for text in _texts(values) if not is_unicode(text)), None)
     if refused is not None:
         raise UsageError(
-            f"{refused[:200]!r} cannot be written as UTF-8, and so not be kept in a file. Use another name: if it is that of a file or "
-            "folder, rename it."
+            f"{shortened(refused)!r} cannot be written as UTF-8, and so not be kept in a file. Use another name: if it is that of a file "
+            "or folder, rename it."
         )
     written: str = yaml.safe_dump(values, sort_keys=False)
     return written

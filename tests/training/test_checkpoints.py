@@ -189,6 +189,21 @@ def test_weights_of_another_type_are_refused(saved: Path, node_data: Data, membe
         load_student(saved, member)
 
 
+@pytest.mark.parametrize("name", ["gcn-0.json", "gcn-0.safetensors", "class"])
+def test_a_message_does_not_quote_megabytes_of_a_file(saved: Path, name: str) -> None:
+    file = saved / name
+    if name.endswith("safetensors"):
+        save_file(load_file(file) | {f"extra.{number}": torch.zeros(1) for number in range(10_000)}, file)
+    else:
+        edit(
+            saved / "gcn-0.json",
+            **({"student": {"x" * 100_000: 1}} if "json" in name else {"student": {"architecture": f"a:{'x' * 100_000}"}}),
+        )
+    with pytest.raises((DataError, UsageError)) as caught:
+        load_student(saved, "gcn-0")
+    assert len(str(caught.value)) < 2000
+
+
 def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Path, fit: Fit, node_data: Data) -> None:
     os.mkfifo(saved / "pipe.json")
     (saved / "zero.json").symlink_to("/dev/zero")

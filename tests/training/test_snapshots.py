@@ -249,6 +249,10 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
         snapshots.file.write_bytes(content)
         with pytest.raises(DataError, match="cannot be used"):
             fit(node_data, epochs=3, snapshots=snapshots)
+    save_file(tensors, snapshots.file, {"state": json.dumps({**state, "cohort": {"x" * 100_000: 0}})})
+    with pytest.raises(DataError, match="cannot be used") as caught:
+        fit(node_data, epochs=3, snapshots=snapshots)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_snapshot_that_permissions_close_is_not_called_damaged(

@@ -63,6 +63,13 @@ def test_what_is_not_is_one_kind_of_error(text: str, told: str) -> None:
         read_yaml(text)
 
 
+@pytest.mark.parametrize("text", [f"*{'x' * 100_000}", f"!<{'x' * 100_000}> 1", f"[{'&a 0, &a 1' * 9}, {{!!int {'x' * 100_000}: 1}}]"])
+def test_an_error_does_not_quote_megabytes(text: str) -> None:
+    with pytest.raises(yaml.YAMLError) as caught:
+        read_yaml(text)
+    assert len(str(caught.value)) < 1100
+
+
 def test_merged_keys_unfold_within_bounds() -> None:
     lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
     with pytest.raises(yaml.YAMLError, match="unfold"):

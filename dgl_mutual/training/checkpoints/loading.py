@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, UsageError, shortened
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
@@ -37,7 +37,7 @@ from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, listed
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
 _DTYPES = (torch.float32, torch.float64)
@@ -129,10 +129,10 @@ def _best_of(folder: Path, description: Description) -> str:
     if best is None:
         raise UsageError(
             f"{folder} does not say which student is {BEST}: it was saved by an earlier version. Name the student, one of "
-            f"{', '.join(description.members)}, or save the cohort again."
+            f"{listed(description.members)}, or save the cohort again."
         )
     if best not in description.members:
-        raise _foreign(folder / f"{ENSEMBLE}.json", f"best_by_val: {best[:80]!r} is none of the members")
+        raise _foreign(folder / f"{ENSEMBLE}.json", f"best_by_val: {shortened(best)!r} is none of the members")
     _check_saved_together(
         folder, {f"{ENSEMBLE}.json": description.cohort, f"{best}.json": _read_description(folder / f"{best}.json").cohort}
     )
@@ -158,7 +158,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     students = []
     for member in description.members:
         if not MEMBER_NAME.fullmatch(member):
-            raise ValueError(f"{member[:80]!r} is not the name of a member")
+            raise ValueError(f"{shortened(member)!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
         _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": own.cohort})
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
@@ -196,11 +196,11 @@ def _check_trust(what: str, path: str, trust: Trust) -> None:
     known = [one if isinstance(one, str) else import_path_of(one) for one in several]
     if not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
         if known:
-            told, hint = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, path]!r}"
+            told, hint = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, shortened(path)]!r}"
         else:
             told, hint = "", "call load_student(..., trust=True), or 'dgl-mutual predict --trust'"
         raise _CustomClassError(
-            f"{what} of the class {path!r}{told}. Loading it imports that module, which executes it. If you trust "
+            f"{what} of the class {shortened(path)!r}{told}. Loading it imports that module, which executes it. If you trust "
             f"the file and the module, {hint}."
         )
 
@@ -240,12 +240,14 @@ def _read_description(path: Path) -> Description:
         return Description.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise _foreign(path, f"{'.'.join(map(str, fault['loc']))}: {plain_message(fault)}, found {str(fault['input'])[:80]!r}") from None
+        raise _foreign(
+            path, f"{'.'.join(map(str, fault['loc']))}: {plain_message(fault)}, found {shortened(fault['input'], most=80)!r}"
+        ) from None
 
 
 def _foreign(path: Path, reason: str) -> DataError:
     return DataError(
-        f"{path} is not a description that dgl_mutual wrote ({reason}). Save the student again, or point to another checkpoint."
+        f"{path} is not a description that dgl_mutual wrote ({shortened(reason)}). Save the student again, or point to another checkpoint."
     )
 
 
@@ -288,5 +290,7 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
     except PermissionError:
         raise DataError(unreadable(path)) from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error
+        raise DataError(
+            f"The weights {path} cannot be used ({shortened(error)}). They are damaged or belong to another student."
+        ) from error
     _check_saved_together(folder, {f"{name}.json": description.cohort, path.name: cohort})
