@@ -17,6 +17,7 @@ from dgl_mutual.reporting.plots.style import (
     line_style,
     title,
     whole_numbers,
+    with_room,
 )
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
@@ -51,7 +52,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     legend_below(drawn, [axes])
     bands = ", bands: one standard deviation (ddof = 1)" if len(run.finished) > 1 else ""
     caption(drawn, f"Lines: {mean_text([run])}{bands}.")
-    return drawn
+    return with_room(drawn, [axes])
 
 
 def trials_text(run: Run) -> str:

@@ -18,6 +18,7 @@ from dgl_mutual.reporting.plots.style import (
     plain_powers,
     title,
     whole_numbers,
+    with_room,
 )
 from dgl_mutual.reporting.run import Run
 
@@ -70,4 +71,4 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     caption(
         drawn, f"Mean over members and over n = {' or '.join(map(str, numbers))} trials of each method, from the first epoch that teaches."
     )
-    return drawn
+    return with_room(drawn, [axes])

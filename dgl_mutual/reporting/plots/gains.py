@@ -12,7 +12,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.comparison import ALPHA, compare
-from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style, without_mark
+from dgl_mutual.reporting.plots.style import LINE, PAGE, caption, figure, legend_below, line_style, with_room, without_mark
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MEMBERS = (MEAN, ENSEMBLE)
+#: Inches of a row for each method in it, and of all rows together at least.
+_METHOD, _LEAST = 0.14, 0.6
 
 
 def gains(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
@@ -62,25 +64,27 @@ def _draw(rows: pd.DataFrame) -> Figure:
     from matplotlib.lines import Line2D
 
     datas, methods = list(dict.fromkeys(rows["data"])), list(dict.fromkeys(rows["method"]))
-    drawn = figure(PAGE, 0.9 + 0.14 * len(datas) * max(2, len(methods) + 1))
+    drawn = figure(PAGE, 1)
     members = [member for member in _MEMBERS if (rows["member"] == member).any()]
     panels = drawn.subplots(1, len(members), sharey=True, sharex=True, squeeze=False)[0]
     for axes, member in zip(panels, members, strict=True):
         _panel(axes, rows[rows["member"] == member], datas, methods)
         axes.set_title(member_name(member))
-        axes.set_xlabel(f"test metric, difference to {rows['baseline'].iloc[0]} (points)")
-    names = [f"{textwrap.shorten(data, 60)} (n = {rows[rows['data'] == data]['n'].max():.0f})" for data in datas]
-    panels[0].set_yticks(range(len(datas)), [textwrap.fill(without_mark(name), 28) for name in names])
+        axes.set_xlabel(textwrap.fill(f"test metric, difference to {rows['baseline'].iloc[0]} (points)", 48))
+    names = [f"{textwrap.shorten(data, 60)} (n\u00a0=\u00a0{rows[rows['data'] == data]['n'].max():.0f})" for data in datas]
+    names = [textwrap.fill(without_mark(name), 28) for name in names]
+    panels[0].set_yticks(range(len(datas)), names)
     panels[0].set_ylim(len(datas) - 0.5, -0.5)
     grey: dict[str, Any] = {"color": "#555555", "linestyle": "", "marker": "o", "markersize": 5}
     kinds = [
         Line2D([], [], **grey, label="p < 0.05 (Holm, within a dataset)"),
         Line2D([], [], **grey, markerfacecolor="white", label="not significant"),
     ]
-    drawn.legend(handles=[*panels[0].get_legend_handles_labels()[0], *kinds], loc="outside lower center", ncols=4)
+    legend_below(drawn, panels, more=kinds)
     few = f" (none with fewer than {FEWEST_PAIRS} seeds)" if rows["low"].isna().any() else ""
     caption(drawn, f"Points: mean of paired differences; lines: 95 % confidence interval{few}. n: pairs (seeds or folds).")
-    return drawn
+    row = max(_METHOD * (len(methods) + 1), LINE * (1 + max(name.count("\n") + 1 for name in names)))
+    return with_room(drawn, panels, max(_LEAST, row * len(datas)))
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, datas: list[str], methods: list[str]) -> None:

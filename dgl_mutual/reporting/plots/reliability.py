@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import trials_text
-from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, settled
+from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, with_room
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.columns import NUM_BINS
 
@@ -70,7 +70,7 @@ def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:
         f"Decisions of {' or '.join(sorted({trials_text(run) for run in runs}))} together, in {NUM_BINS} bins of confidence; bins with "
         f"fewer than {FEWEST} are left out of lines. ECE: mean over trials.",
     )
-    return settled(drawn)
+    return with_room(drawn, panels, 1.3, rows)
 
 
 def _panel(axes: Axes, run: Run, metric: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.reporting.plots.curves import mean_text
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name, settled
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name, with_room
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     drawn.colorbar(image, ax=list(panels), label="linear CKA", shrink=0.7, pad=0.02)
     drawn.suptitle(textwrap.fill(f"{data}: similarity of hidden layers", 15 + 26 * columns), fontsize=8)
     caption(drawn, f"Last epoch, {mean_text(runs)}.")
-    return settled(drawn)
+    return with_room(drawn, panels, 1.4, rows)
 
 
 def cka_matrix(run: Run) -> tuple[list[str], npt.NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,6 +18,7 @@ from dgl_mutual.utils.plotting import import_matplotlib
 from dgl_mutual.utils.safe_text import path_name
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -31,8 +33,16 @@ COLOUR_MAP = "cividis"
 DIVERGING_MAP = "PuOr"
 #: Widths of a column and of a page in inches.
 COLUMN, PAGE = 3.5, 7.0
+#: Inches that a panel with curves has in height at least: the longest label of an axis fits beside it.
+PANEL = 1.75
+#: Inches that a line of text takes in the size of tick labels.
+LINE = 0.125
+#: Inches in which every legend, note and title has room, so that the layout never collapses where heights are measured.
+_TALL = 20.0
 #: Font size of notes.
 _NOTE = 6.5
+#: Inches that the handle and the space around an entry of a legend need, and each letter of it, at most.
+_LEGEND_HANDLE, _LEGEND_LETTER = 0.55, 0.06
 #: Inches that names may take, however long they are.
 MOST_TEXT = 7.0
 _SETTINGS: dict[Any, Any] = {
@@ -113,16 +123,24 @@ def text_width(texts: Iterable[str]) -> float:
     return min(0.07 * max(map(len, texts), default=0), MOST_TEXT)
 
 
-def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4) -> None:
-    """One legend below all panels. Lines with the same label must have the same style in all panels."""
+def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4, more: Sequence[Artist] = ()) -> None:
+    """One legend below all panels, no wider than the figure. Its rows take height: see `with_room`.
+
+    Args:
+        panels: what they show has an entry a label. Lines with the same label must have the same style in all panels.
+        columns: of the legend, at most.
+        more: what has an entry besides, in this order.
+    """
     shown: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         shown = {**dict(zip(labels, handles, strict=True)), **shown}
-    columns = min(columns, max(1, len(shown)))
-    while columns > 1 and _legend_width(list(shown), columns) > drawn.get_figwidth():
+    most = int((drawn.get_figwidth() - _LEGEND_HANDLE) / _LEGEND_LETTER)
+    texts = [textwrap.fill(label, most) for label in (*shown, *(str(handle.get_label()) for handle in more))]
+    columns = min(columns, max(1, len(texts)))
+    while columns > 1 and _legend_width(texts, columns) > drawn.get_figwidth():
         columns -= 1
-    drawn.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
+    drawn.legend([*shown.values(), *more], texts, loc="outside lower center", ncols=columns)
 
 
 def _legend_width(labels: Sequence[str], columns: int) -> float:
@@ -131,7 +149,7 @@ def _legend_width(labels: Sequence[str], columns: int) -> float:
     width, first = 0.0, 0
     for column in range(columns):
         last = first + length + (column < longer)
-        width += 0.55 + 0.06 * max(map(len, labels[first:last]))
+        width += _LEGEND_HANDLE + _LEGEND_LETTER * max(len(line) for label in labels[first:last] for line in label.splitlines())
         first = last
     return width
 
@@ -162,9 +180,25 @@ def caption(drawn: Figure, text: str) -> None:
         drawn.supxlabel(wrapped, fontsize=_NOTE)
 
 
-def settled(drawn: Figure) -> Figure:
-    """The same figure, laid out once: where panels have equal aspect, only the next layout gives titles and notes room of their own."""
-    drawn.draw_without_rendering()
+def with_room(drawn: Figure, panels: Iterable[Axes], least: float = PANEL, rows: int = 1) -> Figure:
+    """The same figure, long enough for its panels beside titles, labels, the note and the legend. Call it when all of these are there.
+
+    Where panels have equal aspect, only the layout after one of this height gives titles room of their own: hence three rounds.
+
+    Args:
+        panels: all of them, of equal height.
+        least: inches that each panel has in height.
+        rows: of panels.
+    """
+    asked, panels = drawn.get_figheight(), list(panels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of missing glyphs: what is wrong is said once, where the figure is written
+        drawn.set_figheight(_TALL + asked + rows * least)
+        drawn.draw_without_rendering()
+        for _ in range(3):
+            panel = min(axes.get_position(original=True).height for axes in panels) * drawn.get_figheight()
+            drawn.set_figheight(max(asked, drawn.get_figheight() + rows * (least - panel)))
+            drawn.draw_without_rendering()
     return drawn
 
 

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import apart
-from dgl_mutual.reporting.plots.style import COLUMN, PAGE, caption, figure, file_name, line_style, marker, plain_powers, text_width, title
+from dgl_mutual.reporting.plots.style import (
+    COLUMN,
+    PAGE,
+    caption,
+    figure,
+    file_name,
+    legend_below,
+    line_style,
+    marker,
+    plain_powers,
+    text_width,
+    title,
+    with_room,
+)
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import metric_name
@@ -66,13 +79,13 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
     title(axes, data)
     kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(index), label=name) for index, name in enumerate(members)]
     colours = [Line2D([], [], label=name, color=line_style(index)["color"], linewidth=4) for index, name in enumerate(methods)]
-    drawn.legend(handles=[*colours, *kinds], loc="outside lower center", ncols=3)
+    legend_below(drawn, (), 3, [*colours, *kinds])
     caption(
         drawn,
         f"Horizontal: median and quartiles of {_numbers(points['repeats'])} passes, one member at a time. "
         f"Vertical: mean and standard deviation of {_numbers(points['count'])} trials.",
     )
-    return drawn
+    return with_room(drawn, [axes])
 
 
 def _numbers(values: pd.Series[int]) -> str:

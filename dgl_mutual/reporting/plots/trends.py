@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.labels import line_names
 from dgl_mutual.reporting.plots.curves import mean_text
-from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style
+from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style, with_room
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.configuration import identity
@@ -22,6 +23,9 @@ from dgl_mutual.store.configuration import identity
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+#: Inches in height of the panels by cohort size, which are narrow.
+_SMALL = 1.25
 
 
 def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
@@ -42,8 +46,8 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
         }
         shown |= costs
         shown = {title: y for title, y in shown.items() if any(len(y(run)) for run in group)}
-        drawn = figure(PAGE / 5 * len(shown), 2.4)
-        panels = drawn.subplots(1, len(shown))
+        drawn = figure(PAGE / 5 * len(shown), 1)
+        panels = drawn.subplots(1, len(shown), squeeze=False)[0]
         sizes = sorted({run.num_students for run in group})
         for axes, (title, y) in zip(panels, shown.items(), strict=True):
             _series(axes, group, lambda run: run.num_students, y)
@@ -56,7 +60,7 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
                 axes.set_ylim(0, 1.1 * high)
         legend_below(drawn, panels)
         caption(drawn, _bars(group))
-        yield file_name("cohort-size", dataset), drawn
+        yield file_name("cohort-size", dataset), with_room(drawn, panels, _SMALL)
 
 
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
@@ -103,18 +107,17 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
         kinds = sorted({_noise(run)[0] for run in group} - {""})
         if not kinds:
             continue
-        methods = {run.method for run in group}
-        drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 2.6 + 0.15 * (len(methods) // 3))
+        drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 1)
         panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = [run for run in group if _noise(run)[0] in ("", kind)]
             _series(axes, chosen, lambda run: _noise(run)[1], partial(_of_member, member="mean", column="test"))
             axes.set_xlabel(f"{kind} noise")
         panels[0].set_ylabel(f"test {metric_name(group[0].trials['metric'].iloc[0])}, mean student")
-        drawn.suptitle(dataset, fontsize=8)
+        drawn.suptitle(textwrap.fill(dataset, 15 + 26 * len(kinds)), fontsize=8)
         legend_below(drawn, panels)
         caption(drawn, _bars(group))
-        yield file_name("noise", dataset), drawn
+        yield file_name("noise", dataset), with_room(drawn, panels)
 
 
 def _bars(runs: Sequence[Run]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title, whole_numbers
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title, whole_numbers, with_room
 from dgl_mutual.store.tables import read_tuning
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     mean = "" if splits == 1 else f", mean over n = {splits} trainings of a configuration"
     cut = " Of a pruned trial, the last value before it was stopped." if (history["state"] == "pruned").any() else ""
     caption(drawn, f"Points: trials{mean}. The search starts with what was given and all other defaults.{cut}")
-    return drawn
+    return with_room(drawn, [axes])

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import mean_text, over_trials
-from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, caption, cohort_order, figure, file_name, title, whole_numbers
+from dgl_mutual.reporting.plots.style import (
+    COLUMN,
+    DIVERGING_MAP,
+    caption,
+    cohort_order,
+    figure,
+    file_name,
+    title,
+    whole_numbers,
+    with_room,
+)
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -18,6 +28,8 @@ if TYPE_CHECKING:
 _PREFIX = "weights/"
 #: Weights whose largest difference from uniform weights is below this count as uniform.
 _LEAST = 1e-6
+#: Inches that the scale of weights has in height at least.
+_SCALE = 0.8
 
 
 def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
@@ -61,7 +73,7 @@ def _draw(run: Run, means: pd.DataFrame, uniform: float) -> Figure:
         uniform: the weight of a peer where all are equal.
     """
     pairs = _pairs(means)
-    drawn = figure(COLUMN, 1.3 + 0.16 * len(pairs))
+    drawn = figure(COLUMN, 1)
     axes = drawn.subplots()
     epochs = np.append(means.index, means.index[-1] + 1) - 0.5  # so that an epoch's tick is in the middle of its cell
     edges, values = np.arange(len(pairs) + 1), means.to_numpy().T
@@ -84,4 +96,4 @@ def _draw(run: Run, means: pd.DataFrame, uniform: float) -> Figure:
         f"{mean_text([run]).capitalize()}. Receiver ← peer. White, and the line on the scale: uniform weights ({uniform:.3g}); "
         f"weights from {low:.3g} to {high:.3g}.",
     )
-    return drawn
+    return with_room(drawn, [axes], max(_SCALE, 0.16 * len(pairs)))
