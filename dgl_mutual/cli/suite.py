@@ -190,6 +190,7 @@ def _write_tables(plan: SuitePlan) -> bool:
     """Write the tables and show one. Returns whether there are some."""
     from dgl_mutual.errors import DglMutualError, StoreError
     from dgl_mutual.reporting.suite_tables import write_suite_tables
+    from dgl_mutual.store.files import ALL_FILE
 
     try:
         table, files = write_suite_tables(plan.folder)
@@ -197,6 +198,8 @@ def _write_tables(plan: SuitePlan) -> bool:
         raise
     except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
         say(f"No tables: {error}", err=True)
+        if (plan.folder / ALL_FILE).exists():
+            say(f"All rows of its runs: {plan.folder / ALL_FILE}")
         return False
     say(table)
     say(f"Written to {', '.join(str(file) for file in files)}")

@@ -104,11 +104,7 @@ def compare(
     """
     if value not in _VALUES:
         raise unknown("value", value, _VALUES)
-    if trials[value].isna().all():
-        raise UsageError(
-            f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume (in Python: "
-            "resume=False)."
-        )
+    _refuse_unmeasured(trials, value)
     trials = apart(apart(_of_metric(trials, metric), "protocol"), "metric")
     _refuse_mixtures(trials)
     trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
@@ -119,6 +115,20 @@ def compare(
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
     return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials), _told(unpaired))
+
+
+def _refuse_unmeasured(trials: pd.DataFrame, value: str) -> None:
+    if not trials[value].isna().all():
+        return
+    if value in ("test", *CALIBRATION) and trials["test"].isna().all():
+        raise UsageError(
+            f"None of these runs has a {value!r}: no sample of their test parts has a known label. Compare them on validation: export with "
+            '--value val (in Python: value="val").'
+        )
+    raise UsageError(
+        f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume (in Python: "
+        "resume=False)."
+    )
 
 
 def _unfinished(trials: pd.DataFrame) -> Iterator[str]:

@@ -31,20 +31,25 @@ def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]]) ->
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
-    return _tables(folder, [run for run in load((folder,)) if len(run.trials)])[1]
-
-
-def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
-    """The table of a suite, and its files."""
+    runs = [run for run in load((folder,)) if len(run.trials)]
     trials = gather(runs)
-    comparison = compare_with_baseline(trials, of_suite=preferred_baseline([folder]))
-    table = text_table(comparison, percent=True)
+    return {folder / ALL_FILE: _all_rows(runs), **_tables(folder, trials)[1]}
+
+
+def _all_rows(runs: list[Run]) -> str:
+    """The text of all.csv."""
     rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.
     unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
     rows = rows.drop(columns=unknown)
+    return csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]])
+
+
+def _tables(folder: Path, trials: pd.DataFrame) -> tuple[TextTable, dict[Path, str]]:
+    """The table of a suite, and its files."""
+    comparison = compare_with_baseline(trials, of_suite=preferred_baseline([folder]))
+    table = text_table(comparison, percent=True)
     return table, {
-        folder / ALL_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
         folder / "table.csv": to_csv(comparison),
         folder / "table.md": to_markdown(table),
         folder / "table.tex": to_latex(table, f"tab:{folder.name}"),
@@ -52,12 +57,18 @@ def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
 
 
 def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
-    """Write the tables of a suite; see `suite_tables`.
+    """Write the tables of a suite; see `suite_tables`. all.csv is written also where the runs cannot stand in one table.
 
     Returns:
         The table as a screen shows it, and the files.
+
+    Raises:
+        UsageError, StoreError: see `suite_tables`.
     """
-    table, texts = _tables(folder, [run for run in suite_runs(folder) if len(run.trials)])
+    runs = [run for run in suite_runs(folder) if len(run.trials)]
+    trials = gather(runs)
+    write_text(folder / ALL_FILE, _all_rows(runs))
+    table, texts = _tables(folder, trials)
     for file, text in texts.items():
         write_text(file, text)
-    return to_text(table), list(texts)
+    return to_text(table), [folder / ALL_FILE, *texts]

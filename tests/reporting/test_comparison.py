@@ -203,6 +203,21 @@ def test_what_an_older_version_did_not_measure_is_refused_or_left_blank(tmp_path
     assert "n = 10 seeds" in caption and "CiteSeer" not in caption
 
 
+def test_hidden_test_labels_are_named_and_validation_is_compared(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy), strategy, "here") for strategy in ("independent", "gml")]
+    for folder, _, _ in runs:
+        table = pd.read_csv(folder / "trials.csv")
+        table.assign(test="", nll="", ece="").to_csv(folder / "trials.csv", index=False)
+    suite = write_suite(tmp_path, "hidden", runs)
+    for value in ("test", "nll"):
+        with pytest.raises(UsageError, match=rf"has a '{value}': no sample of their test parts has a known label.*--value val"):
+            compared(suite, value=value)
+    assert row(compared(suite, value="val"), "gml", "here")["n"] == 10
+    with pytest.raises(UsageError, match="known label"):
+        write_suite_tables(suite)
+    assert len(pd.read_csv(suite / "all.csv")) == sum(len(pd.read_csv(folder / "trials.csv")) for folder, _, _ in runs)
+
+
 def test_methods_that_are_all_alike_are_not_best(tmp_path: Path) -> None:
     for strategy in ("independent", "gml"):
         write_run(tmp_path, strategy=strategy, scores=[0.5] * 10)
