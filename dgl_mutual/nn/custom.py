@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,10 @@ from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_dif
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
+
+
+#: Rows that tell probabilities from logits that happen to sum to one.
+_ENOUGH_ROWS = 8
 
 
 class CustomStudent(CohortMember):
@@ -74,6 +79,7 @@ class CustomStudent(CohortMember):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.name = name or options.label
+        self._is_judged = False
         self._class_or_function = make_custom(options)
         self._num_blocks = None if getattr(self._class_or_function, "num_blocks", None) is None else num_blocks(options)
         self.module = self._made()
@@ -289,6 +295,20 @@ class CustomStudent(CohortMember):
             raise TrainingError(
                 f"The student {self.name!r} gives logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
                 "and logarithms of zero, for example at nodes without neighbours, or lower training.learning_rate."
+            )
+        if self.training and not self._is_judged and len(logits) >= _ENOUGH_ROWS:
+            self._is_judged = True
+            self._warn_of_probabilities(logits)
+
+    @torch.no_grad()
+    def _warn_of_probabilities(self, logits: Tensor) -> None:
+        """Warn if all rows are distributions over the classes. Outputs of a sigmoid cannot be told from logits, so nothing is said of them."""
+        if self.num_outputs > 1 and bool((logits >= 0).all()) and bool(((logits.double().sum(-1) - 1).abs() < 1e-2).all()):
+            warnings.warn(
+                f"The student {self.name!r} gives probabilities, it seems: its outputs are not negative, and sum to 1 in each row. A softmax "
+                "is applied to them in training and prediction, so they would be nearly uniform. Return logits: leave out the softmax at the "
+                "end of forward.",
+                stacklevel=2,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dgl
@@ -80,6 +81,16 @@ class Extra(Linear):
 def test_a_wrong_student_is_named(student, error, message, node_data, fit):
     with pytest.raises(error, match=message):
         fit(node_data, ("gcn", own(student)), epochs=1)
+
+
+def test_probabilities_are_told_once_and_logits_are_not(node_data, fit):
+    with pytest.warns(UserWarning, match=r"'Bad-1' gives probabilities, it seems.* Return logits") as shown:
+        fit(node_data, ("gcn", own(bad(lambda z: z.softmax(-1)))), epochs=3)
+    assert sum("gives probabilities" in str(one.message) for one in shown) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for logits in (lambda z: z.log_softmax(-1), lambda z: z.sigmoid(), lambda z: z - z.mean(-1, keepdim=True) + 1 / 3):
+            fit(node_data, ("gcn", own(bad(logits))), epochs=1)
 
 
 @pytest.mark.parametrize("data", ["ndata", "edata"])
