@@ -27,6 +27,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
+from dgl_mutual.data.mask_names import warn_of_masks
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets
@@ -250,6 +251,7 @@ def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | 
     if "feat" in nodes.frame:
         return _vectors(nodes, faults)
     columns = [str(column) for column in nodes.frame if column not in reserved]
+    warn_of_masks(nodes, columns, "used as features")
     return _block(nodes, columns, faults) if columns else None
 
 
@@ -283,14 +285,17 @@ def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | Non
     used = {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}
     _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
     if "feat" in nodes.frame:
-        used = {*files.node_ids, "feat", *of_samples}
-        _warn_of_unused(nodes, set(nodes.frame) - used, "Node features are read from the column feat, since there is one.")
+        unused = set(nodes.frame) - {*files.node_ids, "feat", *of_samples}
+        unused -= warn_of_masks(nodes, unused, "not used")
+        _warn_of_unused(nodes, unused, "Node features are read from the column feat, since there is one.")
     if graphs is not None and files.graph_meta is not None:
         others = graphs if task == "node" else nodes
         hint = f"On a {task} task labels and masks are those of {task}s: put them into {files.samples(task).path.name}."
         _warn_of_unused(others, set(others.frame) & of_samples, hint)
-        # Where targets are named, other columns may be targets, too.
-        unused = set(graphs.frame) - {files.graph_meta.graph_id_field, *of_samples} if targets is None else {"feat"} & set(graphs.frame)
+        unused = set(graphs.frame) - {files.graph_meta.graph_id_field, *of_samples}
+        unused -= warn_of_masks(graphs, unused, "not used")
+        if targets is not None:  # other columns may be targets, too
+            unused &= {"feat"}
         _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
 
 

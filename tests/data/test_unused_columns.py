@@ -57,3 +57,35 @@ def test_columns_that_are_spelled_almost_as_those_with_a_meaning_are_a_warning(t
     columns = nodes(x=[1, 2, 3, 4]).drop(columns="feat").assign(Train_Mask=[1, 0, 0, 1])
     with pytest.warns(UserWarning, match=r"nodes\.csv: the column Train_Mask is not read as train_mask\. If it is meant to be, rename it"):
         assert load_dataset(written(tmp_path / "toy", Written(plain(columns)))).feature_names == ("x", "Train_Mask")
+
+
+@pytest.mark.parametrize(
+    ("names", "cells"),
+    [
+        (["train", "val", "test"], [1, 0, 0, 1]),
+        (["is_train", "Is_Valid"], [True, False, False, True]),
+        (["train_set", "test nodes"], [1, 0, 0, 1]),
+        (["split"], [0, 1, 2, 0]),
+        (["fold"], [3, 1, 2, 0]),
+        (["mask"], [1, 0, 0, 1]),
+    ],
+)
+def test_columns_that_look_like_masks_are_a_warning(tmp_path: Path, names: list[str], cells: list[int]) -> None:
+    columns = nodes(x=[1, 2, 3, 4]).drop(columns="feat").assign(**{name: cells for name in names})
+    message = rf"nodes\.csv: {', '.join(names)} looks? like .*used as features.* called train_mask, val_mask and test_mask"
+    with pytest.warns(UserWarning, match=message):
+        assert load_dataset(written(tmp_path / "toy", Written(plain(columns)))).feature_names == ("x", *names)
+    with pytest.warns(UserWarning, match=rf"nodes\.csv: {', '.join(names)} looks? like .*not used"):
+        load_dataset(written(tmp_path / "feat", Written(plain(nodes(**{name: cells for name in names})))))
+    rows = "".join(f"{graph},{graph % 2},{','.join([str(cells[graph])] * len(names))}\n" for graph in (1, 2))
+    with pytest.warns(UserWarning, match=rf"graphs\.csv: {', '.join(names)} looks? like .*not used.* called train_mask") as shown:
+        load_dataset(graphs(tmp_path / "graphs", graphs=f"graph_id,label,{','.join(names)}\n{rows}"))
+    assert not any("Graphs have no features" in str(one.message) for one in shown)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("test", [71, 64, 80, 92]), ("validity", [1, 0, 0, 1]), ("age", [1, 0, 0, 1])])
+def test_other_columns_are_features_without_a_word(tmp_path: Path, name: str, cells: list[int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        columns = nodes(x=[1, 2, 3, 4]).drop(columns="feat").assign(**{name: cells})
+        assert load_dataset(written(tmp_path / "toy", Written(plain(columns)))).feature_names == ("x", name)

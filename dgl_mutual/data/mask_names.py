@@ -1,0 +1,50 @@
+"""Columns of a CSV folder that look like masks, by their names and cells, and have the name of none."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection
+
+from dgl_mutual.data.csv_table import CsvTable
+from dgl_mutual.data.split import MASKS
+
+#: ``train``, ``is_valid``, ``test_set``, ``val_idx_0``, ``TrainMask``, ...
+_PART = re.compile(
+    r"(?:(?:is|in)[_. -]?)?(?:train(?:ing)?|val(?:id(?:ation)?)?|dev|test(?:ing)?)[_. -]?(?:mask|set|split|idx|index|nodes?|graphs?)?"
+    r"[_. -]?[0-9]*"
+)
+#: ``split``, ``cv_fold``, ``mask``, ``fold_id``, ...
+_SPLIT = re.compile(r"(?:(?:cv|data|train|official)[_. -]?)?(?:masks?|splits?|folds?)[_. -]?(?:id|idx|index|no|nr)?[_. -]?[0-9]*")
+_TRUTH_VALUES = {"true", "false", "yes", "no", "0", "1", "0.0", "1.0", ""}
+#: Numbers of parts or folds that a column has at most.
+_MOST_PARTS = 20
+
+
+def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[str]:
+    """Warn of those of these columns that look like masks. Returns them.
+
+    Those with the name of a part have nothing but truth values, and those with the name of a split few values: a test score is no mask.
+
+    Args:
+        use: what becomes of the columns, for example ``used as features``.
+    """
+    found = [column for column in map(str, table.frame) if column in columns and _looks_like_mask(table, column)]
+    if found:
+        named, (look, are, a) = ", ".join(found[:8]), ("looks", "is", " a") if len(found) == 1 else ("look", "are", "")
+        warnings.warn(
+            f"{table.path}: {named} {look} like{a} mask{'' if a else 's'}, and {are} {use}. Masks are called {', '.join(MASKS[:-1])} and "
+            f"{MASKS[-1]}, and have True or False in each row. If these tell the parts of a split, write such columns instead.",
+            stacklevel=3,
+        )
+    return set(found)
+
+
+def _looks_like_mask(table: CsvTable, column: str) -> bool:
+    name = column.strip().casefold()
+    if name in MASKS:
+        return False
+    cells = table.frame[column].str.casefold()
+    if _PART.fullmatch(name):
+        return bool(cells.isin(_TRUTH_VALUES).all())
+    return _SPLIT.fullmatch(name) is not None and cells.nunique() <= _MOST_PARTS
