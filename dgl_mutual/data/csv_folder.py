@@ -285,14 +285,14 @@ def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | Non
     used = {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}
     _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
     if "feat" in nodes.frame:
-        unused = set(nodes.frame) - {*files.node_ids, "feat", *of_samples}
+        unused = set(map(str, nodes.frame)) - {*files.node_ids, "feat", *of_samples}
         unused -= warn_of_masks(nodes, unused, "not used")
         _warn_of_unused(nodes, unused, "Node features are read from the column feat, since there is one.")
     if graphs is not None and files.graph_meta is not None:
         others = graphs if task == "node" else nodes
         hint = f"On a {task} task labels and masks are those of {task}s: put them into {files.samples(task).path.name}."
         _warn_of_unused(others, set(others.frame) & of_samples, hint)
-        unused = set(graphs.frame) - {files.graph_meta.graph_id_field, *of_samples}
+        unused = set(map(str, graphs.frame)) - {files.graph_meta.graph_id_field, *of_samples}
         unused -= warn_of_masks(graphs, unused, "not used")
         if targets is not None:  # other columns may be targets, too
             unused &= {"feat"}

@@ -26,7 +26,6 @@ from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
 
-
 #: Rows that tell probabilities from logits that happen to sum to one.
 _ENOUGH_ROWS = 8
 
@@ -302,12 +301,12 @@ class CustomStudent(CohortMember):
 
     @torch.no_grad()
     def _warn_of_probabilities(self, logits: Tensor) -> None:
-        """Warn if all rows are distributions over the classes. Outputs of a sigmoid cannot be told from logits, so nothing is said of them."""
+        """Warn if all rows are distributions over the classes. Outputs of a sigmoid are not told: logits can look like them."""
         if self.num_outputs > 1 and bool((logits >= 0).all()) and bool(((logits.double().sum(-1) - 1).abs() < 1e-2).all()):
             warnings.warn(
-                f"The student {self.name!r} gives probabilities, it seems: its outputs are not negative, and sum to 1 in each row. A softmax "
-                "is applied to them in training and prediction, so they would be nearly uniform. Return logits: leave out the softmax at the "
-                "end of forward.",
+                f"The student {self.name!r} gives probabilities, it seems: its outputs are not negative, and sum to 1 in each row. A "
+                "softmax is applied to them in training and prediction, so they would be nearly uniform. Return logits: leave out the "
+                "softmax at the end of forward.",
                 stacklevel=2,
             )
 

@@ -39,6 +39,7 @@ def write_run(
     diversity: bool = False,
     inference: bool = False,
     config: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
 ) -> Path:
     """A run below `out`.
 
@@ -49,6 +50,7 @@ def write_run(
         inference: whether inference.csv is there.
         weights, diversity: what history.csv holds beside losses and validation.
         config: further keys of the configuration.
+        given: what was asked for; None, as in earlier versions: the file does not say.
     """
     protocol = protocol or ("nested" if folds else "public")
     values = {
@@ -59,7 +61,8 @@ def write_run(
     names = {"task": values["task"], "dataset": Path(dataset).name, "strategy": strategy, "protocol": protocol, "metric": metric}
     folder = out / f"{values['task']}-{Path(dataset).name}-{strategy}-{zlib.crc32(repr(values).encode()):08x}"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    content = values if given is None else {"given": given, "resolved": values}
+    (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "environment.json").write_text(json.dumps({"command": "dgl-mutual run", "versions": {"python": "3.11.7"}, "cores": 2}))
     keys = [(seed, fold) for seed in range(seeds) for fold in range(folds or 1)] if keys is None else keys
     random = np.random.default_rng(zlib.crc32(repr((dataset, strategy, level)).encode()))

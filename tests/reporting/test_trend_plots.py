@@ -36,6 +36,20 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
 
 
+def test_students_at_the_default_depth_of_their_architecture_are_joined(tmp_path: Path) -> None:
+    for students, given in ((["gcn"], {"seeds": 2}), (["gcn", "sgc"], {"students": "gcn,sgc"}), (["gcn", "gat", "sgc"], None)):
+        resolved = [{"architecture": name, "hidden": 64, "depth": 1 if name == "sgc" else 2} for name in students]
+        write_run(tmp_path, students=students, seeds=2, config={"students": resolved}, given=given)
+    deep = [{"architecture": "gcn", "hidden": 64, "depth": 5}] * 4
+    write_run(tmp_path, students=["gcn"] * 4, seeds=2, config={"students": deep}, given={"students": deep})
+    gat = [{"architecture": "gat", "hidden": 64, "depth": 2}]
+    write_run(tmp_path, students=["gat"], seeds=2, config={"students": gat}, given={"students": "gat"}, strategy="independent")
+    message = r"Left out of the plot cohort-size, since no other run differs in its students alone: gml .*\(node-Cora-gml-.*independent"
+    with pytest.warns(UserWarning, match=message):
+        (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
+    assert len(heights) == 3  # gat is of a run without what was given, and at the default that another run tells
+
+
 def test_runs_of_several_metrics_do_not_share_an_axis(tmp_path: Path) -> None:
     configs: list[tuple[str, dict[str, str]]] = [("accuracy", {}), ("macro-f1", {"metric": "macro-f1"})]
     for metric, config in configs:

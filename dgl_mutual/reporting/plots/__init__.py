@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _NEEDS = {
     "gains": "gains need the strategy independent and another one on the same data",
     "ranks": "ranks need at least three methods on three datasets",
-    "cohort-size": "cohort-size needs several runs that differ in it",
+    "cohort-size": "cohort-size needs several runs that differ in their students alone",
     "noise": "noise needs several runs that differ in it",
     "time": "time needs 'dgl-mutual time-inference RUN' first",
     "curves": "curves need a strategy that trains students",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -66,9 +67,16 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     """Those of which there is another that differs in nothing but its cohort, and is of another size; one a size, named for their lines."""
     lines: dict[str, dict[int, Run]] = {}
+    depths = _default_depths(runs)
     for run in runs:
-        lines.setdefault(_all_but_the_cohort(run), {}).setdefault(run.num_students, run)
-    return _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1], "students")
+        lines.setdefault(_all_but_the_cohort(run, depths), {}).setdefault(run.num_students, run)
+    drawn = _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1], "students")
+    alone = [run for line in lines.values() if len(line) == 1 for run in line.values()]
+    if drawn and alone:
+        names = [f"{run.method} ({run.folder.name})" for run in alone]
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        warnings.warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {shown}.", stacklevel=2)
+    return drawn
 
 
 def _with_noise(runs: Sequence[Run]) -> list[Run]:
@@ -86,15 +94,39 @@ def _named(lines: Sequence[Sequence[Run]], shown: str) -> list[Run]:
     return [replace(run, method=name) for name, line in zip(names, lines, strict=True) for run in line]
 
 
-def _all_but_the_cohort(run: Run) -> str:
+def _default_depths(runs: Sequence[Run]) -> dict[Any, Any]:
+    """The default depth of each architecture, as the runs of one task tell that did not give one."""
+    depths: dict[Any, Any] = {}
+    for run in runs:
+        students, one_by_one = run.config["students"], run.given.get("students")
+        if not isinstance(one_by_one, list):  # the default, or names
+            one_by_one = [None if one_by_one is None or isinstance(one_by_one, str) else one_by_one] * len(students)
+        if run.given and not _has_depth(run.given.get("student")) and len(one_by_one) == len(students):
+            depths.update(
+                (student["architecture"], student.get("depth"))
+                for student, given in zip(students, one_by_one, strict=True)
+                if not _has_depth(given)
+            )
+    return depths
+
+
+def _has_depth(given: Any) -> bool:
+    return isinstance(given, Mapping) and "depth" in given
+
+
+def _all_but_the_cohort(run: Run, depths: Mapping[Any, Any]) -> str:
     """Options that students have in common count, such as their width; their architectures and what belongs to those do not.
 
     Of a student of a user's own all options count: it has none of the built-in ones.
+
+    Args:
+        depths: the default of each architecture, which counts as none: others may have another one.
     """
-    shared = [
-        student.get("options", [student.get(key) for key in ("hidden", "depth", "norm", "readout", "pooling")])
-        for student in run.config["students"]
-    ]
+    shared = []
+    for student in run.config["students"]:
+        depth = student.get("depth")
+        built_in = [student.get("hidden"), None if depth == depths.get(student["architecture"]) else depth]
+        shared.append(student.get("options", [*built_in, *(student.get(key) for key in ("norm", "readout", "pooling"))]))
     students = sorted({str(options) for options in shared if options != {}})
     rest = {key: value for key, value in identity(run.config).items() if key not in ("students", "dataset")}
     return json.dumps([rest, students], sort_keys=True, default=str)
