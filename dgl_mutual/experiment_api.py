@@ -71,7 +71,8 @@ def experiment(
         experiment.table(baseline="alone")
 
     Args:
-        dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
+        dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables. A list of DGL or PyG graphs is
+            one dataset.
         methods: names of strategies, also as one text: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
             the path of a configuration (``.yaml`` or ``.yml``), such as best.yaml of `dgl-mutual tune`, or to a mapping with any key of a
             configuration, and ``recipe``, the name of one that the method starts from. Of a file and of a recipe, dataset, splits and

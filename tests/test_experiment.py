@@ -21,6 +21,7 @@ from scipy import stats
 import dgl_mutual
 from dgl_mutual.cli.main import cli
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.compute import Compute
@@ -278,6 +279,22 @@ def test_an_experiment_has_its_runs_before_another_one_takes_its_folder(tmp_path
     assert (first.methods, second.methods) == (["a", "b"], ["a", "c"])
     with pytest.raises(UsageError, match=r"that of another suite, of a on digits among others.*name=\.\.\."):
         dgl_mutual.experiment("digits", {"d": "dml"}, **{**small, "training": {"epochs": 3}})
+
+
+def test_other_graphs_of_the_same_name_do_not_take_the_folder(tmp_path: Path) -> None:
+    graphs = []
+    for shift in (1, 2):
+        graph = dgl.graph((torch.arange(200), (torch.arange(200) + shift) % 200), num_nodes=200)
+        graph.ndata["feat"], graph.ndata["label"] = torch.eye(200)[:, :5], torch.arange(200) % 2
+        graphs.append(graph)
+    small = {**SMALL, "seeds": 1, "out": tmp_path}
+    first = dgl_mutual.experiment(graphs[0], "independent", **small)
+    table = (first.folder / "table.csv").read_text()
+    with pytest.raises(UsageError, match=r"that of another suite, .* and these have other data under the same names\..*name=\.\.\."):
+        dgl_mutual.experiment(graphs[1], "independent", **small)
+    assert (first.folder / "table.csv").read_text() == table
+    dgl_mutual.experiment(graphs[0], "independent", **{**small, "training": {"epochs": 3}})
+    dgl_mutual.experiment(graphs[1], "independent", name="second", **small)
 
 
 def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.store.configuration import Role, keys_of
-from dgl_mutual.store.files import SUITE_FILE
+from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.imports import is_import_path
@@ -263,7 +264,7 @@ def run_suite(
     values = {"description": suite_plan.suite.description, "baseline": suite_plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(suite_plan.folder):
         if resume:
-            _refuse_another_suite(suite_plan.folder, runs, missing)
+            _refuse_another_suite(suite_plan)
         write_text(suite_plan.folder / SUITE_FILE, yaml_text(values))
         return execute(
             suite_plan.plans,
@@ -276,26 +277,31 @@ def run_suite(
         )
 
 
-def _refuse_another_suite(folder: Path, runs: Sequence[Mapping[str, Any]], missing: Mapping[str, str]) -> None:
+def _refuse_another_suite(suite_plan: SuitePlan) -> None:
     """Refuse the folder of a suite that has no run in common with this one: its list of runs and its tables would be replaced.
 
-    Args:
-        runs, missing: those of this suite, as in its file.
+    Runs with the same names on other data are other runs: different graphs in memory may have one name.
 
     Raises:
         UsageError: it is another suite.
     """
+    folder, entries = suite_plan.folder, suite_plan.entries
     try:
-        before = [(run["data"], run["method"], run["folder"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]]
+        before = {(run["data"], run["method"]): str(run["folder"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):  # none is there, or none that can be read
         return
-    if not before or not runs or any(data in missing for data, _, _ in before):
+    if not before or not entries or any(data in suite_plan.missing for data, _ in before):
         return
-    names, folders = {(data, method) for data, method, _ in before}, {run_folder for _, _, run_folder in before}
-    if not any((run["data"], run["method"]) in names or run["folder"] in folders for run in runs):
-        data, method, _ = before[0]
-        raise UsageError(
-            f"The folder {str(folder)!r} is that of another suite, of {method} on {data} among others, and none of its runs is one of "
-            "these. Its tables would be replaced. Give this suite another name (that of its file; in Python name=...) or another folder "
-            "for its results (--out; in Python out=...), or start over with --no-resume (in Python: resume=False)."
-        )
+    if {plan.folder(folder.parent).name for _, plan in entries} & set(before.values()):
+        return
+    shared = [(before[run.data, run.method], plan) for run, plan in entries if (run.data, run.method) in before]
+    recorded = [(read_resolved(folder.parent / name / CONFIG_FILE) or {}, plan.config.fingerprint) for name, plan in shared]
+    if any(then.get("fingerprint", now) == now for then, now in recorded):  # what nobody can read any more may be the same
+        return
+    data, method = next(iter(before))
+    other = "these have other data under the same names" if shared else "none of its runs is one of these"
+    raise UsageError(
+        f"The folder {str(folder)!r} is that of another suite, of {method} on {data} among others, and {other}. Its tables would be "
+        "replaced. Give this suite another name (that of its file; in Python name=...) or another folder for its results (--out; in Python "
+        "out=...), or start over with --no-resume (in Python: resume=False)."
+    )
