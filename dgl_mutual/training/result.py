@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,19 @@ class FitResult:
         for result in self.members:
             if result.member == member:
                 return result
-        raise unknown("member", member, [result.member for result in self.members])
+        raise unknown("member", member, list(self))
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the members, in their order."""
+        return (result.member for result in self.members)
+
+    def __contains__(self, member: object) -> bool:
+        """Whether there is a member of this name."""
+        return member in list(self)
+
+    def __len__(self) -> int:
+        """The number of members, with ``mean``, ``best_by_val`` and ``ensemble``."""
+        return len(self.members)
 
     def __repr__(self) -> str:
         """A few readable lines: what was trained on what, and the members' figures."""

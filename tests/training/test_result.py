@@ -111,6 +111,8 @@ def test_table_is_the_members(result: FitResult) -> None:
 
 
 def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
+    assert list(result) == [one.member for one in result.members] and len(result) == len(result.members)
+    assert all(name in result and result[name].member == name for name in result) and "gat-0" not in result
     with pytest.raises(UsageError, match=r"Unknown member 'gat-0'.*gcn-0, gat-1, gcn-2, mean, best_by_val, ensemble"):
         result["gat-0"]
 
