@@ -51,7 +51,9 @@ def advice(value: object, choices: Iterable[str]) -> str:
     """What to give in place of an unknown name, without the point at its end: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
     names = list(choices)
     typed = shortened(value).lower()
-    nearest = difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
+    # Of dotted names the last part may be what was typed.
+    nearest = [name.lower() for name in names if name.lower().rpartition(".")[2] == typed]
+    nearest = nearest or difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
     if not nearest and typed:
         nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]
     # Of names that are equally near, one that starts with the same letters.

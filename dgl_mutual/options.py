@@ -229,6 +229,8 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
                 nested = f"{{{part}: {nested}}}"
             return f"Unknown option {key!r}. ", f"Here options are nested: write {nested[1:-1]}"
         choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
+        if fault["input"] is None:  # as YAML reads {students: gcn,sage}
+            choices += f". It has no value here: if it belongs to a list, write that in brackets, for example [gcn, {location[-1]}]"
         return f"Unknown option {key!r}.{hint} ", choices
     if fault["type"] == "missing":
         if isinstance(fault["loc"][-1], int):  # of a list of fixed length, which is the value that is shown

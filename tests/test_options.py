@@ -37,6 +37,11 @@ def test_good_values() -> None:
     ("values", "message"),
     [
         ({"rat": 1}, "Unknown option 'training.rat'. Did you mean 'rate'? Choose from: inner, rate, low, high."),
+        (
+            {"sage": None},
+            "Unknown option 'training.sage'. Choose from: inner, rate, low, high. It has no value here: if it belongs to a list, write "
+            "that in brackets, for example [gcn, sage].",
+        ),
         ({"xyz": 1}, "Unknown option 'training.xyz'. Choose from: inner, rate, low, high."),
         ({"inner": {"widht": 1}}, "Unknown option 'training.inner.widht'. Did you mean 'width'? Choose from: width."),
         ({"inner.width": 1}, "Unknown option 'training.inner.width'. Here options are nested: write inner: {width: ...}."),

@@ -295,7 +295,7 @@ def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
 def items_of(data: Any, what: str) -> list[Any]:
     of_pyg = what.startswith("DGL") and is_pyg(data)
     if of_pyg or isinstance(data, Mapping) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        hint = " Use Dataset.from_pyg." if of_pyg else ""
+        hint = " Use Dataset.from_pyg." if of_pyg else hint_on_loaders(data)
         raise DataError(f"Expected {what}, found {'PyG data' if of_pyg else kind_of(data)}.{hint}")
     if not len(data):
         raise DataError(f"There are no {what}: the sequence is empty.")
@@ -303,6 +303,12 @@ def items_of(data: Any, what: str) -> list[Any]:
         return [data[number] for number in range(len(data))]
     except KeyError:  # a table of pandas, say, whose keys are names
         raise DataError(f"Expected {what}, found {kind_of(data)}.") from None
+
+
+def hint_on_loaders(data: Any) -> str:
+    """What to give in place of a data loader of torch, DGL or PyG, after a space; empty for all else."""
+    is_loader = hasattr(data, "dataset") and hasattr(data, "batch_sampler")
+    return " It is a loader of batches: give what it loads from, loader.dataset." if is_loader else ""
 
 
 def _comes_from(data: Any, library: str) -> bool:

@@ -16,7 +16,7 @@ from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, fetched_as, missing_error
-from dgl_mutual.data.graph_records import is_dgl, is_pyg
+from dgl_mutual.data.graph_records import hint_on_loaders, is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
@@ -100,8 +100,8 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
             "with the names of its attributes."
         )
     raise UsageError(
-        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}. Load a dataset by its name with "
-        "dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
+        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}.{hint_on_loaders(data)} Load a dataset by its "
+        "name with dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
     )
 
 

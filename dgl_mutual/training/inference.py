@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 WHOLE_GRAPH_NODES = 1 << 16
 
 NEEDS_POSITIONS = (
-    "The model needs positional features, which are computed from a dataset. Call predict with a dataset that has the columns of the "
-    "training data. Those of graph objects are named with Dataset.from_dgl(graph, feature_names=..., edge_feature_names=...)."
+    "The model needs positional features, which are computed from a dataset. Make one of the graph, predict(Dataset.from_dgl(graph)); if "
+    "the columns of the training data have names, name these, too: Dataset.from_dgl(graph, feature_names=..., edge_feature_names=...)."
 )
 
 #: Something of each sample of a batch, given the numbers (N,) of its samples.

@@ -236,12 +236,15 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
         ([1, 2], "found a list whose item 0 is an int"),
         (np.zeros(3), "found an ndarray"),
         (None, "found None"),
+        (torch.utils.data.DataLoader([1, 2]), r"found a DataLoader\. It is a loader of batches: give what it loads from, loader\.dataset"),
         ("digitz", "Unknown dataset 'digitz'. Did you mean 'digits'"),
     ):
         with pytest.raises(UsageError, match=message):
             dgl_mutual.fit(data)
     with pytest.raises(UsageError, match="found an empty list"):
         result.predict([])
+    with pytest.raises(DataError, match=r"found a GraphDataLoader\. .* loader\.dataset"):
+        result.predict(dgl.dataloading.GraphDataLoader([(dgl_graph(), 0)]))
     networkx = pytest.importorskip("networkx")
     with pytest.raises(UsageError, match=r"found a Graph of NetworkX. Convert it: dgl.from_networkx\(graph, node_attrs="):
         dgl_mutual.load(networkx.karate_club_graph())

@@ -201,7 +201,9 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
     result.save(tmp_path)
     path = tmp_path / "Net-1.safetensors"
     for refused in (path, tmp_path):
-        with pytest.raises(UsageError, match=rf"is of the class '{HERE}:Net'. Loading it imports that module.*trust=True"):
+        with pytest.raises(
+            UsageError, match=rf"is of the class '{HERE}:Net'. Loading it imports that module.*trust=\['{HERE}:Net'\].*trust=True"
+        ):
             load_student(refused)
     for trust, named in (("another.package", "another.package"), ([f"{HERE}:Other", Linear], f"{HERE}:Other, {HERE}:Linear")):
         told = rf"class '{HERE}:Net', which trust does not name \({named}\)\. Loading it .* name it, too: trust=\[.*, '{HERE}:Net'\]"

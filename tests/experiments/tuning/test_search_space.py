@@ -48,7 +48,8 @@ def test_an_option_that_is_given_is_searched_if_asked_for_and_the_first_trial_ha
     ("search", "message"),
     [
         ("training.learnig_rate", "Unknown option to search 'training.learnig_rate'. Did you mean 'training.learning_rate'?"),
-        ("learning_rate", "Unknown option to search 'learning_rate'"),
+        ("learning_rate", r"Unknown option to search 'learning_rate'. Did you mean 'training.learning_rate'\?"),
+        ("temperature", r"Did you mean 'strategy_options.temperature'\?"),
         ("training.epochs", "Unknown option to search 'training.epochs'"),
         ("student.hidden", "student.hidden cannot be searched: every student has its own hidden"),
         ("training.edge_drop", "training.edge_drop cannot be searched: .*training.sampler"),
