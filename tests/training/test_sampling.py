@@ -303,9 +303,11 @@ def test_bad_inputs(node_data, graph_data):
             resolve_training(TrainingOptions(**options), (graph_data if task == "graph" else node_data)[0])
 
 
-def test_a_batch_larger_than_the_training_part(node_data):
-    with pytest.raises(UsageError, match=r"25 nodes is larger .*\(24 nodes\).*--batch-size 24"):
-        feed_of(node_data, batch_size=25)
+def test_a_batch_larger_than_the_training_part_is_all_of_it(node_data):
+    whole, larger = (feed_of(node_data, batch_size=size) for size in (24, 1000))
+    for one, other in zip(whole.training_batches(), larger.training_batches(), strict=True):  # one step each
+        np.testing.assert_array_equal(one.samples, other.samples)
+        assert set(node_data[1].train) <= set(one.samples.tolist())
 
 
 def test_masked_features_reach_blocks(node_data, fit):
@@ -327,13 +329,6 @@ def test_fan_outs_are_read_from_the_command_line_and_from_yaml():
     for wrong in ("ten", "10,", "-2", []):
         with pytest.raises(UsageError, match="fanout"):
             parse_options(TrainingOptions, {"fanout": wrong})
-
-
-def test_the_default_batch_takes_all_training_nodes_where_there_are_fewer(node_data):
-    (step,) = feed_of(node_data, batch_size=1024).training_batches()
-    assert set(node_data[1].train) <= set(step.samples.tolist())
-    with pytest.raises(UsageError, match="larger than the training part"):
-        feed_of(node_data, batch_size=1023)
 
 
 def test_samples_do_not_depend_on_the_number_of_threads(node_data: Data) -> None:

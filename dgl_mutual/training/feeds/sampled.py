@@ -19,7 +19,6 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
-from dgl_mutual.training.options import DEFAULT_NODE_BATCH
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.wording import counted
@@ -38,18 +37,11 @@ class SeedsFeed(Feed):
     sampled = True
 
     def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
-        """Take `batch_size` training nodes in a step; with the default batch size, all of them if there are fewer.
+        """Take `batch_size` training nodes in a step, or all of them if there are fewer.
 
         Raises:
-            UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
+            UsageError: fewer nodes in a step than processes that divide them.
         """
-        if batch_size == DEFAULT_NODE_BATCH:
-            batch_size = min(batch_size, len(split.train))
-        if batch_size > len(split.train):
-            raise UsageError(
-                f"A batch of {counted(batch_size, 'node')} is larger than the training part of the split "
-                f"({counted(len(split.train), 'node')}). Choose --batch-size {len(split.train)} or less."
-            )
         self._num_steps = math.ceil(len(split.train) / batch_size)
         ranks.check_batch(len(split.train) // self._num_steps, "node")
         self._ranks = ranks
