@@ -59,6 +59,16 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], searched: SearchSp
             warnings.warn(f"{what} changes the ensemble alone, {why}", stacklevel=3)
 
 
+def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
+    """What of a search changes nothing that students learn, whatever else is drawn, by dotted key -> why."""
+    count = len(resolved.students)
+    found = _at_all(
+        {**checked_call(point, "for_ensemble_alone", count), **checked_call(point, "without_effect", count)}
+        for point in _points(_strategy_options(resolved), "strategy_options", searched)
+    )
+    return {f"strategy_options.{name}": why for name, why in found.items() if f"strategy_options.{name}" in searched}
+
+
 def _nowhere_effective(findings: Iterable[tuple[str, str | None]]) -> dict[str, str]:
     """What has no effect in any of its findings -> the first reason."""
     reasons: dict[str, list[str | None]] = {}

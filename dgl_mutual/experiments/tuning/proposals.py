@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
+from dgl_mutual.experiments.idle import idle_in_search
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.tuning.records import best_trial
@@ -28,7 +29,10 @@ class Proposals:
 
     def __init__(self, study: optuna.Study, resolved: RunConfig, space: SearchSpace, optuna: Any) -> None:
         self.study, self.resolved, self.space, self.optuna = study, resolved, space, optuna
-        self.defaults = defaults_of(resolved, space)
+        idle = idle_in_search(resolved, space)
+        #: What is drawn. It is not left out of the space, by which searches of earlier versions, which drew it, go on.
+        self.drawn = {key: domain for key, domain in space.items() if key not in idle}
+        self.defaults = defaults_of(resolved, self.drawn)
         self.idle_with = resolve_strategy(resolved.strategy).Options.idle_with
 
     def next_trial(self, number: int) -> optuna.Trial:
@@ -58,11 +62,11 @@ class Proposals:
         sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
         best = best_trial(self.study)
         if number % 2 == 0 or best is None:
-            return sampler, list(self.space)
-        varied = random.Random(seed).sample(list(self.space), max(1, round(len(self.space) / 3)))
-        fixed = {key: value for key, value in best.params.items() if key in self.space and key not in varied}
+            return sampler, list(self.drawn)
+        varied = random.Random(seed).sample(list(self.drawn), max(1, round(len(self.drawn) / 3)))
+        fixed = {key: value for key, value in best.params.items() if key in self.drawn and key not in varied}
         return self.optuna.samplers.PartialFixedSampler(fixed, sampler), [
-            key for key in self.space if key in varied or key in fixed or key.rpartition(".")[2] in self.idle_with
+            key for key in self.drawn if key in varied or key in fixed or key.rpartition(".")[2] in self.idle_with
         ]
 
     def _is_idle(self, key: str, drawn: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
+from dgl_mutual.experiments.idle import idle_in_search, refuse_folds, warn_of_idle
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
@@ -266,6 +266,12 @@ def search_job(
     unusable = [f"student.{key}" for key in GRAPH_TASK_OPTIONS if resolved.task == "node" and f"student.{key}" in space]
     if unusable:
         raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
+    idle = idle_in_search(resolved, space)
+    named = [key for key in ((search,) if isinstance(search, str) else search) if key in idle] or [
+        key for key in idle if len(idle) == len(space)
+    ]
+    if named:
+        raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]]}")
     return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, label or "tune")
 
 

@@ -170,7 +170,7 @@ class Search:
             "given": self.given,
             "splits": splits,
             "first_seed": FIRST_SEED,
-            "space": described(self.space),
+            "space": described(self.proposals.drawn),
             **({"code": code} if code else {}),
             **({"official": self.official} if self.official else {}),
             **({"schema": self.schema} if self.schema else {}),
@@ -227,7 +227,8 @@ class Search:
             StoreError: the journal is gone, or the disk does not take them.
         """
         with self.claims.alone():
-            table = history(self.study, list(self.space))
+            drawn = {*self.proposals.drawn, *(key for trial in self.study.get_trials(deepcopy=False) for key in trial.params)}
+            table = history(self.study, [key for key in self.space if key in drawn])
             write_text(self.folder / TUNING_FILE, plain_csv(table.map(csv_cell)))
             best = best_trial(self.study)
             if best is not None:

@@ -34,7 +34,7 @@ STRATEGIES = (
 
 def test_an_option_that_is_given_is_searched_if_asked_for_and_the_first_trial_has_the_given_value(ring: Dataset, tmp_path: Path) -> None:
     config = {"training": {"epochs": 12, "learning_rate": 0.02, "weight_decay": 0.0}, "student": {"hidden": 8, "norm": "layer"}}
-    tuning = quick(ring, tmp_path, trials=4, config=config, search=("training.learning_rate", "student.norm"))
+    tuning = quick(ring, tmp_path, trials=6, config=config, search=("training.learning_rate", "student.norm"))
     drawn = tuning.history[["training.learning_rate", "student.norm"]]
     assert drawn.loc[0].tolist() == [0.02, "layer"] and drawn["training.learning_rate"].nunique() > 2
     assert not {"training.weight_decay", "student.hidden"} & set(tuning.history.columns)
@@ -105,14 +105,32 @@ def test_options_of_a_strategy_of_ones_own_are_searched_whatever_their_type(
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda config, *_, **__: 0.5)
     pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
-    history = quick(ring, tmp_path, trials=20).history
+    three = {"students": "gcn,sage,gin"}
+    history = quick(ring, tmp_path, trials=20, config=three).history
     learned = history[weighting] == "attention"
     assert learned.any() and history[pull][learned].notna().all()
     assert not learned.all() and history[pull][~learned].isna().all()
-    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "classwise"}}).history
+    given = quick(ring, tmp_path, trials=6, config={**three, "strategy_options": {"weighting": "classwise"}}).history
     assert given[pull].notna().any()
-    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "uniform"}}).history
-    assert given[pull].isna().all()
+    given = quick(ring, tmp_path, trials=6, config={**three, "strategy_options": {"weighting": "uniform"}}).history
+    assert pull not in given
+
+
+def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda config, *_, **__: 0.5)
+    idle = {f"strategy_options.{name}" for name in ("weighting", "mix", "uniform_kl_weight")}
+    assert idle < search_space(parse_config(QUICK)).keys()
+    with monkeypatch.context() as earlier:  # a version that drew them
+        earlier.setattr("dgl_mutual.experiments.tuning.proposals.idle_in_search", lambda *_: {})
+        begun = quick(ring, tmp_path, trials=3)
+    assert idle < set(begun.history)
+    gone_on = quick(ring, tmp_path, trials=6)
+    assert gone_on.folder == begun.folder and len(gone_on.history) == 6
+    assert gone_on.history.loc[3:, list(idle)].isna().all(axis=None)
+    anew = quick(ring, tmp_path / "anew", trials=6)
+    assert not idle & set(anew.history) and not idle & read_config(anew.folder / "tuning.yaml")["space"].keys()
+    with pytest.raises(UsageError, match=r"A search of strategy_options\.mix finds nothing, since each of two students has one peer"):
+        quick(ring, tmp_path, search=["strategy_options.mix"])
 
 
 def searched_by_name() -> list[str]:
