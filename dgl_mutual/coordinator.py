@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.nn.own_modules import versions
-from dgl_mutual.nn.streams import own_streams
+from dgl_mutual.nn.custom_modules import versions
+from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.options import Options
-from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.wording import kind_of
 
 
@@ -103,14 +103,14 @@ class Coordinator(nn.Module, ABC):
 
     def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`scores`, expanded over receivers and peers. Those of a weighting of a user's own are checked first."""
-        if is_ours(self):
+        if not is_custom(self):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
         # In training the stream is that of the strategy's step.
         with (
             blamed(f"scores of {title[0].lower()}{title[1:]}"),
             _unchanged(self, logits, confidence, samples),
-            nullcontext() if self.training else own_streams(None, logits.device),
+            nullcontext() if self.training else custom_streams(None, logits.device),
         ):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
@@ -168,7 +168,7 @@ def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
     """Refuse code of a user's own that changes tensors which others read, too."""
     before = versions(*tensors)
     yield
-    if versions(*tensors) != before and not is_ours(weighting):
+    if versions(*tensors) != before and is_custom(weighting):
         raise UsageError(
             f"The weighting {type(weighting).__name__!r} changes the logits, confidence or samples that it is given. Use operations that "
             "make a new tensor, for example logits / 2 in place of logits /= 2."

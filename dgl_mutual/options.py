@@ -15,8 +15,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError, advice, shortened
 from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space, plain_value
+from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.python_compat import is_class
-from dgl_mutual.utils.user_code import blamed, is_ours
 from dgl_mutual.utils.wording import counted
 
 #: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
@@ -190,7 +190,7 @@ def _fault_of_ends(options: type[Options]) -> str | None:
 def _fault_of_defaults(options: type[Options]) -> str | None:
     """What is wrong with defaults that functions make: with others at each call, the same run would never be found again."""
     made_by_functions = [name for name, field in options.model_fields.items() if field.default_factory is not None]
-    if is_ours(options) or not made_by_functions:
+    if not is_custom(options) or not made_by_functions:
         return None
     with blamed(f"A default_factory of the options {options.__name__!r}"):
         first, second = options.model_construct(), options.model_construct()

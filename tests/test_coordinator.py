@@ -243,7 +243,7 @@ class First(Weighting):
 
 
 @pytest.mark.parametrize("given", [First, f"{__name__}:First"])
-def test_an_own_weighting_is_a_class_or_an_import_path(given: str | type[Weighting], evidence: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_a_custom_weighting_is_a_class_or_an_import_path(given: str | type[Weighting], evidence: tuple[Tensor, Tensor, Tensor]) -> None:
     options = GMLOptions(weighting=given, weighting_options={"bonus": 2}).resolved(10, "node")
     assert options.model_dump(mode="json")["weighting"] == f"{__name__}:First"
     assert options.weighting_options == {"bonus": 2.0}

@@ -24,8 +24,8 @@ from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
+from dgl_mutual.utils.custom_code import custom_place, described, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.library_variables import library_variables, told_values
-from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory, own_place
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -175,7 +175,7 @@ def _run(arguments: list[str] | None) -> Any:
             return _complain(broken, 1)
         if isinstance(error, OSError) and error.filename is not None:
             return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
-        if own_place(error) is not None:
+        if custom_place(error) is not None:
             return _complain(f"Code of your own, or of a package that you named, raised an error: {described(error)}", 1)
         return _complain(_bug(error), 1)
 

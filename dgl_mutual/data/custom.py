@@ -12,8 +12,8 @@ from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
 from dgl_mutual.registry import Found, Registry
+from dgl_mutual.utils.custom_code import described, is_out_of_memory
 from dgl_mutual.utils.imports import is_import_path
-from dgl_mutual.utils.user_code import described, is_out_of_memory
 from dgl_mutual.utils.wording import kind_of
 
 
@@ -46,7 +46,7 @@ def find_custom(name: str) -> Found[Any] | None:
     return None
 
 
-def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
+def read_custom(found: Found[Any], task: TaskName | None) -> Dataset:
     """The dataset itself, under the name by which it was found.
 
     Raises:

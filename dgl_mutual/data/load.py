@@ -10,7 +10,7 @@ from typing import Any
 
 from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
-from dgl_mutual.data.custom import find_custom, read_own
+from dgl_mutual.data.custom import find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
@@ -112,18 +112,18 @@ class Source:
 
     entry: Entry | None = None
     folder: Path | None = None
-    own: Found[Any] | None = None
+    custom: Found[Any] | None = None
 
     def __str__(self) -> str:
-        if self.own is not None:
-            return self.own.name
+        if self.custom is not None:
+            return self.custom.name
         return self.entry.name if self.entry is not None else str(self.folder)
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
         if self.entry is not None:
             return self.entry.tasks
-        if self.own is not None:
+        if self.custom is not None:
             return ("node", "graph")
         assert self.folder is not None
         if tu_name(self.folder):
@@ -141,7 +141,7 @@ class Source:
         """The folder to read, after a download if need be."""
         if data_dir is not None:
             data_folders(data_dir)  # a folder that is named must be there, also where nothing is read from it
-        if self.own is not None:
+        if self.custom is not None:
             return Path()
         if self.entry is None:
             assert self.folder is not None
@@ -168,8 +168,8 @@ class Source:
     ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
         targets = None if targets is None else named_targets(targets)
-        if self.own is not None:
-            dataset = read_own(self.own, task)
+        if self.custom is not None:
+            dataset = read_custom(self.custom, task)
             return dataset if targets is None else select_targets(dataset, targets)
         if self.entry is None and tu_name(location) is None and not is_ogb_nodes(location):
             return read_csv_folder(location, faults, task=task, require_labels=require_labels, targets=targets)
@@ -212,9 +212,9 @@ def find_source(name_or_dir: str | Path) -> Source:
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
             return Source(entry=entry)
-        own = None if folder.exists() else find_custom(name_or_dir)
-        if own is not None:
-            return Source(own=own)
+        custom = None if folder.exists() else find_custom(name_or_dir)
+        if custom is not None:
+            return Source(custom=custom)
         if is_bare and not folder.exists():
             return Source(entry=find_entry(name_or_dir))
     if folder.exists() and not folder.is_dir():

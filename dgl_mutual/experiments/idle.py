@@ -20,7 +20,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.custom_code import is_custom
 
 #: What was asked for, as it is told -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]
@@ -102,7 +102,7 @@ def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
 def _why_labelled_alone(kind: type[Strategy], options: StrategyOptions, searched: SearchSpace) -> str | None:
     """Why students learn from labelled samples alone; None if they do not, or a strategy of a user's own does not tell."""
     if not hasattr(options, "exchange_on"):
-        return f"since students of {kind.name} learn from labelled samples alone." if is_ours(kind) else None
+        return None if is_custom(kind) else f"since students of {kind.name} learn from labelled samples alone."
     if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):
         return None
     return "since students learn from others on labelled samples alone (strategy_options.exchange_on = labelled). Leave one of the two out."

@@ -49,9 +49,9 @@ from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
+from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
-from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -251,8 +251,8 @@ def _anchor(dataset: str) -> str:
     if is_partition(dataset):
         return utf8_path(Path(dataset).expanduser().resolve())
     source = find_source(dataset)
-    if source.own is not None:
-        return source.own.name
+    if source.custom is not None:
+        return source.custom.name
     if source.entry is None:
         assert source.folder is not None
         return utf8_path(source.folder.resolve())

@@ -15,6 +15,7 @@ import pandas as pd
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
 from dgl_mutual.errors import DglMutualError, StoreError
+from dgl_mutual.experiments.code_record import check_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import environment
@@ -24,7 +25,6 @@ from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
-from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.run_store import RunStore, open_store
@@ -60,7 +60,7 @@ class _OpenRun:
     Attributes:
         store: its folder, open.
         finished: (seed, fold) of its trials that need not be run.
-        code: see `own_code`.
+        code: see `custom_code_digests`.
     """
 
     plan: Plan
@@ -159,7 +159,8 @@ def execute(
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
         runs = [
-            _OpenRun(plan, store, store.finished() & plan.keys, own_code(plan.config)) for plan, store in zip(plans, stores, strict=True)
+            _OpenRun(plan, store, store.finished() & plan.keys, custom_code_digests(plan.config))
+            for plan, store in zip(plans, stores, strict=True)
         ]
         for opened in runs:
             check_code(opened.store, opened.code, missing=len(opened.finished) < len(opened.plan.keys))

@@ -18,12 +18,12 @@ from dgl_mutual.nn.architectures import make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import NodeFeatures
+from dgl_mutual.nn.custom_modules import fault_of_state, share_weights, unsaved_difference
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_difference
-from dgl_mutual.nn.streams import own_streams
-from dgl_mutual.utils.user_code import blamed, own_place, raised_in
+from dgl_mutual.nn.streams import custom_streams
+from dgl_mutual.utils.custom_code import blamed, custom_place, raised_in
 from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.
@@ -113,7 +113,7 @@ class CustomStudent(CohortMember):
 
     def _refuse_old_weights(self) -> None:
         """Refuse a class or function that does not make new weights in each call: students and seeds would train the same ones."""
-        with own_streams(None, torch.device("cpu")):
+        with custom_streams(None, torch.device("cpu")):
             other = self._made()
         if share_weights(self.module, other):
             raise UsageError(
@@ -140,7 +140,7 @@ class CustomStudent(CohortMember):
         return state
 
     @property
-    def own_module(self) -> nn.Module:
+    def custom_module(self) -> nn.Module:
         return self.module
 
     @property
@@ -194,18 +194,18 @@ class CustomStudent(CohortMember):
             assert self._num_blocks is not None, "refused before training"
             adjacencies = batch.adjacencies(self._num_blocks)
             blocks = [self._graph_of(adjacency) for adjacency in adjacencies]
-            return blocks, _own_dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
+            return blocks, _writable_dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
         assert isinstance(batch, GraphBatch)
         graph: Any = self._graph_of(batch)
         if self._num_blocks is not None:
             graph = [graph] * self._num_blocks
-        return graph, _own_dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
+        return graph, _writable_dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
 
     def _graph_of(self, adjacency: Adjacency) -> dgl.DGLGraph:
         graph = graph_of(adjacency)
         if self.edge_scale is not None:
             assert adjacency.edge_features is not None, "refused before training, and where it predicts"
-            feat = _own_dense(adjacency.edge_features)
+            feat = _writable_dense(adjacency.edge_features)
             graph.edata["feat"] = feat * self.edge_scale if bool((self.edge_scale != 1).any()) else feat
         return graph
 
@@ -215,7 +215,7 @@ class CustomStudent(CohortMember):
         """What the module, or a method of it, gives."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
-        with blamed(f"The student {self.name!r}"), own_streams(generator, feat.device):
+        with blamed(f"The student {self.name!r}"), custom_streams(generator, feat.device):
             try:
                 result = function(graph, feat)
             except KeyError as error:
@@ -237,7 +237,7 @@ class CustomStudent(CohortMember):
                 f"{{'architecture': {self.options.label}, 'edge_features': True}}."
             )
         raise UsageError(
-            f"The student {self.name!r} asks the graph for {error}, which it does not hold ({own_place(error)}). Node features are the "
+            f"The student {self.name!r} asks the graph for {error}, which it does not hold ({custom_place(error)}). Node features are the "
             f"argument feat.{edges}"
         ) from error
 
@@ -251,7 +251,7 @@ class CustomStudent(CohortMember):
             mend = "Make the layer with allow_zero_in_degree=True."
         raise UsageError(
             f"The student {self.name!r} has a layer that takes no nodes without edges into them, and the graph has such nodes "
-            f"({own_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {mend}"
+            f"({custom_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {mend}"
         ) from error
 
     def _check_call(self, function: Callable[..., Any]) -> None:
@@ -311,6 +311,6 @@ class CustomStudent(CohortMember):
             )
 
 
-def _own_dense(features: NodeFeatures) -> Tensor:
+def _writable_dense(features: NodeFeatures) -> Tensor:
     """Features as a dense tensor that a module may change: those of a batch share memory with the dataset and belong to its peers, too."""
     return features.clone() if isinstance(features, Tensor) else dense(features)

@@ -73,7 +73,7 @@ class StudentModule(nn.Module, ABC):
     edge_features: int = 0
 
     @property
-    def own_module(self) -> nn.Module | None:
+    def custom_module(self) -> nn.Module | None:
         """The module of a user's own that it runs, if it does."""
         return None
 

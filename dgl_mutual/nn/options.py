@@ -126,11 +126,10 @@ class StudentOptions(Options):
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what has no meaning for the student."""
-        own = self.is_custom
         values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
         plain: dict[str, Any] = handler(values)
         kept = ("architecture", "options", *(["edge_features"] if self.edge_features else []))
-        return {key: value for key, value in plain.items() if (key in kept if own else key != "options")}
+        return {key: value for key, value in plain.items() if (key in kept if self.is_custom else key != "options")}
 
     def first_epoch(self, epochs: int) -> int:
         """First epoch in which the student learns, in a phase of `epochs` epochs: if it is to wait, neither the first nor none of them."""

@@ -23,7 +23,7 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
     """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
 
     So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
-    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `own_streams`).
+    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `custom_streams`).
     """
     default = global_generator(device)
     if generator is default:  # a user calls the student directly
@@ -49,7 +49,7 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
 
 
 @contextmanager
-def own_streams(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+def custom_streams(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
     """As `torch_stream`, for code of a user's own: the global streams of Python and NumPy follow from torch's."""
     if generator is global_generator(device):
         yield

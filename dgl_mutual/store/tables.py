@@ -266,7 +266,8 @@ def read_environment(file: Path) -> dict[str, Any]:
 
 
 def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What environment.json says of the code (see `own_code`) or the schema (see `schema_of`) of the trials; empty where it does not.
+    """What environment.json says of the code (see `custom_code_digests`) or the schema (see `schema_of`) of the trials; empty where it
+    does not.
 
     A run that goes on has the same as before, if that was recorded, or no finished trial: the last counts.
     """

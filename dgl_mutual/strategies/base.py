@@ -22,7 +22,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import LabelledGraph, Matrix
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.utils.user_code import blamed
+from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -164,9 +164,9 @@ class Strategy(nn.Module, ABC):
                 f"Strategy {self.name!r} needs the states of nodes, and a {bags[0]!r} student has only states of whole graphs. Choose mlp "
                 "instead, or another strategy."
             )
-        own = [member.label for member in setting.members if member.is_custom]
-        if own and (self.needs_all_states or self.needs_embeddings):
+        custom = [member.label for member in setting.members if member.is_custom]
+        if custom and (self.needs_all_states or self.needs_embeddings):
             raise UsageError(
-                f"Strategy {self.name!r} looks at hidden states, and those of the student {own[0]!r} are not known: only the logits of a "
-                "student of your own are. Choose a strategy that needs logits alone, for example gml, dml or kd."
+                f"Strategy {self.name!r} looks at hidden states, and those of the student {custom[0]!r} are not known: only the logits of "
+                "a student of your own are. Choose a strategy that needs logits alone, for example gml, dml or kd."
             )

@@ -13,7 +13,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.custom_code import is_custom
 
 
 class ImitationStrategy(Strategy, ABC):
@@ -34,7 +34,7 @@ class ImitationStrategy(Strategy, ABC):
         Raises:
             UsageError: of a strategy of a user's own: values that are no probabilities.
         """
-        if not is_ours(self) and not bool(((target >= 0) & (target <= 1 + 1e-4)).all()):
+        if is_custom(self) and not bool(((target >= 0) & (target <= 1 + 1e-4)).all()):
             raise UsageError(
                 f"The targets that the strategy {self.name!r} gives to imitation are not probabilities: they go from {target.min():g} to "
                 f"{target.max():g}. Of logits, give self.distribution.probabilities(logits, self.options.peers_temperature)."

@@ -13,7 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
-from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.wording import kind_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ class StrategyOptions(Options):
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """The same with other defaults, but where an option was given, or where a class of a user's own declares its default."""
         return self.model_copy(
-            update={name: value for name, value in defaults.items() if name not in self.model_fields_set and is_ours(self._declaring(name))}
+            update={
+                name: value
+                for name, value in defaults.items()
+                if name not in self.model_fields_set and not is_custom(self._declaring(name))
+            }
         )
 
     @classmethod

@@ -14,9 +14,9 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.custom_code import refuse_other_arguments
 from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.python_compat import is_class
-from dgl_mutual.utils.user_code import refuse_other_arguments
 from dgl_mutual.utils.wording import kind_of
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.streams import own_streams
+from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
@@ -25,9 +25,9 @@ from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
-from dgl_mutual.training.strategy_calls import has_own_code, likely_cause, logged, loss_terms_of
+from dgl_mutual.training.strategy_calls import has_custom_code, likely_cause, logged, loss_terms_of
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
+from dgl_mutual.utils.custom_code import described, is_custom, is_out_of_memory
 
 #: Columns of the history that are terms of the loss begin with it.
 _LOSS = "loss/"
@@ -130,23 +130,24 @@ class Loop:
     def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
         """One step of the optimiser. Returns the terms of the loss."""
         state, active = self.state, phase.active
-        terms = loss_terms_of(state.strategy, step, state.streams.own)
+        terms = loss_terms_of(state.strategy, step, state.streams.custom)
         loss = torch.stack([term.sum() for term in terms.values()]).sum()
         # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
-        if not is_ours(state.strategy) and not loss.isfinite():
+        if is_custom(state.strategy) and not loss.isfinite():
             values = {_title(name): term.tolist() for name, term in terms.items()}
             self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
         phase.optimizer.zero_grad(set_to_none=True)
         trained = [state.cohort.members[k] for k in active]
-        own_code = has_own_code(state.strategy) or any(student.own_module is not None for student in trained)
-        stream = own_streams(state.streams.own, step.logits.device) if own_code else nullcontext()  # hooks of gradients may draw
+        runs_custom_code = has_custom_code(state.strategy) or any(student.custom_module is not None for student in trained)
+        # Hooks of gradients may draw.
+        stream = custom_streams(state.streams.custom, step.logits.device) if runs_custom_code else nullcontext()
         with self._naming_custom_code(active), stream:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         self._leave_waiting(phase)
         state.ranks.sum_gradients(trained, state.strategy)
         with self._naming_custom_code(active):
             phase.optimizer.step()
-        state.ranks.share_buffers(student.own_module for student in trained if student.own_module is not None)
+        state.ranks.share_buffers(student.custom_module for student in trained if student.custom_module is not None)
         for averages in state.all_averages:
             averages.after_step(phase.epoch)
         return terms
@@ -161,7 +162,7 @@ class Loop:
             finite_logits: whether the logits that the losses were made of are known to be finite.
         """
         strategy, rate = self.state.strategy, self.state.options.learning_rate
-        cause = None if is_ours(strategy) else likely_cause(strategy, rate, finite_logits=finite_logits)
+        cause = likely_cause(strategy, rate, finite_logits=finite_logits) if is_custom(strategy) else None
         refuse_non_finite(losses, names, self.state.epoch, rate, cause)
 
     def _leave_waiting(self, phase: Phase) -> None:
@@ -177,11 +178,11 @@ class Loop:
             yield
         except RuntimeError as error:
             students = [self.state.cohort.names[k] for k in active if self.state.strategy.setting.members[k].is_custom]
-            own = [*(() if is_ours(self.state.strategy) else (f"the strategy {self.state.strategy.name!r}",)), *map(repr, students)]
-            if not own or is_out_of_memory(error):
+            custom = [*((f"the strategy {self.state.strategy.name!r}",) if is_custom(self.state.strategy) else ()), *map(repr, students)]
+            if not custom or is_out_of_memory(error):
                 raise
             raise UsageError(
-                f"The gradients of a step cannot be computed or used: {described(error)} Look in your own code ({', '.join(own)}) for "
+                f"The gradients of a step cannot be computed or used: {described(error)} Look in your own code ({', '.join(custom)}) for "
                 "tensors that are kept from an earlier step without detach(), that are changed in place, or that have sparse gradients."
             ) from error
 

@@ -13,7 +13,7 @@ from torch import distributed
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
-from dgl_mutual.utils.user_code import described
+from dgl_mutual.utils.custom_code import described
 
 #: Timeout of collective operations. It is longer than what one process does alone, such as writing files.
 TIMEOUT = timedelta(minutes=10)

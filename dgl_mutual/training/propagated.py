@@ -26,7 +26,7 @@ from dgl_mutual.training.metrics import Scorer, as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.training.task_metrics import score, scorer_of
-from dgl_mutual.utils.user_code import blamed
+from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
 

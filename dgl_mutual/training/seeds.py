@@ -72,14 +72,14 @@ class Streams:
         dropout: one for each member; processes that divide samples have their own, since they see other samples.
         edges, columns: of perturbed views. All processes that divide a batch mask the same columns.
         order: in which samples come.
-        own: of strategies and weightings of a user's own. All processes have the same.
+        custom: of custom strategies and weightings. All processes have the same.
     """
 
     dropout: tuple[torch.Generator, ...]
     edges: torch.Generator
     columns: torch.Generator
     order: torch.Generator
-    own: torch.Generator
+    custom: torch.Generator
 
     @classmethod
     def of(cls, seed: TrialSeed, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
@@ -90,8 +90,8 @@ class Streams:
             edges=seed.generator("view", part=of_process, device=device),
             columns=seed.generator("view", "columns", device=device),
             order=order,
-            own=seed.generator("own strategy", device=device),
+            custom=seed.generator("own strategy", device=device),
         )
 
     def __iter__(self) -> Iterator[torch.Generator]:
-        return iter((*self.dropout, self.edges, self.columns, self.order, self.own))
+        return iter((*self.dropout, self.edges, self.columns, self.order, self.custom))

@@ -12,7 +12,7 @@ from torch import Tensor
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.user_code import blamed
+from dgl_mutual.utils.custom_code import blamed
 
 
 class Selection(Callback):

@@ -24,15 +24,15 @@ from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
-from dgl_mutual.nn.own_modules import plain_attributes
+from dgl_mutual.nn.custom_modules import plain_attributes
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.utils.code_digest import code_digest
+from dgl_mutual.utils.custom_code import custom_place, described, is_custom, is_out_of_memory
 from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory, own_place
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
 
@@ -103,7 +103,7 @@ class Checkpointer(Callback):
             return
         try:
             _restore(self._found, state, self._callbacks)
-        except _OwnError as error:  # it ends the run; a trial that fails loses its snapshots
+        except _CustomCodeError as error:  # it ends the run; a trial that fails loses its snapshots
             raise StoreError(
                 f"{error} It was given its state from the snapshot {self._snapshots.file}, which is kept. Mend the cause and go on: a "
                 "callback may have other code then, a strategy, student or weighting with other code is another training. Or remove the "
@@ -136,11 +136,11 @@ class Checkpointer(Callback):
 
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
-    own: list[tuple[Any, str]] = [(type(one), "") for one in (state.strategy, *state.strategy.coordinator.each()) if not is_ours(one)]
-    own += [(make_custom(one.options), one.options.architecture_name) for one in state.cohort.members if one.own_module is not None]
+    custom: list[tuple[Any, str]] = [(type(one), "") for one in (state.strategy, *state.strategy.coordinator.each()) if is_custom(one)]
+    custom += [(make_custom(one.options), one.options.architecture_name) for one in state.cohort.members if one.custom_module is not None]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
-        "code": [code_digest(item, path) for item, path in own],
+        "code": [code_digest(item, path) for item, path in custom],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
         "task weights": state.task_weights,
@@ -218,7 +218,7 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
     }
 
 
-class _OwnError(Exception):
+class _CustomCodeError(Exception):
     """An error of code of a user's own that takes its state back. Its text names the code, and the line."""
 
 
@@ -230,14 +230,14 @@ def _restoring(what: str) -> Iterator[None]:
         what: whose state is restored, as the beginning of a sentence.
 
     Raises:
-        _OwnError: for any exception that comes from a line of a user's own.
+        _CustomCodeError: for any exception that comes from a line of a user's own.
     """
     try:
         yield
     except Exception as error:
-        if is_out_of_memory(error) or own_place(error) is None:
+        if is_out_of_memory(error) or custom_place(error) is None:
             raise
-        raise _OwnError(f"{what} raised an error: {described(error)}") from error
+        raise _CustomCodeError(f"{what} raised an error: {described(error)}") from error
 
 
 def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> None:
@@ -251,7 +251,7 @@ def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> Non
     Raises:
         UsageError: it does.
     """
-    if is_ours(strategy) or type(strategy).get_extra_state is not nn.Module.get_extra_state:
+    if not is_custom(strategy) or type(strategy).get_extra_state is not nn.Module.get_extra_state:
         return
     for name, value in plain_attributes(strategy).items():
         if name not in before or (before[name] is not value and before[name] != value):
@@ -306,9 +306,9 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     if not all(isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values()) for row in history):
         raise ValueError("a history with something other than numbers")
     members = zip(state.cohort.names, state.cohort.members, strict=True)
-    own = [f"student {name!r}" for name, member in members if member.own_module is not None]
-    own += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.each() if not is_ours(one)]
-    with _restoring(f"The {' or the '.join(own)}"):
+    custom = [f"student {name!r}" for name, member in members if member.custom_module is not None]
+    custom += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.each() if is_custom(one)]
+    with _restoring(f"The {' or the '.join(custom)}"):
         state.cohort.load_state_dict(found["cohort"])
     with _restoring(f"The strategy {state.strategy.name!r}"):
         state.strategy.load_state_dict(found["strategy"])

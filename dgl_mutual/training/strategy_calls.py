@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.custom_modules import fault_of_tensors, versions
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import fault_of_tensors, versions
-from dgl_mutual.nn.streams import own_streams
+from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
@@ -25,7 +25,7 @@ from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.utils.user_code import blamed, described, is_ours
+from dgl_mutual.utils.custom_code import blamed, described, is_custom
 from dgl_mutual.utils.wording import kind_of
 
 #: What torch says of a label of -1 in a cross-entropy, a gather or a one-hot encoding.
@@ -65,7 +65,7 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
             f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
             "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_config."
         )
-    if not is_ours(kind) and (fault := fault_of_tensors(strategy, may_be_lazy=True)):
+    if is_custom(kind) and (fault := fault_of_tensors(strategy, may_be_lazy=True)):
         raise UsageError(f"The strategy {kind.name!r} {fault}")
     return strategy
 
@@ -81,7 +81,7 @@ def exchange_of(strategy: Strategy, phases: Sequence[Sequence[int]], epochs: int
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
-    if exchange.targets == "frozen" and not is_ours(strategy) and len(phases) == 1:
+    if exchange.targets == "frozen" and is_custom(strategy) and len(phases) == 1:
         raise UsageError(
             f"The exchange of the strategy {strategy.name!r} has the targets 'frozen', which are predictions of members that train in "
             "another phase, and there is one phase. Choose other targets, for example Exchange('eval'), or define phases."
@@ -120,9 +120,9 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(map(int, phase))) for phase in phases)
 
 
-def has_own_code(strategy: Strategy) -> bool:
+def has_custom_code(strategy: Strategy) -> bool:
     """Whether the strategy or its weighting is one of a user's own."""
-    return not is_ours(strategy) or not all(map(is_ours, strategy.coordinator.each()))
+    return is_custom(strategy) or any(map(is_custom, strategy.coordinator.each()))
 
 
 def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:
@@ -146,12 +146,12 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
     before = versions(*given.values())
     with (
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
-        own_streams(stream, step.logits.device) if has_own_code(strategy) else nullcontext(),
+        custom_streams(stream, step.logits.device) if has_custom_code(strategy) else nullcontext(),
     ):
         try:
             terms = strategy.loss_terms(step)
         except (IndexError, RuntimeError) as error:
-            if not is_ours(strategy) and _UNKNOWN_LABEL.search(str(error)) and bool((step.labels < 0).any()):
+            if is_custom(strategy) and _UNKNOWN_LABEL.search(str(error)) and bool((step.labels < 0).any()):
                 raise UsageError(
                     f"loss_terms of the strategy {strategy.name!r} raised an error: {described(error)} The likely cause: labels are "
                     "unknown (-1) outside of step.labelled. Take both sides there, for example step.logits[:, step.labelled] and "
@@ -159,7 +159,7 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
                 ) from error
             raise
     changed = [name for name, first, last in zip(given, before, versions(*given.values()), strict=True) if first != last]
-    if changed and not is_ours(strategy):
+    if changed and is_custom(strategy):
         shared = [name for name in changed[1:] if _share_memory(given[name], given[changed[0]])]
         raise UsageError(
             f"loss_terms of the strategy {strategy.name!r} changes {' and '.join(f'step.{name}' for name in (changed[0], *shared))}, which "
@@ -167,7 +167,7 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
             f"step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."
         )
     checked = checked_terms(terms, strategy.name, len(step.active))
-    if not is_ours(strategy):
+    if is_custom(strategy):
         _warn_of_constants(checked, strategy)
     return checked
 

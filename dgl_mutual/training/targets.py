@@ -23,7 +23,7 @@ from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.clean_logits import CleanLogits, stack
 from dgl_mutual.training.feeds import Feed, TrainingBatch
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.custom_code import is_custom
 
 #: Renews the latest clean logits of these members on at least these samples.
 CleanPass: TypeAlias = Callable[[Sequence[int], IntArray], None]
@@ -212,6 +212,6 @@ def refuse_moving_average(strategy: Strategy, exchange: Exchange, feed: Feed, da
 
 def _other_targets(strategy: Strategy) -> str:
     """What a message says to choose in place of targets that need clean logits to be kept."""
-    if hasattr(strategy.options, "targets") and is_ours(type(strategy).exchange):
+    if hasattr(strategy.options, "targets") and not is_custom(type(strategy).exchange):
         return "--set strategy_options.targets=eval, best or train"
-    return "another strategy" if is_ours(strategy) else "other targets in its exchange(), eval, best or train"
+    return "other targets in its exchange(), eval, best or train" if is_custom(strategy) else "another strategy"

@@ -21,11 +21,11 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.assembly import Assembly, assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
+from dgl_mutual.training.custom_state import CustomStateCheck
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.method import Method
-from dgl_mutual.training.own_state import OwnStateCheck
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.propagated import fit_untrained, propagated_logits, with_kept
 from dgl_mutual.training.result import FitResult
@@ -35,7 +35,7 @@ from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.custom_code import is_custom
 
 
 def fit_cohort(
@@ -68,8 +68,8 @@ def fit_cohort(
     callbacks = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(method.strategy)
-    if not all(map(is_ours, (kind, *callbacks))):
-        dataset = _with_own_arrays(dataset)
+    if any(map(is_custom, (kind, *callbacks))):
+        dataset = _with_copied_arrays(dataset)
     options = parse_options(kind.Options, method.strategy_options, "strategy_options")
     if not kind.trains:
         distribution = make_distribution(dataset.target)
@@ -91,7 +91,7 @@ def _trained(assembly: Assembly, callbacks: Sequence[Callback], snapshots: Snaps
     return state.result
 
 
-def _with_own_arrays(dataset: Dataset) -> Dataset:
+def _with_copied_arrays(dataset: Dataset) -> Dataset:
     """The dataset with copies of its numbers, which batches share memory with and callbacks see: what code of a user's own changes in them
     must not reach other trainings."""
     arrays = {name: getattr(dataset, name) for name in ("features", "edge_features", "labels")}
@@ -118,7 +118,7 @@ def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snaps
     scorer = scorer_of(dataset, official=False)
     refuse_undefined(scorer, labels, split, dataset.target.num_outputs)
     selection = Selection(len(state.cohort), state.options.patience)
-    hooked = [OwnStateCheck(feed), selection, *_diversity(state, device), *callbacks]
+    hooked = [CustomStateCheck(feed), selection, *_diversity(state, device), *callbacks]
     keeps_snapshots = [Checkpointer(snapshots, hooked)] if snapshots else []
     return Loop(state, feed, step_maker, labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
 

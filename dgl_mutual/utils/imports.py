@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.utils.user_code import NAMED
+from dgl_mutual.utils.custom_code import NAMED
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 

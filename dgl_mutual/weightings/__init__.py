@@ -11,10 +11,10 @@ from typing import Any
 
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, PerTask, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.own_modules import fault_of_state
+from dgl_mutual.nn.custom_modules import fault_of_state
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
-from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.custom_code import blamed, is_custom
 
 __all__ = ["WEIGHTINGS", "WEIGHTING_REGISTRY", "CoordinatorConfig", "Weighting", "WeightingOptions", "make_coordinator"]
 
@@ -56,6 +56,6 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
         made = kind(options, config)
     if not isinstance(getattr(made, "config", None), CoordinatorConfig):
         raise UsageError(f"{title} does not call super().__init__(options, config) in its __init__. Do so first.")
-    if not is_ours(kind) and (fault := fault_of_state(made)):
+    if is_custom(kind) and (fault := fault_of_state(made)):
         raise UsageError(f"{title} {fault}")
     return made

@@ -124,7 +124,7 @@ def test_unreadable_file_is_refused(tmp_path: Path, content: str | None, message
     assert str(file) in str(caught.value)
 
 
-def test_edge_features_alone_are_shared_with_students_of_a_users_own() -> None:
+def test_edge_features_alone_are_shared_with_custom_students() -> None:
     students = ["mypkg.nets:Net", "gcn"]
     config = parse_config({"students": students, "student": {"edge_features": True, "hidden": 16}})
     assert [student.edge_features for student in config.cohort] == [True, True]

@@ -395,7 +395,7 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
             warn_of_idle([(parse_config(resolved_values(resolved)), resolved)])
 
 
-def test_nothing_is_said_of_a_ratio_where_a_strategy_of_the_users_own_may_exchange(ring: Dataset) -> None:
+def test_nothing_is_said_of_a_ratio_where_a_custom_strategy_may_exchange(ring: Dataset) -> None:
     class Own(dgl_mutual.Strategy):
         def loss_terms(self, step: Any) -> Any:
             return {"supervised": self.supervised(step)}

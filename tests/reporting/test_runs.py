@@ -140,7 +140,7 @@ def test_a_label_says_what_its_run_was_given(tmp_path: Path) -> None:
     }
 
 
-def test_options_of_a_students_own_are_told_one_by_one(tmp_path: Path) -> None:
+def test_options_of_a_custom_student_are_told_one_by_one(tmp_path: Path) -> None:
     def write(*options: dict[str, object]) -> None:
         own = [{"architecture": "nets:Mine", "options": one} for one in options]
         write_run(tmp_path, config={"students": [{"architecture": "gcn", "hidden": 8}, *own]})

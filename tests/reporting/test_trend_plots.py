@@ -84,7 +84,7 @@ def test_lines_of_one_method_are_named_by_what_differs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "joined"), [([{"width": 4}] * 2, 1), ([{"width": 4}, {"width": 5}], 0), ([{}, {}], 1)])
-def test_cohorts_of_ones_own_students_are_joined_by_their_options(tmp_path: Path, options: list[dict[str, int]], joined: int) -> None:
+def test_cohorts_of_custom_students_are_joined_by_their_options(tmp_path: Path, options: list[dict[str, int]], joined: int) -> None:
     for size, own in enumerate(options, start=1):
         students = [{"architecture": "nets:Mine", "options": own}] * size
         write_run(tmp_path, students=["gcn"] * size, config={"students": students})

@@ -48,7 +48,7 @@ def test_a_warmup_left_open_is_a_quarter_of_the_epochs(epochs, warmup):
     assert given.resolved(epochs, "graph") == given
 
 
-def test_a_default_that_a_class_of_ones_own_declares_stays_where_labels_are_hidden():
+def test_a_default_that_a_custom_class_declares_stays_where_labels_are_hidden():
     class Labelled(ExchangeOptions):
         exchange_on: ExchangeOn = "labelled"
 

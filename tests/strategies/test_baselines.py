@@ -194,7 +194,7 @@ def test_saved_students_are_those_that_were_trained(data: tuple[Dataset, Split],
         untrained.embeddings()
 
 
-def test_a_baseline_of_ones_own_may_be_derived(data: tuple[Dataset, Split]) -> None:
+def test_a_custom_baseline_may_be_derived(data: tuple[Dataset, Split]) -> None:
     class Mine(LabelPropagation):
         pass
 
@@ -270,7 +270,7 @@ def _one_node(value: float) -> Callable[[Matrix], Any]:
     ],
 )
 @pytest.mark.parametrize("base", [LabelPropagation, CorrectAndSmooth])
-def test_what_a_strategy_of_ones_own_predicts_is_checked(
+def test_what_a_custom_strategy_predicts_is_checked(
     base: type[Any], change: Callable[[Matrix], Any], error: type[Exception], said: str, data: tuple[Dataset, Split]
 ) -> None:
     """Also for nodes that belong to no part of the split."""

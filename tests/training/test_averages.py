@@ -30,8 +30,8 @@ from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
+from tests.training.custom_students import Counting
 from tests.training.moving_average import GCN, GIN, moving_average
-from tests.training.own_students import Counting
 from tests.training.test_snapshots import Cut, CutAfter, same
 
 Fit = Callable[..., FitResult]

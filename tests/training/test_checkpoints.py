@@ -445,7 +445,7 @@ class Flat(Weighting):
         return logits.new_zeros(len(logits), len(logits), 1, 1)
 
 
-def test_an_ensemble_with_an_own_weighting_is_loaded_only_with_trust(node_data: Data, fit: Fit, tmp_path: Path) -> None:
+def test_an_ensemble_with_a_custom_weighting_is_loaded_only_with_trust(node_data: Data, fit: Fit, tmp_path: Path) -> None:
     result = fit(node_data, strategy_options={"weighting": Flat})
     result.save(tmp_path)
     with pytest.raises(UsageError, match=rf"has a weighting of the class '{__name__}:Flat'. Loading it imports.*trust=True"):

@@ -230,7 +230,7 @@ class Edged(torch.nn.Module):
         return states
 
 
-def test_a_student_of_ones_own_finds_edge_features_in_the_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
+def test_a_custom_student_finds_edge_features_in_the_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
     dataset, _ = bonded_data
     own = StudentOptions(architecture=Edged, edge_features=True)
     options = {"strategy": "independent", "epochs": 60, "training": {"scale_inputs": True, "learning_rate": 0.1}}
@@ -252,7 +252,7 @@ def test_a_student_of_ones_own_finds_edge_features_in_the_graph(bonded_data: Dat
         model.predict(dataset.without_edge_features())
 
 
-def test_edge_features_of_a_student_of_ones_own_must_be_there(graph_data: Data, fit: Fit) -> None:
+def test_edge_features_of_a_custom_student_must_be_there(graph_data: Data, fit: Fit) -> None:
     with pytest.raises(UsageError, match="'Edged' has edge_features on, and the dataset has no edge features"):
         fit(graph_data, (StudentOptions(architecture=Edged, edge_features=True),), strategy="independent")
     assert "edge_features" not in StudentOptions(architecture=Edged).model_dump()

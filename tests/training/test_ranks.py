@@ -17,8 +17,8 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.ranks import DividedSamples, DividedStudents, Ranks
 from tests import forked
 from tests.cohorts import train_cohort
+from tests.training.custom_students import Counting, TwoWays
 from tests.training.divided import train_together
-from tests.training.own_students import Counting, TwoWays
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
 TWO = DividedSamples(rank=1, size=2)

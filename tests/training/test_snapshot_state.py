@@ -12,8 +12,8 @@ from torch import Tensor
 import dgl_mutual as dm
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.training.snapshots import Snapshots
+from tests.training.custom_students import Linear, custom
 from tests.training.cuts import Cut, CutAfter, same
-from tests.training.own_students import Linear, own
 
 
 def remembering(state: Any) -> type[dm.Strategy]:
@@ -88,13 +88,13 @@ class Extra(Linear):
 NO_DAMAGE = r" raised an error: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. .* which is kept\. Mend"
 
 
-def test_an_error_of_own_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
+def test_an_error_of_custom_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
     snapshots = Snapshots(tmp_path / "kept", 1)
     strategy = remembering({"a": 1})
     cases: list[tuple[Any, str, dict[str, Any], str]] = [
         (strategy, "set_extra_state", {"strategy": strategy}, "The strategy 'Mine'"),
         (strategy, "load_state_dict", {"strategy": strategy}, "The strategy 'Mine'"),
-        (Extra, "set_extra_state", {"students": ("gcn", own(Extra))}, "The student 'Extra-1'"),
+        (Extra, "set_extra_state", {"students": ("gcn", custom(Extra))}, "The student 'Extra-1'"),
         (Keeps, "load_state_dict", {"callbacks": [Keeps()]}, "load_state_dict of the callback Keeps"),
     ]
     for kind, method, options, title in cases:
@@ -111,7 +111,7 @@ def test_an_error_of_own_code_that_takes_its_state_back_is_no_damage(node_data, 
         snapshots.file.unlink()
 
 
-def test_damage_is_told_as_damage_where_code_is_of_a_users_own(node_data, fit, tmp_path):
+def test_damage_is_told_as_damage_where_code_is_custom(node_data, fit, tmp_path):
     snapshots = Snapshots(tmp_path / "kept", 1)
     cut(fit, node_data, snapshots, strategy=remembering({"a": 1}))
     content = snapshots.file.read_bytes()
@@ -137,9 +137,9 @@ def test_a_state_that_is_given_and_not_taken_back_is_refused_at_the_start(node_d
     with pytest.raises(UsageError, match=r"'Mine' defines get_extra_state and not set_extra_state in Mine, .*Define set_extra_state"):
         fit(node_data, strategy=alone, epochs=2)
     with pytest.raises(UsageError, match=r"'GivesAlone-1' defines get_extra_state and not set_extra_state"):
-        fit(node_data, ("gcn", own(GivesAlone)), epochs=2)
+        fit(node_data, ("gcn", custom(GivesAlone)), epochs=2)
     with pytest.raises(UsageError, match=r"'TakesAlone-1' defines set_extra_state and not get_extra_state"):
-        fit(node_data, ("gcn", own(TakesAlone)), epochs=2)
+        fit(node_data, ("gcn", custom(TakesAlone)), epochs=2)
     with pytest.raises(UsageError, match=r"The callback Gives .* not load_state_dict"):
         fit(node_data, epochs=2, callbacks=[Gives()], snapshots=Snapshots(tmp_path / "kept", 1))
 

@@ -15,7 +15,7 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples
 from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
 from tests.cohorts import train_cohort
-from tests.training.own_students import OtherNorm
+from tests.training.custom_students import OtherNorm
 from tests.training.small_data import Data
 
 TWO = DividedSamples(rank=1, size=2)
@@ -66,7 +66,7 @@ def test_a_shared_batch_norm_is_the_same_module(graph_data: Data) -> None:
     assert type(norm) is torch.nn.BatchNorm1d and called == [1]
 
 
-def test_a_batch_norm_of_a_user_s_own_class_is_refused() -> None:
+def test_a_batch_norm_of_a_custom_class_is_refused() -> None:
     class Frozen(torch.nn.BatchNorm1d):
         def train(self, mode: bool = True) -> Frozen:
             return super().train(False)

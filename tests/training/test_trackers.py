@@ -203,7 +203,7 @@ def test_a_package_that_is_missing_or_only_a_folder_is_named(name, monkeypatch):
         check_trackers([name])
 
 
-def test_a_tracker_of_ones_own_that_fails_is_named(run, monkeypatch):
+def test_a_custom_tracker_that_fails_is_named(run, monkeypatch):
     class Mine(Tracker):
         def __init__(self, run):
             raise KeyError("gone")
@@ -310,7 +310,7 @@ class LogsNothing(Plain):
     def log(self) -> None: ...  # type: ignore[override]
 
 
-def test_own_trackers_need_no_package_and_are_made_with_their_run(run, node_data, fit):
+def test_custom_trackers_need_no_package_and_are_made_with_their_run(run, node_data, fit):
     check_trackers([f"{__name__}:Plain"])
     with pytest.raises(UsageError, match="Plain cannot start a tracked run: OSError: no service"):
         fit(node_data, epochs=1, callbacks=[make_tracker(f"{__name__}:Plain", run)])

@@ -22,7 +22,7 @@ from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.utils.user_code import is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna

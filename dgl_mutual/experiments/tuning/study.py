@@ -14,10 +14,10 @@ import yaml
 
 from dgl_mutual.data.schema import differences
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.experiments.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import merge, unflatten
-from dgl_mutual.experiments.own_code import changed_code, own_code
 from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
@@ -164,7 +164,7 @@ class Search:
             StoreError: the search has begun with other code of a user's own, on other official splits, or on data that meant
                 something else; or the disk does not take it.
         """
-        code = own_code(self.resolved)
+        code = custom_code_digests(self.resolved)
         self._check_begun(code)
         settings = {
             "given": self.given,

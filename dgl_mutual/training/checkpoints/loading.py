@@ -32,11 +32,11 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted, listed
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
@@ -145,15 +145,15 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     if len(set(description.members)) < len(description.members):
         raise ValueError("a member twice")
     weighting = str(config.weighting)
-    is_custom = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
-    if is_custom:
+    has_custom_class = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
+    if has_custom_class:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         # A weighting of a user's own may compute with its tensors when it is made.
-        with torch.random.fork_rng(devices=[]) if is_custom else torch.device("meta"):
+        with torch.random.fork_rng(devices=[]) if has_custom_class else torch.device("meta"):
             coordinator = make_coordinator(config)
     except UsageError as error:
-        raise (_CustomClassError if is_custom else ValueError)(str(error)) from None
+        raise (_CustomClassError if has_custom_class else ValueError)(str(error)) from None
     _load_weights(folder, name, coordinator, description)
     students = []
     for member in description.members:
@@ -261,9 +261,9 @@ def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> 
         )
 
 
-def _has_own_code(module: StudentModule | Coordinator) -> bool:
+def _has_custom_code(module: StudentModule | Coordinator) -> bool:
     """Whether a student, or a weighting, is one of a user's own."""
-    return not all(map(is_ours, module.each())) if isinstance(module, Coordinator) else module.own_module is not None
+    return any(map(is_custom, module.each())) if isinstance(module, Coordinator) else module.custom_module is not None
 
 
 def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description) -> None:
@@ -281,7 +281,7 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
         # A buffer of a user's own may be infinite: the lowest loss so far, before there is one.
-        checked = {key for key, _ in module.named_parameters()} if _has_own_code(module) else weights.keys()
+        checked = {key for key, _ in module.named_parameters()} if _has_custom_code(module) else weights.keys()
         if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")
         # What is read lies at any address, and torch sums numbers in an order that depends on it: copies predict to the bit what was saved.

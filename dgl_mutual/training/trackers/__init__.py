@@ -13,7 +13,7 @@ from dgl_mutual.training.trackers.base import TrackedRun, Tracker
 from dgl_mutual.training.trackers.mlflow import MLflowTracker
 from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
 from dgl_mutual.training.trackers.wandb import WandbTracker
-from dgl_mutual.utils.user_code import blamed
+from dgl_mutual.utils.custom_code import blamed
 
 __all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "check_trackers", "make_tracker"]
 

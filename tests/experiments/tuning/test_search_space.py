@@ -88,7 +88,7 @@ class Searched(ExchangeStrategy):
     def loss_terms(self, step: Any) -> Any: ...
 
 
-def test_options_of_a_strategy_of_ones_own_are_searched_whatever_their_type(
+def test_options_of_a_custom_strategy_are_searched_whatever_their_type(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
@@ -189,7 +189,7 @@ def test_a_choice_whose_options_are_given_is_not_searched() -> None:
     assert "strategy_options.weighting" not in search_space(parse_config({**QUICK, "strategy": "gml", "strategy_options": options}))
 
 
-def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searched() -> None:
+def test_what_each_student_has_for_itself_and_custom_students_are_not_searched() -> None:
     students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "gat", "hidden": 16}]
     assert "student.hidden" not in search_space(parse_config({**QUICK, "students": students}))
     assert "student.dropout" in search_space(parse_config({**QUICK, "students": students}))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dgl_mutual.utils.user_code import described
+from dgl_mutual.utils.custom_code import described
 from dgl_mutual.utils.wording import kind_of
 
 #: Attributes that every module has.

@@ -17,8 +17,8 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.snapshots import Snapshots
+from tests.training.custom_students import Linear, custom
 from tests.training.cuts import Cut, CutAfter, same
-from tests.training.own_students import Linear, own
 
 
 class Dice(dm.Strategy):
@@ -97,7 +97,7 @@ def test_initial_weights_and_gradients_follow_from_the_seed(node_data, fit):
     results = []
     for other in (1, 2):
         torch.manual_seed(other), np.random.seed(other), random.seed(other)
-        results.append(fit(node_data, ("gcn", own(Initial)), epochs=3))
+        results.append(fit(node_data, ("gcn", custom(Initial)), epochs=3))
     same(*results)
 
 

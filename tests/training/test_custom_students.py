@@ -21,7 +21,7 @@ from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.snapshots import Snapshots
-from tests.training.own_students import BlockNet, GraphNet, Linear, Net, linear, own
+from tests.training.custom_students import BlockNet, GraphNet, Linear, Net, custom, linear
 
 LOOKING_AT_STATES = ("alignahead", "oad", "okddip")
 #: Where the students are.
@@ -53,8 +53,8 @@ def figures(result: Any, member: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("task", ["node", "graph"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_an_own_student_trains_under_every_strategy_that_needs_logits_alone(strategy, task, node_data, graph_data, fit):
-    data, student = (node_data, own(Net, hidden=4)) if task == "node" else (graph_data, own(GraphNet))
+def test_a_custom_student_trains_under_every_strategy_that_needs_logits_alone(strategy, task, node_data, graph_data, fit):
+    data, student = (node_data, custom(Net, hidden=4)) if task == "node" else (graph_data, custom(GraphNet))
     if strategy in LOOKING_AT_STATES:
         with pytest.raises(UsageError, match=rf"Strategy '{strategy}' looks at hidden states, and those of the student '{student.label}'"):
             fit(data, ("gcn", student), strategy=strategy, epochs=1)
@@ -70,16 +70,16 @@ def test_an_own_student_trains_under_every_strategy_that_needs_logits_alone(stra
 
 
 def test_it_learns(node_data, fit):
-    result = fit(node_data, ("gcn", own(Net)), epochs=60, strategy="independent", training={"learning_rate": 0.05})
+    result = fit(node_data, ("gcn", custom(Net)), epochs=60, strategy="independent", training={"learning_rate": 0.05})
     assert result["Net-1"].train > 0.8
 
 
 def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data, fit):
     def run(peer: Any, seed: int) -> Any:
         torch.manual_seed(seed)
-        return fit(node_data, (peer, own(Net)), strategy="independent", epochs=5)
+        return fit(node_data, (peer, custom(Net)), strategy="independent", epochs=5)
 
-    one, two, three = run("gcn", 1), run("gcn", 2), run(own(Net, hidden=3), 3)
+    one, two, three = run("gcn", 1), run("gcn", 2), run(custom(Net, hidden=3), 3)
     assert [row["train/Net-1"] for row in one.history] == [row["train/Net-1"] for row in two.history]
     assert figures(one, "Net-1") == figures(two, "Net-1") == figures(three, "Net-1")
     assert torch.equal(one.cohort.members[1].module.first.weight, three.cohort.members[1].module.first.weight)
@@ -90,13 +90,13 @@ def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data,
 def test_dropout_draws_from_the_students_stream_and_evaluation_repeats(node_data):
     batch = Collator(node_data[0]).all()
     torch.manual_seed(0)
-    student = CustomStudent(own(Net), "node", 6, 3)
+    student = CustomStudent(custom(Net), "node", 6, 3)
     one, two, three = (student.forward_batch(batch, torch.Generator().manual_seed(seed)).logits for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, three)
     generator = torch.Generator().manual_seed(1)
     first, second = (student.forward_batch(batch, generator).logits for _ in range(2))
     assert torch.equal(first, one) and not torch.equal(first, second)
-    drawing = CustomStudent(own(Drawing), "node", 6, 3).eval()
+    drawing = CustomStudent(custom(Drawing), "node", 6, 3).eval()
     assert torch.equal(drawing.forward_batch(batch).logits, drawing.forward_batch(batch).logits)
 
 
@@ -105,11 +105,11 @@ def test_numpy_and_python_numbers_come_from_the_students_stream_too(node_data, f
         np.random.seed(seed)
         random.seed(seed)
         before = np.random.get_state()[1].tolist(), random.getstate()
-        result = fit(node_data, (peer, own(AnyDice)), strategy="independent", epochs=5)
+        result = fit(node_data, (peer, custom(AnyDice)), strategy="independent", epochs=5)
         assert (np.random.get_state()[1].tolist(), random.getstate()) == before
         return result
 
-    one, two = run("gcn", 1), run(own(AnyDice), 2)
+    one, two = run("gcn", 1), run(custom(AnyDice), 2)
     assert [row["loss/supervised/AnyDice-1"] for row in one.history] == [row["loss/supervised/AnyDice-1"] for row in two.history]
     losses = [row["loss/supervised/AnyDice-1"] for row in two.history]
     assert losses != [row["loss/supervised/AnyDice-0"] for row in two.history]
@@ -117,7 +117,7 @@ def test_numpy_and_python_numbers_come_from_the_students_stream_too(node_data, f
 
 
 def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
-    result = fit(node_data, ("gcn", own(Embedding), own(Net)), strategy="independent", epochs=2)
+    result = fit(node_data, ("gcn", custom(Embedding), custom(Net)), strategy="independent", epochs=2)
     found, data = result.embeddings(member="Embedding-1"), node_data[0]
     assert found.shape == (data.num_nodes, 8) and (found >= 0).all()
     student = result.cohort.members[1].eval()
@@ -129,7 +129,7 @@ def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
 
 
 def test_a_wrong_embed_is_named(node_data, fit, monkeypatch):
-    result = fit(node_data, ("gcn", own(Embedding)), strategy="independent", epochs=1)
+    result = fit(node_data, ("gcn", custom(Embedding)), strategy="independent", epochs=1)
     monkeypatch.setattr(Embedding, "embed", lambda self, graph, feat: feat.sum())
     with pytest.raises(UsageError, match=r"embed of the student 'Embedding-1' gives the shape \(\)\. Expected is a tensor \(\d+, width\)"):
         result.embeddings(member="Embedding-1")
@@ -139,16 +139,16 @@ def test_a_function_makes_a_student_and_so_does_a_local_class(node_data, fit, tm
     class Local(Linear):
         pass
 
-    result = fit(node_data, (own(linear), own(Local), "gcn"), epochs=2)
+    result = fit(node_data, (custom(linear), custom(Local), "gcn"), epochs=2)
     assert [member.member for member in result.members[:3]] == ["linear-0", "Local-1", "gcn-2"]
     with pytest.raises(UsageError, match=r"Local cannot be found again later .* defined inside a function"):
         result.save(tmp_path / "never")
     assert not (tmp_path / "never").exists()
 
 
-def test_an_own_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
+def test_a_custom_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
     whole = Collator(node_data[0]).all()
-    student = CustomStudent(own(BlockNet), "node", 6, 3).eval()
+    student = CustomStudent(custom(BlockNet), "node", 6, 3).eval()
     seeds = torch.tensor([5, 40, 2])
     blocks = dgl.dataloading.MultiLayerFullNeighborSampler(3).sample_blocks(graph_of(whole), seeds)[2]
     expected = student.forward_batch(whole).logits[seeds]
@@ -158,19 +158,19 @@ def test_an_own_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
 
 def test_sampled_training_gives_blocks_to_a_student_that_takes_them(node_data, fit):
     sampled = {"training": {"sampler": "neighbor", "fanout": (3, 3), "batch_size": 8}}
-    result = fit(node_data, ("gcn", own(BlockNet)), epochs=3, **sampled)
+    result = fit(node_data, ("gcn", custom(BlockNet)), epochs=3, **sampled)
     assert 0 <= result["BlockNet-1"].test <= 1
-    assert fit(node_data, ("gcn", own(BlockNet)), epochs=3)["BlockNet-1"].parameters == result["BlockNet-1"].parameters
-    with pytest.raises(UsageError, match=r"own_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
-        fit(node_data, ("gcn", own(Net)), epochs=1, **sampled)
+    assert fit(node_data, ("gcn", custom(BlockNet)), epochs=3)["BlockNet-1"].parameters == result["BlockNet-1"].parameters
+    with pytest.raises(UsageError, match=r"custom_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
+        fit(node_data, ("gcn", custom(Net)), epochs=1, **sampled)
     with pytest.raises(UsageError, match="of the kind appnp reach further than one hop"):
         fit(node_data, ("gcn", "appnp"), epochs=1, **sampled)
     assert fit(node_data, ("gcn", "gatv2"), epochs=2, **sampled)["gatv2-1"].parameters > 0
 
 
-def test_a_training_with_an_own_student_goes_on_to_the_same_bits(node_data, fit, tmp_path):
+def test_a_training_with_a_custom_student_goes_on_to_the_same_bits(node_data, fit, tmp_path):
     def run(**more: Any) -> Any:
-        return fit(node_data, ("gcn", own(Net)), epochs=6, **more)
+        return fit(node_data, ("gcn", custom(Net)), epochs=6, **more)
 
     class Cut(Exception):
         pass
@@ -186,10 +186,10 @@ def test_a_training_with_an_own_student_goes_on_to_the_same_bits(node_data, fit,
     assert again.history == whole.history and figures(again, "Net-1") == figures(whole, "Net-1")
 
 
-def test_scaled_inputs_are_folded_into_an_own_student(node_data, fit):
+def test_scaled_inputs_are_folded_into_a_custom_student(node_data, fit):
     dataset, split = node_data
     large = dgl_mutual.Dataset(**{**vars(dataset), "features": dataset.features * np.float32(1000)})
-    result = fit((large, split), ("gcn", own(Net)), epochs=3, training={"scale_inputs": True})
+    result = fit((large, split), ("gcn", custom(Net)), epochs=3, training={"scale_inputs": True})
     student = result.cohort.members[1]
     assert (student.input_scale != 1).all()
     logits = student.eval().forward_batch(Collator(large).all()).logits
@@ -197,7 +197,7 @@ def test_scaled_inputs_are_folded_into_an_own_student(node_data, fit):
 
 
 def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
-    result = fit(node_data, ("gcn", own(Net, hidden=5)), epochs=3)
+    result = fit(node_data, ("gcn", custom(Net, hidden=5)), epochs=3)
     result.save(tmp_path)
     path = tmp_path / "Net-1.safetensors"
     for refused in (path, tmp_path):
@@ -225,7 +225,7 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
 
 
 def test_a_class_that_is_gone_is_said(node_data, fit, tmp_path):
-    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path)
+    fit(node_data, ("gcn", custom(Net)), epochs=1).save(tmp_path)
     file = tmp_path / "Net-1.json"
     file.write_text(file.read_text().replace(f"{HERE}:Net", f"{HERE}:Gone"))
     with pytest.raises(UsageError, match="has no 'Gone'"):
@@ -243,13 +243,13 @@ def test_tied_weights_are_saved(node_data, fit, tmp_path):
 
     Tied.__qualname__ = "Tied"
     globals()["Tied"] = Tied
-    result = fit(node_data, ("gcn", own(Tied)), epochs=1)
+    result = fit(node_data, ("gcn", custom(Tied)), epochs=1)
     result.save(tmp_path)
     np.testing.assert_array_equal(
         load_student(tmp_path / "Tied-1.safetensors", trust=True).predict(node_data[0]), result.predict(member="Tied-1")
     )
 
 
-def test_an_own_teacher(node_data, fit):
+def test_a_custom_teacher(node_data, fit):
     result = fit(node_data, ("gcn", "sage"), strategy="kd", strategy_options={"teacher": {"architecture": f"{HERE}:Net"}}, epochs=2)
     assert result["teacher"].architecture == f"{HERE}:Net"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
-from tests.training.own_students import Linear, Net, own
+from tests.training.custom_students import Linear, Net, custom
 
 
 def bad(result: Any) -> type[nn.Module]:
@@ -67,7 +67,7 @@ class Extra(Linear):
         (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
         (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
         (bad(lambda z: z.long().float()), UsageError, "'Bad-1' do not depend on its parameters"),
-        (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_student_faults.py, line \d+\)"),
+        (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_custom_student_faults.py, line \d+\)"),
         (Bare, UsageError, "'Bare-1' has no parameters to train"),
         (Frozen, UsageError, "All parameters of the student 'Frozen-1' are frozen"),
         (Lazy, UsageError, "'Lazy-1' has lazy layers"),
@@ -80,17 +80,17 @@ class Extra(Linear):
 )
 def test_a_wrong_student_is_named(student, error, message, node_data, fit):
     with pytest.raises(error, match=message):
-        fit(node_data, ("gcn", own(student)), epochs=1)
+        fit(node_data, ("gcn", custom(student)), epochs=1)
 
 
 def test_probabilities_are_told_once_and_logits_are_not(node_data, fit):
     with pytest.warns(UserWarning, match=r"'Bad-1' gives probabilities, it seems.* Return logits") as shown:
-        fit(node_data, ("gcn", own(bad(lambda z: z.softmax(-1)))), epochs=3)
+        fit(node_data, ("gcn", custom(bad(lambda z: z.softmax(-1)))), epochs=3)
     assert sum("gives probabilities" in str(one.message) for one in shown) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for logits in (lambda z: z.log_softmax(-1), lambda z: z.sigmoid(), lambda z: z - z.mean(-1, keepdim=True) + 1 / 3):
-            fit(node_data, ("gcn", own(bad(logits))), epochs=1)
+            fit(node_data, ("gcn", custom(bad(logits))), epochs=1)
 
 
 @pytest.mark.parametrize("data", ["ndata", "edata"])
@@ -100,11 +100,11 @@ def test_data_that_a_graph_does_not_hold_are_told_with_their_place(data, node_da
             return super().forward(graph, feat) + getattr(graph, data)["feat"].mean()
 
     message = (
-        r"'Asks-1' asks the graph for 'feat', which it does not hold \(.*test_own_student_faults.py, line \d+\)\. Node features are the "
+        r"'Asks-1' asks the graph for 'feat', which it does not hold \(.*test_custom_student_faults.py, line \d+\)\. Node features are the "
         r"argument feat\. Edge features, .*: {'architecture': Asks, 'edge_features': True}\."
     )
     with pytest.raises(UsageError, match=message):
-        fit(node_data, ("gcn", own(Asks)), epochs=1)
+        fit(node_data, ("gcn", custom(Asks)), epochs=1)
 
 
 def test_nodes_without_edges_have_a_mend_that_works(node_data, fit):
@@ -119,36 +119,36 @@ def test_nodes_without_edges_have_a_mend_that_works(node_data, fit):
     dataset, split = node_data
     isolated = dataset.replaced(edges=dataset.edges[:, (dataset.edges != 0).all(0)]), split
     with pytest.raises(UsageError, match=r"hold no self-loops.* graph = dgl.add_self_loop\(graph\), or .* allow_zero_in_degree=True"):
-        fit(isolated, ("gcn", own(Convolution)), epochs=1)
+        fit(isolated, ("gcn", custom(Convolution)), epochs=1)
     for options in ({"loops": True}, {"allow_zero_in_degree": True}):
-        fit(isolated, ("gcn", own(Convolution, **options)), epochs=1)
+        fit(isolated, ("gcn", custom(Convolution, **options)), epochs=1)
 
 
-def test_an_own_key_error_stays_one(node_data, fit):
+def test_a_key_error_of_a_custom_student_stays_one(node_data, fit):
     with pytest.raises(UsageError, match=r"'Bad-1' raised an error: KeyError: 'feat' \("):
-        fit(node_data, ("gcn", own(bad(lambda z: {}["feat"]))), epochs=1)
+        fit(node_data, ("gcn", custom(bad(lambda z: {}["feat"]))), epochs=1)
 
 
 def test_a_graph_student_must_pool(graph_data, fit):
     with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
-        fit(graph_data, ("gcn", own(Linear)), epochs=1)
+        fit(graph_data, ("gcn", custom(Linear)), epochs=1)
 
 
 def test_wrong_options_are_named(node_data, fit):
     with pytest.raises(
         UsageError, match=r"cannot be called with \(in_features, num_outputs, hiden=...\): .*'hiden'\. It takes \(in_f.*hidden"
     ):
-        fit(node_data, ("gcn", own(Net, hiden=3)), epochs=1)
+        fit(node_data, ("gcn", custom(Net, hiden=3)), epochs=1)
     with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is none.*options: \{hidden: \.\.\.\}"):
         fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
     with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
-        fit(node_data, ("sage", own("gcn", hidden=3)), epochs=1)
+        fit(node_data, ("sage", custom("gcn", hidden=3)), epochs=1)
 
 
 def test_a_file_that_names_a_module_does_not_have_it_imported(node_data, fit, tmp_path, monkeypatch):
     (tmp_path / "executed_on_import.py").write_text("raise SystemExit('it was imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path / "saved")
+    fit(node_data, ("gcn", custom(Net)), epochs=1).save(tmp_path / "saved")
     file = tmp_path / "saved" / "Net-1.json"
     file.write_text(file.read_text().replace(f"{Net.__module__}:Net", "executed_on_import:Net"))
     for path in (file, tmp_path / "saved"):

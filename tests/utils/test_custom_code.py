@@ -14,7 +14,7 @@ from torch import nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.utils.user_code import blamed, described, is_ours, is_out_of_memory
+from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_out_of_memory
 
 
 class Own: ...
@@ -37,35 +37,35 @@ def test_errors_of_the_package_and_of_memory_pass() -> None:
     ours = ValueError("a fault of ours")
     with pytest.raises(ValueError, match="of ours"), blamed("It", Exchange()):
         raise ours
-    assert is_ours(Exchange) and is_ours(Exchange()) and not is_ours(Own) and not is_ours(SimpleNamespace())
+    assert not is_custom(Exchange) and not is_custom(Exchange()) and is_custom(Own) and is_custom(SimpleNamespace())
 
 
 def test_the_line_that_is_told_is_not_a_librarys() -> None:
     try:
         nn.Linear(2, 2)(torch.zeros(3))
     except RuntimeError as error:
-        assert "test_user_code.py, line" in described(error)
+        assert "test_custom_code.py, line" in described(error)
     assert described(KeyError()) == "KeyError."
     assert described(RuntimeError("Too big.\nException raised from f at g.cpp:1\nframe #0: h")) == "RuntimeError: Too big.."
 
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
-def test_packages_are_not_taken_for_the_users_own_code(folder: str) -> None:
+def test_packages_are_not_taken_for_custom_code(folder: str) -> None:
     code = compile("raise KeyError('deep')", f"/usr/lib/python3/{folder}/anything/inner.py", "exec")
     try:
         exec(code)
     except KeyError as error:
-        assert "test_user_code.py, line" in described(error) and "inner.py" not in described(error)
+        assert "test_custom_code.py, line" in described(error) and "inner.py" not in described(error)
 
 
 @pytest.mark.parametrize("file", ["numpy/random/_generator.pyx", "/build/numpy/random/_generator.pyx"])
-def test_compiled_code_is_not_taken_for_the_users_own(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_is_not_taken_for_custom_code(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     error = _raised_in(file)
-    assert "test_user_code.py, line" in described(error) and "_generator" not in described(error)
+    assert "test_custom_code.py, line" in described(error) and "_generator" not in described(error)
 
 
-def test_a_cell_of_a_notebook_is_the_users_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_of_a_notebook_is_custom_code(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = "/tmp/ipykernel_7/123.py"
     monkeypatch.setitem(linecache.cache, cell, (1, None, ["raise KeyError('deep')\n"], cell))
     assert f"({cell}, line 1)" in described(_raised_in(cell))

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.custom_modules import changed_values
 from dgl_mutual.nn.module import CohortMember, EdgeInput
-from dgl_mutual.nn.own_modules import changed_values
-from dgl_mutual.nn.streams import own_streams
+from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.nn.student import make_student
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.weightings import make_coordinator
 
 #: Validation samples that are predicted to compare a module with what a file would give.
@@ -25,7 +25,7 @@ _SAMPLES = 32
 _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 
 
-class OwnStateCheck(Callback):
+class CustomStateCheck(Callback):
     """Refuses modules of a user's own whose parameters or buffers come, go or change their shape: the optimizer would not train them, and
     what is saved could not be loaded. It must come before the callbacks that keep weights.
 
@@ -38,10 +38,10 @@ class OwnStateCheck(Callback):
         self._before: dict[str, _Shapes] = {}
 
     def on_phase_begin(self, state: TrainingState) -> None:
-        self._before = {title: _shapes(module) for title, module in _own_modules(state).items()}
+        self._before = {title: _shapes(module) for title, module in _custom_modules(state).items()}
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        for title, module in _own_modules(state).items():
+        for title, module in _custom_modules(state).items():
             before, now = self._before[title], _shapes(module)
             lazy = {name for name, shape in before.items() if shape is None and name in now}  # it gets its shape in the first step
             names = [name for name in {**before, **now} if name not in lazy and before.get(name) != now.get(name)]
@@ -73,21 +73,21 @@ class OwnStateCheck(Callback):
     def _check_students(self, state: TrainingState) -> None:
         for k in state.ranks.local(state.current.active):
             name, student = state.cohort.names[k], state.cohort.members[k]
-            if student.own_module is None:
+            if student.custom_module is None:
                 continue
             student.eval()
             batch, _ = next(iter(self._feed.evaluation_batches(state.split.val[:_SAMPLES])))
             loaded = [_loaded_again(student, name) for _ in range(2)]
             logits = [one.forward_batch(batch).logits for one in (student, *loaded)]
-            own, again = student.own_module, loaded[0].own_module
-            assert own is not None and again is not None
-            _refuse_other_numbers(f"The student {name!r}", logits, own, again)
+            trained, again = student.custom_module, loaded[0].custom_module
+            assert trained is not None and again is not None
+            _refuse_other_numbers(f"The student {name!r}", logits, trained, again)
 
 
 def _loaded_again(student: CohortMember, name: str) -> CohortMember:
     """A new student with the state of this one, as it would be loaded from a file."""
     parameter, edges = next(student.parameters()), EdgeInput(student.edge_features)
-    with own_streams(None, torch.device("cpu")):
+    with custom_streams(None, torch.device("cpu")):
         other = make_student(student.options, student.task, student.in_features, student.num_outputs, name, edges)
     with blamed(f"The state of the student {name!r}", failure="cannot be loaded into a new one"):
         other.to(parameter.device, parameter.dtype).load_state_dict(student.state_dict())
@@ -97,18 +97,18 @@ def _loaded_again(student: CohortMember, name: str) -> CohortMember:
 def _check_weightings(state: TrainingState) -> None:
     """The coordinator as a whole, since each of several tasks has a part of the logits."""
     coordinator = state.strategy.coordinator
-    own_weightings = [one for one in coordinator.each() if not is_ours(one)]
-    if not own_weightings:
+    custom_weightings = [one for one in coordinator.each() if is_custom(one)]
+    if not custom_weightings:
         return
     val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
     logits = state.clean.latest[: state.cohort.num_students, val]
     confidence = state.cohort.distribution.confidence(logits)
-    with own_streams(None, torch.device("cpu")):
+    with custom_streams(None, torch.device("cpu")):
         others = [make_coordinator(coordinator.config).to(logits.device, logits.dtype) for _ in range(2)]
     for other in others:
         other.load_state_dict(coordinator.state_dict())
     weights = [one.eval().ensemble_weights(logits, confidence, val) for one in (coordinator, *others)]
-    _refuse_other_numbers(f"The weighting {type(own_weightings[0]).__name__!r}", weights, coordinator, others[0])
+    _refuse_other_numbers(f"The weighting {type(custom_weightings[0]).__name__!r}", weights, coordinator, others[0])
 
 
 def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
@@ -128,12 +128,12 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
     )
 
 
-def _own_modules(state: TrainingState) -> dict[str, nn.Module]:
+def _custom_modules(state: TrainingState) -> dict[str, nn.Module]:
     """The modules of a user's own, by their names in messages."""
     members = zip(state.cohort.names, state.cohort.members, strict=True)
-    found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.own_module is not None}
-    found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.each() if not is_ours(one)})
-    if not is_ours(state.strategy):
+    found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}
+    found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.each() if is_custom(one)})
+    if is_custom(state.strategy):
         found[f"The strategy {state.strategy.name!r}"] = state.strategy
     return found
 

@@ -17,11 +17,11 @@ from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
-from tests.training.own_students import Linear, own
+from tests.training.custom_students import Linear, custom
 
 
-def test_own_students_predict_in_inference_mode(node_data, fit):
-    result = fit(node_data, ("gcn", own(Linear)), strategy="gml", strategy_options={"weighting": weighing(plain)}, epochs=2)
+def test_custom_students_predict_in_inference_mode(node_data, fit):
+    result = fit(node_data, ("gcn", custom(Linear)), strategy="gml", strategy_options={"weighting": weighing(plain)}, epochs=2)
     expected = result.predict(member="ensemble")
     with torch.inference_mode():
         np.testing.assert_array_equal(result.predict(member="ensemble"), expected)
@@ -47,8 +47,8 @@ class Best(Linear):
         self.register_buffer("lowest", torch.tensor(torch.inf))
 
 
-@pytest.mark.parametrize("students", [("gcn", "sage"), (own(Best), "gcn")], ids=["built-in", "own"])
-def test_a_saved_ensemble_with_an_own_weighting_predicts_the_same(students, node_data, fit, tmp_path):
+@pytest.mark.parametrize("students", [("gcn", "sage"), (custom(Best), "gcn")], ids=["built-in", "custom"])
+def test_a_saved_ensemble_with_a_custom_weighting_predicts_the_same(students, node_data, fit, tmp_path):
     result = fit(node_data, students, strategy="gml", strategy_options={"weighting": Scaled}, epochs=2)
     result.save(tmp_path / "saved")
     loaded = dm.load_student(tmp_path / "saved", trust=True)
@@ -64,7 +64,7 @@ class Lowest(dm.Weighting):
         return confidence[None, ..., None]
 
 
-def test_a_saved_ensemble_with_an_own_weighting_of_several_tasks_can_be_loaded(tmp_path):
+def test_a_saved_ensemble_with_a_custom_weighting_of_several_tasks_can_be_loaded(tmp_path):
     labels = {"a": np.arange(30) % 2, "b": np.arange(30) % 3}
     data = dm.Dataset.from_arrays(EDGES, FEATURES, labels)
     result = short(data=data, strategy_options={"weighting": Lowest})
@@ -178,9 +178,9 @@ def test_students_that_are_given_the_same_weights_each_time_are_refused(node_dat
 
     for student in (cached, partly):
         with pytest.raises(UsageError, match=rf"'{student.__name__}-1' has the same weights each time it is made"):
-            fit(node_data, ("gcn", own(student)), epochs=1)
+            fit(node_data, ("gcn", custom(student)), epochs=1)
     shared.requires_grad_(False)  # frozen weights may be shared
-    fit(node_data, ("gcn", own(partly)), epochs=1)
+    fit(node_data, ("gcn", custom(partly)), epochs=1)
 
 
 class LaterLayer(Linear):
@@ -226,7 +226,7 @@ class Cache(Linear):
 
 
 def test_buffers_that_are_not_saved_may_change(node_data, fit):
-    cache = fit(node_data, ("gcn", own(Cache)), epochs=2).cohort.members[1].module.cache
+    cache = fit(node_data, ("gcn", custom(Cache)), epochs=2).cohort.members[1].module.cache
     assert len(cache) > 1  # it came, and grew with every pass
 
 
@@ -254,7 +254,7 @@ class Expanded(Linear):
 )
 def test_a_student_whose_state_cannot_be_kept_is_refused(student, message, node_data, fit):
     with pytest.raises(UsageError, match=message):
-        fit(node_data, ("gcn", own(student)), epochs=2)
+        fit(node_data, ("gcn", custom(student)), epochs=2)
 
 
 def test_a_strategy_or_weighting_whose_state_cannot_be_kept_is_refused():
@@ -335,7 +335,7 @@ _SEEDS = iter(range(10**6))
 @pytest.mark.parametrize("average", ["none", "ema"])
 def test_a_student_that_predicts_by_a_number_that_is_not_saved_is_refused(average, node_data, fit):
     with pytest.raises(UsageError, match=r"'Counts-1' predicts something else after its state has been loaded.* may be 'steps'"):
-        fit(node_data, ("gcn", own(Counts)), epochs=2, training={"average": average})
+        fit(node_data, ("gcn", custom(Counts)), epochs=2, training={"average": average})
     begun: list[int] = []
 
     class Epochs(dm.Callback):
@@ -343,10 +343,10 @@ def test_a_student_that_predicts_by_a_number_that_is_not_saved_is_refused(averag
             begun.append(state.epoch)
 
     with pytest.raises(UsageError, match="predicts something else"):
-        fit(node_data, ("gcn", own(Counts)), epochs=9, callbacks=[Epochs()])
+        fit(node_data, ("gcn", custom(Counts)), epochs=9, callbacks=[Epochs()])
     assert begun == [0]
-    assert fit(node_data, ("gcn", own(Counts, saved=True)), epochs=2).history
-    assert fit(node_data, ("gcn", own(Draws)), epochs=2).history
+    assert fit(node_data, ("gcn", custom(Counts, saved=True)), epochs=2).history
+    assert fit(node_data, ("gcn", custom(Draws)), epochs=2).history
 
 
 def test_a_weighting_that_weighs_by_a_number_that_is_not_saved_is_refused():

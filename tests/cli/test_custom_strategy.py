@@ -33,7 +33,7 @@ def idea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> Pa
     return tmp_path
 
 
-def test_an_own_strategy_runs_by_its_import_path_and_is_resumed(command_line, idea):
+def test_a_custom_strategy_runs_by_its_import_path_and_is_resumed(command_line, idea):
     status, _, err = command_line("run", "--strategy", "plugpack.mine:Mine", "--out", "out", *QUICK, "--jobs", 1)
     assert status == 0, err
     (folder,) = (idea / "out").iterdir()

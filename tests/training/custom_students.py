@@ -118,5 +118,5 @@ class Linear(nn.Linear):
         return super().forward(feat)
 
 
-def own(architecture: Any, **options: Any) -> StudentOptions:
+def custom(architecture: Any, **options: Any) -> StudentOptions:
     return StudentOptions(architecture=architecture, options=options)

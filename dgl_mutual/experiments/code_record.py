@@ -16,12 +16,12 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.code_digest import code_digest
-from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 
-def own_code(config: RunConfig) -> dict[str, str]:
+def custom_code_digests(config: RunConfig) -> dict[str, str]:
     """A digest of each class and function of a user's own that a resolved configuration names, by its name there (see `code_digest`)."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
     named: list[Found[Any]] = [strategy]
@@ -31,7 +31,7 @@ def own_code(config: RunConfig) -> dict[str, str]:
     options = parse_options(strategy.value.Options, config.strategy_options, "strategy_options")
     members = [*config.cohort, *(member for _, member in extra_members(strategy.value, options, config.cohort))]
     named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
-    digests = {found.name: code_digest(found.value, found.name) for found in named if not is_ours(found.value)}
+    digests = {found.name: code_digest(found.value, found.name) for found in named if is_custom(found.value)}
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
 
 

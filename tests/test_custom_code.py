@@ -101,7 +101,7 @@ def adds(*names: str) -> Any:
     [
         (
             strategy(lambda self, step: {}["x"]),
-            r"loss_terms of the strategy 'Mine' raised an error: KeyError: 'x' \(.*test_own_code.py, line",
+            r"loss_terms of the strategy 'Mine' raised an error: KeyError: 'x' \(.*test_custom_code.py, line",
         ),
         (strategy(lambda self, step: sys.exit(3)), "loss_terms of the strategy 'Mine' raised an error: SystemExit: 3"),
         (strategy(lambda self, step: {3: self.supervised(step)}), "'Mine' names a term 3"),
@@ -150,7 +150,7 @@ def adds(*names: str) -> Any:
         (strategy(exchange=lambda self: Exchange(warmup=(-1, 0))), r"warmup=\(-1, 0\)\): give two numbers of epochs"),
         (strategy(exchange=lambda self: Exchange(warmup=(9, 0))), r"begins in epoch 9, and training.epochs = \d: it never would"),
         (Silent, r"'Silent' does not call super\(\).__init__\(options, setting\)"),
-        (Broken, r"The strategy 'Broken' cannot be made: KeyError: 'gone' \(.*test_own_code.py"),
+        (Broken, r"The strategy 'Broken' cannot be made: KeyError: 'gone' \(.*test_custom_code.py"),
         (Remembers, r"gradients of a step cannot be computed .*\(the strategy 'Remembers'\).* detach\(\)"),
     ],
 )
@@ -166,7 +166,10 @@ _OPTION_METHODS = ("resolved", "with_unlabelled", "without_effect", "for_ensembl
     ("mine", "message"),
     [
         *(
-            (strategy(**{name: _raises}), rf"{name} of the strategy 'Mine' raised an error: RuntimeError: mine \(.*test_own_code.py, line")
+            (
+                strategy(**{name: _raises}),
+                rf"{name} of the strategy 'Mine' raised an error: RuntimeError: mine \(.*test_custom_code.py, line",
+            )
             for name in ("learns_from_others", "coordinator_config", "exchange", "phases")
         ),
         *(
@@ -448,7 +451,7 @@ def _failing(self: Any, options: Any, config: Any) -> None:
             weighting(lambda z: torch.zeros(3, 3, 1, 1).index_fill(1, torch.tensor([1, 2]), -torch.inf)),
             "minus infinity for all peers",
         ),
-        (weighting(lambda z: z.nothing), r"scores of the weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
+        (weighting(lambda z: z.nothing), r"scores of the weighting 'Mine' raised an error: AttributeError: .*\(.*test_custom_code.py"),
         (weighting(lambda z: z[None], observe=_observes), r"observe of the weighting 'Mine' raised an error: KeyError: 'no note' \(.*line"),
         (
             weighting(lambda z: z[None], state_dict=_raises),
@@ -531,7 +534,7 @@ def test_an_option_of_a_group_without_any_says_so() -> None:
         fit(strategy=strategy(), strategy_options={"zz": 1})
 
 
-def test_what_user_code_raises_anywhere_is_no_bug_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_what_custom_code_raises_anywhere_is_no_bug_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     (tmp_path / "anywhere.py").write_text(
         "import dgl_mutual\n\n\nclass Gone:\n    def __get__(self, *_):\n        return {}['gone']\n\n\n"
         "class Mine(dgl_mutual.Strategy):\n    trains = Gone()\n\n    def loss_terms(self, step): ...\n"

@@ -55,7 +55,7 @@ class Even(dgl_mutual.Weighting):
         return torch.zeros(len(logits), len(logits), 1, 1)
 
 
-def test_students_and_weightings_of_ones_own_are_read_back(tmp_path: Path) -> None:
+def test_custom_students_and_weightings_are_read_back(tmp_path: Path) -> None:
     mine = {"architecture": Mine, "options": {"widths": [6, 7]}}
     own = {"strategy": "gml", "strategy_options": {"weighting": Even, "weighting_options": {"nested": {"a": [1]}}}}
     given = {**SMALL, "seeds": 1, "training": {"epochs": 2}, "student": None, "students": ["gcn", Mine, mine]}
@@ -77,7 +77,7 @@ def test_a_class_in_a_grid_is_asked_for_by_its_import_path() -> None:
         dgl_mutual.experiment("digits", grid, **SMALL)
 
 
-def test_datasets_of_ones_own_and_strategies_as_classes() -> None:
+def test_custom_datasets_and_strategies_as_classes() -> None:
     nodes = np.arange(24)
     edges, split = np.stack([nodes, (nodes + 1) % 24]), dgl_mutual.Split(nodes[:12], nodes[12:18], nodes[18:])
     node_data = dgl_mutual.Dataset.from_arrays(edges, np.eye(24, 5, dtype=np.float32), nodes % 3, name="ring", split=split)

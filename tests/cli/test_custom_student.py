@@ -60,7 +60,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> Pa
     return tmp_path
 
 
-def test_an_own_student_runs_in_processes_and_predicts_when_it_is_trusted(command_line, nets, monkeypatch):
+def test_a_custom_student_runs_in_processes_and_predicts_when_it_is_trusted(command_line, nets, monkeypatch):
     elsewhere = nets / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)  # the processes that this leaves would look for the student there
@@ -103,7 +103,7 @@ methods:
 """
 
 
-def test_a_suite_of_own_students_and_strategies_can_be_read_back(command_line, nets):
+def test_a_suite_of_custom_students_and_strategies_can_be_read_back(command_line, nets):
     with (nets / "plugpack" / "nets.py").open("a") as file:
         file.write(OWN_STRATEGY)
     (nets / "own.yaml").write_text(SUITE)
@@ -146,7 +146,7 @@ def test_a_wrong_student_is_one_message(command_line, nets, students, message):
     assert status == 2 and err.startswith("Error: ") and message in err and "Traceback" not in err
 
 
-def test_compare_has_no_own_students(command_line, nets):
+def test_compare_has_no_custom_students(command_line, nets):
     for student in ("plugpack.nets:MyNet", "sgc"):
         status, _, err = command_line("compare", "--dataset", "ring", "--students", f"gcn,{student}", "--strategy", "dml", "--out", "out")
         assert status == 2 and f"The reference has no student '{student}'. Compare with students of: gcn, gat, gin, sage" in err

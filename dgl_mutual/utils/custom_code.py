@@ -23,10 +23,10 @@ _INSTALLED = ("site-packages", "dist-packages")
 NAMED: set[str] = set()
 
 
-def is_ours(value: Any) -> bool:
-    """Whether an object's class, or a class itself, is one of this package."""
+def is_custom(value: Any) -> bool:
+    """Whether an object's class, or a class or function itself, is from outside this package."""
     module = getattr(value, "__module__", None) or type(value).__module__
-    return str(module).partition(".")[0] == "dgl_mutual"
+    return str(module).partition(".")[0] != "dgl_mutual"
 
 
 def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
     except DglMutualError:
         raise
     except (Exception, SystemExit) as error:
-        if is_out_of_memory(error) or (on is not None and is_ours(on)):
+        if is_out_of_memory(error) or (on is not None and not is_custom(on)):
             raise
         raise UsageError(f"{what} {failure}: {described(error)}") from error
 
@@ -105,15 +105,15 @@ def memory_checked(hint: str) -> Iterator[None]:
 
 def described(error: BaseException) -> str:
     """``TypeError: message (file, line n).``, with the last line of the user's own code, if there is one."""
-    place = own_place(error)
+    place = custom_place(error)
     message = " ".join(str(error).partition("Exception raised from")[0].split())  # torch goes on with frames of C++
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."
 
 
-def own_place(error: BaseException) -> str | None:
+def custom_place(error: BaseException) -> str | None:
     """``file, line n`` of the last line that is neither in this package nor in a library; None if there is none."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
+    custom = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_custom_file(frame.filename)]
+    return f"{custom[-1].filename}, line {custom[-1].lineno}" if custom else None
 
 
 def raised_in(error: BaseException, package: str) -> bool:
@@ -122,7 +122,7 @@ def raised_in(error: BaseException, package: str) -> bool:
     return bool(frames) and package in Path(frames[-1].filename).parts
 
 
-def _is_own(file: str) -> bool:
+def _is_custom_file(file: str) -> bool:
     # Compiled code names its source by a relative path, or by one on the machine that compiled it; cells of a notebook have lines to show.
     if file.startswith(("<", _PACKAGE)) or not Path(file).is_absolute() or not linecache.getlines(file):
         return False
