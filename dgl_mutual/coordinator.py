@@ -81,7 +81,7 @@ class Coordinator(nn.Module, ABC):
         return (self,)
 
     def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
-        """Call `observe`; an error that a weighting of a user's own raises is named."""
+        """Call `observe`; an error that a custom weighting raises is named."""
         with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits, samples):
             self.observe(logits, samples)
 
@@ -102,7 +102,7 @@ class Coordinator(nn.Module, ABC):
         return torch.softmax(torch.cat([mask_self(scores), scores.mean(0, keepdim=True)]), dim=1)
 
     def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        """`scores`, expanded over receivers and peers. Those of a weighting of a user's own are checked first."""
+        """`scores`, expanded over receivers and peers. Those of a custom weighting are checked first."""
         if not is_custom(self):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
@@ -137,7 +137,7 @@ class WeightingOptions(Options):
 
 
 class Weighting(Coordinator):
-    """Base class of weightings. A new one is a file in `dgl_mutual.weightings`, or a class of yours, named by its import path.
+    """Base class of weightings. A new one is a file in `dgl_mutual.weightings`, or a custom class, named by its import path.
 
     What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` gives.
 
@@ -165,7 +165,7 @@ class Weighting(Coordinator):
 
 @contextmanager
 def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
-    """Refuse code of a user's own that changes tensors which others read, too."""
+    """Refuse custom code that changes tensors which others read, too."""
     before = versions(*tensors)
     yield
     if versions(*tensors) != before and is_custom(weighting):

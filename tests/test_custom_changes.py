@@ -1,4 +1,4 @@
-"""What code of a user's own changes in place reaches no dataset, and a dataset does not change with the arrays that it was made of."""
+"""What custom code changes in place reaches no dataset, and a dataset does not change with the arrays that it was made of."""
 
 from __future__ import annotations
 

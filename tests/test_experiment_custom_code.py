@@ -1,4 +1,4 @@
-"""`experiment` with datasets, students, strategies and weightings of one's own."""
+"""`experiment` with custom datasets, students, strategies and weightings."""
 
 from __future__ import annotations
 

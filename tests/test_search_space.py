@@ -1,4 +1,4 @@
-"""Search spaces of options, of this package and of a user's own."""
+"""Search spaces of options, of this package and custom ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets that users or installed packages provide as code (entry points of the group ``dgl_mutual.datasets``)."""
+"""Custom datasets, which users or installed packages provide as code (entry points of the group ``dgl_mutual.datasets``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _fault(value: Any) -> str | None:
     return None
 
 
-#: Finds a built-in entry of the catalog, or the function or `Dataset` of one that a user or an installed package brings.
+#: Finds a built-in entry of the catalog, or the function or `Dataset` of a custom one.
 DATASET_REGISTRY: Registry[Any] = Registry("dataset", known_datasets(), _fault, group="dgl_mutual.datasets")
 
 

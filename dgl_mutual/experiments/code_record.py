@@ -22,11 +22,11 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 
 def custom_code_digests(config: RunConfig) -> dict[str, str]:
-    """A digest of each class and function of a user's own that a resolved configuration names, by its name there (see `code_digest`)."""
+    """A digest of each custom class and function that a resolved configuration names, by its name there (see `code_digest`)."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
     named: list[Found[Any]] = [strategy]
     weighting: Any = config.strategy_options.get("weighting")
-    with suppress(UsageError):  # there is none, or a strategy of a user's own means something else by it
+    with suppress(UsageError):  # there is none, or a custom strategy means something else by it
         named.append(WEIGHTING_REGISTRY.find(weighting))
     options = parse_options(strategy.value.Options, config.strategy_options, "strategy_options")
     members = [*config.cohort, *(member for _, member in extra_members(strategy.value, options, config.cohort))]

@@ -29,7 +29,7 @@ from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
-#: Options of all students that a student of a user's own has, too.
+#: Options of all students that a custom student has, too.
 _SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
@@ -157,7 +157,7 @@ class RunConfig(Options):
 
     @field_serializer("strategy_options", when_used="json")
     def _plain_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """A class, such as a weighting of a user's own, as its import path; one that no other process finds stays as it is."""
+        """A class, such as a custom weighting, as its import path; one that no other process finds stays as it is."""
         return {name: import_path_of(value) if isclass(value) and not not_importable(value) else value for name, value in options.items()}
 
     @field_validator("targets", mode="before")
@@ -200,7 +200,7 @@ class RunConfig(Options):
 
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:
-        """The students, with the options that they share; of these, a student of your own has `edge_features` alone."""
+        """The students, with the options that they share; of these, a custom student has `edge_features` alone."""
         shared = {key: getattr(self.student, key) for key in self.student.model_fields_set}
         return tuple(
             student.model_copy(

@@ -66,7 +66,7 @@ def environment(
 
     Args:
         processes: how many train one trial together.
-        code: digests of code of a user's own, by name.
+        code: digests of custom code, by name.
         schema: what the columns and labels of the data mean (see `schema_of`).
     """
     return {

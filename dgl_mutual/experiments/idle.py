@@ -100,7 +100,7 @@ def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
 
 
 def _why_labelled_alone(kind: type[Strategy], options: StrategyOptions, searched: SearchSpace) -> str | None:
-    """Why students learn from labelled samples alone; None if they do not, or a strategy of a user's own does not tell."""
+    """Why students learn from labelled samples alone; None if they do not, or a custom strategy does not tell."""
     if not hasattr(options, "exchange_on"):
         return None if is_custom(kind) else f"since students of {kind.name} learn from labelled samples alone."
     if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):

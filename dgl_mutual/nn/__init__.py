@@ -8,6 +8,6 @@ functional, edge_functional     spmm, edge_softmax, propagate, attention; messag
 norm, dropout, pooling, parts   what stands between and after convolutions
 convolutions, dgl_layers, structure_free        one layer each
 options, architectures          what a student is made of
-streams, custom_modules            random streams and checks for modules of a user's own
+streams, custom_modules         random streams and checks for custom modules
 student, mlp, custom            modules to train and to call on a DGLGraph
 """

@@ -1,4 +1,4 @@
-"""All architectures by name, and students of your own by import path, entry point (group ``dgl_mutual.students``) or class."""
+"""All architectures by name, and custom students by import path, entry point (group ``dgl_mutual.students``) or class."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _fault(value: Any) -> str | None:
     return None
 
 
-#: Finds the convolution of a built-in architecture, or the class or function of a student of your own.
+#: Finds the convolution of a built-in architecture, or the class or function of a custom student.
 STUDENT_REGISTRY: Registry[Callable[..., Any]] = Registry("student", ARCHITECTURES, _fault, group="dgl_mutual.students")
 
 
 def make_custom(options: StudentOptions) -> Callable[..., Any]:
-    """The class or function of a student of your own, which takes (in_features, num_outputs, **options).
+    """The class or function of a custom student, which takes (in_features, num_outputs, **options).
 
     Raises:
         UsageError: it cannot be found, does not take the given options, or options were given that only built-in students have.
@@ -69,12 +69,12 @@ def has_node_states(options: StudentOptions, task: TaskName) -> bool:
 
 
 def uses_edges(options: StudentOptions) -> bool:
-    """Whether edges can change what a student predicts; True of a student of your own, of which this is not known."""
+    """Whether edges can change what a student predicts; True of a custom student, of which this is not known."""
     return options.is_custom or ARCHITECTURES[options.architecture_name].uses_edges
 
 
 def num_blocks(options: StudentOptions) -> int:
-    """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of your own class.
+    """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of a custom class.
 
     Raises:
         UsageError: the student has no form for sampled neighbourhoods.

@@ -1,4 +1,4 @@
-"""A student of your own: any module with ``forward(graph, feat) -> logits``, beside the built-in ones."""
+"""Custom students: any module with ``forward(graph, feat) -> logits``, beside the built-in ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENOUGH_ROWS = 8
 
 
 class CustomStudent(CohortMember):
-    """Runs a module of yours on the package's batches.
+    """Runs a custom module on the package's batches.
 
     The module gets the graph as a DGLGraph without self-loops or duplicate edges, and the features as a dense matrix:
 
@@ -52,7 +52,7 @@ class CustomStudent(CohortMember):
     tensor that `get_extra_state` gives: a file that is saved, and an interrupted training that goes on, have these alone.
 
     An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
-    logits. Strategies that learn from hidden states do not take students of your own either way.
+    logits. Strategies that learn from hidden states do not take custom students either way.
 
     Args:
         options: the class or function, and its own options.
@@ -128,13 +128,13 @@ class CustomStudent(CohortMember):
             )
 
     def train(self, mode: bool = True) -> CustomStudent:
-        """Set the mode, as every module does; an error that the module of a user's own raises is named."""
+        """Set the mode, as every module does; an error that the custom module raises is named."""
         with blamed(f"train of the student {self.name!r}"):
             super().train(mode)
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
-        """The state, as that of every module; an error that the module of a user's own raises is named."""
+        """The state, as that of every module; an error that the custom module raises is named."""
         with blamed(f"state_dict of the student {self.name!r}"):
             state: dict[str, Any] = super().state_dict(*args, **kwargs)
         return state

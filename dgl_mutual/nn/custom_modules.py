@@ -1,4 +1,4 @@
-"""Checks of modules that users bring: that their weights and buffers can be kept, saved and loaded again."""
+"""Checks of custom modules: that their weights and buffers can be kept, saved and loaded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package's batches in DGL's own form, for DGL's layers and for users' own modules."""
+"""The package's batches in DGL's own form, for DGL's layers and for custom modules."""
 
 from __future__ import annotations
 

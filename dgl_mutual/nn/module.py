@@ -74,7 +74,7 @@ class StudentModule(nn.Module, ABC):
 
     @property
     def custom_module(self) -> nn.Module | None:
-        """The module of a user's own that it runs, if it does."""
+        """The custom module that it runs, if it does."""
         return None
 
     @abstractmethod
@@ -143,7 +143,7 @@ class StudentModule(nn.Module, ABC):
 
 
 class CohortMember(StudentModule):
-    """A student that trains in a cohort: a built-in one, or one that runs a module of a user's own.
+    """A student that trains in a cohort: a built-in one, or one that runs a custom module.
 
     Attributes:
         options: its resolved options.

@@ -29,7 +29,7 @@ GRAPH_TASK_OPTIONS = ("pooling", "virtual_node", "input_readout")
 class StudentOptions(Options):
     """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
 
-    A student of your own has a class or function as its architecture, and takes only the options in `options`, and `edge_features`.
+    A custom student has a class or function as its architecture, and takes only the options in `options`, and `edge_features`.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -51,7 +51,7 @@ class StudentOptions(Options):
     summed node features), the name of one that an installed package provides, an import path ``package.module:Class``, or a class or
     function (in_features, num_outputs, **options) that gives a module."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options that the class or function of your own student takes."""
+    """Options that the class or function of a custom student takes."""
     depth: int | None = Field(None, ge=1, le=32)
     """Number of convolutions (node task: 2, graph task: 3; sgc 1 on both, bag 1 on graphs)."""
     hidden: int = Field(64, ge=1)
@@ -85,7 +85,7 @@ class StudentOptions(Options):
     of GIN does (graph task; Xu et al., ICLR 2019, arXiv 1810.00826, equation 4.2). It has one hidden layer with the student's own width,
     normalisation, activation and dropout before the classifier; input_dropout is not for it."""
     edge_features: bool | None = None
-    """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of your own
+    """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A custom student
     gets them as ``graph.edata["feat"]`` if this is on (default: off)."""
     pooling: Literal["sum", "mean", "max"] = "sum"
     """How node states become a graph state (graph task)."""

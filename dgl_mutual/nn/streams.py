@@ -50,7 +50,7 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
 
 @contextmanager
 def custom_streams(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """As `torch_stream`, for code of a user's own: the global streams of Python and NumPy follow from torch's."""
+    """As `torch_stream`, for custom code: the global streams of Python and NumPy follow from torch's."""
     if generator is global_generator(device):
         yield
         return

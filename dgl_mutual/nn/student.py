@@ -30,7 +30,7 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
     """Fill in what depends on the task, the architecture, and whether the dataset has edge features.
 
     Raises:
-        UsageError: an unknown architecture, an own one that cannot be found or does not take its options, or a hidden width that the
+        UsageError: an unknown architecture, a custom one that cannot be found or does not take its options, or a hidden width that the
             attention heads do not divide; or edge features that the dataset does not have or the architecture does not take.
     """
     if options.is_custom:
@@ -74,7 +74,7 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
 
 
 def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
-    """Options that change nothing of such a student -> why, as the end of a sentence. A student of your own has none of them.
+    """Options that change nothing of such a student -> why, as the end of a sentence. A custom student has none of them.
 
     Args:
         options: resolved options (see `resolve_student`).
@@ -254,7 +254,7 @@ class Student(CohortMember):
 def make_student(
     options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "", edges: EdgeInput | None = None
 ) -> CohortMember:
-    """A built-in student, or one of your own.
+    """A built-in student, or a custom one.
 
     Args:
         options: resolved options (see `resolve_student`).

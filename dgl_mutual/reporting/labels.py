@@ -144,7 +144,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """``student.hidden`` -> ``32/64``: the values of an option; those of a student of a user's own as ``student.options.width``.
+    """``student.hidden`` -> ``32/64``: the values of an option; those of a custom student as ``student.options.width``.
 
     Of students of one architecture, one that was not given an option that another has shows ``default``.
     """

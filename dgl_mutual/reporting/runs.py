@@ -219,7 +219,7 @@ def _read_run(folder: Path) -> Run:
 
 
 class _StoredStudent(BaseModel):
-    """A student: its architecture and plain options; one of a user's own has nested ones in `options`."""
+    """A student: its architecture and plain options; a custom one has nested ones in `options`."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     __pydantic_extra__: dict[str, str | int | float | bool | None]

@@ -103,7 +103,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
     wrong = [name for name, number in is_number.items() if not number]
     numbers = [name for name, number in is_number.items() if number]
-    # Of other columns, such as a strategy or callback of a user's own may log, nothing else is known.
+    # Of other columns, such as a custom strategy or callback may log, nothing else is known.
     own = [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())]
     largest = [_LARGEST if name in own and name != "nll" else _LARGEST_FIGURE for name in numbers]
     too_large = (np.abs(table[numbers].to_numpy(np.float64)) > largest).any(axis=0)

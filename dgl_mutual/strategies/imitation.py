@@ -32,7 +32,7 @@ class ImitationStrategy(Strategy, ABC):
             target: t, probabilities, (A or 1, exchange samples, C).
 
         Raises:
-            UsageError: of a strategy of a user's own: values that are no probabilities.
+            UsageError: of a custom strategy: values that are no probabilities.
         """
         if is_custom(self) and not bool(((target >= 0) & (target <= 1 + 1e-4)).all()):
             raise UsageError(

@@ -59,7 +59,7 @@ class StrategyOptions(Options):
         return {}
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
-        """The same with other defaults, but where an option was given, or where a class of a user's own declares its default."""
+        """The same with other defaults, but where an option was given, or where a custom class declares its default."""
         return self.model_copy(
             update={
                 name: value
@@ -87,10 +87,10 @@ def checked_call(
 
 
 def checked_call(options: StrategyOptions, method: str, *arguments: Any, **named: Any) -> Any:
-    """What a method of `StrategyOptions` returns, which a user's own may override.
+    """What a method of `StrategyOptions` returns, which a custom class may override.
 
     Raises:
-        UsageError: the options do not fit, or a method of a user's own fails or returns something else.
+        UsageError: the options do not fit, or a custom method fails or returns something else.
     """
     what = f"{method} of the options {type(options).__name__!r}"
     with blamed(what, options):
@@ -103,7 +103,7 @@ def checked_call(options: StrategyOptions, method: str, *arguments: Any, **named
 
 _OPTIONS = (StrategyOptions, "options, for example self")
 _REASONS = (Mapping, "a mapping from names of options to reasons")
-#: What the methods of options that a user's own may override return: the type, and its name in messages.
+#: What the methods of options that a custom class may override return: the type, and its name in messages.
 _RETURNED = {"resolved": _OPTIONS, "with_unlabelled": _OPTIONS, "without_effect": _REASONS, "for_ensemble_alone": _REASONS}
 
 

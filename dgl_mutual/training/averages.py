@@ -28,7 +28,7 @@ class WeightAverages:
     forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of whole numbers or truth values
     are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
-    What `get_extra_state` of a student of a user's own gives is copied under both.
+    What `get_extra_state` of a custom student gives is copied under both.
 
     swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
@@ -176,7 +176,7 @@ class _SideBySide(nn.Module):
         self.students = nn.ModuleList(modules)
 
     def train(self, mode: bool = True) -> _SideBySide:
-        """Set the mode of batch norms only: otherwise `update_bn` would also turn on dropout in a student of a user's own."""
+        """Set the mode of batch norms only: otherwise `update_bn` would also turn on dropout in a custom student."""
         for part in self.students.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.train(mode)

@@ -1,4 +1,4 @@
-"""Checks that the state of modules of a user's own keeps its form while they train, and is all that their predictions depend on."""
+"""Checks that the state of custom modules keeps its form while they train, and is all that their predictions depend on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 
 
 class CustomStateCheck(Callback):
-    """Refuses modules of a user's own whose parameters or buffers come, go or change their shape: the optimizer would not train them, and
+    """Refuses custom modules whose parameters or buffers come, go or change their shape: the optimizer would not train them, and
     what is saved could not be loaded. It must come before the callbacks that keep weights.
 
     After the first epoch of a phase and at its end it also refuses students and weightings whose predictions depend on values that are not
@@ -129,7 +129,7 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
 
 
 def _custom_modules(state: TrainingState) -> dict[str, nn.Module]:
-    """The modules of a user's own, by their names in messages."""
+    """The custom modules, by their names in messages."""
     members = zip(state.cohort.names, state.cohort.members, strict=True)
     found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}
     found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.each() if is_custom(one)})

@@ -36,7 +36,7 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
         losses: what the message calls each loss -> its value, or a value for each of `names`.
         names: the members that train.
         epoch, learning_rate: for the message.
-        cause: sentences on the likely cause, if it is in a user's own code.
+        cause: sentences on the likely cause, if it is in custom code.
 
     Raises:
         TrainingError: names the losses and the members.

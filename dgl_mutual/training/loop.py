@@ -132,7 +132,7 @@ class Loop:
         state, active = self.state, phase.active
         terms = loss_terms_of(state.strategy, step, state.streams.custom)
         loss = torch.stack([term.sum() for term in terms.values()]).sum()
-        # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
+        # Of built-in strategies an epoch's end is soon enough; in a custom one, one bad step would make all later terms NaN.
         if is_custom(state.strategy) and not loss.isfinite():
             values = {_title(name): term.tolist() for name, term in terms.items()}
             self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
@@ -173,7 +173,7 @@ class Loop:
 
     @contextmanager
     def _naming_custom_code(self, active: Sequence[int]) -> Iterator[None]:
-        """Name the strategy and students of a user's own in an error of torch within the block, which they probably cause."""
+        """Name the custom strategy and students in an error of torch within the block, which they probably cause."""
         try:
             yield
         except RuntimeError as error:

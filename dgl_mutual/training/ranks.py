@@ -143,7 +143,7 @@ class DividedSamples(Ranks):
         for p in own:
             if p.grad is not None:
                 p.grad.div_(self.size)
-        # A student of a user's own may use a parameter on the samples of some processes alone.
+        # A custom student may use a parameter on the samples of some processes alone.
         present = torch.tensor([p.grad is not None for p in parameters], dtype=parameters[0].dtype, device=parameters[0].device)
         together = torch.cat([*((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters), present])
         distributed.all_reduce(together)

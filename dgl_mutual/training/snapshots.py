@@ -97,7 +97,7 @@ class Checkpointer(Callback):
 
         Raises:
             DataError: the snapshot is not one of such a training.
-            StoreError: code of a user's own cannot take its state back; the snapshot stays.
+            StoreError: custom code cannot take its state back; the snapshot stays.
         """
         if self._found is None or self._found["phase"] != state.current.number:
             return
@@ -117,7 +117,7 @@ class Checkpointer(Callback):
         """Write a snapshot where one is due: every so many epochs, and at the end of a phase.
 
         Raises:
-            UsageError: a strategy or a callback has a state that cannot be written, or a strategy of a user's own one that is not.
+            UsageError: a strategy or a callback has a state that cannot be written, or a custom strategy one that is not.
             StoreError: the disk does not take it, or the folder that it belongs to is gone.
         """
         _refuse_unsaved_values(state.strategy, self._plain)
@@ -219,18 +219,18 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
 
 
 class _CustomCodeError(Exception):
-    """An error of code of a user's own that takes its state back. Its text names the code, and the line."""
+    """An error of custom code that takes its state back. Its text names the code, and the line."""
 
 
 @contextmanager
 def _restoring(what: str) -> Iterator[None]:
-    """Tell an error that a line of a user's own raises within the block from one of a damaged file.
+    """Tell an error that a line of custom code raises within the block from one of a damaged file.
 
     Args:
         what: whose state is restored, as the beginning of a sentence.
 
     Raises:
-        _CustomCodeError: for any exception that comes from a line of a user's own.
+        _CustomCodeError: for any exception that comes from a line of custom code.
     """
     try:
         yield
@@ -241,7 +241,7 @@ def _restoring(what: str) -> Iterator[None]:
 
 
 def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> None:
-    """Refuse a strategy of a user's own that changes plain numbers or texts, which an interrupted training would go on without.
+    """Refuse a custom strategy that changes plain numbers or texts, which an interrupted training would go on without.
 
     What a strategy with a `get_extra_state` of its own keeps is up to it.
 

@@ -1,4 +1,4 @@
-"""Calls the methods of a strategy and checks what they return, so that mistakes in a strategy of a user's own are named."""
+"""Calls the methods of a strategy and checks what they return, so that mistakes in a custom strategy are named."""
 
 from __future__ import annotations
 
@@ -121,15 +121,15 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
 
 
 def has_custom_code(strategy: Strategy) -> bool:
-    """Whether the strategy or its weighting is one of a user's own."""
+    """Whether the strategy or its weighting is a custom one."""
     return is_custom(strategy) or any(map(is_custom, strategy.coordinator.each()))
 
 
 def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:
-    """The loss terms of a step. A warning names one of a strategy of a user's own that has no gradient.
+    """The loss terms of a step. A warning names one of a custom strategy that has no gradient.
 
     Args:
-        stream: what a strategy or weighting of a user's own draws from.
+        stream: what a custom strategy or weighting draws from.
 
     Raises:
         UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member, or changes the
@@ -223,7 +223,7 @@ def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Te
 
 
 def likely_cause(strategy: Strategy, learning_rate: float, *, finite_logits: bool) -> str:
-    """Why a loss under a strategy of a user's own is not finite, as the end of a message.
+    """Why a loss under a custom strategy is not finite, as the end of a message.
 
     Args:
         finite_logits: whether the logits that the loss was made of are finite.

@@ -64,7 +64,7 @@ def fit_cohort(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
         StoreError, DataError: a snapshot cannot be written, or used.
     """
-    split = replace(split)  # a copy: code of a user's own is given tensors that share its memory
+    split = replace(split)  # a copy: custom code is given tensors that share its memory
     callbacks = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(method.strategy)
@@ -92,7 +92,7 @@ def _trained(assembly: Assembly, callbacks: Sequence[Callback], snapshots: Snaps
 
 
 def _with_copied_arrays(dataset: Dataset) -> Dataset:
-    """The dataset with copies of its numbers, which batches share memory with and callbacks see: what code of a user's own changes in them
+    """The dataset with copies of its numbers, which batches share memory with and callbacks see: what custom code changes in them
     must not reach other trainings."""
     arrays = {name: getattr(dataset, name) for name in ("features", "edge_features", "labels")}
     return dataset.replaced(**{name: deepcopy(array) for name, array in arrays.items() if array is not None})

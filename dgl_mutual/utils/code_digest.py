@@ -1,4 +1,4 @@
-"""Digests of code of a user's own, to notice that it has changed."""
+"""Digests of custom code, to notice that it has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error messages for exceptions in user code, with the line that raised them."""
+"""Custom code, which users or other packages bring: how it is told, and messages for its exceptions, with the line that raised them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def memory_checked(hint: str) -> Iterator[None]:
 
 
 def described(error: BaseException) -> str:
-    """``TypeError: message (file, line n).``, with the last line of the user's own code, if there is one."""
+    """``TypeError: message (file, line n).``, with the last line of custom code, if there is one."""
     place = custom_place(error)
     message = " ".join(str(error).partition("Exception raised from")[0].split())  # torch goes on with frames of C++
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."

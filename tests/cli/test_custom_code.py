@@ -1,4 +1,4 @@
-"""Results of code of a user's own that has changed."""
+"""Results of custom code that has changed."""
 
 from __future__ import annotations
 

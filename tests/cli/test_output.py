@@ -31,7 +31,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
     def replace(error: Exception) -> None:
         code: dict[str, Any] = {"error": error}
-        # As in a file of the package: what a test raises would be taken for code of a user's own.
+        # As in a file of the package: what a test raises would be taken for custom code.
         exec(compile("def fail(): raise error", str(Path(dgl_mutual.__file__).with_name("fails.py")), "exec"), code)
         monkeypatch.setattr(cli, "get_command", lambda *_: click.Command("strategies", callback=code["fail"]))
 

@@ -1,4 +1,4 @@
-"""What code of a user's own draws follows from the seed of the training."""
+"""What custom code draws follows from the seed of the training."""
 
 from __future__ import annotations
 

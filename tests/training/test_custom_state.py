@@ -1,4 +1,4 @@
-"""State that code of a user's own keeps, and what it changes of others, while it trains."""
+"""State that custom code keeps, and what it changes of others, while it trains."""
 
 from __future__ import annotations
 

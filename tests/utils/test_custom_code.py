@@ -1,4 +1,4 @@
-"""Which errors are those of a user's own code, and which line is told."""
+"""Which errors are those of custom code, and which line is told."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
 
 
 def _end_processes_of_another_folder() -> None:
-    """Processes that an earlier call has left would look for code of the user's own where that call was made."""
+    """Processes that an earlier call has left would look for custom code where that call was made."""
     global _kept_for
     here = (os.getcwd(), tuple(sys.path))
     if _kept_for not in (None, here):

@@ -161,7 +161,7 @@ class Search:
         """Write what is searched, and how.
 
         Raises:
-            StoreError: the search has begun with other code of a user's own, on other official splits, or on data that meant
+            StoreError: the search has begun with other custom code, on other official splits, or on data that meant
                 something else; or the disk does not take it.
         """
         code = custom_code_digests(self.resolved)
@@ -189,7 +189,7 @@ class Search:
                 parent.rmdir()
 
     def _check_begun(self, code: Mapping[str, str]) -> None:
-        """Refuse a search that has begun with other code of a user's own, on other official splits, or on data that meant something else.
+        """Refuse a search that has begun with other custom code, on other official splits, or on data that meant something else.
 
         Raises:
             StoreError: see above.

@@ -117,7 +117,7 @@ def _has_depth(given: Any) -> bool:
 def _all_but_the_cohort(run: Run, depths: Mapping[Any, Any]) -> str:
     """Options that students have in common count, such as their width; their architectures and what belongs to those do not.
 
-    Of a student of a user's own all options count: it has none of the built-in ones.
+    Of a custom student all options count: it has none of the built-in ones.
 
     Args:
         depths: the default of each architecture, which counts as none: others may have another one.

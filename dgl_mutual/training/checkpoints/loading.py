@@ -149,7 +149,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     if has_custom_class:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
-        # A weighting of a user's own may compute with its tensors when it is made.
+        # A custom weighting may compute with its tensors when it is made.
         with torch.random.fork_rng(devices=[]) if has_custom_class else torch.device("meta"):
             coordinator = make_coordinator(config)
     except UsageError as error:
@@ -262,7 +262,7 @@ def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> 
 
 
 def _has_custom_code(module: StudentModule | Coordinator) -> bool:
-    """Whether a student, or a weighting, is one of a user's own."""
+    """Whether a student, or a weighting, is a custom one."""
     return any(map(is_custom, module.each())) if isinstance(module, Coordinator) else module.custom_module is not None
 
 
@@ -280,7 +280,7 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
         for key, expected in module.state_dict().items():  # PyTorch compares shapes alone
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
-        # A buffer of a user's own may be infinite: the lowest loss so far, before there is one.
+        # A buffer of a custom module may be infinite: the lowest loss so far, before there is one.
         checked = {key for key, _ in module.named_parameters()} if _has_custom_code(module) else weights.keys()
         if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")

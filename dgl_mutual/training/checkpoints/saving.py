@@ -104,7 +104,7 @@ def _digest(saved: dict[str, tuple[dict[str, Tensor], Description]]) -> str:
 
 
 def _check_portable(options: StudentOptions) -> None:
-    """Refuse a student of your own that could not be read back."""
+    """Refuse a custom student that could not be read back."""
     if not isinstance(options.architecture, str):
         STUDENT_REGISTRY.name_of(options.architecture)
     try:
