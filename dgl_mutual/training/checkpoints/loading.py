@@ -198,7 +198,8 @@ def _check_trust(what: str, path: str, trust: Trust) -> None:
         if known:
             told, hint = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, shortened(path)]!r}"
         else:
-            hint = f"call load_student(..., trust=[{path!r}]), which trusts this class alone, trust=True, or 'dgl-mutual predict --trust'"
+            alone = f"trust=[{shortened(path)!r}]"
+            hint = f"call load_student(..., {alone}), which trusts this class alone, trust=True, or 'dgl-mutual predict --trust'"
             told = ""
         raise _CustomClassError(
             f"{what} of the class {shortened(path)!r}{told}. Loading it imports that module, which executes it. If you trust "
