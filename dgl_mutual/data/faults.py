@@ -80,4 +80,5 @@ class Faults:
 
 def _leads_out(file: Path, folder: Path) -> bool:
     """Whether it is a file that can be read, and lies outside of `folder`, which may be a link itself."""
-    return file.is_file() and os.access(file, os.R_OK) and not file.resolve().is_relative_to(folder.resolve())
+    # Not Path.is_file, which raises for a name that is too long.
+    return os.path.isfile(file) and os.access(file, os.R_OK) and not file.resolve().is_relative_to(folder.resolve())

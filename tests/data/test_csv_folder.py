@@ -263,3 +263,10 @@ def test_a_file_that_a_link_leads_out_to_is_read_but_not_shown(build_csv: Build,
         place.unlink()
         target.rename(place)
         assert "secret" in str(verify_dataset(named)[0])
+
+
+def test_a_name_of_a_file_that_is_too_long(build_csv: Build) -> None:
+    meta = NODE_META.replace("nodes.csv", f"{'n' * 5000}.csv")
+    assert meta != NODE_META
+    with pytest.raises(DataError, match="File name too long"):
+        load_dataset(build_csv(**{**NODE_FILES, "meta_yaml": meta}))
