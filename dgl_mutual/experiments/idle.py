@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
@@ -47,16 +47,13 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], searched: SearchSp
         searched: what a search draws, by dotted key. Nothing is said of these options, nor of others that have an effect beside a value
             that may be drawn.
     """
-    searched = searched or {}
-    idle = _nowhere_effective(finding for asked, resolved in runs for finding in _idle(asked, resolved, searched))
-    for what, why in idle.items():
-        warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
-    for_ensemble = _nowhere_effective(
-        finding for asked, resolved in runs for finding in _idle_of_strategy("for_ensemble_alone", asked, resolved, searched)
-    )
-    for what, why in for_ensemble.items():
-        if what not in idle:
-            warnings.warn(f"{what} changes the ensemble alone, {why}", stacklevel=3)
+    told: set[str] = set()
+    for effect, findings_of in _EFFECTS.items():
+        found = _nowhere_effective(finding for asked, resolved in runs for finding in findings_of(asked, resolved, searched or {}))
+        for what, why in found.items():
+            if what not in told:
+                warnings.warn(f"{what} {effect}, {why}", stacklevel=3)
+        told |= found.keys()
 
 
 def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
@@ -81,14 +78,33 @@ def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Find
     """What was asked for of one run."""
     yield from _idle_of_strategy("without_effect", asked, resolved, searched)
     kind = resolve_strategy(resolved.strategy)
-    why_labelled = _why_labelled_alone(kind, _strategy_options(resolved), searched)
     if kind.trains:
         yield from _idle_of_students(asked, resolved, searched)
-        yield from _idle_of_training(
-            asked, resolved, searched, {"unlabelled_ratio": why_labelled, "edge_drop": _why_no_edges(kind, resolved)}
-        )
+        others = {"unlabelled_ratio": _why_labelled_alone(kind, resolved, searched), "edge_drop": _why_no_edges(kind, resolved)}
+        yield from _idle_of_training(asked, resolved, searched, others)
+    # Where inputs are scaled, a pool may change their scales (see `_of_pool`).
+    for what, why in _of_pool(asked, resolved, searched):
+        yield what, None if resolved.training.scale_inputs else why
+
+
+def _for_ensemble_alone(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
+    """What was asked for of one run, and changes no student."""
+    yield from _idle_of_strategy("for_ensemble_alone", asked, resolved, searched)
+
+
+def _of_pool(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
+    """The pool of one run, from which students do not learn. It is among the training samples by which inputs are scaled."""
     if resolved.unlabelled is not None:
-        yield f"unlabelled = {resolved.unlabelled}", why_labelled
+        kind = resolve_strategy(resolved.strategy)
+        yield f"unlabelled = {resolved.unlabelled}", _why_labelled_alone(kind, resolved, searched)
+
+
+#: What is left of the effect of what was asked for, as it is told -> what has at most this effect.
+_EFFECTS: dict[str, Callable[[RunConfig, RunConfig, SearchSpace], _Findings]] = {
+    "has no effect": _idle,
+    "changes the ensemble alone": _for_ensemble_alone,
+    "changes the scaling of numeric features alone": _of_pool,
+}
 
 
 def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
@@ -99,8 +115,14 @@ def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
     return None if any(uses_edges(member) for _, member in added) else "since no member of the cohort uses edges."
 
 
-def _why_labelled_alone(kind: type[Strategy], options: StrategyOptions, searched: SearchSpace) -> str | None:
-    """Why students learn from labelled samples alone; None if they do not, or a custom strategy does not tell."""
+def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:
+    """Why all members learn from labelled samples alone; None if they do not, or a custom strategy does not tell.
+
+    An MLP is distilled on unlabelled samples, too.
+    """
+    if resolved.distill is not None:
+        return None
+    options = _strategy_options(resolved)
     if not hasattr(options, "exchange_on"):
         return None if is_custom(kind) else f"since students of {kind.name} learn from labelled samples alone."
     if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):

@@ -287,6 +287,7 @@ def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_i
             {"label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}},
             ["training.unlabelled_ratio = 1 has no effect, since students of independent learn from labelled samples alone."],
         ),
+        ({"label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}, "distill": {}}, []),
     ],
 )
 def test_options_without_effect_are_named(values: dict[str, Any], expected: list[str], ring: Dataset) -> None:
@@ -404,6 +405,16 @@ def test_nothing_is_said_of_a_ratio_where_a_custom_strategy_may_exchange(ring: D
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_idle([(asked, resolve(asked, ring))])
+
+
+def test_nothing_is_said_of_a_pool_on_which_an_mlp_is_distilled(pairs: Dataset) -> None:
+    for distill, expected in (({}, 0), (None, 1)):
+        asked = parse_config({"strategy": "independent", "distill": distill})
+        resolved = resolve(asked, pairs).model_copy(update={"unlabelled": "others"})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warn_of_idle([(asked, resolved)])
+        assert len(caught) == expected
 
 
 def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dataset) -> None:

@@ -361,11 +361,30 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
 
 
+def test_what_a_pool_changes_is_told_where_students_learn_from_labelled_samples_alone(graph_data: Data, pool: Dataset) -> None:
+    dataset, split = graph_data
+    wide = pool.replaced(features=100 * pool.features)
+
+    def told_and_trained(unlabelled: Dataset | None, **training: Any) -> tuple[list[str], Any]:
+        short = {**SHORT, "training": {**SHORT["training"], **training}}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = public_fit(dataset, split=split, unlabelled=unlabelled, strategy="independent", **short)
+        return [str(one.message) for one in caught if str(one.message).startswith("unlabelled")], result.history
+
+    alone = "since students of independent learn from labelled samples alone."
+    told, history = told_and_trained(wide)
+    assert told == [f"unlabelled = pool changes the scaling of numeric features alone, {alone}"]
+    assert history != told_and_trained(None)[1]
+    told, history = told_and_trained(wide, scale_inputs=False)
+    assert told == [f"unlabelled = pool has no effect, {alone}"] and history == told_and_trained(None, scale_inputs=False)[1]
+
+
 def test_a_pool_without_effect_is_named_and_pseudo_labels_without_samples_are_refused(graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     on_labels = {"exchange_on": "labelled"}
     with (
-        pytest.warns(UserWarning, match=r"unlabelled = pool has no effect, .*exchange_on = labelled"),
+        pytest.warns(UserWarning, match=r"unlabelled = pool changes the scaling of numeric features alone, .*exchange_on = labelled"),
         pytest.warns(UserWarning, match=r"unlabelled_ratio = 2 has no effect, .*exchange_on = labelled"),
         pytest.warns(UserWarning, match="left out"),
     ):
