@@ -154,12 +154,15 @@ class GMLOptions(GateOptions, EntropyOptions):
         return found
 
     def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
-        if num_students > 2:
+        if num_students <= 2:
+            why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
+        elif self.direction == "best":
+            why = "since students learn from the best student alone (direction = best). To change the students, choose direction=all."
+        else:
             return {}
-        why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
         # Where the weighting is cross-fitted, each student leaves out labels.
         of_weighting = () if self.is_cross_fitted else ("weighting",)
-        return dict.fromkeys((*of_weighting, "weighting_options", "uniform_kl_weight"), why)
+        return dict.fromkeys((*of_weighting, "weighting_options", "uniform_kl_weight", "coordinator_inputs"), why)
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

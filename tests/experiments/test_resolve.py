@@ -276,6 +276,17 @@ def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_i
                 for option in ("weighting = attention", "uniform_kl_weight = 3.0")
             ],
         ),
+        (
+            {
+                "strategy": "gml",
+                "students": "gcn,sage,gin",
+                "strategy_options": {"direction": "best", "weighting": "attention", "uniform_kl_weight": 3},
+            },
+            [
+                f"strategy_options.{option} changes the ensemble alone, since students learn from the best student alone"
+                for option in ("weighting = attention", "uniform_kl_weight = 3.0")
+            ],
+        ),
         ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "cross-fitted"}}, []),
         ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "consensus"}}, []),
         ({"strategy": "gml", "students": "gcn,sage,gin", "strategy_options": {"weighting": "attention"}}, []),

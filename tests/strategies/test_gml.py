@@ -8,13 +8,17 @@ import torch
 from scipy.special import rel_entr, softmax
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
 from dgl_mutual.strategies.setting import TrainingSamples
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
+from tests.cohorts import train_cohort
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
+from tests.training.small_data import graphs, nodes
 
 PLAIN = {"weighting": "uniform", "target_temperature": None, "mix": "logits"}
 
@@ -348,6 +352,32 @@ def test_what_changes_nothing_of_the_coordinator_has_no_effect(option, weighting
     idle = learned[0] is None or torch.equal(*learned)
     resolved = parse_options(GMLOptions, {"weighting": weighting, **option}).resolved(100, "node")
     assert set(option) & set(resolved.without_effect(4)) == (set(option) if idle else set())
+
+
+@pytest.mark.parametrize("data", [nodes, graphs])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"weighting": "uniform"},
+        {"weighting_options": {"hidden": 3}},
+        {"uniform_kl_weight": 9.0},
+        {"coordinator_inputs": "eval"},
+    ],
+)
+def test_with_one_teacher_the_weighting_changes_the_ensemble_alone(option, data):
+    plain = {"direction": "best", "targets": "eval", "weighting": "attention"}
+    named = parse_options(GMLOptions, {**plain, **option}).resolved(100, "node").for_ensemble_alone(3)
+    assert "direction = best" in named[next(iter(option))]
+    assert not parse_options(GMLOptions, {**plain, **option, "direction": "all"}).for_ensemble_alone(3)
+    students = [StudentOptions(architecture=name, hidden=4) for name in ("gcn", "sage", "gin")]
+    ours, theirs = (
+        train_cohort(*data(), students=students, strategy_options={**plain, **more}, training=TrainingOptions(epochs=4))
+        for more in ({}, option)
+    )
+    one, other = (result.cohort.students.state_dict() for result in (ours, theirs))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    one, other = ([(m.train, m.val, m.test, m.best_epoch) for m in result.members[:3]] for result in (ours, theirs))
+    assert one == other
 
 
 @pytest.mark.parametrize(
