@@ -58,6 +58,7 @@ class Options(BaseModel):
         idle_with: an option -> other options, and the values of each with which the first has no effect, so that a search does not draw it.
             Those of them that are searched stand before it in the search space. Whoever asks for it is warned (see
             `dgl_mutual.experiments.idle`), and is not refused: at another point of a grid, or in another run of a suite, it may have one.
+            What a class says of an option takes the place of what the classes above it say of the same option (see `all_idle_with`).
     """
 
     search_space: ClassVar[SearchSpace] = {}
@@ -66,13 +67,18 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @classmethod
+    def all_idle_with(cls) -> dict[str, Mapping[str, tuple[Any, ...]]]:
+        """`idle_with` of this class and of those that it is derived from."""
+        return {name: others for kind in reversed(cls.__mro__) for name, others in vars(kind).get("idle_with", {}).items()}
+
     def idle_beside_others(self) -> dict[str, str]:
         """What `idle_with` says of these options: those that have no effect, whatever their value -> why, as the end of a sentence."""
         return {
             name: f"since no {other} is given. Leave it out, or give a {other}."
             if value is None
             else f"since {other} = {value}. Leave it out, or choose another {other}."
-            for name, others in self.idle_with.items()
+            for name, others in self.all_idle_with().items()
             for other, values in others.items()
             if (value := getattr(self, other)) in values
         }

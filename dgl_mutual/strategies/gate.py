@@ -22,7 +22,7 @@ _VOTE_TEMPERATURE = 1e-6
 class GateOptions(ExchangeOptions):
     """On which samples students that exchange what they predict learn from it."""
 
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {**ExchangeOptions.idle_with, "gate_threshold": {"gate": ("none",)}}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"gate_threshold": {"gate": ("none",)}}
     gate: Literal["none", "confidence", "agreement"] = "none"
     """Samples on which students learn from others: all samples of the exchange (none), those whose target is confident (confidence), or
     those on which the peers agree (agreement; with two students each has one peer, so all samples pass)."""

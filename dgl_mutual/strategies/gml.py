@@ -68,7 +68,6 @@ class GMLOptions(GateOptions, EntropyOptions):
     #: Three weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits. The
     #: best student has all weight in the mix.
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        **GateOptions.idle_with,
         "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
         "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
         "mix": {"direction": ("best",)},

@@ -186,5 +186,3 @@ class TargetOptions(TeachingOptions):
 
 class ExchangeOptions(TargetOptions, ImitationOptions):
     """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
-
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {**TargetOptions.idle_with, **ImitationOptions.idle_with}

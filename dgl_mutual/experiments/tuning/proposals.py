@@ -33,7 +33,7 @@ class Proposals:
         #: What is drawn. It is not left out of the space, by which searches of earlier versions, which drew it, go on.
         self.drawn = {key: domain for key, domain in space.items() if key not in idle}
         self.defaults = defaults_of(resolved, self.drawn)
-        self.idle_with = resolve_strategy(resolved.strategy).Options.idle_with
+        self.idle_with = resolve_strategy(resolved.strategy).Options.all_idle_with()
 
     def next_trial(self, number: int) -> optuna.Trial:
         """A new trial, its options drawn: one that waits in the study, if there is one.

@@ -102,6 +102,17 @@ def test_options_of_a_custom_strategy_are_searched_whatever_their_type(
     assert quick(ring, tmp_path, trials=8, config={"strategy": Searched}).folder == tuning.folder
 
 
+def test_options_of_a_custom_strategy_keep_what_its_parents_say_of_theirs() -> None:
+    assert set(Searched.Options.all_idle_with()) == {"idle", "ema_decay", "scale_by_temperature"}
+    options = Searched.Options(kind=Kind.B, ema_decay=0.5)
+    assert "since targets = train" in options.without_effect(3)["ema_decay"] and "idle" not in options.without_effect(3)
+
+    class Narrower(Searched.Options):
+        idle_with: ClassVar[dict[str, dict[str, tuple[Any, ...]]]] = {"ema_decay": {"targets": ("eval",)}}
+
+    assert "ema_decay" not in Narrower(ema_decay=0.5).without_effect(3) and "idle" in Narrower().without_effect(3)
+
+
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda config, *_, **__: 0.5)
     pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
