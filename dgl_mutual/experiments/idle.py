@@ -39,17 +39,18 @@ def refuse_folds(asked: RunConfig, resolved: RunConfig) -> None:
         )
 
 
-def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], searched: SearchSpace | None = None) -> None:
+def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[SearchSpace] = ()) -> None:
     """Warn of what was asked for and has no effect wherever it was: at all points of a grid, and in all runs of a suite.
 
     Args:
         runs: each configuration as it was asked for, and resolved: one, or those of all points and runs.
-        searched: what a search draws, by dotted key. Nothing is said of these options, nor of others that have an effect beside a value
-            that may be drawn.
+        spaces: what the search of each of `runs` draws, by dotted key; empty where nothing is searched. Nothing is said of these options,
+            nor of others that have an effect beside a value that may be drawn.
     """
+    each = list(zip(runs, spaces or [{}] * len(runs), strict=True))
     told: set[str] = set()
     for effect, findings_of in _EFFECTS.items():
-        found = _nowhere_effective(finding for asked, resolved in runs for finding in findings_of(asked, resolved, searched or {}))
+        found = _nowhere_effective(finding for run, space in each for finding in findings_of(*run, space))
         for what, why in found.items():
             if what not in told:
                 warnings.warn(f"{what} {effect}, {why}", stacklevel=3)

@@ -120,7 +120,8 @@ def run(
             dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
         refuse_folds(plans[0].given, plans[0].config)
-        warn_of_idle(plans[0].asked_and_resolved)
+        if leads():
+            warn_of_idle(plans[0].asked_and_resolved)
         ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
             follow(partial(do_work, compute=compute, forgiving=False), plans, ranks)

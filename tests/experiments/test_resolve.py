@@ -374,7 +374,7 @@ def test_nothing_is_said_of_options_that_a_search_gives_an_effect(
     asked = parse_config({"strategy": "independent", **values})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_idle([(asked, resolve(asked, ring))], drawn)
+        warn_of_idle([(asked, resolve(asked, ring))], [drawn])
     assert len(caught) == len(expected)
     assert all(part in str(one.message) for part, one in zip(expected, caught, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.suite_workflow import prepare_suite
 from dgl_mutual.options import parse_options
+from tests.experiments.tuning.searches import faking
 
 
 def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
@@ -41,3 +43,23 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
     assert prepared.tuning is not None and len(prepared.tuning.searches) == 2
     assert len({id(plan.dataset) for plan in prepared.plan.plans}) == 1
     assert fingerprint(dataset) == fingerprint(ring)
+
+
+def test_a_tuned_suite_names_once_what_has_no_effect_whatever_is_drawn(
+    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    of_dml = {"strategy_options": {"scale_by_temperature": False, "ema_decay": 0.5}}  # a search draws the temperature
+    values = {
+        "base": {"students": "gcn,sage", "training": {"epochs": 2, "fanout": [3, 3]}, "student": {"pooling": "max"}, "seeds": 1},
+        "datasets": ["ring"],
+        "methods": {"independent": {}, "dml": of_dml, "label-propagation": {}},
+    }
+    suite, data = parse_options(Suite, values), SuiteData(in_memory={"ring": ring})
+    for trials in (1, 2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            prepare_suite("small", suite, out=tmp_path, data=data, compute=Compute(jobs=1), tuned=trials)
+        told = [str(one.message).partition(" has no effect")[0] for one in caught]
+        assert told == ["student.pooling = max", "training.fanout = (3, 3)", "strategy_options.ema_decay = 0.5"]

@@ -158,7 +158,6 @@ def tune(
     progress: Progress | None = None,
     label: str = "",
     in_memory: bool = False,
-    in_suite: bool = False,
 ) -> Tuning:
     """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
 
@@ -183,7 +182,6 @@ def tune(
         out: the folder in which the search has its folder.
         label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
-        in_suite: the search is one of a suite, whose options may have an effect on another dataset alone: nothing is said of it.
 
     Raises:
         UsageError: optuna is not installed, nothing is left to be searched, `search` names what cannot be, or the configuration cannot
@@ -192,27 +190,40 @@ def tune(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
-    compute = compute or Compute(jobs=1)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
     dataset = dataset.with_metric(config.metric)
     job = search_job(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
-    if not in_suite:
-        refuse_folds(job.given, job.resolved)
-        warn_of_idle([(job.given, job.resolved)], job.space)
+    refuse_folds(job.given, job.resolved)
+    warn_of_idle([(job.given, job.resolved)], [job.space])
     if timeout is not None:
         job = replace(job, deadline=time.monotonic() + timeout)
+    return run_search(job, dataset, compute=compute, progress=progress)
+
+
+def run_search(job: SearchJob, dataset: Dataset, *, compute: Compute | None = None, progress: Progress | None = None) -> Tuning:
+    """Run what is missing of a search.
+
+    Args:
+        job: as `search_job` makes it.
+        dataset: with the metric of the search (see `Dataset.with_metric`).
+        compute, progress: see `tune`.
+
+    Raises:
+        UsageError, StoreError, Interrupted: see `tune`.
+    """
+    compute = compute or Compute(jobs=1)
     takes_edges = any(student.edge_features for student in job.resolved.students)
     job = replace(job, schema=schema_of(dataset if takes_edges else dataset.without_edge_features()))
     splits_of_parts = [split for _, _, split in job.parts(dataset)]
     if job.resolved.protocol in OFFICIAL_PROTOCOLS:
         job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))
     running, progress = job.search(), progress or NoProgress()
-    with running.opened(splits):
+    with running.opened(job.splits):
         done = running.claims.num_counted()
-        missing = max(0, trials - done)
-        progress.start(missing, min(done, trials), seconds_left(running.study, missing, compute.num_jobs))
+        missing = max(0, job.trials - done)
+        progress.start(missing, min(done, job.trials), seconds_left(running.study, missing, compute.num_jobs))
         try:
             with closing(job.outcomes(running, dataset, compute=compute, missing=missing, progress=progress)) as outcomes:
                 for trial, error in outcomes:
@@ -221,7 +232,7 @@ def tune(
             history = running.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
             raise Interrupted(
-                f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
+                f"Interrupted. {kept} of {job.trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
         return _tuning(job, running)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +10,24 @@ from typing import Any
 
 import pandas as pd
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError
 from dgl_mutual.experiments.compute import Compute
+from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.estimate import seconds_per_trial
+from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named
 from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
-from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
+from dgl_mutual.experiments.tuning.search import Tuning, checked_space, run_search, search_job
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.store.files import TUNING_FILE
-from dgl_mutual.store.tables import NAME_COLUMNS
+from dgl_mutual.store.tables import MAX_TRIALS, NAME_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.files import write_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
@@ -81,31 +85,35 @@ def tune_suite(
         compute: with several jobs, trials of a search run at a time (see `tune`).
         progress: makes a display for each search.
 
+    Warnings name what has no effect in any run, whatever the searches draw.
+
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
         TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
-    searches: dict[tuple[str, str], Tuning] = {}
+    trials = whole_number("trials", trials, 1, MAX_TRIALS)
+    import_optuna()
     runs = _searched(suite, quick, overrides)
-    for index, run in enumerate(runs, start=1):
-        try:
-            with named(run.method, run.data):
-                dataset = data.load(run.data, run.config)
-        except DataError:
-            continue
-        with named(run.method, run.data), progress() as shown:
-            tuning = tune(
+    jobs = []
+    for run, dataset in _with_data(runs, data):
+        with named(run.method, run.data):
+            job = search_job(
                 run.config,
                 dataset,
                 trials=_trials(run, trials),
                 splits=run.tuning.splits,
                 out=out,
-                compute=compute,
-                progress=shown,
-                label=f"tune {index}/{len(runs)} {run.data} {run.method}",
+                label=f"tune {runs.index(run) + 1}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in data.in_memory,
-                in_suite=True,
             )
+        jobs.append((run, dataset, job))
+    asked = [((job.given, job.resolved), job.space) for _, _, job in jobs]
+    asked += [(point, {}) for point in _not_searched(suite, quick, overrides, data)]
+    warn_of_idle([point for point, _ in asked], [space for _, space in asked])
+    searches: dict[tuple[str, str], Tuning] = {}
+    for run, dataset, job in jobs:
+        with named(run.method, run.data), progress() as shown:
+            tuning = run_search(job, dataset, compute=compute, progress=shown)
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
             raise TrainingError(f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / TUNING_FILE}).{first}")
@@ -147,12 +155,7 @@ def estimate_searches(
     """
     import_optuna()
     found = []
-    for run in _searched(suite, quick, overrides):
-        try:
-            with named(run.method, run.data):
-                dataset = data.load(run.data, run.config)
-        except DataError:
-            continue
+    for run, dataset in _with_data(_searched(suite, quick, overrides), data):
         asked, splits = _trials(run, trials), run.tuning.splits
         with named(run.method, run.data):
             job = search_job(run.config, dataset, trials=asked, splits=splits, out=out)
@@ -172,6 +175,27 @@ def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) ->
         with named(run.method, run.data):
             checked_space(run.config)
     return runs
+
+
+def _not_searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None, data: SuiteData) -> list[tuple[RunConfig, RunConfig]]:
+    """Each point of the runs that are not tuned as it was asked for, and resolved."""
+    runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if not resolve_strategy(run.config.strategy).trains]
+    points = []
+    for run, dataset in _with_data(runs, data):
+        with named(run.method, run.data):
+            points += prepare(run.config, dataset, in_memory=run.data in data.in_memory).asked_and_resolved
+    return points
+
+
+def _with_data(runs: Sequence[SuiteRun], data: SuiteData) -> Iterator[tuple[SuiteRun, Dataset]]:
+    """Runs with their datasets, without those whose dataset is not available."""
+    for run in runs:
+        try:
+            with named(run.method, run.data):
+                dataset = data.load(run.data, run.config)
+        except DataError:
+            continue
+        yield run, dataset
 
 
 def _trials(run: SuiteRun, trials: int) -> int:

@@ -286,9 +286,6 @@ def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Pat
     assert not [*tmp_path.iterdir()]
     with pytest.warns(UserWarning, match="student.pooling = max has no effect"):
         quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}}, in_suite=True)
 
 
 def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
