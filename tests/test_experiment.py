@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> 
     )
     mine = found.trials[found.trials["method"] == "alone"][alone.columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)
+
+
+def test_warnings_of_options_without_effect_point_to_the_line_that_gave_them() -> None:
+    given: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 1, "average_decay": 0.9}}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dgl_mutual.fit("digits", **given)
+        dgl_mutual.experiment("digits", "independent", seeds=1, jobs=1, **given)
+    idle = [one for one in caught if "training.average_decay = 0.9 has no effect" in str(one.message)]
+    assert [one.filename for one in idle] == [__file__] * 2 and idle[0].lineno + 1 == idle[1].lineno
 
 
 def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path: Path) -> None:

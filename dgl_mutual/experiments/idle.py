@@ -20,7 +20,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.custom_code import is_custom, level_of_caller
 
 #: What was asked for, as it is told -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]
@@ -47,13 +47,14 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[S
         spaces: what the search of each of `runs` draws, by dotted key; empty where nothing is searched. Nothing is said of these options,
             nor of others that have an effect beside a value that may be drawn.
     """
+    level = level_of_caller()
     each = list(zip(runs, spaces or [{}] * len(runs), strict=True))
     told: set[str] = set()
     for effect, findings_of in _EFFECTS.items():
         found = _nowhere_effective(finding for run, space in each for finding in findings_of(*run, space))
         for what, why in found.items():
             if what not in told:
-                warnings.warn(f"{what} {effect}, {why}", stacklevel=3)
+                warnings.warn(f"{what} {effect}, {why}", stacklevel=level)
         told |= found.keys()
 
 

@@ -29,6 +29,14 @@ def is_custom(value: Any) -> bool:
     return str(module).partition(".")[0] != "dgl_mutual"
 
 
+def level_of_caller() -> int:
+    """The `stacklevel` with which the function that calls this one warns of the innermost line outside this package."""
+    frame, level = sys._getframe(1), 1
+    while str(frame.f_globals.get("__name__")).partition(".")[0] == "dgl_mutual" and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
     """Refuse a method that does not take these arguments.
 

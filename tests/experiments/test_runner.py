@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_trai
     assert len(ran) == 6
     assert again.summary.equals(report.summary)
     assert (report.folder / "environment.json").read_text() == before
+
+
+def test_of_several_processes_one_warns_of_what_has_no_effect(
+    tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_training()
+    for leads in (True, False):
+        monkeypatch.setattr("dgl_mutual.experiments.runner.leads", lambda leads=leads: leads)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run(parse_config({"seeds": 1, "training": {"average_decay": 0.9}}), out=tmp_path, compute=Compute(jobs=1))
+        assert [str(one.message)[:28] for one in caught] == ["training.average_decay = 0.9"] * leads
 
 
 def test_starting_over_runs_all_again(tmp_path: Path, fake_training: Install) -> None:
