@@ -16,6 +16,7 @@ from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.experiments.suite import SuitePlan
+    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.suite_file import Suite
 
 
@@ -102,27 +103,29 @@ def command(
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     compute = Compute(device=device, jobs=jobs, threads=threads)
+    data = SuiteData(data_dir, offline=offline or dry_run)
     prepared = prepare_suite(
         name,
         suite,
         out=out,
         quick=quick,
         overrides=overrides,
-        data=SuiteData(data_dir, offline=offline or dry_run),
+        data=data,
         compute=compute,
         tuned=None if dry_run else tuned,
         progress=display,
     )
     plan = prepared.plan
     if dry_run:
-        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, compute.num_jobs)
+        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
         complete = _list(plan, compute.num_jobs, searches, anew=not resume or tuned is not None)
         if not offline:  # what is missing may be downloaded by then
-            for data, why in plan.missing.items():
-                say(f"not counted: {data}, which is not here yet. {why}", err=True)
+            for missing, why in plan.missing.items():
+                say(f"not counted: {missing}, which is not here yet. {why}", err=True)
             raise click.exceptions.Exit(0 if complete else 1)
     else:
+        del data  # the runs are planned
         reports, searches_file = prepared.run(compute=compute, resume=resume, progress=display, cluster=cluster, track=track)
         if searches_file is not None:
             say(f"The searches: {searches_file}")
@@ -138,13 +141,11 @@ def command(
 
 
 def _list_searches(
-    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int
+    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: SuiteData, jobs: int
 ) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
-    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.tuning.suite import estimate_searches
 
-    data = SuiteData(data_dir, offline=True)
     total = 0.0
     for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data=data):
         say(
