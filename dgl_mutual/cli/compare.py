@@ -13,6 +13,7 @@ from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
 from dgl_mutual.store.files import CERTIFICATE_FILE
+from dgl_mutual.store.members import BEST
 
 #: Options that have a meaning for one kind of reference only.
 _FOR_PYG = ("parity_epochs", "parity_only")
@@ -149,9 +150,7 @@ command = click.Command(
             metavar="OURS=THEIRS",
             help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
         ),
-        click.Option(
-            ["--member"], default="best_by_val", show_default=True, help="Our member to compare with, if the file has no members."
-        ),
+        click.Option(["--member"], default=BEST, show_default=True, help="Our member to compare with, if the file has no members."),
         click.Option(
             ["--jobs"],
             type=JOBS,

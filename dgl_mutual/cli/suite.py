@@ -140,9 +140,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _list_searches(
-    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: SuiteData, jobs: int
-) -> float:
+def _list_searches(suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: SuiteData, jobs: int) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
     from dgl_mutual.experiments.tuning.suite import estimate_searches
 

@@ -17,6 +17,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.calibration import calibrations
 from dgl_mutual.training.clock import median_ms
@@ -148,7 +149,7 @@ def assess(
     ]
     num_students, students = cohort.num_students, trained[: cohort.num_students]
     milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
-    trained.append(TrainedMember("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    trained.append(TrainedMember(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
     found = score_members([one.name for one in trained], logits, dataset, split, cohort.ensemble_logits)
     # In each of several tasks the one that is best over all of them.
     best = best_on_validation([figures.val for figures in found.figures[:num_students]])
@@ -178,8 +179,8 @@ def _with_summaries(members: Sequence[MemberResult], num_students: int, best: in
     students = own[:num_students]
     means = {name: fmean(getattr(student, name) for student in students) for name in ("train", "val", "test", "inference_ms", "nll", "ece")}
     parameters = round(fmean(student.parameters for student in students))
-    mean = MemberResult(member="mean", architecture="-", best_epoch=None, parameters=parameters, **means)
-    return (*own, mean, replace(students[best], member="best_by_val"), ensemble)
+    mean = MemberResult(member=MEAN, architecture="-", best_epoch=None, parameters=parameters, **means)
+    return (*own, mean, replace(students[best], member=BEST), ensemble)
 
 
 def count(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.streams import custom_streams
+from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
@@ -221,7 +222,7 @@ class Loop:
         names = tuple(self._names(active))
         if phase.is_last:
             ensemble = state.cohort.ensemble_logits(state.clean.latest[:, val], val)
-            candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, "ensemble")
+            candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, ENSEMBLE)
         losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
         self._refuse_non_finite({"the validation loss": losses}, names)
         scores = score(self.scorer, candidates, labels, names)

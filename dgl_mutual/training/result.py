@@ -16,6 +16,7 @@ from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.utils.paths import user_path
@@ -166,7 +167,7 @@ class FitResult:
         axes.legend()
         return figure
 
-    def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "ensemble") -> npt.NDArray[Any]:
+    def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = ENSEMBLE) -> npt.NDArray[Any]:
         """Probabilities (samples, C) of one student or of the ensemble.
 
         Args:
@@ -185,7 +186,7 @@ class FitResult:
         from dgl_mutual.training.inference import predict
 
         self._check_order("predict", data, member)
-        if member == "best_by_val":
+        if member == BEST:
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
@@ -219,7 +220,7 @@ class FitResult:
             )
         return self.kept[member].copy()
 
-    def embeddings(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "best_by_val") -> npt.NDArray[Any]:
+    def embeddings(self, data: Dataset | dgl.DGLGraph | None = None, member: str = BEST) -> npt.NDArray[Any]:
         """Last hidden states (samples, width) of one student.
 
         Args:
@@ -233,7 +234,7 @@ class FitResult:
         self._check_order("embeddings", data, member)
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
-        return embeddings(self.cohort, self._in_columns(data), self.best_student if member == "best_by_val" else member)
+        return embeddings(self.cohort, self._in_columns(data), self.best_student if member == BEST else member)
 
     def peer_weights(self, data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
         """How the coordinator weighs peers: ``weights[v, i, j]`` is the weight of peer j for student i on sample v.

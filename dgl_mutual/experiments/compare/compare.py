@@ -48,6 +48,7 @@ from dgl_mutual.store.files import (
     TRAJECTORY_FILE,
     TRIALS_FILE,
 )
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
@@ -156,7 +157,7 @@ def compare_with_file(
     file: Path,
     *,
     columns: Mapping[str, str],
-    member: str = "best_by_val",
+    member: str = BEST,
     out: Path | None = None,
     runs: Path = Path("results"),
     data_dir: Path | None = None,
@@ -265,7 +266,7 @@ def _cells(row: str) -> list[str]:
 
 def _planned(plan: Plan) -> pd.DataFrame:
     """The rows that trials.csv will have, without their figures."""
-    members = [*student_names(plan.config.students), "mean", "best_by_val", "ensemble"]
+    members = [*student_names(plan.config.students), MEAN, BEST, ENSEMBLE]
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     splits = [(trial, fingerprint(plan.dataset, trial.split, edge_features=False)) for trial in plan.trials]
     rows = [
@@ -346,8 +347,8 @@ def _side_by_side(
     tests = _tests(pairs, margin, plan)
     say("memory of each side")
     ours, theirs = (measure_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference"))
-    students = pairs[~pairs["member"].isin(["mean", "best_by_val", "ensemble"])]
-    ensemble = pairs[pairs["member"] == "ensemble"].iloc[0]
+    students = pairs[~pairs["member"].isin([MEAN, BEST, ENSEMBLE])]
+    ensemble = pairs[pairs["member"] == ENSEMBLE].iloc[0]
     costs: list[tuple[str, float | None, float | None]] = [
         ("seconds an epoch", median(m.seconds_ours for m in matches), median(m.seconds_reference for m in matches)),
         ("peak memory, MiB", ours.peak, theirs.peak),

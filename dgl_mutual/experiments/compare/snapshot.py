@@ -26,6 +26,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.options import parse_options
 from dgl_mutual.reference.mapping import to_ours, to_reference
+from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.setting import Setting
@@ -69,7 +70,7 @@ def _check_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Co
             checks.append(Check(name, quantity, precision, difference(a, b), bound))
 
     compare("logits, training", cohort.names, ours.logits, theirs.logits)
-    compare("logits, evaluation", (*cohort.names, "ensemble"), ours.clean, theirs.clean)
+    compare("logits, evaluation", (*cohort.names, ENSEMBLE), ours.clean, theirs.clean)
     for name, apart in terms_difference(ours.terms, theirs.terms).items():
         term, _, member = name.partition("/")
         checks.append(Check(member or "coordinator", f"loss: {term}", precision, apart, bound))

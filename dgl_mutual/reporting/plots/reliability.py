@@ -12,6 +12,7 @@ from dgl_mutual.reporting.plots.curves import trials_text
 from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, with_room
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.columns import NUM_BINS
+from dgl_mutual.store.members import ENSEMBLE, MEAN, MLP_MEMBER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Bins with fewer decisions say little: their share of right ones is left to chance.
 FEWEST = 10
-_SINGLE = ("ensemble", "mlp", "teacher", "leader")
+_SINGLE = (ENSEMBLE, MLP_MEMBER, "teacher", "leader")
 #: The lines; each has the same style in all panels.
 _LINES = ("students", *_SINGLE)
 
@@ -83,7 +84,7 @@ def _panel(axes: Axes, run: Run, metric: str) -> None:
         axes.plot(enough["confidence"], enough["accuracy"], label=line, clip_on=False, **line_style(_LINES.index(line)))
     errors = run.figures[run.figures["metric"] == metric].groupby("member")["ece"].mean()
     told = ", ".join(
-        f"{errors[member]:.3f} ({name})" for member, name in (("mean", "mean student"), ("ensemble", "ensemble")) if member in errors
+        f"{errors[member]:.3f} ({name})" for member, name in ((MEAN, "mean student"), (ENSEMBLE, "ensemble")) if member in errors
     )
     axes.set_title("\n".join((*textwrap.wrap(run.method, 26), *textwrap.wrap(f"ECE {told}", 30))), fontsize=7)
     axes.set_xlabel("confidence")

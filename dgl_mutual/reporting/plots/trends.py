@@ -20,6 +20,7 @@ from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, l
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.configuration import identity
+from dgl_mutual.store.members import ENSEMBLE, MEAN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,13 +38,13 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             continue
         metric = metric_name(group[0].trials["metric"].iloc[0])
         shown: dict[str, Callable[[Run], pd.Series[float]]] = {
-            f"test {metric},\nmean student": partial(_of_member, member="mean", column="test"),
-            f"test {metric},\nensemble": partial(_of_member, member="ensemble", column="test"),
-            "disagreement\nof students": partial(_of_member, member="mean", column="disagreement"),
+            f"test {metric},\nmean student": partial(_of_member, member=MEAN, column="test"),
+            f"test {metric},\nensemble": partial(_of_member, member=ENSEMBLE, column="test"),
+            "disagreement\nof students": partial(_of_member, member=MEAN, column="disagreement"),
         }
         costs: dict[str, Callable[[Run], pd.Series[float]]] = {
-            "seconds\nper epoch": partial(_of_member, member="mean", column="seconds_per_epoch"),
-            "peak memory,\nMiB": partial(_of_member, member="mean", column="peak_mib"),
+            "seconds\nper epoch": partial(_of_member, member=MEAN, column="seconds_per_epoch"),
+            "peak memory,\nMiB": partial(_of_member, member=MEAN, column="peak_mib"),
         }
         shown |= costs
         shown = {title: y for title, y in shown.items() if any(len(y(run)) for run in group)}
@@ -143,7 +144,7 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
         panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = [run for run in group if _noise(run)[0] in ("", kind)]
-            _series(axes, chosen, lambda run: _noise(run)[1], partial(_of_member, member="mean", column="test"))
+            _series(axes, chosen, lambda run: _noise(run)[1], partial(_of_member, member=MEAN, column="test"))
             axes.set_xlabel(f"{kind} noise")
         panels[0].set_ylabel(f"test {metric_name(group[0].trials['metric'].iloc[0])}, mean student")
         drawn.suptitle(textwrap.fill(dataset, 15 + 26 * len(kinds)), fontsize=8)
