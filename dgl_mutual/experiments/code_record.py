@@ -9,7 +9,7 @@ from typing import Any
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import Found
@@ -40,7 +40,7 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]
     return [name for name, digest in now.items() if before.get(name, digest) != digest]
 
 
-def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> None:
+def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
     """Compare the code that a run names with that of its finished trials. A warning tells where it has changed.
 
     Args:
@@ -49,12 +49,12 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     Raises:
         StoreError: it has changed, and further trials are to be trained.
     """
-    before, num_finished = store.recorded("code"), len(store.finished())
+    before, num_finished = kept.recorded("code"), len(kept.keys)
     changed = changed_code(before, code)
     unknown = [name for name in code if name not in before]
     if num_finished and missing and unknown:
         warnings.warn(
-            f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(store.folder)!r} "
+            f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
             f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume "
             "(in Python: resume=False).",
             stacklevel=2,
@@ -62,7 +62,7 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     if not changed or not num_finished:
         return
     told = (
-        f"The code of {', '.join(changed)} has changed since {counted(num_finished, 'trial')} in {str(store.folder)!r} "
+        f"The code of {', '.join(changed)} has changed since {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
         f"{'was' if num_finished == 1 else 'were'} trained."
     )
     if missing:

@@ -71,7 +71,7 @@ def time_run(
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     again = f"dgl-mutual run --config {run_folder / CONFIG_FILE} --set fingerprint=null --out FOLDER"
     check_fingerprint(config, dataset, f"train again on those that are there: {again}")
-    check_data(RunStore(run_folder), prepare(config, dataset), f"Train again on those that are there: {again}")
+    check_data(RunStore(run_folder).finished_trials(), prepare(config, dataset), f"Train again on those that are there: {again}")
     rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)

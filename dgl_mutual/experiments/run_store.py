@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from dgl_mutual.experiments.finished_trials import FinishedTrials
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable
+from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable, keys_of
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
+    KEY,
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,
     TRIAL_COLUMNS,
@@ -42,8 +44,32 @@ from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 _MOST_TEXT = 60_000
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The finished trials of a run that stay when it goes on or starts over, and what is recorded of them.
+
+    Attributes:
+        folder: of the run.
+        trials: their rows in trials.csv.
+        environment: environment.json; empty where there is none.
+    """
+
+    folder: Path
+    trials: pd.DataFrame
+    environment: dict[str, Any]
+
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """(seed, fold) of each."""
+        return keys_of(self.trials)
+
+    def recorded(self, name: str) -> dict[str, Any]:
+        """What the trials were trained by or on (see `last_recorded`)."""
+        return last_recorded(self.environment, name)
+
+
 class RunStore:
-    """Reads and writes the folder of one run; see `open_store`.
+    """Reads and writes the folder of one run; see `locked_store` and `begun`.
 
     Attributes:
         folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
@@ -52,9 +78,10 @@ class RunStore:
             validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_there: Callable[[], bool] | None = None) -> None:
+        """`is_there` says whether the folder is still the one that was locked."""
         self.folder = folder
-        self._is_there: Callable[[], bool] | None = None
+        self._is_there, self._is_watched = is_there, False
         self._trials, self._history = FinishedTrials(folder, self._write), History(folder, self._write)
         self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-", first=RELIABILITY_COLUMNS)
         self._grid = GatheredTable(folder, GRID_FILE, self._write, prefix="grid-")
@@ -93,17 +120,62 @@ class RunStore:
         """(seed, fold) of the trials that need not run again."""
         return self._trials.keys()
 
-    def watch(self, is_there: Callable[[], bool]) -> None:
-        """From now on refuse to go on where the folder or its config.yaml goes, or trials.csv loses a trial.
+    def kept(self, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]]) -> Kept:
+        """What will be there of earlier trials once the run has begun (see `begun`). Nothing is removed.
 
-        Args:
-            is_there: whether the folder is still the one that was opened.
+        Raises:
+            StoreError: the run goes on, and the folder holds another one, or a table is damaged.
+        """
+        if resume:
+            self.check_config(config)
+            self.merge()
+            return self.finished_trials()
+        with suppress(StoreError):  # what is damaged will be set aside
+            self.merge()
+        trials, environment = pd.DataFrame(columns=TRIAL_COLUMNS), {}
+        with suppress(StoreError):
+            trials = self.trials
+        with suppress(StoreError):
+            environment = read_environment(self._environment)
+        stay = [key not in keys for key in trials[KEY].itertuples(index=False, name=None)]
+        return Kept(self.folder, trials[stay], environment)
+
+    def finished_trials(self) -> Kept:
+        """All of them, and what is recorded.
+
+        Raises:
+            StoreError: a table is damaged.
+        """
+        return Kept(self.folder, self.trials, read_environment(self._environment))
+
+    def watch(self) -> None:
+        """From now on refuse to go on where the folder or its config.yaml goes, or trials.csv loses a trial.
 
         Raises:
             StoreError: trials.csv cannot be read.
         """
-        self._is_there = is_there
+        self._is_watched = True
         self._trials.watch()
+
+    def check_config(self, config: dict[str, Any]) -> None:
+        """Make sure that config.yaml, if there is one, is of the same run.
+
+        Raises:
+            StoreError: it is not, or cannot be read.
+        """
+        file = self._config
+        if not (file.exists() or file.is_symlink()) or self._is_same_run(config):
+            return
+        if not os.access(file, os.R_OK):
+            raise StoreError(unreadable(file))
+        raise StoreError(
+            f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
+            "Restore it, or start over with --no-resume (in Python: resume=False)."
+        )
+
+    def _is_same_run(self, config: dict[str, Any]) -> bool:
+        before = read_resolved(self._config)
+        return before is not None and identity(before) == identity(resolved_part(config))
 
     def begin(self, config: dict[str, Any], *, anew: bool = False) -> None:
         """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
@@ -115,21 +187,13 @@ class RunStore:
         Raises:
             StoreError: it holds another run.
         """
-        file, now = self._config, resolved_part(config)
-        before = None
-        if file.exists() or file.is_symlink():
-            before = read_resolved(file)
-            if before is None or identity(before) != identity(now):
-                if not anew and not os.access(file, os.R_OK):
-                    raise StoreError(unreadable(file))
-                if not anew:
-                    raise StoreError(
-                        f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
-                        "Restore it, or start over with --no-resume (in Python: resume=False)."
-                    )
-                set_aside(file)
-                before = None
-        if before is None or num_seeds(now) > num_seeds(before):
+        file = self._config
+        if not anew:
+            self.check_config(config)
+        elif (file.exists() or file.is_symlink()) and not self._is_same_run(config):
+            set_aside(file)
+        before = read_resolved(file)
+        if before is None or num_seeds(resolved_part(config)) > num_seeds(before):
             write_text(file, yaml_text(config))
 
     def check_links(self) -> None:
@@ -153,10 +217,6 @@ class RunStore:
         if first:
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         write_text(file, json.dumps(environment, indent=2) + "\n")
-
-    def recorded(self, name: str) -> dict[str, Any]:
-        """What the trials were trained by or on (see `last_recorded`)."""
-        return last_recorded(read_environment(self._environment), name)
 
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over.
@@ -267,9 +327,11 @@ class RunStore:
         Raises:
             StoreError: it is not. What is written there would be no run folder.
         """
+        if not self._is_watched:
+            return
         if self._is_there is not None and not self._is_there():
             raise removed(self.folder)
-        if self._is_there is not None and not self._config.is_file():
+        if not self._config.is_file():
             raise removed(self._config)
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
@@ -278,33 +340,43 @@ class RunStore:
 
 
 @contextmanager
-def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
-    """Lock the folder of a run. At the end, however it comes, history.csv and summary.csv fit trials.csv.
+def locked_store(folder: Path) -> Iterator[RunStore]:
+    """Lock the folder of a run. A folder in which nothing begins is removed again.
+
+    Raises:
+        StoreError: the folder cannot be written, has links in it, another process is at work in it, or it is removed meanwhile.
+    """
+    with lock(folder) as is_there:
+        store = RunStore(folder, is_there)
+        store.check_links()
+        yield store
+
+
+@contextmanager
+def begun(store: RunStore, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[None]:
+    """Begin a run in its locked folder. At the end, however it comes, history.csv and summary.csv fit trials.csv.
 
     A usage error that shows before any trial has finished leaves no folder behind.
 
     Args:
         config: what its config.yaml holds.
-        resume: keep the trials that are there.
+        resume: keep the trials that are there. Without it, those that start over are removed here: check before (see `RunStore.kept`).
         keys: (seed, fold) of the trials that are asked for: only they start over (default: all).
 
     Raises:
-        StoreError: the folder cannot be written, holds another run, another process is at work in it, or it is removed meanwhile.
+        StoreError: the folder cannot be written, holds another run, or is removed meanwhile.
     """
-    store = RunStore(folder)
-    with lock(folder) as is_there:
-        store.check_links()
-        if not resume:
-            store.clear() if keys is None else store.drop(keys)
-        store.begin(config, anew=not resume)
+    if not resume:
+        store.clear() if keys is None else store.drop(keys)
+    store.begin(config, anew=not resume)
+    store.merge()
+    store.watch()
+    try:
+        yield
+    except UsageError:
         store.merge()
-        store.watch(is_there)
-        try:
-            yield store
-        except UsageError:
-            store.merge()
-            if store.trials.empty:
-                store.clear()
-            raise
-        finally:
-            store.finish()
+        if store.trials.empty:
+            store.clear()
+        raise
+    finally:
+        store.finish()

@@ -27,7 +27,7 @@ from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
-from dgl_mutual.experiments.run_store import RunStore, open_store
+from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
 from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
@@ -158,14 +158,9 @@ def execute(
     compute = compute or Compute()
     progress = progress or NoProgress()
     with ExitStack() as stack:
-        stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
-        runs = [
-            _OpenRun(plan, store, store.finished() & plan.keys, custom_code_digests(plan.config))
-            for plan, store in zip(plans, stores, strict=True)
-        ]
-        for opened in runs:
-            check_code(opened.store, opened.code, missing=len(opened.finished) < len(opened.plan.keys))
-            check_data(opened.store, opened.plan)
+        runs = [_checked(plan, stack.enter_context(locked_store(plan.folder(out))), resume=resume) for plan in plans]
+        for opened in runs:  # after the checks of all: from here on files are changed
+            stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [
             Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots)
             for plan_index, opened in enumerate(runs)
@@ -197,11 +192,24 @@ def execute(
                     progress.end(outcome.trial, outcome.error)
                     left[plan_index] -= 1
                     if not left[plan_index]:
-                        with suppress(StoreError):  # `open_store` tells it, when the trials of other runs have ended
+                        with suppress(StoreError):  # `begun` tells it, when the trials of other runs have ended
                             runs[plan_index].store.finish()
         except KeyboardInterrupt:
             raise _interrupted(runs, out) from None
     return [_report(opened.store, opened.plan.keys) for opened in runs]
+
+
+def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
+    """A run that may begin: the trials that it keeps were trained by the code, and on the data, that there are now.
+
+    Raises:
+        StoreError: they were not, or the folder holds another run. Nothing was removed.
+    """
+    kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(plan.config)
+    finished = kept.keys & plan.keys
+    check_code(kept, code, missing=len(finished) < len(plan.keys))
+    check_data(kept, plan)
+    return _OpenRun(plan, store, finished, code)
 
 
 def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:

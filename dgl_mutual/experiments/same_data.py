@@ -6,7 +6,7 @@ from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.run_store import Kept
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.store.tables import KEY
 
@@ -17,7 +17,7 @@ ANOTHER_FOLDER = (
 )
 
 
-def check_data(store: RunStore, plan: Plan, mend: str = ANOTHER_FOLDER) -> None:
+def check_data(kept: Kept, plan: Plan, mend: str = ANOTHER_FOLDER) -> None:
     """Refuse finished trials of other official splits than the dataset has now, or of data that meant something else.
 
     Args:
@@ -27,25 +27,25 @@ def check_data(store: RunStore, plan: Plan, mend: str = ANOTHER_FOLDER) -> None:
         StoreError: the columns, targets or classes of the finished trials had other names or kinds, if the run has recorded them; or the
             first finished trial of a fold was trained or tested on other samples.
     """
-    if store.finished():
-        _check_schema(store, plan, mend)
-    done = store.finished() & plan.keys
+    if kept.keys:
+        _check_schema(kept, plan, mend)
+    done = kept.keys & plan.keys
     if done and plan.config.protocol in OFFICIAL_PROTOCOLS:
-        _check_official_splits(store, plan, done, mend)
+        _check_official_splits(kept, plan, done, mend)
 
 
-def _check_schema(store: RunStore, plan: Plan, mend: str) -> None:
-    differ = differences(store.recorded("schema"), schema_of(plan.dataset))
+def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
+    differ = differences(kept.recorded("schema"), schema_of(plan.dataset))
     if differ:
         raise StoreError(
-            f"The numbers of {plan.dataset.name} are those of the trials in {str(store.folder)!r}, but they mean something else now: "
+            f"The numbers of {plan.dataset.name} are those of the trials in {str(kept.folder)!r}, but they mean something else now: "
             f"{differ}. Names or kinds were changed in its files, or where the dataset is made. {mend}"
         )
 
 
-def _check_official_splits(store: RunStore, plan: Plan, done: set[tuple[int, int]], mend: str) -> None:
+def _check_official_splits(kept: Kept, plan: Plan, done: set[tuple[int, int]], mend: str) -> None:
     """See `check_data`. The samples of a trial are made anew, with its noise, since trials.csv has the digest of these."""
-    digests, hashes = (store.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
+    digests, hashes = (kept.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
     first: dict[int, int] = {}
     for seed, fold in sorted(done):
         first.setdefault(fold, seed)
@@ -55,7 +55,7 @@ def _check_official_splits(store: RunStore, plan: Plan, done: set[tuple[int, int
         made = trial_data(trial, plan.config, plan.dataset)
         if digests[trial.key] != split_digest(made.dataset, made.split):
             raise StoreError(
-                f"The official split of {plan.dataset.name} is another than that of the trials in {str(store.folder)!r}: seed "
+                f"The official split of {plan.dataset.name} is another than that of the trials in {str(kept.folder)!r}: seed "
                 f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed, "
                 f"or the trials are of an earlier version and have a pool. {mend}"
             )

@@ -326,6 +326,35 @@ def test_trials_of_data_that_meant_something_else_are_not_taken_for_those_of_the
     assert len(ran) == 4
 
 
+@pytest.mark.parametrize(("seeds", "resume"), [(1, False), (5, True)])
+def test_a_refusal_changes_nothing_in_any_folder(
+    seeds: int, resume: bool, tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_training()
+
+    def train(dataset: Dataset, numbers: dict[str, int], **more: Any) -> None:
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: dataset)
+        configs = [parse_config({"dataset": "Cora", "strategy": name, "seeds": number}) for name, number in numbers.items()]
+        plans = [prepare(config, load_data(config)) for config in configs]
+        execute(plans, out=tmp_path, compute=Compute(jobs=1), **more)
+
+    def files() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    # Of the first run all trials are asked for again, and the second keeps some.
+    train(ring, {"independent": 1, "gml": 3})
+    before, number = files(), len(ran)
+    other = ring.replaced(feature_names=tuple("wvxyz"))
+    with pytest.raises(StoreError, match="the feature columns were v, w"):
+        train(other, {"independent": seeds if resume else 1, "gml": seeds, "dml": 1}, resume=resume)
+    assert (files(), len(ran)) == (before, number)
+    with pytest.raises(StoreError, match="the feature columns were v, w"):
+        train(other, {"gml": seeds}, resume=resume)
+    assert (files(), len(ran)) == (before, number)
+    train(other, {"independent": 1, "gml": 3}, resume=False)
+    assert len(ran) == 2 * number
+
+
 def test_what_students_do_not_take_need_not_mean_the_same(
     tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from dgl_mutual.experiments.run_store import open_store
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
 from tests.cohorts import train_cohort
 from tests.experiments.test_run_store import CONFIG, outcome
+from tests.stores import open_store
 from tests.strategies.test_extremes import make_data
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write
 

@@ -1,0 +1,17 @@
+"""The folder of a run, opened as a run does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
+
+
+@contextmanager
+def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
+    """The store of a run that has begun; arguments as those of `begun`."""
+    with locked_store(folder) as store, begun(store, config, resume=resume, keys=keys):
+        yield store
