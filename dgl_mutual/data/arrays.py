@@ -128,9 +128,21 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     if hasattr(values, "to_numpy"):  # pandas
         return native(np.asarray(values.to_numpy()))
     try:
-        return native(np.asarray(values))
+        try:
+            return native(np.asarray(values))
+        except (TypeError, RuntimeError):  # tensors in lists, of types that NumPy does not know, that need gradients, ...
+            return native(np.asarray(_with_arrays(values, what)))
     except ValueError as error:
         raise DataError(f"The {what} make no array ({error}). Give rows of equal length.") from None
+    except (TypeError, RuntimeError) as error:
+        raise DataError(f"The {what} are {value_and_kind(values)}, which makes no array ({str(error)[:200]}). Give an array.") from None
+
+
+def _with_arrays(values: Any, what: str) -> Any:
+    """Nested lists with arrays in the place of tensors."""
+    if isinstance(values, list | tuple):
+        return [_with_arrays(row, what) for row in values]
+    return as_array(values, what) if hasattr(values, "detach") else values
 
 
 def number_of_rows(values: Any, what: str) -> int:
@@ -178,9 +190,11 @@ def exact_below(values: Any) -> tuple[float, str]:
     """
     own = getattr(values, "dtypes", getattr(values, "dtype", None))  # of a data frame, those of its columns
     types = [own] if not isinstance(own, Iterable) else list(own)
+    nested: list[tuple[float, str]] = []
     if isinstance(values, list | tuple):
         types = list({row.dtype for row in values if hasattr(row, "dtype")})
-    return min(map(_exact_below, types), default=(math.inf, ""))
+        nested = [exact_below(row) for row in values if isinstance(row, list | tuple)]
+    return min([*map(_exact_below, types), *nested], default=(math.inf, ""))
 
 
 def _exact_below(kind: Any) -> tuple[float, str]:

@@ -6,6 +6,7 @@ Nothing here knows of files: a rule that is broken is a `Refusal`, and who reads
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import unicodedata
 import warnings
@@ -131,7 +132,8 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
 def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any]:
     if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         series: pd.Series[Any] = pd.Series(values)
-        return pd.Series(native(series.to_numpy())) if isinstance(series.dtype, np.dtype) else series
+        is_plain = isinstance(series.dtype, np.dtype | pd.SparseDtype)
+        return pd.Series(native(series.to_numpy())) if is_plain else series
     array = as_array(values, where)
     if array.dtype.kind not in "biufUSOMm":
         raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
@@ -199,8 +201,10 @@ def _inexact(values: pd.Series[Any], limit: float, kind: str) -> Refusal | None:
     """The rule that floats break which are so large that different whole numbers may have become the same.
 
     Args:
-        limit, kind: see `exact_below`.
+        limit, kind: see `exact_below`. Of objects, each is judged by its own type.
     """
+    if values.dtype == np.object_:
+        return _inexact_object(values)
     if values.dtype.kind != "f":
         return None
     numpy_dtype: Any = getattr(values.dtype, "numpy_dtype", values.dtype)
@@ -208,10 +212,26 @@ def _inexact(values: pd.Series[Any], limit: float, kind: str) -> Refusal | None:
     large = np.isfinite(floats) & (np.abs(floats) >= limit)
     if not large.any():
         return None
-    found = f"{floats[large][0]:.0f}"
+    return _as_inexact(large, floats[large][0], limit, kind)
+
+
+def _inexact_object(values: pd.Series[Any]) -> Refusal | None:
+    """As `_inexact`, of numbers of several types, or of numbers beside something else."""
+    large = np.array([isinstance(value, float | np.floating) and _is_inexact(value) for value in values], dtype=np.bool_)
+    if not large.any():
+        return None
+    first = np.asarray(values[large].iloc[0])
+    return _as_inexact(large, first, *exact_below(first))
+
+
+def _is_inexact(number: float | np.floating[Any]) -> bool:
+    return math.isfinite(number) and abs(float(number)) >= exact_below(np.asarray(number))[0]
+
+
+def _as_inexact(large: BoolArray, first: Any, limit: float, kind: str) -> Refusal:
     return Refusal(
         large,
-        f"expected classes as integers or text, found {found}: from {limit:.0f} on, {kind} does not tell all whole numbers apart",
+        f"expected classes as integers or text, found {first:.0f}: from {limit:.0f} on, {kind} does not tell all whole numbers apart",
     )
 
 

@@ -119,7 +119,7 @@ def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: s
     below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
     assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
     told = rf"{kind} numbers, which do not tell all whole numbers from {limit} on apart, found {limit}\."
-    forms = [large] if kind == "bfloat16" else [large, large.numpy(), pd.Series(large.numpy())]
+    forms = [large, [*large]] if kind == "bfloat16" else [large, [*large], large.numpy(), pd.Series(large.numpy())]
     for numbers in forms:
         with pytest.raises(DataError, match=f"The train samples are {told}"):
             Split(numbers, [1], [2])
@@ -127,11 +127,40 @@ def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: s
             toy(node_offsets=numbers)
         with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} does not tell"):
             toy(labels=numbers)
+    for single in [] if kind == "bfloat16" else [np.array([*large.numpy()], dtype=object), pd.Series([*large.numpy()], dtype=object)]:
+        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} does not tell"):
+            toy(labels=single)
     edges = torch.stack([large, large])
     frames = [] if kind == "bfloat16" else [pd.DataFrame({"src_id": large.numpy(), "dst_id": [0, 1]}), [large.numpy(), np.arange(2)]]
-    for ends in (edges, *frames):
+    for ends in (edges, [[*large], [*large]], *frames):
         with pytest.raises(DataError, match=f"The edges are {told}"):
             toy(edges=ends)
+
+
+def test_objects_are_judged_each_by_its_own_type() -> None:
+    classes: list[Any] = [np.float16(2047), np.float32(2048), 2**60, None]
+    assert toy(labels=np.array(classes, dtype=object)).target.names == ("2047", "2048", str(2**60))
+    with pytest.raises(DataError, match=r"labels, sample 3: .* found 2048: from 2048 on, float16"):
+        toy(labels=np.array([*classes[:3], np.float16(2048)], dtype=object))
+
+
+def test_lists_of_tensors_of_any_type() -> None:
+    one, two, three = (torch.tensor(number).bfloat16().requires_grad_() for number in (0.0, 1.0, 2.0))
+    dataset = toy(edges=[[one, two], [two, three]], labels=[one, two, one, two], features=[[one, two]] * 4)
+    assert (dataset.edges.tolist(), dataset.labels.tolist()) == ([[0, 1], [1, 2]], [0, 1, 0, 1])
+    np.testing.assert_array_equal(dataset.features, [[0, 1]] * 4)
+    assert Split([one], [two], [three]).test.tolist() == [2]
+    with pytest.raises(DataError, match=r"The labels are a tensor .* on meta. without values"):
+        toy(labels=[torch.ones((), device="meta")] * 4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_sparse_series_of_labels(kind: str) -> None:
+    assert toy(labels=pd.Series([0, 2, 0, 2], dtype=pd.SparseDtype(kind, 0))).labels.tolist() == [0, 1, 0, 1]
+    if kind == "float32":
+        assert toy(labels=pd.Series([0, np.nan, 1, 0], dtype=pd.SparseDtype(kind))).labels.tolist() == [0, -1, 1, 0]
+        with pytest.raises(DataError, match="found 16777216: from 16777216 on, float32"):
+            toy(labels=pd.Series([0, 2**24, 0, 1], dtype=pd.SparseDtype(kind)))
 
 
 def test_class_numbers_of_several_targets_are_refused_likewise() -> None:
