@@ -196,6 +196,8 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
             f"{where}: expected shape ({what}s, columns), found {values.shape}. One number for each {what} is a matrix of one column."
         )
     of_booleans = _of_booleans(values)
+    if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # of rows, of which NumPy makes numbers alone
+        of_booleans = [_are_booleans(features, column) for column in range(values.shape[1])]
     if values.dtype == np.object_:  # columns of several types; words stay, and are refused
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
@@ -217,6 +219,10 @@ def _of_booleans(values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
     if values.dtype == np.object_:
         return [pd.api.types.infer_dtype(column, skipna=False) == "boolean" for column in np.asarray(values).T]
     return [bool(values.dtype == np.bool_)] * values.shape[1]
+
+
+def _are_booleans(rows: Sequence[Any], column: int) -> bool:
+    return len(rows) > 0 and all(isinstance(row, list | tuple) and isinstance(row[column], bool | np.bool_) for row in rows)
 
 
 def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:

@@ -167,7 +167,10 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
             plain = read_json((opened.metadata() or {})["state"])
         state: dict[str, Any] = _with_tensors(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
-        of_data = differences(state.get("schema", {}), schema)
+        recorded = state.get("schema", {})
+        if not isinstance(recorded, dict):
+            raise TypeError(f"its schema is {value_and_kind(recorded)}")
+        of_data = differences(recorded, schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -237,8 +237,9 @@ def test_booleans_are_indicators_and_no_features_are_degrees() -> None:
         "z": pd.array([True, False, False, True], dtype="boolean"),
         "n": range(4),
     }
-    for frame in (pd.DataFrame(beside), pd.DataFrame(beside).astype(object), pd.DataFrame(beside).to_numpy()):
-        dataset = toy(features=frame)
+    rows = pd.DataFrame(beside).to_numpy()
+    for given in (pd.DataFrame(beside), pd.DataFrame(beside).astype(object), rows, rows.tolist(), [*map(tuple, rows)]):
+        dataset = toy(features=given)
         assert dataset.feature_kinds == ("indicator", "number", "indicator", "number")
         np.testing.assert_array_equal(dataset.features[:, 0], [1, 0, 1, 1])
     edges = toy(edge_features=pd.DataFrame({"x": [True, False, True, True, False], "y": range(5)}))

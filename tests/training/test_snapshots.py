@@ -107,10 +107,25 @@ def test_a_snapshot_is_of_data_that_mean_the_same(fit: Fit, node_data: Data, tmp
     renamed = dataset.replaced(feature_names=tuple(reversed(dataset.feature_names)))
     with pytest.raises(StoreError, match=r"is of another training: the feature columns were .* and are .*\. Remove it to train from"):
         fit((renamed, split), snapshots=snapshots)
-    mapped, plain = read(snapshots.file)
-    del plain["schema"]  # of an earlier version, which did not say
-    save_file({name: tensor.clone() for name, tensor in mapped.items()}, snapshots.file, {"state": json.dumps(plain)})
+    edited(snapshots.file)  # of an earlier version, which did not say
     same(fit((renamed, split), snapshots=snapshots), fit((renamed, split)))
+
+
+def edited(file: Path, **schema: Any) -> None:
+    """Write a snapshot again with another schema, or with none."""
+    tensors, plain = read(file)
+    plain = {name: value for name, value in plain.items() if name != "schema"} | schema
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, file, {"state": json.dumps(plain)})
+
+
+@pytest.mark.parametrize("schema", [[], "text:abc", 3, None])
+def test_a_snapshot_whose_schema_is_no_mapping_is_damaged(schema: Any, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "0.safetensors", 1)
+    with pytest.raises(Cut):
+        fit(node_data, snapshots=snapshots, callbacks=[CutAfter(2)])
+    edited(snapshots.file, schema=schema)
+    with pytest.raises(DataError, match=r"cannot be used .its schema is .*changed or damaged; remove it"):
+        fit(node_data, snapshots=snapshots)
 
 
 @pytest.mark.parametrize("average", ["none", "swa"])
