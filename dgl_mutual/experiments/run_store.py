@@ -137,8 +137,8 @@ class RunStore:
             trials = self.trials
         with suppress(StoreError):
             environment = read_environment(self._environment)
-        stay = [key not in keys for key in trials[KEY].itertuples(index=False, name=None)]
-        return Kept(self.folder, trials[stay], environment)
+        starts_over = pd.MultiIndex.from_frame(trials[KEY]).isin(list(keys))
+        return Kept(self.folder, trials[~starts_over], environment)
 
     def finished_trials(self) -> Kept:
         """All of them, and what is recorded.

@@ -32,6 +32,20 @@ from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 Install = Callable[..., list[tuple[int, int]]]
 
 
+@pytest.mark.parametrize("before", [None, "", "garbage\n"])
+def test_a_run_starts_over_where_nothing_is_there_to_keep(before: str | None, tmp_path: Path, fake_training: Install) -> None:
+    """Without a folder, and with a trials.csv that cannot be read."""
+    ran = fake_training()
+    config = parse_config({"task": "graph", "seeds": 1, "folds": 2})
+    if before is not None:
+        table = run(config, out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv"
+        table.write_text(before)
+        ran.clear()
+    report = run(config, out=tmp_path, compute=Compute(jobs=1), resume=False)
+    assert ran == [(0, 0), (0, 1)]
+    assert sorted(set(zip(*(pd.read_csv(report.folder / "trials.csv")[key] for key in ("seed", "fold")), strict=True))) == ran
+
+
 def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_training: Install) -> None:
     ran = fake_training()
     config = parse_config({"task": "graph", "seeds": 2, "folds": 3})
