@@ -27,8 +27,8 @@ import torch
 from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.api import fit
-from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target

@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.arrays import canonical_edges
     from dgl_mutual.data.catalog import Entry, find_entry, known_datasets
     from dgl_mutual.data.dataset import Dataset
     from dgl_mutual.data.describe import describe_dataset
+    from dgl_mutual.data.edges import canonical_edges
     from dgl_mutual.data.faults import Fault
     from dgl_mutual.data.load import fetch_dataset, load_dataset
     from dgl_mutual.data.protocols import available_protocols, default_protocol, make_splits

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edge_rows, canonical_edges
+from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.csv_meta import EdgeMeta, GraphMeta, Meta, NodeMeta, read_meta
 from dgl_mutual.data.csv_table import (
     CsvTable,
@@ -24,6 +24,7 @@ from dgl_mutual.data.csv_table import (
     without_brackets,
 )
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows

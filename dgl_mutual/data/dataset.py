@@ -11,21 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import (
-    FeatureKind,
-    Features,
-    FloatArray,
-    IntArray,
-    as_edges,
-    as_offsets,
-    canonical_edge_rows,
-    canonical_edges,
-    check_ends,
-    check_within_graphs,
-    is_canonical,
-    offsets_of,
-)
+from dgl_mutual.data.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, offsets_of
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
+from dgl_mutual.data.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
 from dgl_mutual.data.features import Columns
 from dgl_mutual.data.from_arrays import attributes_of
 from dgl_mutual.data.graph_records import arrays_of

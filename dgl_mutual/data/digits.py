@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import IntArray, canonical_edges
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.target import Target, TaskName
 

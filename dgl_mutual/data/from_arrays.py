@@ -10,20 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import (
-    FeatureKind,
-    Features,
-    IntArray,
-    as_edges,
-    as_integers,
-    as_offsets,
-    canonical_edge_rows,
-    canonical_edges,
-    check_ends,
-    edge_rows,
-    number_of_rows,
-    refuse_graphs_without_nodes,
-)
+from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_integers, as_offsets, number_of_rows, refuse_graphs_without_nodes
+from dgl_mutual.data.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, edge_rows
 from dgl_mutual.data.features import Columns, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.row_order import refuse_other_order

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from dgl_mutual.data.arrays import IntArray, canonical_edges
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.features_of_edges import with_features_of_edges
 from dgl_mutual.data.pool import on_each_side

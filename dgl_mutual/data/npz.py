@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, canonical_edges, csr_fault
+from dgl_mutual.data.arrays import as_kinds, csr_fault
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.numpy_files import read_npz as read_arrays

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_kinds, canonical_edge_rows, offsets_of
+from dgl_mutual.data.arrays import IntArray, as_kinds, offsets_of
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edge_rows
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edges
+from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degree_features, unusable
 from dgl_mutual.data.labels import note_identifiers, refuse_continuous

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_kinds, canonical_edges, csr_fault
+from dgl_mutual.data.arrays import IntArray, as_kinds, csr_fault
 from dgl_mutual.data.catalog import PLANETOID_PARTS
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle

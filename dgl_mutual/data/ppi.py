@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import IntArray, canonical_edges, offsets_of
+from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, canonical_edge_rows, canonical_edges
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous

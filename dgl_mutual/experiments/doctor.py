@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
-from dgl_mutual.utils.library_variables import library_variables, told_values
+from dgl_mutual.utils.environment_variables import set_for_libraries, told_values
 from dgl_mutual.utils.plotting import import_matplotlib
 
 #: Distributions whose module has another name.
@@ -41,7 +41,7 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """The state of Python, of each dependency, and of a small message passing."""
-    variables = library_variables()
+    variables = set_for_libraries()
     findings = [_python()]
     if variables:
         findings.append(Finding("variables", True, f"{told_values(variables)}; libraries read these as they are imported", optional=True))
@@ -82,7 +82,7 @@ def _dependency(requirement: str) -> Finding:
     missing = obstacle.name if isinstance(obstacle, ModuleNotFoundError) and obstacle.name else None
     state = f"{version}; cannot be imported: {type(obstacle).__name__}: {_first_line(obstacle)}"
     hint = f"pip install {missing.partition('.')[0]}" if missing else f"{hint} --force-reinstall --no-deps"
-    variables = library_variables()
+    variables = set_for_libraries()
     return Finding(name, False, state, f"unset {' '.join(variables)}; where this changes nothing, {hint}" if variables else hint)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray, as_array, canonical_edge_rows, canonical_edges, offsets_of
+from dgl_mutual.data.arrays import IntArray, as_array, offsets_of
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency

@@ -12,8 +12,8 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data import Dataset, Split, load_dataset
-from dgl_mutual.data.arrays import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.describe import describe_dataset
+from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise

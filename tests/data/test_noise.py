@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.noise import NOISES, NoiseSpec, add_noise
 from dgl_mutual.data.split import Split

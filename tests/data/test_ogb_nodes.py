@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dgl_mutual.data import default_protocol, known_datasets, load_dataset, make_splits, verify_dataset
-from dgl_mutual.data.arrays import canonical_edges
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import DataError

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.target import Target, join_targets
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.batch import Collator, GraphBatch

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.errors import TrainingError

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 

@@ -13,7 +13,7 @@ _OURS = "DGL_MUTUAL_"
 _RIGHT = ("DGLBACKEND", "pytorch")
 
 
-def library_variables() -> list[str]:
+def set_for_libraries() -> list[str]:
     """The names of those that are set, and may be wrong."""
     there = (name for name, value in os.environ.items() if (name, value) != _RIGHT)
     return sorted(name for name in there if name.startswith(_PREFIXES) and not name.startswith(_OURS))
