@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "arrays": ("canonical_edges",),
     "catalog": ("Entry", "find_entry", "known_datasets"),
     "dataset": ("Dataset",),
     "describe": ("describe_dataset",),
+    "edges": ("canonical_edges",),
     "faults": ("Fault",),
     "load": ("fetch_dataset", "load_dataset"),
     "protocols": ("available_protocols", "default_protocol", "make_splits"),
