@@ -10,9 +10,10 @@ from typing import Any, TypeAlias, TypeGuard, cast
 
 import torch
 
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.load import as_dataset, load_dataset
+from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split

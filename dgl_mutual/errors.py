@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = ["DataError", "DglMutualError", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
 
@@ -34,6 +34,12 @@ class TrainingError(DglMutualError):
 
 class StoreError(DglMutualError):
     """A run folder cannot be written, or holds something else than this run."""
+
+
+def task_mismatch(name: str, tasks: Sequence[str], asked: object) -> TaskMismatchError:
+    """The error for a dataset that is for these tasks, and not for the one that was asked for."""
+    has, ask = " and the ".join(tasks), " or ".join(map(repr, tasks))
+    return TaskMismatchError(f"{name} is a dataset for the {has} task, not for {asked!r}. Ask for task {ask}.")
 
 
 def shortened(quoted: object, most: int = 300) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.api import StudentLike
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import as_dataset, load_dataset
+from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from dgl_mutual.data.catalog import known_datasets
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
+from dgl_mutual.errors import DataError, DglMutualError
 from dgl_mutual.registry import Found, Registry
 from dgl_mutual.utils.custom_code import described, is_out_of_memory
 from dgl_mutual.utils.imports import is_import_path
-from dgl_mutual.utils.wording import kind_of
 
 
 def _fault(value: Any) -> str | None:
@@ -55,21 +54,11 @@ def read_custom(found: Found[Any], task: TaskName | None) -> Dataset:
     """
     try:
         made = found.value if isinstance(found.value, Dataset) else found.value()
-        if is_dgl(made):
-            made = Dataset.from_dgl(made, task=task)
-        elif is_pyg(made):
-            made = Dataset.from_pyg(made, task=task)
+        dataset = made if isinstance(made, Dataset) else as_dataset(made, task)
     except DglMutualError as error:
         raise DataError(f"The dataset {found.name!r} ({found.origin}) cannot be used. {error}") from error
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         raise DataError(f"The dataset {found.name!r} ({found.origin}) raised an error: {described(error)}") from error
-    if not isinstance(made, Dataset):
-        raise DataError(
-            f"The function of the dataset {found.name!r} returns {kind_of(made)}. It must return a dgl_mutual.Dataset, or a DGL or "
-            "PyG graph or dataset."
-        )
-    if task not in (None, made.task):
-        raise TaskMismatchError(f"{found.name} is a dataset for the {made.task} task, not for {task!r}. Ask for task {made.task!r}.")
-    return replace(made, name=found.name)
+    return as_dataset(replace(dataset, name=found.name), task)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import Features
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import is_labelled
-from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.several_targets import one_by_one
 
 

@@ -1,7 +1,8 @@
-"""The 1,797 handwritten digits (8 x 8 pixels) that come with scikit-learn: real data for both tasks with no download."""
+"""The 1,797 handwritten digits (8 x 8 pixels) that come with scikit-learn, with one target or three: real data without a download."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.features import compact
-from dgl_mutual.data.target import Target, TaskName
+from dgl_mutual.data.target import Target, TaskName, join_targets
 
 NUM_NEIGHBOURS = 8
 _SIDE, _WHITE = 8, 16
 _TARGET = Target("single-label", tuple(str(digit) for digit in range(10)), "accuracy")
+_QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 
 def read_digits(task: TaskName) -> Dataset:
@@ -25,12 +27,36 @@ def read_digits(task: TaskName) -> Dataset:
     (Euclidean; an edge stands when either is among the other's nearest). Graph task: a node for each pixel with ink, its intensity,
     row and column in [0, 1] the features, joined with its up to eight neighbours on the grid.
     """
+    pixels, labels = _images()
+    return _as_nodes(pixels, labels) if task == "node" else _as_graphs(pixels, labels)
+
+
+def read_digits_multi(task: TaskName) -> Dataset:
+    """The graphs of `read_digits` with these targets:
+
+    - ``digit``: the ten digits (accuracy);
+    - ``even``: whether the digit is even (binary, ROC-AUC);
+    - ``ink``: which quadrants of the image have more ink than they have in the median image (four labels, micro-averaged F1).
+    """
+    dataset, (pixels, digits) = read_digits(task), _images()
+    half = _SIDE // 2
+    ink = pixels.reshape(-1, 2, half, 2, half).sum(axis=(2, 4)).reshape(-1, len(_QUADRANTS))
+    targets = [
+        replace(dataset.target, name="digit"),
+        Target("multi-label", ("even",), "rocauc", "even"),
+        Target("multi-label", _QUADRANTS, "micro-f1", "ink"),
+    ]
+    even, inked = digits[:, None] % 2 == 0, ink > np.median(ink, axis=0)
+    target, labels = join_targets(targets, [digits, even.astype(np.float32), inked.astype(np.float32)])
+    return dataset.replaced(name="digits-multi", labels=labels, target=target)
+
+
+def _images() -> tuple[IntArray, IntArray]:
+    """The images, (1797, 64), row by row, of whole numbers from 0 to `_WHITE`; and their digits, (1797,)."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    pixels: IntArray = bunch.data.astype(np.int64)
-    labels: IntArray = bunch.target.astype(np.int64)
-    return _as_nodes(pixels, labels) if task == "node" else _as_graphs(pixels, labels)
+    return bunch.data.astype(np.int64), bunch.target.astype(np.int64)
 
 
 def _as_nodes(pixels: IntArray, labels: IntArray) -> Dataset:

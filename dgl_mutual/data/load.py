@@ -6,31 +6,27 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.digits import read_digits
-from dgl_mutual.data.digits_multi import read_digits_multi
+from dgl_mutual.data.digits import read_digits, read_digits_multi
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, fetched_as, missing_error
-from dgl_mutual.data.graph_records import hint_on_loaders, is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.several_targets import named_targets, select_targets
-from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
-from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
+from dgl_mutual.errors import DataError, task_mismatch
 from dgl_mutual.registry import Found
 from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.paths import user_path
-from dgl_mutual.utils.wording import kind_of
 
 
 def load_dataset(
@@ -70,84 +66,67 @@ def load_dataset(
     return dataset
 
 
-def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = None) -> Dataset:
-    """A dataset itself, or the one that a DGL or PyG graph, several of them, or a dataset object of theirs makes.
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for.
 
-    Args:
-        split: in place of what the masks of such an object say.
-
-    Raises:
-        UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
-        DataError: a graph that `Dataset.from_dgl` or `Dataset.from_pyg` cannot read, or the path of a folder that holds no dataset.
+    Attributes:
+        targets: the chosen ones, by name; None: all, or in CSV form the column ``label``.
     """
-    if isinstance(data, Dataset):
-        if task not in (None, data.task):
-            raise TaskMismatchError(f"{data.name} is a dataset for the {data.task} task, not for {task!r}. Ask for task {data.task!r}.")
-        return data
-    if is_dgl(data):
-        return Dataset.from_dgl(data, task=task, split=split)
-    if is_pyg(data):
-        return Dataset.from_pyg(data, task=task, split=split)
-    if isinstance(data, str | Path):
-        source = find_source(data)
-        raise UsageError(f"Expected a dataset, found the name of one, {str(source)!r}. Load it: dgl_mutual.load({str(data)!r}).")
-    found = kind_of(data)
-    if isinstance(data, list | tuple):
-        found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
-    if type(data).__module__.partition(".")[0] == "networkx":
-        raise UsageError(
-            f"Expected a DGL or PyG graph, found {found} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
-            "with the names of its attributes."
-        )
-    raise UsageError(
-        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}.{hint_on_loaders(data)} Load a dataset by its "
-        "name with dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
-    )
+
+    task: TaskName | None
+    require_labels: bool
+    targets: tuple[str, ...] | None
+
+
+#: Reads a dataset, given the folder of its files and its name; raises DataError at the first checkpoint that finds faults.
+Reader: TypeAlias = Callable[[Path, str, Faults, Request], Dataset]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a dataset is kept.
+
+    Attributes:
+        name: that of the dataset, for its reader.
+        tasks: what it can be used for.
+        chooses_targets: whether the reader itself chooses the targets.
+    """
+
+    name: str
+    tasks: tuple[TaskName, ...]
+    read: Reader
+    chooses_targets: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a name or folder given by the user means: an entry of the catalog, a folder in a known form, or code that makes a dataset
-    (exactly one is set)."""
+    """What a name or folder given by the user means.
 
+    Attributes:
+        entry: where it is in the catalog.
+        folder: where the user gave one. A source with neither is code that makes a dataset.
+    """
+
+    form: Form
     entry: Entry | None = None
     folder: Path | None = None
-    custom: Found[Any] | None = None
 
     def __str__(self) -> str:
-        if self.custom is not None:
-            return self.custom.name
-        return self.entry.name if self.entry is not None else str(self.folder)
-
-    @property
-    def tasks(self) -> tuple[TaskName, ...]:
-        if self.entry is not None:
-            return self.entry.tasks
-        if self.custom is not None:
-            return ("node", "graph")
-        assert self.folder is not None
-        if tu_name(self.folder):
-            return ("graph",)
-        return ("node",) if is_ogb_nodes(self.folder) else ("node", "graph")
+        return self.form.name if self.folder is None else str(self.folder)
 
     def choose_task(self, task: TaskName | None) -> TaskName | None:
-        """The task to load, or None where the folder says (CSV form)."""
-        if task is not None and task not in self.tasks:
-            has, ask = " and the ".join(self.tasks), " or ".join(map(repr, self.tasks))
-            raise TaskMismatchError(f"{self} is a dataset for the {has} task, not for {task!r}. Ask for task {ask}.")
-        return task if task is not None or self.entry is None else self.tasks[0]
+        """The task to load, or None where the data say."""
+        if task is not None and task not in self.form.tasks:
+            raise task_mismatch(str(self), self.form.tasks, task)
+        return task if task is not None or self.entry is None else self.form.tasks[0]
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
-        """The folder to read, after a download if need be."""
+        """The folder to read, after a download if need be; its name for what has no files."""
         if data_dir is not None:
             data_folders(data_dir)  # a folder that is named must be there, also where nothing is read from it
-        if self.custom is not None:
-            return Path()
-        if self.entry is None:
-            assert self.folder is not None
-            return self.folder
-        if not self.entry.files:
-            return Path()
+        if self.entry is None or not self.entry.files:
+            return self.folder or Path(self.form.name)
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
     def hint(self, location: Path) -> str:
@@ -167,36 +146,49 @@ class Source:
         targets: str | Sequence[str] | None = None,
     ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
-        targets = None if targets is None else named_targets(targets)
-        if self.custom is not None:
-            dataset = read_custom(self.custom, task)
-            return dataset if targets is None else select_targets(dataset, targets)
-        if self.entry is None and tu_name(location) is None and not is_ogb_nodes(location):
-            return read_csv_folder(location, faults, task=task, require_labels=require_labels, targets=targets)
-        dataset = self._read(location, task, faults, require_labels)
-        # Without labels it does not matter which they are not.
-        return select_targets(dataset, targets) if targets is not None and (require_labels or dataset.target.parts) else dataset
-
-    def _read(self, location: Path, task: TaskName | None, faults: Faults, require_labels: bool) -> Dataset:
-        if self.entry is None and is_ogb_nodes(location):
-            return read_ogb_nodes(location, location.resolve().name, faults, require_labels=require_labels)
-        if self.entry is None:
-            return read_tu(location, tu_name(location) or "", faults, require_labels=require_labels)
-        if self.entry.family == "digits":
-            return _DIGITS[self.entry.name](task or "node")
-        return _READERS[self.entry.family](location, self.entry.name, faults)
+        chosen = None if targets is None else named_targets(targets)
+        dataset = self.form.read(location, self.form.name, faults, Request(task, require_labels, chosen))
+        if chosen is None or self.form.chooses_targets:
+            return dataset
+        # Where labels are not required, files may lack them and the targets' names: a single target then stands for the one asked for.
+        return select_targets(dataset, chosen) if require_labels or dataset.target.parts else dataset
 
 
-_DIGITS: dict[str, Callable[[TaskName], Dataset]] = {"digits": read_digits, "digits-multi": read_digits_multi}
-#: Family -> what reads its files in a folder, given the dataset's name.
-_READERS: dict[Family, Callable[[Path, str, Faults], Dataset]] = {
-    "planetoid": read_planetoid,
-    "npz": lambda location, name, faults: read_npz(location / known_datasets()[name].files[0], name, faults),
-    "ppi": read_ppi,
-    "ogb": read_ogb,
-    "ogbn": read_ogb_nodes,
-    "tu": read_tu,
+def _digits(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    read = read_digits_multi if name == "digits-multi" else read_digits
+    return read(request.task or "node")
+
+
+def _csv(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    return read_csv_folder(folder, faults, task=request.task, require_labels=request.require_labels, targets=request.targets)
+
+
+def _tu(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    return read_tu(folder, name, faults, require_labels=request.require_labels)
+
+
+def _ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    return read_ogb_nodes(folder, name, faults, require_labels=request.require_labels)
+
+
+#: What reads the datasets of a family.
+_READERS: dict[Family, Reader] = {
+    "digits": _digits,
+    "planetoid": lambda folder, name, faults, _: read_planetoid(folder, name, faults),
+    "npz": lambda folder, name, faults, _: read_npz(folder / known_datasets()[name].files[0], name, faults),
+    "ppi": lambda folder, name, faults, _: read_ppi(folder, name, faults),
+    "ogb": lambda folder, name, faults, _: read_ogb(folder, name, faults),
+    "ogbn": _ogb_nodes,
+    "tu": _tu,
 }
+
+
+def _source_of_entry(entry: Entry) -> Source:
+    return Source(Form(entry.name, entry.tasks, _READERS[entry.family]), entry=entry)
+
+
+def _source_of_code(found: Found[Any]) -> Source:
+    return Source(Form(found.name, ("node", "graph"), lambda _, name, faults, request: read_custom(found, request.task)))
 
 
 def find_source(name_or_dir: str | Path) -> Source:
@@ -211,12 +203,12 @@ def find_source(name_or_dir: str | Path) -> Source:
         is_bare, is_folder = len(Path(name_or_dir).parts) == 1 and not name_or_dir.startswith("."), folder.is_dir()
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
-            return Source(entry=entry)
+            return _source_of_entry(entry)
         custom = None if folder.exists() else find_custom(name_or_dir)
         if custom is not None:
-            return Source(custom=custom)
+            return _source_of_code(custom)
         if is_bare and not folder.exists():
-            return Source(entry=find_entry(name_or_dir))
+            return _source_of_entry(find_entry(name_or_dir))
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file, not the folder of a dataset. {_about_file(folder)}")
     if not folder.is_dir():
@@ -225,9 +217,10 @@ def find_source(name_or_dir: str | Path) -> Source:
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"The folder {folder} cannot be opened. Ask its owner for the permission to read it.")
-    if not _has_known_form(folder):
+    form = _form_of(folder)
+    if form is None:
         raise DataError(f"The folder {folder} holds no dataset in a known form: {_FORMS}.{_unknown_form(folder)}")
-    return Source(folder=folder)
+    return Source(form, folder=folder)
 
 
 #: The forms that a folder may have.
@@ -237,29 +230,43 @@ _FORMS = (
 )
 
 
-def _has_known_form(folder: Path) -> bool:
-    return tu_name(folder) is not None or is_ogb_nodes(folder) or os.path.lexists(folder / "meta.yaml")
+def _form_of(folder: Path) -> Form | None:
+    """The form of a folder; None where it is in none of them.
+
+    Raises:
+        DataError: several TU datasets in one folder.
+    """
+    is_ogb, is_csv = is_ogb_nodes(folder), os.path.lexists(folder / "meta.yaml")
+    tu_name = _tu_name(folder, among_others=is_ogb or is_csv)
+    if is_ogb:
+        return Form(folder.resolve().name, ("node",), _ogb_nodes)
+    if tu_name is not None:
+        return Form(tu_name, ("graph",), _tu)
+    return Form(folder.name, ("node", "graph"), _csv, chooses_targets=True) if is_csv else None
 
 
 def _unknown_form(folder: Path) -> str:
     """What the folder seems to be, where that can be told."""
     if (folder / "raw" / "edge_index_dict.npz").is_file():
         return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _has_known_form(path))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _form_of(path))
     return f" A folder within it does: {inside[0]}" if len(inside) == 1 else ""
 
 
 def _about_file(path: Path) -> str:
     """What to give in place of a file."""
-    if _has_known_form(path.parent):
+    if _form_of(path.parent) is not None:
         return f"Give the folder that holds it: {path.parent}"
     names = ", ".join(entry.name for entry in known_datasets().values() if entry.family == "npz")
     npz = f" Files in the npz form are read for known names only ({names})." if path.suffix == ".npz" else ""
     return f"Give a folder in a known form: {_FORMS}.{npz}"
 
 
-def tu_name(folder: Path) -> str | None:
+def _tu_name(folder: Path, *, among_others: bool) -> str | None:
     """The NAME of a folder in TU form, or None.
+
+    Args:
+        among_others: whether the folder is in another form, and other files may happen to be called so.
 
     Raises:
         DataError: several datasets in one folder.
@@ -268,7 +275,7 @@ def tu_name(folder: Path) -> str | None:
     files = [(file.name, part) for part in parts for file in folder.glob(f"*{part}")]
     # macOS keeps what it knows of a file beside it, as ._NAME, where a disk or an archive has no place for that.
     names = sorted({name.removesuffix(part) for name, part in files if not name.startswith(".")})
-    if is_ogb_nodes(folder) or os.path.lexists(folder / "meta.yaml"):  # then other files may happen to be called so
+    if among_others:
         names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in parts[:2])]
     if len(names) > 1:
         raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import is_labelled
-from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown

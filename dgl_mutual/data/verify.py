@@ -61,8 +61,6 @@ def verify_dataset(
 
 def _locate(source: Source, data_dir: Path | None) -> Path:
     """The folder to verify: a complete one if there is one, else the first that holds any of the files."""
-    if source.custom is not None:
-        return Path(source.custom.name)
     if source.entry is None or not source.entry.files:
         return source.locate(data_dir, offline=True)
     entry, folders = source.entry, data_folders(data_dir)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import joblib
 
 from dgl_mutual.experiments.device import is_cuda, resolve_device
-from dgl_mutual.utils.arguments import number_of_jobs, number_of_threads
+from dgl_mutual.utils.arguments import MAX_JOBS, MAX_THREADS, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +33,8 @@ class Compute:
     threads: int
 
     def __init__(self, *, device: str | torch.device = "auto", jobs: int | None = None, threads: int = 1) -> None:
-        object.__setattr__(self, "jobs", None if jobs is None else number_of_jobs(jobs))
-        object.__setattr__(self, "threads", number_of_threads(threads))
+        object.__setattr__(self, "jobs", None if jobs is None else whole_number("jobs", jobs, 1, MAX_JOBS))
+        object.__setattr__(self, "threads", whole_number("threads", threads, 1, MAX_THREADS))
         object.__setattr__(self, "device", resolve_device(device))
 
     @property

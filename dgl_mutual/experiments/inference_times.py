@@ -23,7 +23,7 @@ from dgl_mutual.store.tables import INFERENCE_COLUMNS, KEY, overall, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
-from dgl_mutual.utils.arguments import number_of_threads
+from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_text
 
@@ -78,7 +78,7 @@ def time_run(
         for member in rows["member"]
         if (folder / f"{member}.json").is_file()
     }
-    torch.set_num_threads(number_of_threads(threads))
+    torch.set_num_threads(whole_number("threads", threads, 1, MAX_THREADS))
     times = time_inference(models, dataset, repeats=repeats)
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}

@@ -18,6 +18,7 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.folders import fetched_as
 from dgl_mutual.data.label_rate import LabelRate, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
@@ -251,12 +252,9 @@ def _anchor(dataset: str) -> str:
     if is_partition(dataset):
         return utf8_path(Path(dataset).expanduser().resolve())
     source = find_source(dataset)
-    if source.custom is not None:
-        return source.custom.name
-    if source.entry is None:
-        assert source.folder is not None
+    if source.folder is not None:
         return utf8_path(source.folder.resolve())
-    return source.entry.name if source.entry.name in known_datasets() else f"tu/{source.entry.name}"
+    return str(source) if source.entry is None else fetched_as(source.entry)
 
 
 def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.arrays import as_array
+from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
-from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.distributions import Distribution

@@ -36,21 +36,3 @@ def check_truth_values(**values: object) -> None:
     for name, value in values.items():
         if type(value).__name__ not in ("bool", "bool_"):  # the second is numpy's, which takes long to import
             raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them.")
-
-
-def number_of_threads(value: object) -> int:
-    """The number of threads that a process is to use: 1 to `MAX_THREADS`.
-
-    Raises:
-        UsageError: it is none.
-    """
-    return whole_number("threads", value, 1, MAX_THREADS)
-
-
-def number_of_jobs(value: object) -> int:
-    """The number of trials at a time, each in a process of its own: 1 to `MAX_JOBS`.
-
-    Raises:
-        UsageError: it is none.
-    """
-    return whole_number("jobs", value, 1, MAX_JOBS)

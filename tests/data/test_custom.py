@@ -61,7 +61,7 @@ def test_a_dataset_is_found_by_its_import_path_and_bears_its_name(name, nodes):
     ("name", "message"),
     [
         ("plugpack.sets:needs", "plugpack.sets:needs is a function that cannot be called without arguments .*'size'"),
-        ("plugpack.sets:number", r"function of the dataset 'plugpack.sets:number' returns an int"),
+        ("plugpack.sets:number", r"'plugpack.sets:number' \(import path\) cannot be used. Expected a Dataset, a DGL graph, .*found an int"),
         ("plugpack.sets:failing", r"'plugpack.sets:failing' \(import path\) raised an error: OSError: no disk"),
         ("plugpack.sets:wrong", r"'plugpack.sets:wrong' \(import path\) cannot be used. .*9"),
         ("plugpack.sets:text", "plugpack.sets:text is not a dataset but a value of type str"),
@@ -78,3 +78,9 @@ def test_what_is_no_dataset_says_why(name, message):
 def test_another_task_is_refused():
     with pytest.raises(DglMutualError, match=r"plugpack.sets:ring is a dataset for the node task, not for 'graph'"):
         load_dataset("plugpack.sets:ring", "graph")
+
+
+def test_a_choice_of_targets_needs_none_where_labels_are_not_needed():
+    with pytest.raises(DglMutualError, match="plugpack.sets:ring has one target only"):
+        load_dataset("plugpack.sets:ring", targets="kind")
+    assert load_dataset("plugpack.sets:ring", targets="kind", require_labels=False).num_nodes == 6

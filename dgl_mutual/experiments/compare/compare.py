@@ -52,7 +52,7 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.utils.arguments import number_of_threads
+from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable, read_bytes, write_text
 from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
@@ -112,7 +112,7 @@ def compare_with_reference(
         UsageError, DataError, StoreError: nothing was compared.
     """
     require_torch_geometric()
-    torch.set_num_threads(number_of_threads(threads))
+    torch.set_num_threads(whole_number("threads", threads, 1, MAX_THREADS))
     plan, folder = _prepare(config, out, data_dir, offline)
     check_scope(plan.config, plan.dataset)
     # These import torch_geometric.

@@ -31,7 +31,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.utils.arguments import number_of_jobs
+from dgl_mutual.utils.arguments import MAX_JOBS, whole_number
 from dgl_mutual.utils.files import replacing
 from dgl_mutual.utils.scratch import temporary_folder
 
@@ -179,7 +179,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
             f"{cluster!r} is not the address of a Dask cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes."
         )
     if local is not None:
-        number_of_jobs(int(local[1]))
+        whole_number("jobs", int(local[1]), 1, MAX_JOBS)
     distributed = _dask()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say what its tracebacks do
     with ExitStack() as stack:

@@ -1,0 +1,47 @@
+"""Conversion of what a user has in memory to a `Dataset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.graph_records import hint_on_loaders, is_dgl, is_pyg
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
+from dgl_mutual.errors import UsageError, task_mismatch
+from dgl_mutual.utils.wording import kind_of
+
+
+def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = None) -> Dataset:
+    """A dataset itself, or the one that a DGL or PyG graph, several of them, or a dataset object of theirs makes.
+
+    Args:
+        split: in place of what the masks of such an object say.
+
+    Raises:
+        UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
+        DataError: a graph that `Dataset.from_dgl` or `Dataset.from_pyg` cannot read.
+    """
+    if isinstance(data, Dataset):
+        if task not in (None, data.task):
+            raise task_mismatch(data.name, (data.task,), task)
+        return data
+    if is_dgl(data):
+        return Dataset.from_dgl(data, task=task, split=split)
+    if is_pyg(data):
+        return Dataset.from_pyg(data, task=task, split=split)
+    if isinstance(data, str | Path):
+        raise UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")
+    found = kind_of(data)
+    if isinstance(data, list | tuple):
+        found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
+    if type(data).__module__.partition(".")[0] == "networkx":
+        raise UsageError(
+            f"Expected a DGL or PyG graph, found {found} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
+            "with the names of its attributes."
+        )
+    raise UsageError(
+        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}.{hint_on_loaders(data)} Load a dataset by its "
+        "name with dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
+    )
