@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.several_targets import Part, parts_of
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.target import SubTarget, Target, parts_of
 from dgl_mutual.distributions import Distribution, distribution_of
 
 #: How much each task counts in what students minimise.
@@ -27,7 +26,7 @@ class Head:
     columns: slice
 
     @classmethod
-    def of(cls, part: Part) -> Head:
+    def of(cls, part: SubTarget) -> Head:
         """The head of one part of a joint target."""
         return cls(part.name, distribution_of(part.target.kind), part.outputs, part.columns)
 

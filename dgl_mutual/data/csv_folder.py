@@ -31,7 +31,7 @@ from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.mask_names import warn_of_masks
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
-from dgl_mutual.data.target import Target, TaskName, join_targets
+from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.utils.exact_numbers import is_number
 from dgl_mutual.utils.wording import counted, listed
@@ -350,13 +350,13 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
                 "data that are only to be predicted: data verify --no-labels, in Python load with require_labels=False)"
             )
             faults.add(samples.path, rule, 1)
-        return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
+        return unknown_labels(len(samples.frame))
     recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
     cells = without_brackets(samples.frame[name])
     fault = thousands_fault(samples.frame[name]) or decimal_comma_fault(samples.frame[name])
     if fault is not None:
         samples.refuse_cells(recorded, name, samples.frame[name].str.contains(",").to_numpy(dtype=np.bool_), fault)
-        return np.full(len(cells), -1, dtype=np.int64), Target("single-label", (), "accuracy")
+        return unknown_labels(len(cells))
     if are_lists(cells):
         encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))
     else:
@@ -370,7 +370,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
         else:
             samples.refuse(recorded, refusal.rows, f"{name}: {refusal.rule}")
     if recorded is not faults and recorded.found:
-        return np.full(len(cells), -1, dtype=np.int64), Target("single-label", (), "accuracy")
+        return unknown_labels(len(cells))
     if required:
         for note in encoding.notes:
             warnings.warn(f"{samples.path}, column {name}: {note}.", stacklevel=2)

@@ -133,7 +133,7 @@ def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
     if not len(samples):
         return dataset
     labels: npt.NDArray[Any] = dataset.labels.copy()
-    labels[samples] = -1 if dataset.target.kind == "single-label" else np.nan
+    labels[samples] = dataset.target.unknown
     return dataset.replaced(labels=labels)
 
 

@@ -140,7 +140,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
     nodes = np.isin(graph_of, graphs)
     number = np.cumsum(nodes) - 1 + dataset.num_nodes
     kept_edges = nodes[pool.edges[1]]
-    unknown = np.full((len(graphs), *dataset.labels.shape[1:]), -1 if dataset.target.kind == "single-label" else np.nan)
+    unknown = np.full((len(graphs), *dataset.labels.shape[1:]), dataset.target.unknown)
     edge_features = dataset.edge_features
     if edge_features is not None:
         assert pool.edge_features is not None

@@ -1,51 +1,16 @@
-"""Joint targets: their labels as columns, and the choice of targets by name."""
+"""Datasets of several targets: each alone, and the choice of targets by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.target import Target, join_targets
+from dgl_mutual.data.target import Target, join_targets, parts_of
 from dgl_mutual.errors import UsageError, unknown
-
-
-@dataclass(frozen=True)
-class Part:
-    """One target of a joint one.
-
-    Attributes:
-        outputs: its logits among all logits.
-        columns: its label columns among all label columns.
-    """
-
-    target: Target
-    outputs: slice
-    columns: slice
-
-    @property
-    def name(self) -> str:
-        assert self.target.name is not None
-        return self.target.name
-
-    @property
-    def metric(self) -> str:
-        """What its metric is called beside those of other targets: ``accuracy(digit)``."""
-        return f"{self.target.metric}({self.name})"
-
-
-def parts_of(target: Target) -> tuple[Part, ...]:
-    """The parts of a joint target, in order; empty for a single one."""
-    parts: list[Part] = []
-    output = column = 0
-    for part in target.parts or ():
-        width = 1 if part.kind == "single-label" else part.num_outputs
-        parts.append(Part(part, slice(output, output + part.num_outputs), slice(column, column + width)))
-        output, column = output + part.num_outputs, column + width
-    return tuple(parts)
 
 
 def target_names(target: Target) -> tuple[str, ...]:
@@ -73,7 +38,7 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
     """The dataset once for each of its targets, with that target alone; the dataset itself where it has one."""
     if dataset.target.parts is None:
         return [dataset]
-    return [dataset.replaced(target=part.target, labels=_as_labels(part, dataset.labels)) for part in parts_of(dataset.target)]
+    return [dataset.replaced(target=part.target, labels=part.labels_of(dataset.labels)) for part in parts_of(dataset.target)]
 
 
 def select_targets(dataset: Dataset, names: str | Sequence[str]) -> Dataset:
@@ -136,8 +101,3 @@ def strata(dataset: Dataset) -> tuple[Target, IntArray] | None:
             if one.target.kind == "single-label" and (one.labels[some] >= 0).all():
                 return one.target, one.labels.astype(np.int64)
     return None
-
-
-def _as_labels(part: Part, labels: IntArray | FloatArray) -> IntArray | FloatArray:
-    columns = labels[:, part.columns]
-    return np.where(np.isnan(columns), -1, columns)[:, 0].astype(np.int64) if part.target.kind == "single-label" else columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -63,6 +64,18 @@ class Target:
     def num_outputs(self) -> int:
         return len(self.names)
 
+    @property
+    def num_columns(self) -> int:
+        """Columns of its labels among those of several targets: one of class numbers, or one a label."""
+        if self.parts:
+            return sum(part.num_columns for part in self.parts)
+        return 1 if self.kind == "single-label" else self.num_outputs
+
+    @property
+    def unknown(self) -> float:
+        """What an unknown label is: -1 among class numbers, NaN in columns."""
+        return -1 if self.kind == "single-label" else math.nan
+
     def with_metric(self, metric: str) -> Target:
         """The same target, scored by this metric.
 
@@ -89,6 +102,52 @@ class Target:
         raise UsageError(f"metric = {metric!r} does not fit a target of {labels}. Choose from: {', '.join(fitting)}.")
 
 
+@dataclass(frozen=True)
+class SubTarget:
+    """One target of a joint one.
+
+    Attributes:
+        outputs: its logits among all logits.
+        columns: its label columns among all label columns.
+    """
+
+    target: Target
+    outputs: slice
+    columns: slice
+
+    @property
+    def name(self) -> str:
+        assert self.target.name is not None
+        return self.target.name
+
+    @property
+    def metric(self) -> str:
+        """What its metric is called beside those of other targets: ``accuracy(digit)``."""
+        return f"{self.target.metric}({self.name})"
+
+    def labels_of(self, labels: IntArray | FloatArray) -> IntArray | FloatArray:
+        """Its own labels, in the form of a single target, of those of the joint one, (samples, columns)."""
+        own = labels[:, self.columns]
+        if self.target.kind != "single-label":
+            return own
+        return np.where(np.isnan(own), self.target.unknown, own)[:, 0].astype(np.int64)
+
+
+def parts_of(target: Target) -> tuple[SubTarget, ...]:
+    """The parts of a joint target, in order; empty for a single one."""
+    parts: list[SubTarget] = []
+    output = column = 0
+    for part in target.parts or ():
+        parts.append(SubTarget(part, slice(output, output + part.num_outputs), slice(column, column + part.num_columns)))
+        output, column = output + part.num_outputs, column + part.num_columns
+    return tuple(parts)
+
+
+def unknown_labels(num_samples: int) -> tuple[IntArray, Target]:
+    """Labels that are all unknown, and a target without classes."""
+    return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
+
+
 def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | FloatArray:
     """Labels as `Dataset` asks for them: class numbers (int64, -1 where unknown), or columns (float32, NaN where unknown).
 
@@ -103,19 +162,16 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
         )
         return classes
     array = as_exact_array(labels, "labels")
-    columns = sum(1 if part.kind == "single-label" else part.num_outputs for part in target.parts or (target,))
-    if array.ndim != 2 or array.shape[1] != columns:
-        raise DataError(f"The labels have the shape {array.shape}; expected (samples, {columns}), a column for each label.")
+    if array.ndim != 2 or array.shape[1] != target.num_columns:
+        raise DataError(f"The labels have the shape {array.shape}; expected (samples, {target.num_columns}), a column for each label.")
     _check_number(len(array), num_samples)
     values = array.astype(np.float32, copy=False)
-    column = 0
-    for part in target.parts or (target,):
-        width, highest = (1, part.num_outputs - 1) if part.kind == "single-label" else (part.num_outputs, 1)
-        own = values[:, column : column + width]
-        known = ~np.isnan(own)
-        wrong = known & ~((own >= 0) & (own <= highest) & (own == np.round(own)))
-        _check_range(own, wrong, ("0 or 1" if part.kind != "single-label" else f"a class 0 to {highest}") + ", or NaN where unknown")
-        column += width
+    for part in parts_of(target) or (SubTarget(target, slice(None), slice(None)),):
+        own = values[:, part.columns]
+        has_classes = part.target.kind == "single-label"
+        highest = part.target.num_outputs - 1 if has_classes else 1
+        wrong = ~np.isnan(own) & ~((own >= 0) & (own <= highest) & (own == np.round(own)))
+        _check_range(own, wrong, (f"a class 0 to {highest}" if has_classes else "0 or 1") + ", or NaN where unknown")
     return values
 
 
@@ -178,7 +234,7 @@ def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntAr
         DataError: a target without a name, a wrong number of labels, or any fault for which `encode_labels` raises it.
     """
     if labels is None:
-        return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
+        return unknown_labels(num_samples)
     if not isinstance(labels, Mapping):
         return _encoded_target(labels, task, "labels")
     if not labels or not all(isinstance(name, str) and name.strip() for name in labels):

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.several_targets import parts_of, target_names
+from dgl_mutual.data.several_targets import target_names
+from dgl_mutual.data.target import parts_of
 from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.training.checkpoints import load_student
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import parts_of
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule

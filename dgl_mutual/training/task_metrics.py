@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
 from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits

@@ -81,6 +81,6 @@ def test_another_task_is_refused():
 
 
 def test_a_choice_of_targets_needs_none_where_labels_are_not_needed():
-    with pytest.raises(DglMutualError, match="plugpack.sets:ring has one target only"):
+    with pytest.raises(DglMutualError, match=r"plugpack.sets:ring has one target only"):
         load_dataset("plugpack.sets:ring", targets="kind")
     assert load_dataset("plugpack.sets:ring", targets="kind", require_labels=False).num_nodes == 6
