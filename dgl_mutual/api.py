@@ -36,7 +36,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.utils.arguments import check_truth_values, whole_number
+from dgl_mutual.utils.arguments import check_booleans, whole_number
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import kind_of
 
@@ -70,7 +70,7 @@ def load(
         UsageError: an unknown name or target, or a task that the dataset is not for.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
-    check_truth_values(offline=offline, require_labels=require_labels)
+    check_booleans(offline=offline, require_labels=require_labels)
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
@@ -156,7 +156,7 @@ def fit(
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
         TrainingError: a loss that is not finite, a metric that is not defined on the training or validation part, or too little memory.
     """
-    check_truth_values(trust=trust, progress=progress)
+    check_booleans(trust=trust, progress=progress)
     if split is not None and not isinstance(split, Split):
         raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     dataset = load(dataset) if isinstance(dataset, str | Path) else as_dataset(dataset, split=split)

@@ -28,7 +28,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.utils.arguments import check_truth_values
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import temporary_folder
 from dgl_mutual.utils.wording import counted, kind_of
@@ -106,7 +106,7 @@ def experiment(
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
-    check_truth_values(resume=resume, progress=progress, offline=offline, trust=trust)
+    check_booleans(resume=resume, progress=progress, offline=offline, trust=trust)
     compute = Compute(device=device, jobs=jobs, threads=threads)
     folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)

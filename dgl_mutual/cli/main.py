@@ -25,7 +25,7 @@ from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
 from dgl_mutual.utils.custom_code import custom_place, described, is_out_of_memory, not_enough_memory
-from dgl_mutual.utils.environment_variables import set_for_libraries, told_values
+from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -246,7 +246,7 @@ def _broken_dependency() -> str | None:
             variables = set_for_libraries()
             if variables:
                 told += (
-                    f" Libraries read environment variables as they are imported, and these are set: {told_values(variables)}. If one of "
+                    f" Libraries read environment variables as they are imported, and these are set: {shown_values(variables)}. If one of "
                     f"them is wrong, correct it, or remove it: unset {' '.join(variables)}"
                 )
             return told

@@ -68,7 +68,7 @@ def as_csr(values: Any, what: str) -> sparse.csr_matrix:
             data, rows, columns = data[:, 0, 0], rows // height, columns // width
         fault = csr_fault(data, values.indices, values.indptr, (rows, columns))
         if fault is not None:
-            raise DataError(f"The {what} are not a valid sparse matrix: {fault}. Make the matrix anew.")
+            raise DataError(f"The {what} are not a valid sparse matrix: {fault}. Create it again.")
     return sparse.csr_matrix(values)
 
 
@@ -179,7 +179,7 @@ def _tensor_checked(values: Any, what: str) -> Iterator[None]:
 
 
 def exact_below(values: Any) -> tuple[float, str]:
-    """The whole number from which on the floats of anything array-like do not tell all whole numbers apart, and the name of their type.
+    """The whole number from which on the floats of anything array-like cannot represent every whole number, and the name of their type.
 
     It is 2^(m + 1) for a type with m binary digits after the point: 256 for bfloat16, 2048 for float16, 2^24 for float32. Of rows or
     columns of several types the coarsest counts. Infinity and an empty name where there are no floats.
@@ -217,7 +217,7 @@ def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
         large = np.isfinite(array) & (np.abs(array) >= limit)
         if large.any():
             raise DataError(
-                f"The {what} are {kind} numbers, which do not tell all whole numbers from {limit:.0f} on apart, found "
+                f"The {what} are {kind} numbers, which cannot represent every whole number from {limit:.0f} on, found "
                 f"{array[large][0]:.0f}. Make them integers before they are {kind}, for example int64."
             )
     return array
@@ -227,7 +227,7 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     """Whole numbers as int64, with as many dimensions as asked for.
 
     Raises:
-        DataError: other shapes, fractions, numbers beyond int64, floats that do not tell such whole numbers apart, or no numbers.
+        DataError: other shapes, fractions, numbers beyond int64, floats that cannot represent such whole numbers, or no numbers.
     """
     array = as_exact_array(values, what)
     if array.size == 0 and array.ndim == dimensions:

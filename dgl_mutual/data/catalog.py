@@ -29,7 +29,7 @@ _MAX_BYTES: dict[Family, int] = {
 
 PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 #: Letters of the name of a TU dataset: file names are longer, and must fit 255 bytes.
-_LONGEST_NAME = 60
+_MAX_NAME = 60
 #: What each TU dataset has, and what it may have.
 TU_PARTS = ("A", "graph_indicator", "graph_labels")
 TU_OPTIONAL_PARTS = ("graph_attributes", "node_labels", "node_attributes", "edge_labels", "edge_attributes")
@@ -170,7 +170,7 @@ def lookup(name: str) -> Entry | None:
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     prefix, _, tu_name = name.partition("/")
-    if prefix.lower() != "tu" or len(tu_name) > _LONGEST_NAME or not tu_name.replace("-", "").replace("_", "").isalnum():
+    if prefix.lower() != "tu" or len(tu_name) > _MAX_NAME or not tu_name.replace("-", "").replace("_", "").isalnum():
         return None
     listed = by_lower.get(tu_name.lower())
     return listed if listed is not None and listed.family == "tu" else tu_entry(tu_name)

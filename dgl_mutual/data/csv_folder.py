@@ -92,7 +92,7 @@ def read_csv_folder(
     canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
     if edge_values is not None:
         canonical, rows = canonical_edge_rows(source, destination, len(nodes.frame), symmetric=False, features=edge_values.values)
-        of_edges = edge_values.taken(rows)
+        of_edges = edge_values.select_rows(rows)
     columns = features if features is not None else degree_features(canonical, len(nodes.frame))
     return Dataset(
         name=meta.dataset_name,

@@ -98,7 +98,7 @@ class CsvTable:
         if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
             return np.zeros((len(cells), 1))
         values, words = _parsed(cells, width, ~ragged, dict.fromkeys(MISSING, np.nan) if allow_missing else _BOOLEANS)
-        if not allow_missing:  # a column holds truth values or numbers
+        if not allow_missing:  # a column holds booleans or numbers
             values[words & ~words[~ragged].all(axis=0)] = np.nan
         wrong = (unusable(values) & ~(words if allow_missing else False)).any(axis=1) & ~ragged
         if wrong.any():
@@ -107,7 +107,7 @@ class CsvTable:
         return values
 
     def of_booleans(self, column: str, width: int) -> list[bool]:
-        """Which of the `width` numbers of each cell are truth values: `numbers` has made sure that they are so in all cells or in none."""
+        """Which of the `width` numbers of each cell are booleans: `numbers` has made sure that they are so in all cells or in none."""
         first = without_brackets(self.frame[column].iloc[:1]).iloc[0].casefold().split(",")
         return [part.strip() in _BOOLEANS for part in first] if len(first) == width else [False] * width
 

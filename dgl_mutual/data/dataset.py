@@ -36,7 +36,7 @@ class Dataset:
     Attributes:
         name: what tables of results call it.
         task: ``node`` where each node is a sample, ``graph`` where each graph is one.
-        edges: int64, shape (2, |E|), rows (source, destination) in global node numbers; an undirected edge stands in both directions;
+        edges: int64, shape (2, |E|), rows (source, destination) in global node numbers; an undirected edge is stored in both directions;
             no self-loops, no duplicates; sorted by (destination, source).
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
@@ -54,7 +54,7 @@ class Dataset:
         sample_ids: what its files call the samples, if anything.
         num_pool: how many of the last graphs are a pool without labels (see `dgl_mutual.data.pool`); none of them is assessed.
         store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
-        no_labels: where labels were looked up in vain and how to give them, for a message; empty where there are some.
+        no_labels: where labels were not found and how to give them, for a message; empty where there are some.
 
     Raises:
         DataError: edges, features, labels or split are invalid; the message names the first offending entry.
@@ -146,11 +146,11 @@ class Dataset:
         if columns.values.shape[0] != edges.shape[1]:
             raise DataError(
                 f"Found {counted(columns.values.shape[0], 'row')} of edge features for {counted(edges.shape[1], 'edge')}. Give a row for "
-                "each edge, in the order of the edges; an undirected edge that stands in both directions has two."
+                "each edge, in the order of the edges; an undirected edge that is stored in both directions has two."
             )
         if not is_canonical(edges):
             edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=columns.values)
-            columns = columns.taken(rows)
+            columns = columns.select_rows(rows)
         object.__setattr__(self, "edges", edges)
         self._put_columns("edge_", columns)
 
@@ -167,7 +167,7 @@ class Dataset:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether all edges stand in both directions."""
+        """Whether all edges are stored in both directions."""
         source, destination = self.edges
         return np.array_equal(canonical_edges(destination, source, self.num_nodes, symmetric=False), self.edges)
 

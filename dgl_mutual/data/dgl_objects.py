@@ -43,7 +43,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
 
 
 def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
-    """Where labels of DGL graphs were looked up in vain, and how to give them."""
+    """Where labels of DGL graphs were not found, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
     found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {', '.join(keys) or 'nothing'}). Set it"
     nearest = nearest_key(label, [key for key in keys if key not in (feat, *MASKS)])
@@ -66,7 +66,7 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(one, "adj_tensors") for one in data[0]):
         given = "labels=labels" if not isinstance(data[1], Mapping) else "".join(f"labels=labels[{key!r}]" for key in list(data[1])[:1])
         raise DataError(
-            f"Expected DGL graphs, found a tuple of a list of them and {kind_of(data[1])}, as dgl.load_graphs gives. Take it apart: "
+            f"Expected DGL graphs, found a tuple of a list of them and {kind_of(data[1])}, as dgl.load_graphs gives. Unpack it: "
             f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{given and f', {given}'})."
         )
     for number, item in enumerate(items_of(data, "DGL graphs")):

@@ -24,7 +24,7 @@ def read_digits(task: TaskName) -> Dataset:
     """Digits as one graph of similar images (``node``), or each image as a graph of its inked pixels (``graph``).
 
     Node task: each image is a node, its 64 intensities in [0, 1] the features, joined with its `NUM_NEIGHBOURS` nearest images
-    (Euclidean; an edge stands when either is among the other's nearest). Graph task: a node for each pixel with ink, its intensity,
+    (Euclidean; there is an edge when either is among the other's nearest). Graph task: a node for each pixel with ink, its intensity,
     row and column in [0, 1] the features, joined with its up to eight neighbours on the grid.
     """
     pixels, labels = _images()

@@ -9,7 +9,7 @@ import numpy as np
 
 from dgl_mutual.data.arrays import Features, IntArray, as_exact_array, as_integers
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.arguments import check_truth_values
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.wording import counted
 
 #: What the columns of a data frame of edges are called, as in files of the CSV form.
@@ -25,7 +25,7 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
     Raises:
         UsageError: `symmetric` is neither True nor False.
     """
-    check_truth_values(symmetric=symmetric)
+    check_booleans(symmetric=symmetric)
     keep = source != destination
     source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
     keys = destination * num_nodes + source

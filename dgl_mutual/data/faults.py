@@ -34,13 +34,13 @@ class Fault:
 
 
 class Faults:
-    """Collects the faults of one dataset, so that loading and verifying share every rule.
+    """The faults of one dataset, collected while its files are read. Loading and verification share all rules in this way.
 
     Args:
-        hint: what to do about faults in files of this dataset, as a sentence.
-        labels: whether labels have to be there.
-        folder: that of the dataset. Links in it are followed, but of a file outside of it nothing is shown: who made the folder may have
-            meant a file that is not theirs.
+        hint: how to correct the files of this dataset, as a sentence.
+        labels: whether labels are required.
+        folder: the dataset's folder. Links in it are followed, but a fault quotes nothing of a file outside of it: a folder made by someone
+            else may link to a private file.
     """
 
     def __init__(self, hint: str = "Correct the file.", *, labels: bool = True, folder: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class Faults:
             self.add(file, rule + more, int(lines[0]))
 
     def check(self) -> None:
-        """Go on only with sound data.
+        """Stop where there are faults.
 
         Raises:
             DataError: naming the first fault, if there is one.

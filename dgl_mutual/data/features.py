@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table
-from dgl_mutual.data.names import refuse_double_names
+from dgl_mutual.data.names import refuse_duplicate_names
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, value_and_kind
 
@@ -32,8 +32,8 @@ MAX_DEGREE = 512
 
 #: Students compute in float32: what is larger would become infinite.
 LARGEST = float(np.finfo(np.float32).max)
-#: Values of a column between its lowest and its highest that float32 should at least tell apart.
-_FEWEST_STEPS = 64
+#: Values of a column between its lowest and its highest that float32 should at least distinguish.
+_MIN_STEPS = 64
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
@@ -78,16 +78,16 @@ def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, 
 
 
 def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:
-    """Warn of a column whose values float32 tells hardly apart: large numbers with a small spread, such as times in seconds since 1970."""
+    """Warn of a column whose values float32 can hardly distinguish: large numbers with a small spread, such as seconds since 1970."""
     if not len(features) or features.dtype.kind not in "iuf":
         return
     low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
-    lost = np.flatnonzero((high > low) & (high - low < _FEWEST_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
+    lost = np.flatnonzero((high > low) & (high - low < _MIN_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
     if len(lost):
         column = lost[0]
         warnings.warn(
-            f"{where}, column {column}: values from {low[column]:.17g} to {high[column]:.17g} are hardly told apart in float32, in which "
-            f"students compute. Subtract {low[column]:.17g} from the column.",
+            f"{where}, column {column}: values from {low[column]:.17g} to {high[column]:.17g} can hardly be distinguished in float32, in "
+            f"which students compute. Subtract {low[column]:.17g} from the column.",
             stacklevel=3,
         )
 
@@ -159,7 +159,7 @@ class Columns(NamedTuple):
         found = tuple(names)
         return cls(values, found, as_kinds("number", len(found)))
 
-    def taken(self, rows: IntArray) -> Columns:
+    def select_rows(self, rows: IntArray) -> Columns:
         """These rows of all columns."""
         return self._replace(values=self.values[rows])
 
@@ -178,7 +178,7 @@ class Columns(NamedTuple):
         if len(names) != width:
             columns = counted(width, "feature column") if what == "node" else f"{counted(width, 'column')} of edge features"
             raise DataError(f"Found {counted(len(names), 'name')} for {columns}. Give one for each.")
-        refuse_double_names(names)
+        refuse_duplicate_names(names)
         return Columns(values, names, kinds)
 
 
@@ -226,7 +226,7 @@ def _are_booleans(rows: Sequence[Any], column: int) -> bool:
 
 
 def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
-    """The kinds of columns of which it is known whether they hold booleans, or truth values in a file, which mean the same."""
+    """The kinds of columns of which it is known whether they hold booleans (in a file: true and false)."""
     return tuple("indicator" if is_boolean else "number" for is_boolean in of_booleans)
 
 

@@ -11,7 +11,7 @@ from dgl_mutual.errors import UsageError
 
 
 def with_features_of_edges(dataset: Dataset, change: str) -> Dataset:
-    """The dataset with node features that are made of edges made anew: sums of edge features (``edge-sum``) and one-hot degrees.
+    """The dataset with node features that are made of edges created again: sums of edge features (``edge-sum``) and one-hot degrees.
 
     Args:
         change: what has changed the edges, for the message.

@@ -18,7 +18,7 @@ from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, TaskName, encode_targets
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.arguments import check_truth_values
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
@@ -45,7 +45,7 @@ def attributes_of(
 
     None of them shares memory with what is given: a change of the user's own arrays would change the dataset under its old fingerprint.
     """
-    check_truth_values(symmetric=symmetric)
+    check_booleans(symmetric=symmetric)
     targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
     refuse_other_order({"features": features, **targets})
     refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))
@@ -63,7 +63,7 @@ def attributes_of(
         of_edges = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
         check_features(of_edges.values, ends.shape[1], "edge features", "edge")
         ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric, features=of_edges.values)
-        of_edges = of_edges.taken(rows)
+        of_edges = of_edges.select_rows(rows)
     columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
     task = task or ("node" if node_offsets is None else "graph")
     offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()

@@ -34,7 +34,7 @@ class GeneratorConfig:
         edges: undirected edges, without self-loops and repetitions.
         homophily: share of the edges that are drawn within a class.
         signal: standard deviation of the class centres; that of the noise is 1.
-        label_noise: share of the nodes whose label is drawn anew from all classes.
+        label_noise: share of the nodes whose label is drawn again from all classes.
         train, val: number of nodes in these parts of the split; the rest is for test.
     """
 

@@ -96,7 +96,7 @@ def is_labelled(dataset: Dataset) -> npt.NDArray[np.bool_]:
     return labels >= 0 if dataset.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
 
 
-def set_apart(dataset: Dataset, split: Split) -> Split:
+def separate_unlabelled(dataset: Dataset, split: Split) -> Split:
     """The split with training samples that have no known label in `unlabelled`; itself if all have one, or none."""
     known = is_labelled(dataset)[split.train]
     if known.all() or not known.any():

@@ -61,10 +61,10 @@ ONE_COLUMN = (
 )
 
 #: Longer whole numbers keep their exponent in a class's name.
-_MOST_DIGITS = 100
+_MAX_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
 #: The rule of scikit-learn's `type_of_target`.
-_FEW_SAMPLES, _MOST_CLASSES = 20, 0.5
+_FEW_SAMPLES, _MAX_CLASS_SHARE = 20, 0.5
 #: More classes than this with fewer samples each are probably identifiers. Large sets of labels have more samples a class.
 _MANY_CLASSES, _FEW_PER_CLASS = 1000, 10
 
@@ -138,7 +138,7 @@ def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any
     if array.dtype.kind not in "biufUSOMm":
         raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
     if array.dtype.kind == "f" and isinstance(values, list | tuple) and any(_is_large(value) for value in values):
-        # NumPy makes floats of whole numbers beside NaN, and floats do not tell large ones apart.
+        # NumPy makes floats of whole numbers beside NaN, and floats cannot represent every large one.
         array = np.array(values, dtype=object)
     return array
 
@@ -231,7 +231,7 @@ def _is_inexact(number: float | np.floating[Any]) -> bool:
 def _as_inexact(large: BoolArray, first: Any, limit: float, kind: str) -> Refusal:
     return Refusal(
         large,
-        f"expected classes as integers or text, found {first:.0f}: from {limit:.0f} on, {kind} does not tell all whole numbers apart",
+        f"expected classes as integers or text, found {first:.0f}: from {limit:.0f} on, {kind} cannot represent every whole number",
     )
 
 
@@ -306,7 +306,7 @@ def _encode(codes: npt.NDArray[Any], texts: Sequence[str]) -> Encoding:
 
 def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
     """The rule that a target with so many different values breaks, if it breaks one."""
-    if num_samples <= _FEW_SAMPLES or num_classes <= _MOST_CLASSES * num_samples:
+    if num_samples <= _FEW_SAMPLES or num_classes <= _MAX_CLASS_SHARE * num_samples:
         return None
     return (
         f"expected classes that several samples share, found {num_classes} different values among {num_samples} samples: "
@@ -340,7 +340,7 @@ def _is_whole(number: Decimal) -> bool:
 
 
 def _name_number(number: Decimal) -> str:
-    if abs(number.adjusted()) > _MOST_DIGITS and number.as_tuple().exponent != 0:
+    if abs(number.adjusted()) > _MAX_DIGITS and number.as_tuple().exponent != 0:
         return str(number)
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -25,7 +25,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, task_mismatch
 from dgl_mutual.registry import Found
-from dgl_mutual.utils.arguments import check_truth_values
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
 
 
@@ -56,7 +56,7 @@ def load_dataset(
         UsageError: an unknown name or target, a task that the dataset does not have, or what is neither True nor False.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
-    check_truth_values(offline=offline, progress=progress, require_labels=require_labels)
+    check_booleans(offline=offline, progress=progress, require_labels=require_labels)
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
@@ -246,7 +246,7 @@ def _form_of(folder: Path) -> Form | None:
 
 
 def _unknown_form(folder: Path) -> str:
-    """What the folder seems to be, where that can be told."""
+    """What the folder seems to be, where it can be recognised."""
     if (folder / "raw" / "edge_index_dict.npz").is_file():
         return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _form_of(path))
@@ -290,7 +290,7 @@ def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = Fa
         UsageError: no dataset is known by this name, or what is neither True nor False.
         DataError: it is not there and cannot be downloaded.
     """
-    check_truth_values(offline=offline, progress=progress)
+    check_booleans(offline=offline, progress=progress)
     if find_custom(name) is not None:
         return None
     entry, folders = find_entry(name), data_folders(data_dir)

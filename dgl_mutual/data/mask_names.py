@@ -16,24 +16,25 @@ _PART = re.compile(
 )
 #: ``split``, ``cv_fold``, ``mask``, ``fold_id``, ...
 _SPLIT = re.compile(r"(?:(?:cv|data|train|official)[_. -]?)?(?:masks?|splits?|folds?)[_. -]?(?:id|idx|index|no|nr)?[_. -]?[0-9]*")
-_TRUTH_VALUES = {"true", "false", "yes", "no", "0", "1", "0.0", "1.0", ""}
+_BOOLEANS = {"true", "false", "yes", "no", "0", "1", "0.0", "1.0", ""}
 #: Numbers of parts or folds that a column has at most.
-_MOST_PARTS = 20
+_MAX_PARTS = 20
 
 
 def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[str]:
     """Warn of those of these columns that look like masks. Returns them.
 
-    Those with the name of a part have nothing but truth values, and those with the name of a split few values: a test score is no mask.
+    Those with the name of a part have nothing but booleans, and those with the name of a split few values: a test score is no mask.
 
     Args:
         use: what becomes of the columns, for example ``used as features``.
     """
     found = [column for column in map(str, table.frame) if column in columns and _looks_like_mask(table, column)]
     if found:
-        named, (look, are, a) = ", ".join(found[:8]), ("looks", "is", " a") if len(found) == 1 else ("look", "are", "")
+        named = ", ".join(found[:8])
+        they_look = "looks like a mask, and is" if len(found) == 1 else "look like masks, and are"
         warnings.warn(
-            f"{table.path}: {named} {look} like{a} mask{'' if a else 's'}, and {are} {use}. Masks are called {', '.join(MASKS[:-1])} and "
+            f"{table.path}: {named} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "
             f"{MASKS[-1]}, and have True or False in each row. If these tell the parts of a split, write such columns instead.",
             stacklevel=3,
         )
@@ -46,5 +47,5 @@ def _looks_like_mask(table: CsvTable, column: str) -> bool:
         return False
     cells = table.frame[column].str.casefold()
     if _PART.fullmatch(name):
-        return bool(cells.isin(_TRUTH_VALUES).all())
-    return _SPLIT.fullmatch(name) is not None and cells.nunique() <= _MOST_PARTS
+        return bool(cells.isin(_BOOLEANS).all())
+    return _SPLIT.fullmatch(name) is not None and cells.nunique() <= _MAX_PARTS

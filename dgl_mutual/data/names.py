@@ -30,10 +30,10 @@ def check_text(names: Sequence[str], what: str) -> None:
             raise DataError(f"{name!r:.80}, the name of {what}, cannot be written as UTF-8. Choose another name.")
 
 
-def refuse_double_names(names: Sequence[str]) -> None:
+def refuse_duplicate_names(names: Sequence[str]) -> None:
     """Raise `DataError` where two feature columns have one name, or one that cannot be kept: a saved student finds columns by name."""
     check_text(names, "a feature column")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
-            f"Several feature columns are called {twice[0]!r:.80}. Give each a name of its own: a saved student finds columns by name."
+            f"Several feature columns are called {repeated[0]!r:.80}. Give each a name of its own: a saved student finds columns by name."
         )

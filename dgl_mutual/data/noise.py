@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.features_of_edges import with_features_of_edges
-from dgl_mutual.data.pool import on_each_side
+from dgl_mutual.data.pool import apply_separately
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import join_targets
@@ -79,15 +79,15 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
       2018, arXiv 1804.06872). With two classes, and with a multi-label target, a share a of the ones becomes zeros, and zeros do not
       change: if both changed, the noise would be symmetric.
 
-    A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph without enough free pairs
-    gets fewer edges than asked for. A pool changes nothing of the noise in the dataset's own graphs.
+    A graph whose edges are stored in both directions keeps that property: noise then acts on pairs of nodes. A graph without enough free
+    pairs gets fewer edges than asked for. A pool changes nothing of the noise in the dataset's own graphs.
 
     Raises:
         UsageError: noise that changes no label or edge; noise in edges whose features are missing, and of which nodes have sums.
     """
     random = np.random.default_rng(seed)
     if dataset.num_pool and noise.changes_edges:
-        return on_each_side(dataset, lambda part: NOISES[noise.kind](part, split, noise.amount, random))
+        return apply_separately(dataset, lambda part: NOISES[noise.kind](part, split, noise.amount, random))
     return NOISES[noise.kind](dataset, split, noise.amount, random)
 
 
@@ -159,13 +159,13 @@ def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:
 
 
 def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:
-    """One column for each pair of joined nodes, and True, if all edges stand in both directions; else the edges as they are, and False."""
+    """A column for each pair of joined nodes, and True, if all edges are stored in both directions; else the edges, and False."""
     source, destination = dataset.edges
     return (dataset.edges[:, source < destination], True) if dataset.is_symmetric else (dataset.edges, False)
 
 
 #: A graph that has nearly all of its pairs already gets fewer.
-_MOST_DRAWS = 20
+_MAX_DRAWS = 20
 
 
 def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator) -> IntArray:
@@ -173,7 +173,7 @@ def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, r
     num_nodes = dataset.num_nodes
     taken = edges[0] * num_nodes + edges[1]
     new: IntArray = np.empty(0, dtype=np.int64)
-    for _ in range(_MOST_DRAWS if count else 0):
+    for _ in range(_MAX_DRAWS if count else 0):
         anchors = edges[1, random.integers(edges.shape[1], size=2 * (count - len(new)))]
         graphs = np.searchsorted(dataset.node_offsets, anchors, side="right") - 1
         first, sizes = dataset.node_offsets[graphs], np.diff(dataset.node_offsets)[graphs]

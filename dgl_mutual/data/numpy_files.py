@@ -21,8 +21,8 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.reading import is_file, open_file
 from dgl_mutual.utils.files import RefusedFile
 
-#: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one. Most data compress to a tenth, bags of words
-#: as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.
+#: What the arrays of a small ``.npz`` file may decompress to, and what each byte of a larger one. Most data compress to a tenth, bags of
+#: words as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.
 MAX_BYTES, MAX_RATIO = 1 << 25, 250
 _CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
@@ -77,8 +77,8 @@ def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Seque
             arrays = {}
             for key, member in wanted.items():
                 try:
-                    with archive.open(member) as unfolded:
-                        arrays[key] = _read_array(unfolded, member.file_size)
+                    with archive.open(member) as decompressed:
+                        arrays[key] = _read_array(decompressed, member.file_size)
                 except RefusedFile as error:
                     raise RefusedFile(f"{key}: {error}") from None
             return arrays

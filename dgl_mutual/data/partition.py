@@ -39,7 +39,7 @@ from dgl_mutual.utils.wording import counted
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test", "unlabelled")
 #: Bytes that partition.json may have; names of features take the most.
-_MOST_MANIFEST = 2**28
+_MAX_MANIFEST = 2**28
 #: Nodes or edges of a part. Their sum fits into 64 bits for as many parts as partition.json has room for.
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**35)]
 
@@ -203,7 +203,7 @@ def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
     if not is_partition(folder):
         raise DataError(f"{str(folder)!r} is there already, and holds no partition. Choose another folder with --out, or remove it.")
     try:
-        found = _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
+        found = _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MAX_MANIFEST))
     except (OSError, ValidationError):
         raise DataError(
             f"{str(folder)!r} holds a damaged partition, or that of another version. Choose another folder with --out, or remove it."
@@ -381,7 +381,7 @@ def _edges_of(graph: dgl.DGLGraph, num_nodes: int) -> PartEdges:
 
 def _read_manifest(folder: Path) -> _Manifest:
     try:
-        return _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
+        return _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MAX_MANIFEST))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))

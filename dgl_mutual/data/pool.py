@@ -64,8 +64,8 @@ def without_pool(dataset: Dataset) -> Dataset:
     return _between(dataset, 0, dataset.num_graphs - dataset.num_pool)
 
 
-def on_each_side(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
-    """A dataset with a pool of which its own graphs and those of the pool were changed apart from each other, in this order."""
+def apply_separately(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
+    """A dataset with a pool after `change` of its own graphs, and then, separately, of those of the pool."""
     own = without_pool(dataset)
     pool = _between(dataset, own.num_graphs, dataset.num_graphs, official_splits=())
     return _joined(change(own), change(pool), np.arange(pool.num_graphs))
@@ -145,7 +145,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
     if edge_features is not None:
         assert pool.edge_features is not None
         edge_features = _stacked(edge_features, pool.edge_features[np.flatnonzero(kept_edges)])
-    splits = dataset.official_splits  # made anew below: the length of their masks is that without the pool
+    splits = dataset.official_splits  # created again below: the length of their masks is that without the pool
     return dataset.replaced(
         edges=np.concatenate([dataset.edges, number[pool.edges[:, kept_edges]]], axis=1),
         features=_stacked(dataset.features, pool.features[np.flatnonzero(nodes)]),

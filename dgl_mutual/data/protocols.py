@@ -27,7 +27,7 @@ _SMALLEST = {2: 4}
 #: Of the labelled samples: what ``holdout`` takes for validation, and as much for test.
 HOLDOUT_SHARE = 0.2
 #: A class needs as many samples to have one in each part of ``holdout``.
-_FEWEST_TO_STRATIFY = 5
+_MIN_TO_STRATIFY = 5
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested", "splits")
 #: The protocols whose split is the dataset's own.
@@ -236,8 +236,8 @@ def _drawn_together(dataset: Dataset, samples: IntArray) -> IntArray:
     if classes is None:
         return np.zeros(len(samples), dtype=np.int64)
     counts = np.bincount(classes)
-    is_rare = counts < _FEWEST_TO_STRATIFY
-    together = len(counts) if counts[is_rare].sum() >= _FEWEST_TO_STRATIFY else counts.argmax()
+    is_rare = counts < _MIN_TO_STRATIFY
+    together = len(counts) if counts[is_rare].sum() >= _MIN_TO_STRATIFY else counts.argmax()
     return np.where(is_rare[classes], together, classes)
 
 

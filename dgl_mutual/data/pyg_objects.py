@@ -61,7 +61,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
 
 
 def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
-    """Where labels of PyG graphs were looked up in vain, and how to give them."""
+    """Where labels of PyG graphs were not found, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
     nearest = nearest_key("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
     found = f"y is missing ({'the graph' if one else 'graph 0'} has: {', '.join(keys)}). Set it"

@@ -17,9 +17,9 @@ from dgl_mutual.utils.files import RefusedFile, open_regular
 if TYPE_CHECKING:
     from dgl_mutual.data.faults import Faults
 
-#: A compressed file may unfold to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted labels
-#: of a binary task, unfold to up to 50 times their size; a file made to exhaust memory to 1,000 times.
-MAX_UNFOLDED, MAX_RATIO = 1 << 24, 200
+#: A compressed file may decompress to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted
+#: labels of a binary task, decompress to up to 50 times their size; a file made to exhaust memory to 1,000 times.
+MAX_DECOMPRESSED, MAX_RATIO = 1 << 24, 200
 
 #: What a damaged or foreign file makes gzip and the text decoder raise.
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
@@ -55,33 +55,33 @@ def is_file(path: Path, faults: Faults) -> bool:
 
 @contextmanager
 def open_content(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, unfolded where its name ends in ``.gz``, for reading from its start.
+    """A regular file, decompressed where its name ends in ``.gz``, for reading from its start.
 
     Raises:
-        OSError: as `open_file`. Reading raises any of `UNREADABLE`, and RefusedFile where it unfolds to more than its size justifies.
+        OSError: as `open_file`. Reading raises any of `UNREADABLE`, and RefusedFile where it decompresses to more than its size justifies.
     """
     with open_file(path) as opened:
         if path.suffix != ".gz":
             yield opened
         else:
-            with gzip.GzipFile(fileobj=opened) as unfolded:
-                yield io.BufferedReader(_Bounded(unfolded, os.fstat(opened.fileno()).st_size), 1 << 18)
+            with gzip.GzipFile(fileobj=opened) as decompressed:
+                yield io.BufferedReader(_Bounded(decompressed, os.fstat(opened.fileno()).st_size), 1 << 18)
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends with an error where a file of `size` bytes has unfolded to too much."""
+    """A stream that ends with an error where a file of `size` bytes has decompressed to too much."""
 
-    def __init__(self, unfolded: gzip.GzipFile, size: int) -> None:
-        self._unfolded, self._left = unfolded, MAX_UNFOLDED + MAX_RATIO * size
+    def __init__(self, decompressed: gzip.GzipFile, size: int) -> None:
+        self._decompressed, self._left = decompressed, MAX_DECOMPRESSED + MAX_RATIO * size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io names the type of any buffer
-        count = self._unfolded.readinto(buffer)
+        count = self._decompressed.readinto(buffer)
         self._left -= count
         if self._left < 0:
-            raise RefusedFile(f"the file unfolds to more than {MAX_RATIO} times its size")
+            raise RefusedFile(f"the file decompresses to more than {MAX_RATIO} times its size")
         return count
 
 

@@ -24,7 +24,7 @@ _ZERO_KINDS = ("indicator", "edge-sum")
 #: Whose columns are expected, at the start of a message.
 _MODEL = "The model"
 #: Characters of a name that a schema shows.
-_MOST_LETTERS = 40
+_MAX_LETTERS = 40
 
 
 def schema_of(dataset: Dataset) -> dict[str, str]:
@@ -55,7 +55,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
 
 def _shown(values: Sequence[str]) -> str:
     """The first few of them; of equal ones that follow each other, as kinds do, how many there are."""
-    groups = [(value[:_MOST_LETTERS], len(list(group))) for value, group in groupby(values)]
+    groups = [(value[:_MAX_LETTERS], len(list(group))) for value, group in groupby(values)]
     return _some([value if count == 1 else f"{count} x {value}" for value, count in groups])
 
 

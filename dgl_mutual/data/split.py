@@ -38,7 +38,7 @@ class Split:
         unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
 
     Raises:
-        DataError: a part that holds neither whole numbers nor a mask, or floats that do not tell such numbers apart, or a mask of pandas
+        DataError: a part that holds neither whole numbers nor a mask, or floats that cannot represent such numbers, or a mask of pandas
             whose index implies another order.
     """
 
@@ -89,7 +89,7 @@ class Split:
 
         Raises:
             UsageError: `num_samples` is no whole number.
-            DataError: an empty part, a sample that does not exist or stands twice, two parts that share samples, or a mask over another
+            DataError: an empty part, a sample that does not exist or occurs twice, two parts that share samples, or a mask over another
                 number of samples.
         """
         num_samples = whole_number("num_samples", num_samples)
@@ -144,8 +144,8 @@ def splits_of_masks(masks: Mapping[str, npt.NDArray[np.bool_]]) -> tuple[Split, 
     counts = {name: mask.shape[1] for name, mask in masks.items()}
     number = max(counts.values())
     if not set(counts.values()) <= {1, number}:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise DataError(f"The masks are for different numbers of splits: {told}. Give as many of each, or one for all splits.")
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"The masks are for different numbers of splits: {shown}. Give as many of each, or one for all splits.")
     if number > MAX_SPLITS:
         raise DataError(f"The masks are for {number} splits. Give at most {MAX_SPLITS}.")
     columns = [np.broadcast_to(masks[name], (len(masks[name]), number)).T for name in MASKS]

@@ -34,7 +34,7 @@ _BLOCK = 1 << 20
 _PLAIN: dict[str, Any] = {"header": None, "skipinitialspace": True, "skip_blank_lines": False, "quoting": csv.QUOTE_NONE}
 _KINDS = ("blank", "ragged", "wrong", "unknown")
 
-#: From here on float64 no longer tells every two whole numbers apart.
+#: From here on float64 cannot represent every whole number.
 _EXACT = 2.0**53
 
 

@@ -73,7 +73,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
         canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
     else:
         canonical, rows = canonical_edge_rows(edges[0], edges[1], len(graph_of), symmetric=True, features=of_edges.values)
-        of_edges = of_edges.taken(rows)
+        of_edges = of_edges.select_rows(rows)
     features = _columns(codes, values) or degree_features(canonical, len(graph_of))
     for part, columns in (("node_labels", features), ("edge_labels", of_edges)):
         if columns is not None and len(columns.names) > MAX_COLUMNS:

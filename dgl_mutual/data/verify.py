@@ -17,7 +17,7 @@ from dgl_mutual.data.reading import is_file
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.arguments import check_truth_values
+from dgl_mutual.utils.arguments import check_booleans
 
 
 def verify_dataset(
@@ -40,7 +40,7 @@ def verify_dataset(
         UsageError: an unknown name or target, what is neither True nor False, or a task that the dataset does not have.
         DataError: nothing of the dataset is in any data folder.
     """
-    check_truth_values(require_labels=require_labels)
+    check_booleans(require_labels=require_labels)
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = _locate(source, data_dir)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
-from dgl_mutual.utils.environment_variables import set_for_libraries, told_values
+from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.utils.plotting import import_matplotlib
 
 #: Distributions whose module has another name.
@@ -44,7 +44,7 @@ def diagnose() -> list[Finding]:
     variables = set_for_libraries()
     findings = [_python()]
     if variables:
-        findings.append(Finding("variables", True, f"{told_values(variables)}; libraries read these as they are imported", optional=True))
+        findings.append(Finding("variables", True, f"{shown_values(variables)}; libraries read these as they are imported", optional=True))
     try:
         declared = requirements()
     except importlib.metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.utils.display import RepeatingTimer, Unfailing, make_bar, shows_bars
+from dgl_mutual.utils.display import RepeatingTimer, TolerantStream, make_bar, shows_bars
 from dgl_mutual.utils.safe_text import terminal_text
 from dgl_mutual.utils.scratch import temporary_folder
 
@@ -221,4 +221,4 @@ def _figures(report: EpochReport) -> str:
 
 
 def _say(line: str) -> None:
-    print(terminal_text(line), file=Unfailing(sys.stderr), flush=True)
+    print(terminal_text(line), file=TolerantStream(sys.stderr), flush=True)

@@ -19,7 +19,7 @@ from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.folders import fetched_as
-from dgl_mutual.data.label_rate import LabelRate, hide_labels, set_apart, warn_of_unlearned
+from dgl_mutual.data.label_rate import LabelRate, hide_labels, separate_unlabelled, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import (
@@ -192,7 +192,7 @@ def _for_unlabelled(
         split: see `resolve`.
     """
     official = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
-    fixed = [set_apart(dataset, one) for one in ((split,) if split else official)]
+    fixed = [separate_unlabelled(dataset, one) for one in ((split,) if split else official)]
     if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
         return options
     # A number of labels a class says nothing of the sizes of the classes. Those of random and of Planetoid's public split are known: both
@@ -271,7 +271,7 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
     Raises:
         UsageError: see `hide_labels`.
     """
-    split = set_apart(dataset, split)
+    split = separate_unlabelled(dataset, split)
     if config.label_rate is not None:
         split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"))
         _check_metric_of_few(dataset, split, config.label_rate)

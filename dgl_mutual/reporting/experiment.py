@@ -27,7 +27,7 @@ from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text
 from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
-from dgl_mutual.utils.arguments import MAX_PRECISION, check_truth_values, whole_number
+from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, whole_number
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
@@ -318,12 +318,12 @@ class Experiment:
 
 
 def _check_form(precision: object, **flags: object) -> None:
-    """Refuse a number of decimals, or truth values, that are none.
+    """Refuse a number of decimals that is none, and what is neither True nor False.
 
     Raises:
         UsageError: names the argument.
     """
-    check_truth_values(**flags)
+    check_booleans(**flags)
     if precision is not None:
         whole_number("precision", precision, 0, MAX_PRECISION)
 

@@ -1,4 +1,4 @@
-"""Checks of arguments of any kind, and the most that some of them may be."""
+"""Checks of arguments, and upper limits of some of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     return int(value)
 
 
-def check_truth_values(**values: object) -> None:
+def check_booleans(**values: object) -> None:
     """Refuse what is neither True nor False: texts such as ``"no"`` would count as true.
 
     Raises:

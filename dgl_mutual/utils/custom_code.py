@@ -1,4 +1,4 @@
-"""Custom code, which users or other packages bring: how it is told, and messages for its exceptions, with the line that raised them."""
+"""Custom code of users or other packages: how it is recognised, and messages for its exceptions, with the line that raised them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that there is not enough memory, or that a size is too large. Torch has no such class for the CPU."""
-    told = (
+    messages = (
         *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
         *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment"),
     )
@@ -86,7 +86,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # Where a compiled library does not fit into memory, it cannot be imported.
     kinds = RuntimeError | ValueError | OverflowError | ImportError | OSError
-    return isinstance(error, kinds) and any(text in str(error) for text in told)
+    return isinstance(error, kinds) and any(text in str(error) for text in messages)
 
 
 def not_enough_memory(error: BaseException, hint: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:

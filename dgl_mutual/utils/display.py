@@ -40,8 +40,8 @@ def screen(stream: TextIO) -> tuple[int, int]:
     return (columns or 80) - 1, (lines or 24) - 1
 
 
-class Unfailing:
-    """A stream, or none at all, on which writing never fails: a display is no reason for a training to end."""
+class TolerantStream:
+    """A stream, or none, that ignores errors of writing: a display is no reason for a training to end."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -69,12 +69,12 @@ def make_bar(**options: Any) -> tqdm[Any]:
 
     if in_notebook():
         return tqdm(file=sys.stderr, **options)
-    stream = Unfailing(sys.stderr)
+    stream = TolerantStream(sys.stderr)
     if not shows_bars():
         return tqdm(file=stream, **options)
     ncols, nrows = screen(sys.stderr)
     bar: tqdm[Any] = tqdm(file=stream, ncols=ncols, nrows=nrows, **options)
-    vars(bar)["dynamic_ncols"] = screen  # which tqdm asks anew each time
+    vars(bar)["dynamic_ncols"] = screen  # which tqdm asks again each time
     return bar
 
 

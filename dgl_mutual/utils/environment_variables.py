@@ -19,6 +19,6 @@ def set_for_libraries() -> list[str]:
     return sorted(name for name in there if name.startswith(_PREFIXES) and not name.startswith(_OURS))
 
 
-def told_values(names: list[str]) -> str:
+def shown_values(names: list[str]) -> str:
     """``DGLBACKEND = 'mxnet', TQDM_ASCII = '1'``."""
     return listed([f"{name} = {os.environ[name]!r}" for name in names])

@@ -76,7 +76,7 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
 
 
 def _keep_missing(source: Path, target: Path) -> None:
-    """Have what the folder `target` lacks of `source` there, too: as the same files, where the file system knows such links."""
+    """Copy into the folder `target` what only `source` has, as hard links where the file system supports them."""
     for entry in source.iterdir():
         if os.path.lexists(target / entry.name) or entry.name.endswith(_TEMPORARY):
             continue
@@ -95,7 +95,7 @@ def _link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Have `temporary` take the place of `path`. A folder that was there is called `temporary` then, and is to be removed."""
+    """Replace `path` by `temporary`. A folder that was at `path` is at `temporary` then, and is to be removed."""
     if path.is_symlink() or not path.exists():
         if path.is_symlink() and temporary.is_dir():
             path.unlink()
@@ -266,10 +266,11 @@ def check_regular(path: Path) -> None:
 
 
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
-    """Make good what `replacing` of killed processes left behind right below `folder`.
+    """Clean up what `replacing` of killed processes left behind right below `folder`.
 
-    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed.
-    Unless the age is 0, what a living process of this machine may still be writing stays, since the clock may have been set forward.
+    A folder that was moved aside, and whose place is still empty, goes back there. Temporary files and folders of that age at least are
+    removed. Unless the age is 0, what a living process of this machine may still be writing stays, since the clock may have been set
+    forward.
     """
     with suppress(OSError):
         for found in folder.glob(f".*{_TEMPORARY}"):

@@ -1,4 +1,4 @@
-"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot unfold into gigabytes. And back."""
+"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot expand into gigabytes. And back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dgl_mutual.errors import UsageError, shortened
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import is_unicode
 
-#: Values that a document may hold once its aliases are unfolded: more than any configuration, and less than a second's work.
+#: Values that a document may hold once its aliases are expanded: more than any configuration, and less than a second's work.
 MAX_VALUES = 1_000_000
 #: Characters of a document: more than a suite of ten thousand runs has.
 MAX_SIZE = 1 << 21
@@ -58,7 +58,7 @@ def read_yaml(text: str) -> Any:
             if node is None:
                 return None
             if _count(node, {}) > MAX_VALUES:
-                raise yaml.YAMLError(f"its aliases unfold to more than {MAX_VALUES} values")
+                raise yaml.YAMLError(f"its aliases expand to more than {MAX_VALUES} values")
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -157,9 +157,7 @@ def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
             if (key.tag, key.value) in seen:
-                raise yaml.YAMLError(
-                    f"the key {key.value[:80]!r} is there twice, again in line {key.start_mark.line + 1}: leave one of them"
-                )
+                raise yaml.YAMLError(f"the key {key.value[:80]!r} occurs twice, again in line {key.start_mark.line + 1}: leave one of them")
             seen.add((key.tag, key.value))
 
 

@@ -14,7 +14,7 @@ import torch
 def seeded(seed: int) -> Iterator[None]:
     """Within the block the global streams of torch's CPU, NumPy and Python start from a seed; afterwards they go on as before.
 
-    Streams of other devices are left alone: `torch.manual_seed` would seed them all anew, whatever the fork covers.
+    Streams of other devices are left alone: `torch.manual_seed` would seed them all again, whatever the fork covers.
     """
     with torch.random.fork_rng(devices=[]), python_streams(seed):
         torch.default_generator.manual_seed(seed)

@@ -118,17 +118,17 @@ def test_sound_edges_are_not_copied() -> None:
 def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
     below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
     assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
-    told = rf"{kind} numbers, which do not tell all whole numbers from {limit} on apart, found {limit}\."
+    told = rf"{kind} numbers, which cannot represent every whole number from {limit} on, found {limit}\."
     forms = [large, [*large]] if kind == "bfloat16" else [large, [*large], large.numpy(), pd.Series(large.numpy())]
     for numbers in forms:
         with pytest.raises(DataError, match=f"The train samples are {told}"):
             Split(numbers, [1], [2])
         with pytest.raises(DataError, match=f"The node offsets are {told}"):
             toy(node_offsets=numbers)
-        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} does not tell"):
+        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} cannot represent every"):
             toy(labels=numbers)
     for single in [] if kind == "bfloat16" else [np.array([*large.numpy()], dtype=object), pd.Series([*large.numpy()], dtype=object)]:
-        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} does not tell"):
+        with pytest.raises(DataError, match=rf"labels, sample 1: .* found {limit}: from {limit} on, {kind} cannot represent every"):
             toy(labels=single)
     edges = torch.stack([large, large])
     frames = [] if kind == "bfloat16" else [pd.DataFrame({"src_id": large.numpy(), "dst_id": [0, 1]}), [large.numpy(), np.arange(2)]]
@@ -165,7 +165,7 @@ def test_sparse_series_of_labels(kind: str) -> None:
 
 def test_class_numbers_of_several_targets_are_refused_likewise() -> None:
     joint = toy(labels={"many": np.arange(600) % 257, "few": np.arange(600) % 2}, features=np.ones((600, 1)), edges=[[0], [1]])
-    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which do not tell all whole numbers from 256 on apart"):
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every whole number from 256 on"):
         joint.replaced(labels=torch.as_tensor(joint.labels).bfloat16())
 
 

@@ -75,7 +75,7 @@ def test_a_matrix_of_blocks_whose_arrays_do_not_fit_is_refused() -> None:
 
 def test_numbers_that_float32_hardly_tells_apart_are_pointed_out() -> None:
     seconds = np.array([[0.0, 1.7e9], [1.0, 1.7e9 + 3600]])
-    message = r"column 1: values from 1700000000 to 1700003600 are hardly told apart in float32.*Subtract 1700000000"
+    message = r"column 1: values from 1700000000 to 1700003600 can hardly be distinguished in float32.*Subtract 1700000000"
     with pytest.warns(UserWarning, match=message):
         compact(seconds)
     with warnings.catch_warnings():

@@ -83,11 +83,11 @@ def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
 def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> None:
     """2^24 + 1 is 2^24 as float32, and would be exact as float64."""
     pairs = [(dgl_graph(), torch.tensor(label, dtype=torch.float32)) for label in (1, 2**24 + 1)]
-    with pytest.raises(DataError, match="float32 does not tell all whole numbers apart"):
+    with pytest.raises(DataError, match="float32 cannot represent every whole number"):
         Dataset.from_dgl(pairs)
     graph = dgl_graph()
     graph.ndata["label"] = (torch.arange(graph.num_nodes()) % 2 + 256).bfloat16()
-    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which do not tell all whole numbers from 256 on apart"):
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every whole number from 256 on"):
         Dataset.from_dgl(graph)
 
 
@@ -118,7 +118,7 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         ({}, r"from_dgl\(graphs\)"),
         (torch.tensor([0, 1]), r"from_dgl\(graphs, labels=labels\)"),
     ):
-        with pytest.raises(DataError, match=rf"Take it apart: graphs, labels = dgl\.load_graphs\(\.\.\.\), then .*{mend}"):
+        with pytest.raises(DataError, match=rf"Unpack it: graphs, labels = dgl\.load_graphs\(\.\.\.\), then .*{mend}"):
             Dataset.from_dgl(([dgl_graph(), dgl_graph()], labels))
     with pytest.raises(DataError, match="node features of graph 1 have rows of the shape"):
         Dataset.from_dgl([dgl_graph(), dgl_graph(feat=FEATURES[:, :1])], labels=[0, 1])

@@ -13,7 +13,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, set_apart, warn_of_unlearned, without_labels
+from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, separate_unlabelled, warn_of_unlearned, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -244,13 +244,13 @@ def test_training_samples_without_any_label_are_unlabelled_ones() -> None:
     labels[split.train[:3]] = -1
     labels[split.val[0]] = -1
     some = replace(dataset, labels=labels)
-    apart = set_apart(some, replace(split, train=split.train[1:], unlabelled=split.train[:1]))
+    apart = separate_unlabelled(some, replace(split, train=split.train[1:], unlabelled=split.train[:1]))
     assert apart.train.tolist() == split.train[3:].tolist() and apart.unlabelled.tolist() == sorted(split.train[:3])
     np.testing.assert_array_equal(apart.val, split.val)
-    assert set_apart(dataset, split) is split
+    assert separate_unlabelled(dataset, split) is split
     labels[split.train] = -1
     none = replace(dataset, labels=labels)
-    assert set_apart(none, split) is split
+    assert separate_unlabelled(none, split) is split
     with pytest.raises(UsageError, match=rf"A label rate of 5 has nothing to keep: none of the {len(split.train)} training samples"):
         hide_labels(none, split, 5, seed=0)
 

@@ -25,7 +25,7 @@ SPLITS = {"ogbn-arxiv": "time", "ogbn-products": "sales_ranking", "ogbn-proteins
 
 
 def files(name: str) -> dict[str, str]:
-    """Six nodes, five edges of which one is a self-loop and one stands twice."""
+    """Six nodes, five edges of which one is a self-loop and one occurs twice."""
     random = np.random.default_rng(len(name))
 
     def lines(values: np.ndarray) -> str:

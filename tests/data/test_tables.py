@@ -20,7 +20,7 @@ def read(path: Path, content: bytes, **rules: object) -> tuple[Table | None, str
     return table, "; ".join(map(str, faults.found))
 
 
-#: Some kilobytes each: what they unfold to, and the rule that they break.
+#: Some kilobytes each: what they decompress to, and the rule that they break.
 BOMBS = {
     "one line": (b"," * 20_000_000, "expected at most 100000 numbers a line, found more in line 1"),
     "one line of numbers": (b"1," * 8_000_000, "expected at most 100000 numbers a line"),
@@ -33,13 +33,13 @@ BOMBS = {
         "expected 90001 values a line, found a blank line",
     ),
     "blank lines": (b"\n" * 15_000_000, "the file holds more than .* numbers"),
-    "one cell": (b"1" * 60_000_000, "the file unfolds to more than 200 times its size"),
+    "one cell": (b"1" * 60_000_000, "the file decompresses to more than 200 times its size"),
     "zeros": (bytes(10_000_000), "expected text, found a zero byte"),
 }
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_small_files_that_unfold_to_large_tables_are_refused(tmp_path: Path, kind: str) -> None:
+def test_small_files_that_decompress_to_large_tables_are_refused(tmp_path: Path, kind: str) -> None:
     content, rule = BOMBS[kind]
     start = time.process_time()
     table, found = read(tmp_path / "edge.csv.gz", content)

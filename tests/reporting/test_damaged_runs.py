@@ -117,14 +117,14 @@ def test_a_configuration_that_no_run_has_is_named(tmp_path: Path, changed: dict[
 
 def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: Path) -> None:
     run = edited(write_run(tmp_path), "config.yaml", lambda text: text + "seeds: 3\n")
-    with pytest.raises(StoreError, match="'seeds' is there twice"):
+    with pytest.raises(StoreError, match="'seeds' occurs twice"):
         load_runs([run])
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
     for file, load in (("config.yaml", lambda folder: load_runs([folder])), ("suite.yaml", lambda folder: status_of(folder))):
         folder = tmp_path / file
         folder.mkdir()
         (folder / file).write_text(bomb)
-        with pytest.raises(StoreError, match="unfold"):
+        with pytest.raises(StoreError, match="expand"):
             load(folder)
 
 

@@ -96,7 +96,7 @@ def test_yaml(fuzz: Callable[..., None], tmp_path: Path) -> None:
     ],
     ids=["number", "name", "options", "list of itself", "number of itself", "braces"],
 )
-def test_yaml_that_unfolds(text: str, tmp_path: Path) -> None:
+def test_yaml_that_expands(text: str, tmp_path: Path) -> None:
     with bounded(), pytest.raises(DglMutualError):
         parse_config(read_config(write(tmp_path / "y", {"bomb.yaml": text.encode()}) / "bomb.yaml"))
     with bounded(), pytest.raises(DglMutualError):

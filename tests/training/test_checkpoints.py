@@ -256,7 +256,7 @@ def edit(path: Path, **changed: Any) -> None:
         (lambda folder: (folder / "gcn-0.json").write_text('{"format": 1,'), "cannot be read as JSON.*damaged"),
         (lambda folder: (folder / "gcn-0.json").write_bytes(b"\xff\xfe\x00"), "cannot be read as JSON"),
         (lambda folder: (folder / "gcn-0.json").write_text("[1]"), "not written by this version"),
-        (lambda folder: (folder / "gcn-0.json").write_text('{"task": "node", "task": "graph"}'), "the key 'task' stands twice"),
+        (lambda folder: (folder / "gcn-0.json").write_text('{"task": "node", "task": "graph"}'), "the key 'task' occurs twice"),
         (lambda folder: edit(folder / "gcn-0.json", format=99), "no 'format: 1'"),
         (lambda folder: edit(folder / "gcn-0.json", target={}), "not a description that dgl_mutual wrote"),
         (lambda folder: edit(folder / "gcn-0.json", feature_names=None), "not a description that dgl_mutual wrote"),

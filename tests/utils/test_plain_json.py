@@ -13,5 +13,5 @@ def test_what_is_read() -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "a": 2}}]'])
 def test_a_key_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="the key 'a' stands twice in one object"):
+    with pytest.raises(ValueError, match="the key 'a' occurs twice in one object"):
         read_json(text)

@@ -30,7 +30,7 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\nb: 2\na: 3", "'a' is there twice, again in line 3"),
+        ("a: 1\nb: 2\na: 3", "'a' occurs twice, again in line 3"),
         ("x:\n  - {k: 1, 'k': 2}", "twice"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "too deeply"),
         ("- " * 100_000, "too deeply"),
@@ -41,7 +41,7 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
         ("a: 1:30", "'1:30' is a number to base 60"),
         ("a: -010", "'-010' is a number to base 8"),
         ("a: 2024-13-45", "cannot be read"),
-        ("a: &a [*a]", "unfold"),
+        ("a: &a [*a]", "expand"),
         ("x" * (MAX_SIZE + 1), "characters"),
         ("\ud800", "cannot be read"),
         ("%YAML 1.1\n---\na: 1", r"starts with % \('%YAML 1.1'\): leave"),
@@ -70,9 +70,9 @@ def test_an_error_does_not_quote_megabytes(text: str) -> None:
     assert len(str(caught.value)) < 1100
 
 
-def test_merged_keys_unfold_within_bounds() -> None:
+def test_merged_keys_expand_within_bounds() -> None:
     lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
-    with pytest.raises(yaml.YAMLError, match="unfold"):
+    with pytest.raises(yaml.YAMLError, match="expand"):
         read_yaml("\n".join(lines))
 
 
