@@ -16,7 +16,7 @@ from dgl_mutual.data import default_protocol, known_datasets, load_dataset, make
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.ogb_package import make_evaluator
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.training.metrics import accuracies, make_scorer
 
 Build = Callable[..., Path]
@@ -315,3 +315,12 @@ def test_labels_that_look_like_identifiers_are_named(tmp_path: Path, monkeypatch
     saver.save_target_labels(np.arange(4.0)[:, None])
     with pytest.warns(UserWarning, match=r"labels: 4 classes among 4 labelled samples, 1\.0 a class on average, look like identifiers"):
         load_dataset(tmp_path / saver.dataset_dir)
+
+
+def test_a_folder_with_files_of_two_forms_is_for_the_task_of_the_one_that_is_read(build: Build) -> None:
+    folder = build("mine")
+    for part, text in {"A": "1,2\n", "graph_indicator": "1\n1\n", "graph_labels": "1\n"}.items():
+        (folder / f"TOY_{part}.txt").write_text(text)
+    assert load_dataset(folder).task == load_dataset(folder, "node").task == "node"
+    with pytest.raises(UsageError, match="is a dataset for the node task, not for 'graph'"):
+        load_dataset(folder, "graph")

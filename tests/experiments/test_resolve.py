@@ -437,3 +437,8 @@ def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dat
         assert [str(one.message) for one in caught] == [
             "training.edge_drop = 0.3 has no effect, since no member of the cohort uses edges."
         ] * expected
+
+
+@pytest.mark.parametrize(("name", "known"), [("cora", "Cora"), ("tu/mutag", "MUTAG"), ("tu/Cora", "tu/Cora"), ("tu/Other", "tu/Other")])
+def test_a_dataset_is_named_as_it_is_known(name: str, known: str) -> None:
+    assert anchored(RunConfig(dataset=name)).dataset == known
