@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import symtable
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -39,13 +38,18 @@ def _origin(item: Any) -> Any:
 
 
 def _texts_of(module: str, name: str) -> list[str]:
-    """The statements of a module that define a name, and those that define the names which these use."""
+    """The statements of a module that define a name, and those that define the names which these use.
+
+    What stands within if, try, with, match or a loop depends on its first line, so the whole counts as one statement.
+    """
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError, KeyError, SyntaxError):
         return []
     known: dict[str, list[ast.stmt]] = {}
-    for statement in _statements(tree.body):
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
+            continue
         for defined in _defined_by(statement):
             known.setdefault(defined, []).append(statement)
     found: dict[str, list[str]] = {}
@@ -58,22 +62,8 @@ def _texts_of(module: str, name: str) -> list[str]:
     return [text for _, texts in sorted(found.items()) for text in texts]
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, those within if, try and with among them."""
-    for statement in body:
-        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
-            continue
-        blocks = [getattr(statement, block, []) for block in ("body", "orelse", "finalbody")]
-        blocks += [handler.body for handler in getattr(statement, "handlers", [])]
-        if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
-            for block in blocks:
-                yield from _statements(block)
-        else:
-            yield statement
-
-
 def _defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose values it changes."""
+    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -81,7 +71,20 @@ def _defined_by(statement: ast.stmt) -> set[str]:
     if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)
         return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} if isinstance(statement.value, ast.Call) else set()
     targets = statement.targets if isinstance(statement, ast.Assign | ast.Delete) else [getattr(statement, "target", None)]
-    return {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+    names = {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+    if inner := _inner_statements(statement):
+        # What the first line assigns, too: targets of with and loops, names in patterns, and those of :=.
+        symbols = symtable.symtable(ast.unparse(statement), "", "exec").get_symbols()
+        names |= {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
+    return names.union(*map(_defined_by, inner))
+
+
+def _inner_statements(statement: ast.stmt) -> list[ast.stmt]:
+    """Those in the blocks of a statement, down to the next level."""
+    parts: list[ast.AST] = []
+    for part in ast.iter_child_nodes(statement):
+        parts += part.body if isinstance(part, ast.ExceptHandler | ast.match_case) else [part]
+    return [part for part in parts if isinstance(part, ast.stmt)]
 
 
 def _globals_used(table: symtable.SymbolTable) -> set[str]:

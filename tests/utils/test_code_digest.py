@@ -64,6 +64,42 @@ Part = functools.partial(scaled, x=3)
 short = lambda: scaled(2)
 instance = Call()
 
+STRONG = True
+if STRONG:
+    SIGN = 1
+elif RATE:
+    SIGN = 2
+WEIGHTS = {}
+for key in ("a", "b"):
+    WEIGHTS[key] = 1
+else:
+    WEIGHTS["c"] = 2
+STEPS = []
+while len(STEPS) < 3:
+    STEPS.append(0)
+try:
+    DEPTH = int("2")
+except ValueError:
+    DEPTH = 4
+finally:
+    LIMIT = 9
+with open(__file__) as source:
+    START = source.read(5)
+match (SIGN, 5):
+    case [1, size] if size > 3:
+        SIZE = size
+    case [_, other]:
+        SIZE = 0
+if (half := RATE / 2) > 0.1:
+    pass
+of_if = lambda: SIGN
+of_for = lambda: (key, WEIGHTS)
+of_while = lambda: STEPS
+of_try = lambda: (DEPTH, LIMIT)
+of_with = lambda: START
+of_match = lambda: SIZE
+of_header = lambda: (source, other, half)
+
 if __name__ == "__main__":
     OTHER, y = 1, 2
 '''
@@ -108,6 +144,23 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("short", ("RATE = 1.0", "RATE = 2.0")),
         ("instance", ("return Net()", "return Net() or None")),
         ("instance", ("RATE = 1.0", "RATE = 2.0")),
+        ("Net", ("except ImportError", "except OSError")),
+        ("of_if", ("if STRONG", "if not STRONG")),
+        ("of_if", ("STRONG = True", "STRONG = False")),
+        ("of_if", ("elif RATE", "elif not RATE")),
+        ("of_for", ('("a", "b")', '("a", "c")')),
+        ("of_for", ('WEIGHTS["c"] = 2', 'WEIGHTS["c"] = 3')),
+        ("of_while", ("len(STEPS) < 3", "len(STEPS) < 4")),
+        ("of_try", ("except ValueError", "except TypeError")),
+        ("of_try", ("DEPTH = 4", "DEPTH = 5")),
+        ("of_try", ("LIMIT = 9", "LIMIT = 8")),
+        ("of_with", ("open(__file__) as", 'open(__file__, "rb") as')),
+        ("of_match", ("if size > 3", "if size > 4")),
+        ("of_match", ("case [1, size]", "case [size, 1]")),
+        ("of_match", ("SIZE = 0", "SIZE = 1")),
+        ("of_header", ("open(__file__) as", 'open(__file__, "rb") as')),
+        ("of_header", ("(SIGN, 5)", "(SIGN, 6)")),
+        ("of_header", ("RATE / 2", "RATE / 4")),
     ],
 )
 def test_a_change_of_what_it_uses_is_noticed(digest: Callable[..., str | None], name: str, change: tuple[str, str]) -> None:
@@ -125,6 +178,7 @@ def test_a_change_of_what_it_uses_is_noticed(digest: Callable[..., str | None], 
         ('"""A base."""', "# A comment."),
         ("return RATE * x", "return (RATE\n        * x)"),
         ("make(8)", "make(9)"),
+        ("if STRONG", "if not STRONG"),
     ],
 )
 def test_what_it_does_not_use_is_no_change(digest: Callable[..., str | None], change: tuple[str, str]) -> None:
