@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["DataError", "DglMutualError", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
 
+#: Characters that a message shows of a name from a file, and how many choices it lists.
+SHOWN, _MOST_CHOICES = 60, 100
+
 
 class DglMutualError(Exception):
     """An error that the user can correct. The command line prints the message alone and exits with `exit_code`."""
@@ -48,6 +51,12 @@ def shortened(quoted: object, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def listed(names: Sequence[object], most: int = 20) -> str:
+    """Names from a file, as many and as much of each as a message can show: ``a, b and 3 more``."""
+    shown = ", ".join(shortened(name, SHOWN) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
     return UsageError(f"Unknown {kind} {shortened(value)!r}. {advice(value, choices)}.")
@@ -64,5 +73,5 @@ def advice(value: object, choices: Iterable[str]) -> str:
         nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]
     # Of names that are equally near, one that starts with the same letters.
     nearest.sort(key=lambda name: (difflib.SequenceMatcher(None, name, typed).ratio(), name[:2] == typed[:2]))
-    hint = next((f"Did you mean {name!r}? " for name in names if nearest and name.lower() == nearest[-1]), "")
-    return f"{hint}Choose from: {', '.join(names)}"
+    hint = next((f"Did you mean {shortened(name)!r}? " for name in names if nearest and name.lower() == nearest[-1]), "")
+    return f"{hint}Choose from: {listed(names, _MOST_CHOICES)}"

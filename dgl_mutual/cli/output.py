@@ -11,9 +11,17 @@ import click
 from dgl_mutual.utils.files import is_special
 from dgl_mutual.utils.safe_text import terminal_text
 
+#: Characters of an error or a warning that are shown; the longest that this package writes itself have a few thousand.
+_MOST = 20_000
+
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text with control characters removed. What standard error does not take is lost: it must not cost a result."""
+    """Print text with control characters removed; to standard error at most its first `_MOST` characters.
+
+    What standard error does not take is lost: it must not cost a result.
+    """
+    if err and len(text) > _MOST:
+        text = f"{text[:_MOST]}...\n({len(text) - _MOST:,} more characters are not shown)"
     with suppress(OSError) if err else nullcontext():
         click.echo(terminal_text(text), err=err)
 

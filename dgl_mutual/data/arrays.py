@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -255,9 +255,9 @@ def as_offsets(offsets: Any, num_nodes: int) -> IntArray:
     """
     found = as_integers(offsets, "node offsets")
     if len(found) < 2 or found[0] != 0 or found[-1] != num_nodes:
-        raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {_some(found)}.")
+        raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {listed(found.tolist(), 6)}.")
     if (np.diff(found) < 0).any():
-        raise DataError(f"The node offsets must not decrease; found {_some(found)}.")
+        raise DataError(f"The node offsets must not decrease; found {listed(found.tolist(), 6)}.")
     return found
 
 
@@ -288,7 +288,3 @@ def as_kinds(kinds: FeatureKind | Sequence[FeatureKind], width: int) -> tuple[Fe
     if wrong:
         raise DataError(f"Unknown kind of feature column {wrong[0]!r}. Choose from: {', '.join(FEATURE_KINDS)}.")
     return found
-
-
-def _some(values: npt.NDArray[Any], most: int = 6) -> str:
-    return ", ".join(map(str, values[:most].tolist())) + (", ..." if len(values) > most else "")

@@ -32,9 +32,9 @@ from dgl_mutual.data.mask_names import warn_of_masks
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
-from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, listed
 from dgl_mutual.utils.exact_numbers import is_number
-from dgl_mutual.utils.wording import counted, listed
+from dgl_mutual.utils.wording import counted
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
@@ -313,8 +313,7 @@ def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> N
     if unused:
         columns = [str(column) for column in table.frame if column in unused]
         one = "is" if len(columns) == 1 else "are"
-        named = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
-        warnings.warn(f"{table.path}: {named} {one} not used. {hint}", stacklevel=2)
+        warnings.warn(f"{table.path}: {listed(columns, 8)} {one} not used. {hint}", stacklevel=2)
 
 
 def _labels(
@@ -344,7 +343,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
     if name not in samples.frame:
         if required:
             samples_are = "graph" if task == "graph" else "node"
-            found = ", ".join(map(str, samples.frame))
+            found = listed(list(samples.frame))
             rule = (
                 f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; for "
                 "data that are only to be predicted: data verify --no-labels, in Python load with require_labels=False)"

@@ -19,8 +19,9 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
+from dgl_mutual.errors import SHOWN, listed, shortened
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
-from dgl_mutual.utils.wording import counted, listed
+from dgl_mutual.utils.wording import counted
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
@@ -40,8 +41,6 @@ _WORD = re.compile(r"[^\W\d][\w -]*")
 _NO_WORDS = MISSING | INFINITE | set(_BOOLEANS)
 #: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
 _ROWS = 1024
-#: Characters of a cell that a message shows.
-_SHOWN = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class CsvTable:
             lines = self.frame.index[offending]
             cell = str(self.frame[column][offending].iloc[int(np.argmin(lines))])
             hint = "; numpy shortens long arrays like that, so write all numbers" if "..." in cell else ""
-            found = repr(cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}...") if cell else "an empty cell"
+            found = repr(shortened(cell, SHOWN)) if cell else "an empty cell"
             self.refuse(faults, offending, f"{column}: {rule}, found {found}{hint}")
 
     def are_whole(self, column: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from dgl_mutual.data.arrays import as_array, as_integers
 from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, label_array, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 #: Where labels of DGL graphs are looked up, if nothing else is said.
@@ -45,7 +45,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
 def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
     """Where labels of DGL graphs were not found, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
-    found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {', '.join(keys) or 'nothing'}). Set it"
+    found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {listed(keys) or 'nothing'}). Set it"
     nearest = nearest_key(label, [key for key in keys if key not in (feat, *MASKS)])
     given = "labels=..." if nearest is None else f"label={nearest!r}"
     if one:
@@ -83,8 +83,11 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
 def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
     """Raise `DataError` where graphs lack data of a key that is asked for. Edges of the key ``feat`` may have none."""
 
+    def has(which: str, data: Mapping[str, Any]) -> str:
+        return f"its {which} has: {listed(list(data)) or 'nothing'}"
+
     def of_nodes(graph: Any) -> str:
-        return f"its ndata has: {', '.join(graph.ndata) or 'nothing'}"
+        return has("ndata", graph.ndata)
 
     graphs_are = "graph" if len(graphs) == 1 else "graphs"
     if feat is not None:
@@ -104,8 +107,7 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
         lacking = [number for number, graph in enumerate(graphs) if edge_feat not in graph.edata]
         if len(lacking) < len(graphs):  # a graph without edges need not have any
             lacking = [number for number in lacking if graphs[number].num_edges()]
-        found = "its edata has: "
-        refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: found + (", ".join(graph.edata) or "nothing"), hint)
+        refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: has("edata", graph.edata), hint)
 
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:

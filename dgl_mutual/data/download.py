@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.unpack import unpack
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.display import make_bar, shows_bars
 from dgl_mutual.utils.files import check_regular, set_aside
 from dgl_mutual.utils.paths import refuse_links
@@ -124,7 +124,7 @@ def _fetch_archive(entry: Entry, scratch: Path, progress: bool) -> Path:
     folders = [unpacked, *(path for path in unpacked.iterdir() if path.is_dir())]
     complete = [folder for folder in folders if not missing_files(folder, entry)]
     if not complete:
-        raise DataError(f"The archive {entry.url} does not hold the files of {entry.name} ({', '.join(entry.files[:3])}, ...).")
+        raise DataError(f"The archive {entry.url} does not hold the files of {entry.name} ({listed(entry.files, 3)}).")
     return complete[0]
 
 
@@ -140,10 +140,9 @@ def _download(entry: Entry, address: str, target: Path, sha256: str | None, prog
     try:
         download_file(address, target, sha256, most=entry.max_bytes, progress=progress)
     except DataError as error:
-        files = f"{', '.join(entry.files[:3])}{', ...' if len(entry.files) > 3 else ''}"
         raise DataError(
             f"The dataset {entry.name} could not be fetched. {error}\nCheck the connection and try again, or download it by other means "
-            f"and place {files} in the folder {entry.folder} of your data folder (named by --data-dir)."
+            f"and place {listed(entry.files, 3)} in the folder {entry.folder} of your data folder (named by --data-dir)."
         ) from None
 
 

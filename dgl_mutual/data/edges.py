@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.arrays import Features, IntArray, as_exact_array, as_integers
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed, shortened
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.wording import counted
 
@@ -135,12 +135,12 @@ def _rows_of_frame(frame: Any) -> Any:
     source, destination = ENDS
     if set(ENDS) <= set(columns):
         others = [column for column in columns if column not in ENDS]
-        hint = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{others}]."
+        hint = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{shortened(others)}]."
     elif len(rows) == 2 < len(columns):
         hint = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
     else:
         hint = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
-    found = ", ".join(map(str, columns[:8])) + (", ..." if len(columns) > 8 else "")
+    found = listed(columns, 8)
     raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {hint}")
 
 

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact, degree_names, one_hot, sums_of_edges
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, shortened
 
 
 def with_features_of_edges(dataset: Dataset, change: str) -> Dataset:
@@ -26,7 +26,7 @@ def with_features_of_edges(dataset: Dataset, change: str) -> Dataset:
         missing = [names[column] for column in summed if names[column] not in known]
         if dataset.edge_features is None or missing:
             raise UsageError(
-                f"Node features of {dataset.name} are sums over edges (for example {(missing or names)[0]!r}), which {change} "
+                f"Node features of {dataset.name} are sums over edges (for example {shortened((missing or names)[0])!r}), which {change} "
                 "changes, and no edge feature has this name. Give the edge features that were summed, under the same names"
                 f"{', or leave out the pool' if dataset.num_pool else ''}."
             )

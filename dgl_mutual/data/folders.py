@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.catalog import Entry, lookup
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.paths import user_path
 
 ENVIRONMENT_VARIABLE = "DGL_MUTUAL_DATA"
@@ -65,7 +65,7 @@ def missing_error(entry: Entry, folders: DataFolders) -> DataError:
     lines = [f"The dataset {entry.name} is not complete in any data folder."]
     for root in folders.search:
         missing = missing_files(root / entry.folder, entry)
-        lines.append(f"  {root / entry.folder} lacks {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}")
+        lines.append(f"  {root / entry.folder} lacks {listed(missing, 3)}")
     lines.append(
         f"Fetch it with 'dgl-mutual data fetch {fetched_as(entry)}', or name the folder that holds it as data_dir (on the command line: "
         "--data-dir)."

@@ -15,7 +15,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted, kind_of
 
 
@@ -75,8 +75,7 @@ def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, hol
     if len(lacking) == 1:
         who, found = f"Graph {first} has", holds(graphs[first])
     else:
-        numbers = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
-        who, found = f"Graphs {numbers} have", f"of graph {first}, {holds(graphs[first])}"
+        who, found = f"Graphs {listed(lacking, 8)} have", f"of graph {first}, {holds(graphs[first])}"
     raise DataError(f"{who} no {what} ({found}), and others have. Set them there, too, or leave out what lacks them.")
 
 

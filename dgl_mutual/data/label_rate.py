@@ -16,8 +16,8 @@ from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError
-from dgl_mutual.utils.wording import counted, listed
+from dgl_mutual.errors import UsageError, listed, shortened
+from dgl_mutual.utils.wording import counted
 
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
 LabelRate = int | float
@@ -178,9 +178,9 @@ def _check(
     for (name, values, _), column in zip(named, columns.T, strict=True):
         # Of several labels many a value is so rare that no small share holds it: there each label must be known of some sample.
         if len(named) > 1 and len(values) == 2:
-            groups = [(f"the label {name!r}", ~np.isnan(column))]
+            groups = [(f"the label {shortened(name)!r}", ~np.isnan(column))]
         else:
-            groups = [(f"the class {value!r}", column == label) for label, value in enumerate(values)]
+            groups = [(f"the class {shortened(value)!r}", column == label) for label, value in enumerate(values)]
         bare += [(int(among.sum()), what) for what, among in groups if among.any() and not among[keeps].any()]
     if bare:
         count, what = min(bare)

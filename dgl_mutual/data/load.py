@@ -23,7 +23,7 @@ from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
-from dgl_mutual.errors import DataError, task_mismatch
+from dgl_mutual.errors import DataError, listed, task_mismatch
 from dgl_mutual.registry import Found
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
@@ -278,7 +278,7 @@ def _tu_name(folder: Path, *, among_others: bool) -> str | None:
     if among_others:
         names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in parts[:2])]
     if len(names) > 1:
-        raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")
+        raise DataError(f"The folder {folder} holds several TU datasets ({listed(names)}). Give each a folder of its own.")
     return names[0] if names else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from dgl_mutual.data.csv_table import CsvTable
 from dgl_mutual.data.split import MASKS
+from dgl_mutual.errors import listed
 
 #: ``train``, ``is_valid``, ``test_set``, ``val_idx_0``, ``TrainMask``, ...
 _PART = re.compile(
@@ -31,7 +32,7 @@ def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[st
     """
     found = [column for column in map(str, table.frame) if column in columns and _looks_like_mask(table, column)]
     if found:
-        named = ", ".join(found[:8])
+        named = listed(found, 8)
         they_look = "looks like a mask, and is" if len(found) == 1 else "look like masks, and are"
         warnings.warn(
             f"{table.path}: {named} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, shortened
 from dgl_mutual.utils.safe_text import is_unicode
 
 
@@ -14,8 +14,8 @@ def check_name(name: Any) -> None:
     """Raise `DataError` for what is no name of a dataset: tables of results would not show it, or not as it is."""
     if not isinstance(name, str) or not name or name != name.strip() or not is_unicode(name):
         raise DataError(
-            f"{name!r} is no name of a dataset: expected text that is not empty, neither starts nor ends with a space, and can be "
-            "written as UTF-8. Choose another name, for example 'mine'."
+            f"{shortened(repr(name))} is no name of a dataset: expected text that is not empty, neither starts nor ends with a space, and "
+            "can be written as UTF-8. Choose another name, for example 'mine'."
         )
 
 

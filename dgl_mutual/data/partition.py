@@ -30,7 +30,7 @@ from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import MetricName, Target
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.files import read_bytes, replacing, unwritable
 from dgl_mutual.utils.paths import user_path
@@ -167,7 +167,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
             f"{dataset.name} has many graphs, and only one large graph is cut into parts. Many graphs fit batches as they are."
         )
     if dataset.target.parts is not None:
-        raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
+        raise UsageError(f"{dataset.name} has several targets ({listed(target_names(dataset.target))}). Choose one with --targets.")
     if len(dataset.official_splits) > 1:
         raise UsageError(
             f"{dataset.name} has {len(dataset.official_splits)} splits of its own, and a partition keeps one. Make the dataset with one of "

@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.wording import counted
 
@@ -300,6 +300,6 @@ def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: st
         other = hint(int(counts[rarest]))
         use = f"{other} Or use" if other else "Use"
         raise UsageError(
-            f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {use} --protocol holdout, for which no class is too small, or "
-            "merge or remove rare classes."
+            f"Class {shortened(target.names[rarest])!r} of {dataset.name} has {found}. {use} --protocol holdout, for which no class is too "
+            "small, or merge or remove rare classes."
         )

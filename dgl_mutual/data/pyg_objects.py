@@ -8,7 +8,7 @@ from typing import Any
 from dgl_mutual.data.arrays import as_array, as_integers, as_table
 from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, label_array, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import kind_of
 
 
@@ -35,7 +35,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
         [number for number, graph in enumerate(graphs) if graph.x is None],
         graphs,
         "node features x",
-        lambda graph: f"it has: {', '.join(_keys_of_pyg(graph))}",
+        lambda graph: f"it has: {listed(_keys_of_pyg(graph))}",
         "Set them, for example by a transform such as torch_geometric's OneHotDegree.",
     )
     if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
@@ -64,7 +64,7 @@ def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
     """Where labels of PyG graphs were not found, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
     nearest = nearest_key("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
-    found = f"y is missing ({'the graph' if one else 'graph 0'} has: {', '.join(keys)}). Set it"
+    found = f"y is missing ({'the graph' if one else 'graph 0'} has: {listed(keys)}). Set it"
     if nearest is not None:
         found += f", as in data.y = data.{nearest}"
     return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one a {'node' if one else 'graph'}"

@@ -16,7 +16,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import FeatureKind, Features
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact, degree_names
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.
@@ -25,6 +25,8 @@ _ZERO_KINDS = ("indicator", "edge-sum")
 _MODEL = "The model"
 #: Characters of a name that a schema shows.
 _MAX_LETTERS = 40
+#: Names that a message or a schema shows.
+_MAX_NAMES = 8
 
 
 def schema_of(dataset: Dataset) -> dict[str, str]:
@@ -56,7 +58,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
 def _shown(values: Sequence[str]) -> str:
     """The first few of them; of equal ones that follow each other, as kinds do, how many there are."""
     groups = [(value[:_MAX_LETTERS], len(list(group))) for value, group in groupby(values)]
-    return _some([value if count == 1 else f"{count} x {value}" for value, count in groups])
+    return listed([value if count == 1 else f"{count} x {value}" for value, count in groups], _MAX_NAMES) or "none"
 
 
 def _digest(values: Sequence[str]) -> str:
@@ -104,7 +106,7 @@ def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequenc
     if features is None:
         if dataset.num_edges:
             raise DataError(
-                f"{owner} expects edge features (columns: {_some(columns)}), and the edges of {dataset.name} have none. Give "
+                f"{owner} expects edge features (columns: {listed(columns, _MAX_NAMES)}), and the edges of {dataset.name} have none. Give "
                 "edge features that are encoded as those of the training data."
             )
         aligned: Features = np.zeros((0, len(columns)), dtype=np.float32)
@@ -153,10 +155,10 @@ def _aligned(
                 f"training data: in a file in its header, or in Dataset.from_arrays or from_dgl with {_names_of(owner, what)}. Else encode "
                 "the new data as the training data was encoded."
             )
+        lacks, also_has, expected, has_all = (listed(names, _MAX_NAMES) or "none" for names in (missing, surplus, columns, found))
         raise DataError(
             f"{owner} expects {counted(len(columns), f'{what} column')} and {has}. "
-            f"Missing: {_some(missing)}; not expected: {_some(surplus)}. "
-            f"{owner}'s columns: {_some(columns)}. The data's columns: {_some(found)}. "
+            f"Missing: {lacks}; not expected: {also_has}. {owner}'s columns: {expected}. The data's columns: {has_all}. "
             f"{mend}"
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
@@ -171,7 +173,3 @@ def _names_of(owner: str, what: str) -> str:
     if owner != _MODEL:
         return f"{argument}=dataset.{argument}"
     return f"{argument}=student.{'description.' if edge else ''}{argument} (of a result: {argument}=result.dataset.{argument})"
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"

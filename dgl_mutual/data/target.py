@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_exact_array, as_integers
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.names import check_text
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import DataError, UsageError, listed, unknown
 from dgl_mutual.utils.wording import counted
 
 TaskName: TypeAlias = Literal["node", "graph"]
@@ -83,7 +83,7 @@ class Target:
             UsageError: an unknown metric, one that does not fit the labels, or several targets.
         """
         if self.parts:
-            names = ", ".join(str(part.name) for part in self.parts)
+            names = listed([part.name for part in self.parts])
             raise UsageError(
                 f"metric = {metric!r} is for one target, and there are several ({names}): each has its usual metric, and their mean "
                 "decides. Leave the metric out, or choose one target (--targets)."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError, listed, unknown
 from dgl_mutual.statistics import (
     FEWEST_FOLDS,
     NO_TEST,
@@ -247,8 +247,7 @@ def _told(unpaired: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
 
 
 def _trial_names(keys: set[tuple[Any, ...]]) -> str:
-    names = [f"seed {seed} fold {fold}" for seed, fold in sorted(keys)]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return listed([f"seed {seed} fold {fold}" for seed, fold in sorted(keys)], 10)
 
 
 def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFrame:

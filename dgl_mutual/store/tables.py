@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, listed
 from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY, TRIALS
 from dgl_mutual.store.files import INFERENCE_FILE, RELIABILITY_FILE, TRIALS_FILE, TUNING_FILE
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.safe_text import plain_cell, plain_csv
-from dgl_mutual.utils.wording import listed
 
 #: Columns that may follow those of trials.csv; folders of older versions lack these.
 MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_train"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dgl_mutual.utils.wording import listed
+from dgl_mutual.errors import listed
 
 #: What the names of those of tqdm, DGL and torch start with.
 _PREFIXES = ("TQDM_", "DGL", "TORCH_", "PYTORCH_")

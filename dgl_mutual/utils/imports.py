@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, listed
 from dgl_mutual.utils.custom_code import NAMED
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -40,7 +40,7 @@ def import_object(path: str, kind: str = "object") -> Any:
         except AttributeError:
             public = [known for known in dir(value) if not known.startswith("_")]
             nearest = difflib.get_close_matches(name, public, n=1)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It has: {', '.join(public[:20]) or 'nothing'}."
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It has: {listed(public) or 'nothing'}."
             raise UsageError(f"Cannot import the {kind} {path!r}: {module_name!r} has no {name!r}.{hint}") from None
     return value
 

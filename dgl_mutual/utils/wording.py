@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-#: Characters that a message shows of a name.
-_SHOWN = 60
-
 
 def counted(number: int, one: str, several: str | None = None, *, form: str = "") -> str:
     """A number and what it counts: ``1 class``, ``2 classes``.
@@ -48,9 +45,3 @@ def aligned(rows: Sequence[Sequence[str]], num_labels: int = 1) -> list[str]:
         )
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names from a file, as many and as much of each as a message can show: ``a, b and 3 more``."""
-    shown = ", ".join(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

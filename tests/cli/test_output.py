@@ -204,3 +204,10 @@ def test_a_warning_that_standard_error_does_not_take_costs_no_result(monkeypatch
     with pytest.raises(OSError, match="No space left"), open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         say("A result is not lost in silence.")
+
+
+def test_of_a_long_error_the_beginning_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    say("z" * 10**6, err=True)
+    assert capsys.readouterr().err == f"{'z' * 20_000}...\n(980,000 more characters are not shown)\n"
+    say("z" * 10**6)
+    assert capsys.readouterr().out == "z" * 10**6 + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgl_mutual.utils.wording import assignments, counted, kind_of, listed, value_and_kind
+from dgl_mutual.utils.wording import assignments, counted, kind_of, value_and_kind
 
 
 def test_numbers_agree_with_what_they_count() -> None:
@@ -27,9 +27,3 @@ def test_values_are_shown_with_their_kind() -> None:
 def test_assignments_are_names_and_values() -> None:
     assert assignments({"hidden": 8, "norm": "layer"}) == "hidden=8, norm=layer"
     assert assignments({}) == ""
-
-
-def test_names_are_listed_as_far_as_a_message_can_show_them() -> None:
-    assert listed([]) == "" and listed(["a", "b"]) == "a, b"
-    assert listed(["a", "b", "c", "d"], most=2) == "a, b and 2 more"
-    assert listed(["x" * 1000]) == f"{'x' * 60}..."

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import DataError, UsageError, listed, unknown
 from dgl_mutual.utils.exact_numbers import parse_numbers
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import plain_cell
-from dgl_mutual.utils.wording import counted, listed
+from dgl_mutual.utils.wording import counted
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dgl_mutual.errors import listed
 from dgl_mutual.reporting.labels import line_names
 from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style, with_room
@@ -75,7 +76,7 @@ def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     alone = [run for line in lines.values() if len(line) == 1 for run in line.values()]
     if drawn and alone:
         names = [f"{run.method} ({run.folder.name})" for run in alone]
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        shown = listed(names, 8)
         warnings.warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {shown}.", stacklevel=2)
     return drawn
 

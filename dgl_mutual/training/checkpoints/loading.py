@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
-from dgl_mutual.errors import DataError, UsageError, shortened
+from dgl_mutual.errors import DataError, UsageError, listed, shortened
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
@@ -37,7 +37,7 @@ from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.wording import counted, listed
+from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
 _DTYPES = (torch.float32, torch.float64)
