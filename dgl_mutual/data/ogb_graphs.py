@@ -17,7 +17,8 @@ from dgl_mutual.data.edges import canonical_edge_rows
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
-from dgl_mutual.data.split import Split, as_splits
+from dgl_mutual.data.ogb_split import read_split
+from dgl_mutual.data.split import as_splits
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 
@@ -56,7 +57,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
         labels.refuse(
             faults, ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1), "expected 0, 1 or nothing (unknown)"
         )
-    split = _read_split(folder / "split" / "scaffold", labels, faults)
+    split = read_split(folder / "split" / "scaffold", None if labels is None else len(labels), "graph", faults)
     arrays = {part: table.integers(faults) for part, table in tables.items() if table is not None}
     _check_counts(tables, arrays, labels, faults)
     _check_widths(tables["node-feat"], atom_widths, faults)
@@ -131,18 +132,3 @@ def _check_widths(table: Table | None, widths: list[int], faults: Faults) -> Non
     if table is not None:
         outside = np.any((table.values < 0) | (table.values >= np.array(widths)), axis=1)
         table.refuse(faults, outside, f"expected codes below {', '.join(map(str, widths))}")
-
-
-def _read_split(folder: Path, labels: Table | None, faults: Faults) -> Split | None:
-    tables = [read_table(folder / f"{part}.csv.gz", faults, columns=1) for part in ("train", "valid", "test")]
-    seen: IntArray = np.zeros(0, dtype=np.int64)
-    parts = []
-    for table in tables:
-        if table is None or labels is None:
-            return None
-        part = table.integers(faults)[:, 0]
-        table.refuse(faults, (part < 0) | (part >= len(labels)), f"expected a graph number 0 ... {len(labels) - 1}")
-        table.refuse(faults, np.isin(part, seen), "expected each graph in one part of the split only")
-        seen = np.concatenate([seen, part])
-        parts.append(part)
-    return Split(*parts)

@@ -22,14 +22,14 @@ from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degr
 from dgl_mutual.data.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
+from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
-_PARTS = ("train", "valid", "test")
-_SPLIT_FILES = ", ".join(f"{part}.csv.gz" for part in _PARTS)
+_SPLIT_FILES = ", ".join(SPLIT_FILES)
 #: Node numbers that the index of a sparse matrix holds.
 MAX_NODES = 2**31 - 1
 _Array = npt.NDArray[Any]
@@ -72,7 +72,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     raw = read(folder / "raw", num_classes, faults, require_labels)
     faults.check()
     assert raw is not None
-    split = _read_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
+    split = _choose_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
     faults.check()
     edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
     columns = _features(raw, edges)
@@ -249,31 +249,19 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
     return np.stack(list(columns), axis=1).astype(np.float32)
 
 
-def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
+def _choose_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
     """The split that OGB evaluates on; of your own folder the only one there is, if there is one."""
     wanted = wanted or _only_split(folder, faults)
     if wanted is None:
         return None
     saved = folder / wanted / "split_dict.pt"
-    if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / f"{part}.csv.gz") for part in _PARTS):
+    if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / file) for file in SPLIT_FILES):
         # OGB's DatasetSaver writes this file. To read it is to run what it says.
         faults.add(
             saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node number a line"
         )
         return None
-    seen = np.zeros(num_nodes, dtype=np.bool_)
-    parts = []
-    for part in _PARTS:
-        table = read_table(folder / wanted / f"{part}.csv.gz", faults, columns=1)
-        if table is None:
-            return None
-        nodes = table.integers(faults)[:, 0]
-        outside = (nodes < 0) | (nodes >= num_nodes)
-        table.refuse(faults, outside, f"expected a node number 0 ... {num_nodes - 1}")
-        table.refuse(faults, seen[np.where(outside, 0, nodes)], "expected each node in one part of the split only")
-        seen[nodes[~outside]] = True
-        parts.append(nodes)
-    return Split(*parts)
+    return read_split(folder / wanted, num_nodes, "node", faults)
 
 
 def _only_split(folder: Path, faults: Faults) -> str | None:
