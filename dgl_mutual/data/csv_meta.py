@@ -11,11 +11,10 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from dgl_mutual.data.csv_table import is_unnamed
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.names import check_name
-from dgl_mutual.data.reading import UNREADABLE, read_text
+from dgl_mutual.data.reading import read_text, recording
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError, unknown
 from dgl_mutual.options import plain_message
-from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.plain_yaml import read_yaml
 
 _MAX_SIZE = 1 << 20
@@ -101,18 +100,17 @@ class Meta(_Keys):
 
 def read_meta(path: Path, faults: Faults) -> Meta | None:
     """The content of a meta.yaml; None, and faults, if it cannot be read."""
-    try:
-        meta = Meta.model_validate(read_yaml(read_text(path, _MAX_SIZE)))
-    except ValidationError as error:
-        for fault in error.errors():
-            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {plain_message(fault)}")
-        return None
-    except RefusedFile as error:
-        faults.add(path, str(error))
-        return None
-    except (yaml.YAMLError, *UNREADABLE) as error:
-        mark = getattr(error, "problem_mark", None)
-        faults.add(path, f"expected YAML ({getattr(error, 'problem', error)})", mark.line + 1 if mark else None)
+    meta = None
+    with recording(path, faults, "expected YAML"):
+        try:
+            meta = Meta.model_validate(read_yaml(read_text(path, _MAX_SIZE)))
+        except ValidationError as error:
+            for fault in error.errors():
+                faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {plain_message(fault)}")
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            faults.add(path, f"expected YAML ({getattr(error, 'problem', error)})", mark.line + 1 if mark else None)
+    if meta is None:
         return None
     if meta.version != "1.0.0":
         faults.add(path, f"version: expected 1.0.0, which is all that DGL has defined, found {meta.version}")

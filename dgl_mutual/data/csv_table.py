@@ -18,9 +18,10 @@ import pandas as pd
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
-from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
+from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.errors import SHOWN, listed, shortened
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
+from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted
 
 #: What separates cells in files whose maker did not say so.
@@ -184,24 +185,19 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
 
 def _read_rows(path: Path, separator: str, faults: Faults) -> list[tuple[int, list[str]]] | None:
     """The header and each row with its line number, without empty lines; None, and a fault, where there is no header."""
-    if not is_file(path, faults):
-        return None
-    try:
+    with recording(path, faults, "the file is not a readable CSV file"):
         with open_file(path) as opened:
             content = opened.read()
         with _cells_up_to(len(content)):
             reader = csv.reader(io.StringIO(_decode(content), newline=""), delimiter=separator, strict=True)
             stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
             rows = [(line, row) for line, row in stripped if row not in ([], [""])]
-    except (csv.Error, ValueError, *UNREADABLE) as error:
-        faults.add(path, f"the file is not a readable CSV file ({error})")
-        return None
-    if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
-        rows = rows[1:]
-    if not rows:
-        faults.add(path, "the file is empty")
-        return None
-    return rows
+        if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
+            rows = rows[1:]
+        if not rows:
+            raise RefusedFile("the file is empty")
+        return rows
+    return None
 
 
 def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
@@ -243,11 +239,11 @@ def are_lists(cells: pd.Series[str]) -> bool:
 
 def _decode(content: bytes) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("it is text in UTF-16; save it as CSV in UTF-8")
+        raise RefusedFile("it is text in UTF-16; save it as CSV in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise RefusedFile(
             f"it is not text in UTF-8: {error.reason} {content[error.start]:#x} at byte {error.start}; save it as CSV in UTF-8"
         ) from None
 

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from dgl_mutual.data.arrays import native
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.reading import is_file, open_file
+from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.utils.files import RefusedFile
 
 #: What the arrays of a small ``.npz`` file may decompress to, and what each byte of a larger one. Most data compress to a tenth, bags of
@@ -32,15 +32,8 @@ Array = npt.NDArray[Any]
 
 def read_npy(path: Path, faults: Faults) -> Array | None:
     """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes. None after recording why not."""
-    if not is_file(path, faults):
-        return None
-    try:
-        with open_file(path) as opened:
-            return _read_array(opened, os.fstat(opened.fileno()).st_size)
-    except RefusedFile as error:
-        faults.add(path, str(error))
-    except Exception as error:  # numpy evaluates the header as Python's literals, which can fail in any way
-        faults.add(path, f"expected an array that numpy saved ({_named(error)})")
+    with recording(path, faults, "expected an array that numpy saved"), open_file(path) as opened:
+        return _read_array(opened, os.fstat(opened.fileno()).st_size)
     return None
 
 
@@ -63,30 +56,24 @@ def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Seque
 
     Other members are not looked at.
     """
-    if not is_file(path, faults):
-        return {}
-    try:
-        with open_file(path) as opened, zipfile.ZipFile(opened) as archive:
-            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            absent = [key for key in keys if key not in members]
-            if absent:
-                faults.add(path, f"expected the arrays {', '.join(keys)}; {', '.join(absent)} missing")
-                return {}
-            wanted = {key: members[key] for key in (*keys, *optional) if key in members}
-            _check_members(wanted, os.fstat(opened.fileno()).st_size)
-            arrays = {}
-            for key, member in wanted.items():
-                try:
-                    with archive.open(member) as decompressed:
-                        arrays[key] = _read_array(decompressed, member.file_size)
-                except RefusedFile as error:
-                    raise RefusedFile(f"{key}: {error}") from None
-            return arrays
-    except RefusedFile as error:
-        faults.add(path, str(error))
-    except Exception as error:  # zipfile and numpy's headers can fail in any way
-        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({_named(error)})")
+    rule = "the file is truncated or damaged, or not an npz file of plain arrays"
+    with recording(path, faults, rule), open_file(path) as opened, zipfile.ZipFile(opened) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        absent = [key for key in keys if key not in members]
+        if absent:
+            raise RefusedFile(f"expected the arrays {', '.join(keys)}; {', '.join(absent)} missing")
+        wanted = {key: members[key] for key in (*keys, *optional) if key in members}
+        _check_members(wanted, os.fstat(opened.fileno()).st_size)
+        return {key: _read_member(archive, key, member) for key, member in wanted.items()}
     return {}
+
+
+def _read_member(archive: zipfile.ZipFile, key: str, member: zipfile.ZipInfo) -> Array:
+    try:
+        with archive.open(member) as unfolded:
+            return _read_array(unfolded, member.file_size)
+    except RefusedFile as error:
+        raise RefusedFile(f"{key}: {error}") from None
 
 
 def _check_members(members: dict[str, zipfile.ZipInfo], size: int) -> None:
@@ -103,7 +90,10 @@ def _read_array(opened: IO[bytes], size: int) -> Array:
     version = npy.read_magic(opened)
     if version not in ((1, 0), (2, 0)):  # 3.0 is for names beyond Latin-1, and plain numbers have none
         raise RefusedFile(f"expected plain numbers in version 1 or 2 of numpy's form, found version {'.'.join(map(str, version))}")
-    shape, is_fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(opened)
+    try:
+        shape, is_fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(opened)
+    except MemoryError:  # numpy has Python's parser read it, which takes this for a lack of memory
+        raise RefusedFile("expected a header that numpy saved, found one that is nested too deeply") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.hasobject or dtype.subdtype is not None:
         advice = "; objects are never unpickled" if dtype.hasobject else ""
         raise RefusedFile(f"expected plain numbers, found values of type {str(dtype)[:60]}{advice}")
@@ -122,7 +112,3 @@ def _read_array(opened: IO[bytes], size: int) -> Array:
         filled += len(chunk)
     opened.read(1)  # at the end of a member zipfile compares its checksum
     return native(flat.view(dtype)).reshape(shape, order="F" if is_fortran else "C")
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -18,7 +18,7 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
-from dgl_mutual.data.reading import is_file, open_file
+from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.tables import read_table
 from dgl_mutual.data.target import Target
@@ -87,28 +87,20 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
 
 def _read(path: Path, faults: Faults, make: Callable[[Any], _Made], nothing: _Made) -> _Made:
     """What `make` makes of a pickle, or `nothing` after recording why not."""
-    if not is_file(path, faults):
-        return nothing
-    try:
+    with recording(path, faults, "the pickle is truncated or damaged"):
         with open_file(path) as opened:
             content = opened.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise RefusedFile(f"expected at most {_MAX_BYTES} bytes")
-        loaded = read_pickle(content)
-    except RefusedFile as error:
-        faults.add(path, str(error))
-        return nothing
-    except RefusedPickle as error:
-        faults.add(path, f"the pickle is refused: {error}")
-        return nothing
-    except Exception as error:  # what takes opcodes apart can fail in any way on damaged ones
-        faults.add(path, f"the pickle is truncated or damaged ({type(error).__name__}: {str(error)[:200]})")
-        return nothing
-    try:
-        return make(loaded)
-    except ValueError as error:
-        faults.add(path, str(error))
-        return nothing
+        try:
+            loaded = read_pickle(content)
+        except RefusedPickle as error:
+            raise RefusedFile(f"the pickle is refused: {error}") from None
+        try:
+            return make(loaded)
+        except ValueError as error:
+            raise RefusedFile(str(error)) from None
+    return nothing
 
 
 def _read_features(path: Path, faults: Faults) -> sparse.csr_matrix:

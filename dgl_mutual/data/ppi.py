@@ -17,10 +17,9 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy
-from dgl_mutual.data.reading import UNREADABLE, read_text
+from dgl_mutual.data.reading import read_text, recording
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
-from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -111,14 +110,13 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
 
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
     """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
-    try:
-        graph = read_json(read_text(path, _MAX_JSON))
-    except RefusedFile as error:
-        faults.add(path, str(error))
-        return None
-    except (ValueError, RecursionError, *UNREADABLE) as error:
-        faults.add(path, f"expected JSON ({error})")
-        return None
+    with recording(path, faults, "expected JSON"):
+        return _links_of(read_json(read_text(path, _MAX_JSON)), path, faults)
+    return None
+
+
+def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | None:
+    """As `_read_graph`, of the content of the file."""
     try:
         numbers = [node["id"] for node in graph["nodes"]]
         num_nodes = len(numbers)

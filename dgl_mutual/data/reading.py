@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dgl_mutual.data.faults import MISSING_FILE
+from dgl_mutual.errors import shortened
 from dgl_mutual.utils.files import RefusedFile, open_regular
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 #: A compressed file may decompress to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted
 #: labels of a binary task, decompress to up to 50 times their size; a file made to exhaust memory to 1,000 times.
 MAX_DECOMPRESSED, MAX_RATIO = 1 << 24, 200
-
-#: What a damaged or foreign file makes gzip and the text decoder raise.
-UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -40,17 +37,23 @@ def open_file(path: Path) -> BinaryIO:
         raise RefusedFile(MISSING_FILE) from None
 
 
-def is_file(path: Path, faults: Faults) -> bool:
-    """Whether `path` can be opened by `open_file`; records why not."""
+@contextmanager
+def recording(path: Path, faults: Faults, rule: str) -> Iterator[None]:
+    """Record what is raised within the block as a fault of a file: why it is not read, or `rule`, which a damaged file breaks.
+
+    Damaged and foreign files make what takes them apart fail in any way. That memory is short is no fault of the file.
+    """
     try:
-        open_file(path).close()
+        yield
+    except MemoryError:
+        raise
     except RefusedFile as error:
         faults.add(path, str(error))
-    except OSError as error:
-        faults.add(path, f"the file cannot be opened ({error.strerror or error})")
-    else:
-        return True
-    return False
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            faults.add(path, f"the file cannot be opened or read ({error.strerror})")
+        else:
+            faults.add(path, f"{rule} ({type(error).__name__}: {shortened(error, 200)})")
 
 
 @contextmanager
@@ -58,7 +61,8 @@ def open_content(path: Path) -> Iterator[BinaryIO]:
     """A regular file, decompressed where its name ends in ``.gz``, for reading from its start.
 
     Raises:
-        OSError: as `open_file`. Reading raises any of `UNREADABLE`, and RefusedFile where it decompresses to more than its size justifies.
+        OSError: as `open_file`. Where the file is damaged, reading raises OSError, EOFError or zlib.error; and RefusedFile where it
+            decompresses to more than its size justifies.
     """
     with open_file(path) as opened:
         if path.suffix != ".gz":

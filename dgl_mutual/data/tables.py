@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +20,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
-from dgl_mutual.data.reading import UNREADABLE, is_file, open_content
+from dgl_mutual.data.reading import open_content, recording
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted
@@ -92,20 +94,14 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
         columns: how many a line must hold; None takes the first line's number.
         allow_missing: an empty cell or a word for it (`dgl_mutual.data.labels.MISSING`) means "unknown" and stays NaN.
     """
-    if not is_file(path, faults):
-        return None
-    try:
+    with recording(path, faults, "the file is truncated or damaged"):
         size = _measure(path, _MAX_EMPTY_A_BYTE if allow_missing else _MAX_CELLS_A_BYTE)
         # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
         if size.cells == size.width * size.lines:
-            with open_content(path) as opened:
+            with suppress(ValueError), open_content(path) as opened:  # a line or a cell that pandas refuses
                 values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
-            if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
-                return Table(path, values, np.ones(len(values), dtype=np.bool_))
-        return _read_faulty(path, size, faults, columns, allow_missing)
-    except UNREADABLE as error:
-        faults.add(path, str(error) if isinstance(error, RefusedFile) else f"the file is truncated or damaged ({error})")
-    except ValueError:  # a line or a cell that pandas refuses
+                if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
+                    return Table(path, values, np.ones(len(values), dtype=np.bool_))
         return _read_faulty(path, size, faults, columns, allow_missing)
     return None
 
@@ -124,13 +120,13 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
 
     Raises:
         RefusedFile: it is not text, or holds more than its size justifies.
-        Any of `UNREADABLE`: it is damaged.
+        OSError, EOFError, zlib.error: it is damaged.
     """
-    most = _MAX_CELLS + cells_a_byte * path.stat().st_size
     lines = commas = width = 0
     has_width = False
     last = b"\n"
     with open_content(path) as opened:
+        most = _MAX_CELLS + cells_a_byte * path.stat().st_size
         while chunk := opened.read(1 << 20):
             if b"\r" in chunk:  # by itself it ends a line, too
                 chunk += opened.read(1) if chunk.endswith(b"\r") else b""
@@ -155,22 +151,21 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
     """Read line by line what pandas refused or would pad, and name the first line of each kind of fault.
 
     Of a large file nothing is read after the first faults, and the result is None.
+
+    Raises:
+        RefusedFile: it is empty.
+        OSError, EOFError, zlib.error, UnicodeDecodeError: it is damaged, or not text.
     """
     width = columns if columns is not None else max(size.width, 1)
     is_large = max(size.lines * width, size.cells) > _BLOCK
     blocks: list[_Block] = []
-    try:
-        with open_content(path) as opened:
-            for lines in _blocks(opened, max(1, _BLOCK // width)):
-                blocks.append(_examine(lines, width, allow_missing))
-                if is_large and not blocks[-1].valid.all():
-                    break
-    except UNREADABLE as error:
-        faults.add(path, str(error) if isinstance(error, RefusedFile) else f"the file is truncated or damaged ({error})")
-        return None
+    with open_content(path) as opened:
+        for lines in _blocks(opened, max(1, _BLOCK // width)):
+            blocks.append(_examine(lines, width, allow_missing))
+            if is_large and not blocks[-1].valid.all():
+                break
     if not blocks:
-        faults.add(path, "the file is empty")
-        return None
+        raise RefusedFile("the file is empty")
     blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)
     faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {counted(width, 'value')} a line, found a blank line")
     faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {counted(width, 'value')} a line")
@@ -188,7 +183,7 @@ def _read_exact(path: Path) -> IntArray | None:
             cells = pd.read_csv(opened, dtype=np.int64, **_PLAIN)
         # pandas 2, the last for Python 3.10, makes a column of unsigned numbers of what lies beyond int64, whatever it is asked for.
         return cells.to_numpy() if (cells.dtypes == np.int64).all() else None
-    except (ValueError, OverflowError, *UNREADABLE):
+    except (ValueError, OverflowError, OSError, EOFError, zlib.error):
         return None
 
 

@@ -13,7 +13,7 @@ from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import MISSING_FILE, Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
-from dgl_mutual.data.reading import is_file
+from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
@@ -87,7 +87,10 @@ def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
 def _sha256(path: Path, faults: Faults) -> str | None:
     """The hash of a file. None where it cannot be read, after recording why, if its loader has not."""
     known = any(fault.file == path for fault in faults.found)
-    return file_sha256(path) if is_file(path, Faults() if known else faults) else None
+    with recording(path, Faults() if known else faults, "the file cannot be read"):
+        open_file(path).close()
+        return file_sha256(path)
+    return None
 
 
 def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:

@@ -54,6 +54,7 @@ HEADERS = {
     "no header": ("{'descr'", "numpy saved"),
     "no Python": ("\x00\xff(", "numpy saved"),
     "depth": ("(" * 5_000, "numpy saved"),
+    "depth beyond Python's parser": ("-" * 9_000 + "1", "numpy saved"),
     "digits": ("{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 5_000 + ",), }", "numpy saved|expected"),
     "dimensions": ("{'descr': '<f8', 'fortran_order': False, 'shape': (" + "1, " * 500 + "8), }", "numpy saved"),
     "a call": ("__import__('os').abort()", "numpy saved"),

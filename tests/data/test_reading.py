@@ -1,0 +1,37 @@
+"""What is recorded of files that cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.reading import recording
+from dgl_mutual.utils.files import RefusedFile
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [
+        (RefusedFile("it is a folder"), "it is a folder"),
+        (OSError(errno.EIO, "Input/output error"), "the file cannot be opened or read (Input/output error)"),
+        (OSError("no gzip file"), "expected text (OSError: no gzip file)"),
+        (zlib.error("bad block"), "expected text (error: bad block)"),
+        (KeyError("k" * 1000), f"expected text (KeyError: '{'k' * 199}...)"),
+    ],
+)
+def test_what_is_raised_is_recorded(error: Exception, rule: str) -> None:
+    faults = Faults()
+    with recording(Path("a.txt"), faults, "expected text"):
+        raise error
+    assert [(fault.file, fault.rule) for fault in faults.found] == [(Path("a.txt"), rule)]
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_file() -> None:
+    faults = Faults()
+    with pytest.raises(MemoryError), recording(Path("a.txt"), faults, "expected text"):
+        raise MemoryError
+    assert not faults.found
