@@ -70,8 +70,8 @@ def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Seque
 
 def _read_member(archive: zipfile.ZipFile, key: str, member: zipfile.ZipInfo) -> Array:
     try:
-        with archive.open(member) as unfolded:
-            return _read_array(unfolded, member.file_size)
+        with archive.open(member) as decompressed:
+            return _read_array(decompressed, member.file_size)
     except RefusedFile as error:
         raise RefusedFile(f"{key}: {error}") from None
 
