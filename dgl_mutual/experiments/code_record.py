@@ -9,12 +9,11 @@ from typing import Any
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.resolve import added_members
 from dgl_mutual.experiments.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
-from dgl_mutual.options import parse_options
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.wording import counted
@@ -28,8 +27,7 @@ def custom_code_digests(config: RunConfig) -> dict[str, str]:
     weighting: Any = config.strategy_options.get("weighting")
     with suppress(UsageError):  # there is none, or a custom strategy means something else by it
         named.append(WEIGHTING_REGISTRY.find(weighting))
-    options = parse_options(strategy.value.Options, config.strategy_options, "strategy_options")
-    members = [*config.cohort, *(member for _, member in extra_members(strategy.value, options, config.cohort))]
+    members = [*config.students, *(member for _, member in added_members(config))]
     named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
     digests = {found.name: code_digest(found.value, found.name) for found in named if is_custom(found.value)}
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.resolve import added_members
 from dgl_mutual.nn.architectures import uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect
@@ -19,7 +20,6 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.custom_code import is_custom, level_of_caller
 
 #: What was asked for, as it is told -> why it has no effect, or None if it has one.
@@ -82,7 +82,7 @@ def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Find
     kind = resolve_strategy(resolved.strategy)
     if kind.trains:
         yield from _idle_of_students(asked, resolved, searched)
-        others = {"unlabelled_ratio": _why_labelled_alone(kind, resolved, searched), "edge_drop": _why_no_edges(kind, resolved)}
+        others = {"unlabelled_ratio": _why_labelled_alone(kind, resolved, searched), "edge_drop": _why_no_edges(resolved)}
         yield from _idle_of_training(asked, resolved, searched, others)
     # Where inputs are scaled, a pool may change their scales (see `_of_pool`).
     for what, why in _of_pool(asked, resolved, searched):
@@ -109,12 +109,11 @@ _EFFECTS: dict[str, Callable[[RunConfig, RunConfig, SearchSpace], _Findings]] = 
 }
 
 
-def _why_no_edges(kind: type[Strategy], resolved: RunConfig) -> str | None:
+def _why_no_edges(resolved: RunConfig) -> str | None:
     """Why leaving out edges changes nothing; None if it does."""
     if any(map(uses_edges, resolved.students)):
         return None
-    added = extra_members(kind, _strategy_options(resolved), resolved.students)
-    return None if any(uses_edges(member) for _, member in added) else "since no member of the cohort uses edges."
+    return None if any(uses_edges(member) for _, member in added_members(resolved)) else "since no member of the cohort uses edges."
 
 
 def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:

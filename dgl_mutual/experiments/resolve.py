@@ -49,6 +49,7 @@ from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
+from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.imports import import_path_of, not_importable
@@ -238,6 +239,16 @@ def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str
         UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
     """
     return tuple((values, resolve(point, dataset)) for values, point in grid_points(config))
+
+
+def added_members(config: RunConfig) -> tuple[tuple[str, StudentOptions], ...]:
+    """The members that the strategy of a resolved configuration adds to the students (see `extra_members`).
+
+    Raises:
+        UsageError: as there.
+    """
+    kind = resolve_strategy(config.strategy)
+    return extra_members(kind, parse_options(kind.Options, config.strategy_options, "strategy_options"), config.students)
 
 
 def anchored(config: RunConfig) -> RunConfig:

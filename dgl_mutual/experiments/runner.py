@@ -31,7 +31,7 @@ from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
 from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import KEY
+from dgl_mutual.store.tables import rows_of
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
@@ -231,8 +231,6 @@ def _announce_failures(plans: Sequence[Plan]) -> None:
 
 def _report(store: RunStore, keys: set[tuple[int, int]]) -> RunReport:
     """How the trials that were asked for ended; the folder may have those of more seeds."""
-    rows, failures = (
-        table[pd.MultiIndex.from_frame(table[KEY]).isin(keys)] if len(table) else table for table in (store.trials, store.failures)
-    )
+    rows, failures = rows_of(store.trials, keys), rows_of(store.failures, keys)
     failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in failures.itertuples())
     return RunReport(store.folder, summarise_trials(rows) if len(rows) else rows, failed)

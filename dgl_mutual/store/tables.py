@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,11 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
 def overall(trials: pd.DataFrame) -> pd.DataFrame:
     """The rows that stand for whole trials: of those with several tasks, the means over tasks."""
     return trials[~trials["metric"].astype(str).str.endswith(")")]
+
+
+def rows_of(table: pd.DataFrame, keys: Collection[tuple[int, int]]) -> pd.DataFrame:
+    """The rows of these trials, by (seed, fold)."""
+    return table[pd.MultiIndex.from_frame(table[KEY]).isin(list(keys))]
 
 
 def read_text(file: Path) -> pd.DataFrame | None:

@@ -286,6 +286,60 @@ def test_beside_somebodys_results(command_line: Callable[..., object], elsewhere
     assert (run / "trials.csv").stat().st_mtime_ns == before
 
 
+DIGITS = ("--dataset", "digits", "--students", "gcn,gcn", "--epochs", "2", "--set", "student.hidden=4", "--jobs", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        (("--set", "noise=feature:0.1"), []),
+        (("--set", "noise=label:0.1"), []),
+        (("--set", "label_rate=0.5"), []),
+        (("--set", "distill.unseen=0.2"), ["mlp"]),
+        (("--strategy", "kd"), ["teacher"]),
+        (("--strategy", "okddip"), ["leader"]),
+    ],
+)
+def test_every_row_of_our_own_trials_has_its_partner(
+    options: tuple[str, ...], extra: list[str], command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    assert command_line("run", *DIGITS, "--seeds", "1", *options, "--out", "runs")[0] == 0
+    (file,) = (elsewhere / "runs").glob("*/trials.csv")
+    beside = ("compare", *DIGITS, "--seeds", "1", *options, "--runs", "runs", "--reference")
+    status, out, err = command_line(*beside, file)
+    assert status == 0, err
+    assert "None: every row has its partner." in out
+    members = list(pd.read_csv(file)["member"])
+    assert set(extra) <= set(members)
+    for member in extra:  # as a file that knows no members is compared with it
+        (elsewhere / "theirs.csv").write_text("dataset,seed,test\ndigits,0,0.5\n")
+        assert command_line(*beside, "theirs.csv", "--member", member)[0] == 0
+
+
+def test_trials_that_were_not_asked_for_are_left_out(command_line: Callable[..., object], elsewhere: Path) -> None:
+    """The run folder may have those of more seeds."""
+    assert command_line("run", *DIGITS, "--seeds", "3", "--out", "runs")[0] == 0
+    (file,) = (elsewhere / "runs").glob("*/trials.csv")
+    status, out, _ = command_line("compare", *DIGITS, "--seeds", "2", "--reference", file, "--runs", "runs")
+    assert status == 0
+    assert "n = 2 seeds" in out and "rows of the file have no partner" in out
+    rows = pd.read_csv(elsewhere / "results" / "compare" / "digits-trials" / "compare.csv")
+    assert set(rows["seed"].dropna()) == {0, 1}
+
+
+def test_a_pool_is_loaded_on_our_side(command_line: Callable[..., object], elsewhere: Path) -> None:
+    pool = elsewhere / "POOL"
+    pool.mkdir()
+    for file in (elsewhere / "TOY").iterdir():
+        (pool / file.name.replace("TOY", "POOL")).write_text(file.read_text())
+    nodes = (pool / "POOL_node_labels.txt").read_text().splitlines()
+    (pool / "POOL_node_labels.txt").write_text("".join(f"{1 - int(label)}\n" for label in nodes))
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    status, out, err = command_line("compare", *SMALL, *THEIRS, "--set", "unlabelled=POOL")
+    assert status == 0, err
+    assert "n = 2 folds" in out
+
+
 @pytest.mark.parametrize(
     ("text", "options", "expected", "said"),
     [

@@ -18,7 +18,6 @@ import torch
 
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
@@ -31,11 +30,13 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
+from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.experiments.resolve import added_members, resolved_values
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.statistics import held_out_ratio
 from dgl_mutual.store.configuration import identity, num_seeds
@@ -48,9 +49,10 @@ from dgl_mutual.store.files import (
     TRAJECTORY_FILE,
     TRIALS_FILE,
 )
-from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
+from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 from dgl_mutual.store.summary import what_n_counts
-from dgl_mutual.store.tables import read_trials
+from dgl_mutual.store.tables import read_trials, rows_of
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable, read_bytes, write_text
@@ -189,7 +191,7 @@ def compare_with_file(
         say("running, or taking up, our side")
         with display("trials") as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
-        trials = read_trials(report.folder)
+        trials = rows_of(read_trials(report.folder), plan.keys)  # the folder may have those of more seeds
         if trials.empty:
             raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / FAILURES_FILE}.")
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
@@ -211,7 +213,7 @@ def compare_with_file(
 
 
 def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+    dataset = load_data(config, data_dir=data_dir, offline=offline)
     folder = out or Path("results") / "compare" / path_name(f"{dataset.name}{beside}")
     check_writable(folder)
     plan = prepare(config, dataset)
@@ -266,15 +268,21 @@ def _cells(row: str) -> list[str]:
 
 def _planned(plan: Plan) -> pd.DataFrame:
     """The rows that trials.csv will have, without their figures."""
-    members = [*student_names(plan.config.students), MEAN, BEST, ENSEMBLE]
+    config, dataset = plan.config, plan.dataset
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
-    splits = [(trial, fingerprint(plan.dataset, trial.split, edge_features=False)) for trial in plan.trials]
-    rows = [
-        (plan.dataset.name, plan.config.fingerprint, split, trial.seed, trial.fold, member, math.nan)
-        for trial, split in splits
-        for member in members
-    ]
+    rows = []
+    for trial in plan.trials:
+        made = trial_data(trial, config, dataset)
+        key = (dataset.name, config.fingerprint, split_digest(made.dataset, made.split), trial.seed, trial.fold)
+        rows += [(*key, member, math.nan) for member in _members(config)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _members(config: RunConfig) -> list[str]:
+    """The members in trials.csv, in its order."""
+    kind = resolve_strategy(config.strategy)
+    own = [*student_names(config.students), *(name for name, _ in added_members(config))] if kind.trains else [kind.name]
+    return [*own, MEAN, BEST, ENSEMBLE, *([] if config.distill is None else [MLP_MEMBER])]
 
 
 def _facts(plan: Plan, threads: int) -> dict[str, object]:
