@@ -134,6 +134,12 @@ def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.E
     assert "*: the best method" in repr(found) and "best method" not in table.attrs["caption"] + shown
 
 
+def test_a_suite_of_which_no_run_folder_is_there_has_no_trials_and_no_failures(tmp_path: Path) -> None:
+    kept = dgl_mutual.Experiment.load(write_suite(tmp_path, "x", [(tmp_path / "gone", "gml", "Cora")]))
+    for table in (kept.trials, kept.failures):
+        assert list(table.columns) == ["data", "method"] and table.empty
+
+
 def test_a_table_is_in_percent_where_the_value_is_a_fraction(tmp_path: Path) -> None:
     runs = [(write_run(tmp_path, strategy=strategy, seeds=3), strategy, "Cora") for strategy in ("independent", "gml")]
     for folder, *_ in runs:

@@ -39,7 +39,7 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
 
     check_writable(out)
     chosen = chosen_runs(load_runs(runs), datasets, methods)
-    named = [kind.strip() for text in kinds for kind in text.split(",")]
+    named = list(dict.fromkeys(kind.strip() for text in kinds for kind in text.split(",")))
     any_drawn = False
     with drawing():
         for name, figure in draw(chosen, named):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -65,18 +65,12 @@ class Experiment:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per dataset, method, seed, fold and member (and target, of several): `data`, `method`, then the columns of trials.csv."""
-        if not self.runs:
-            return pd.DataFrame(columns=["data", "method"])
-        tables = [run.figures.assign(data=run.data, method=run.method) for run in self.runs]
-        rows = pd.concat(tables, ignore_index=True)
-        return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
+        return _rows(self.runs, "figures")
 
     @cached_property
     def failures(self) -> pd.DataFrame:
         """Trials that failed: `data`, `method`, `seed`, `fold`, `error`, `details`."""
-        tables = [run.failures.assign(data=run.data, method=run.method) for run in suite_runs(self.folder)]
-        rows = pd.concat(tables, ignore_index=True)
-        return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
+        return _rows(suite_runs(self.folder), "failures")
 
     def summary(
         self, baseline: str | None = None, *, value: str = "test", metric: str | None = None, members: str | Sequence[str] | None = None
@@ -315,6 +309,15 @@ class Experiment:
         found = compare_with_baseline(trials, baseline, preferred_baseline([self.folder]), value=value, metric=metric, members=members)
         warn_of_gaps(found)
         return found
+
+
+def _rows(runs: Sequence[Run], name: Literal["figures", "failures"]) -> pd.DataFrame:
+    """A table of all runs, with the names of their data and methods before its columns; these names alone where there is no run."""
+    if not runs:
+        return pd.DataFrame(columns=["data", "method"])
+    tables = [getattr(run, name).assign(data=run.data, method=run.method) for run in runs]
+    rows = pd.concat(tables, ignore_index=True)
+    return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
 
 
 def _check_form(precision: object, **flags: object) -> None:

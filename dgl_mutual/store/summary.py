@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dgl_mutual.utils.wording import aligned
+
 PARTS = ["train", "val", "test"]
 _GROUP = ["task", "dataset", "strategy", "protocol", "member", "metric"]
 
@@ -39,11 +41,10 @@ def table(summary: pd.DataFrame) -> str:
 
 def _table_of_metric(summary: pd.DataFrame) -> str:
     n, metric, counts = summary["n"].max(), summary["metric"].iloc[0], summary["counts"].iloc[0]
-    lines = [f"{'member':<14} {'validation':>17} {'test':>17}   ({metric}; {'one trial' if n == 1 else n_text(n, counts)})"]
     cells = summary.assign(cell=[_cell(mean, std) for mean, std in zip(summary["mean"], summary["std"], strict=True)])
     wide = cells.pivot(index="member", columns="part", values="cell").loc[list(dict.fromkeys(summary["member"]))]
-    lines += [f"{member:<14} {val:>17} {test:>17}" for member, val, test in zip(wide.index, wide["val"], wide["test"], strict=True)]
-    return "\n".join(lines)
+    head, *lines = aligned([("member", "validation", "test"), *zip(wide.index, wide["val"], wide["test"], strict=True)])
+    return "\n".join([f"{head}   ({metric}; {'one trial' if n == 1 else n_text(n, counts)})", *lines])
 
 
 def _cell(mean: float, std: float) -> str:

@@ -26,6 +26,11 @@ def test_each_plot_is_written_twice_and_named(command_line: CommandLine) -> None
     assert all(Path(name).stat().st_size > 1000 for name in names)
 
 
+def test_a_kind_that_is_named_twice_is_drawn_once(command_line: CommandLine) -> None:
+    status, out, _ = command_line("plot", "results", "--kind", "curves,curves", "--kind", "curves", "--out", "here")
+    assert (status, out.splitlines()) == (0, ["here/curves-Cora-gml.pdf", "here/curves-Cora-gml.png"])
+
+
 def test_figures_of_chosen_runs(command_line: CommandLine) -> None:
     write_run(Path("results"), strategy="dml")
     assert (

@@ -59,3 +59,10 @@ def test_table_shows_members_in_their_order() -> None:
         ["best_by_val", "0.5000", "+-", "0.0000", "0.5000", "+-", "0.0000"],
     ]
     assert "rocauc; n = 2 seeds" in lines[0]
+
+
+def test_columns_of_the_table_end_in_one_place_beside_long_names() -> None:
+    rows = trials({(0, 0): [0.1, 0.5], (1, 0): [0.2, 0.5]}).replace("gcn-0", "MyVeryLongNetwork-0")
+    head, *lines = table(summarise_trials(rows)).splitlines()
+    (width,) = set(map(len, lines))
+    assert head[:width].endswith("  test")
