@@ -19,6 +19,7 @@ from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.experiments.suite import run_suite
 from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
 from dgl_mutual.experiments.suite_workflow import prepare_suite
@@ -141,7 +142,7 @@ def experiment(
         temporary = temporary_folder()
         out = temporary.name
     show = display if progress else no_progress
-    prepared = prepare_suite(
+    plan, tuning = prepare_suite(
         name,
         suite,
         out=user_path(out),
@@ -150,10 +151,12 @@ def experiment(
         tuned=tuned,
         progress=show,
     )
-    plan = prepared.plan
     if plan.missing:
         raise DataError("\n".join(plan.missing.values()))
-    reports, _ = prepared.run(compute=compute, resume=resume, progress=show)
+    with show() as shown:
+        reports = run_suite(plan, compute=compute, resume=resume, progress=shown)
+    if tuning is not None:
+        tuning.write(plan.folder)
     failed = [line for report in reports for line in report.failed]
     found = Experiment(plan.folder, temporary=temporary)
     finished = found.runs  # read now: another experiment may use the folder later

@@ -83,7 +83,7 @@ def command(
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations
+    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, run_suite
     from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.suite_workflow import prepare_suite
@@ -104,7 +104,7 @@ def command(
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     compute = Compute(device=device, jobs=jobs, threads=threads)
     data = SuiteData(data_dir, offline=offline or dry_run)
-    prepared = prepare_suite(
+    plan, tuning = prepare_suite(
         name,
         suite,
         out=out,
@@ -115,7 +115,6 @@ def command(
         tuned=None if dry_run else tuned,
         progress=display,
     )
-    plan = prepared.plan
     if dry_run:
         searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
@@ -126,8 +125,9 @@ def command(
             raise click.exceptions.Exit(0 if complete else 1)
     else:
         del data  # the runs are planned
-        reports, searches_file = prepared.run(compute=compute, resume=resume, progress=display, cluster=cluster, track=track)
-        if searches_file is not None:
+        with display() as progress:
+            reports = run_suite(plan, compute=compute, resume=resume, progress=progress, cluster=cluster, track=track)
+        if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
             say(f"The searches: {searches_file}")
         complete = _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]

@@ -1,58 +1,19 @@
-"""A suite from its searches to its last trial: what the command ``suite`` and `dgl_mutual.experiment` have in common."""
+"""The searches and the plan of a suite: what the command ``suite`` and `dgl_mutual.experiment` have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.runner import RunReport
-from dgl_mutual.experiments.suite import SuitePlan, plan_suite, run_suite
+from dgl_mutual.experiments.suite import SuitePlan, plan_suite
 from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.suite import SuiteTuning, tune_suite
 from dgl_mutual.utils.files import check_writable
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedSuite:
-    """A suite whose searches are over, and whose trials can start.
-
-    Attributes:
-        tuning: the searches; None where none were asked for.
-    """
-
-    plan: SuitePlan
-    tuning: SuiteTuning | None
-
-    def run(
-        self,
-        *,
-        compute: Compute,
-        resume: bool,
-        progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
-        cluster: str | None = None,
-        track: Sequence[str] = (),
-    ) -> tuple[list[RunReport], Path | None]:
-        """Run what is missing.
-
-        Args:
-            progress: makes the display.
-            compute, resume, cluster, track: see `run_suite`.
-
-        Returns:
-            The report of each run, and the file with all searches, if there were any.
-
-        Raises:
-            UsageError: see `run_suite`.
-        """
-        with progress() as shown:
-            reports = run_suite(self.plan, compute=compute, resume=resume, progress=shown, cluster=cluster, track=track)
-        return reports, None if self.tuning is None else self.tuning.write(self.plan.folder)
 
 
 def prepare_suite(
@@ -66,13 +27,16 @@ def prepare_suite(
     compute: Compute,
     tuned: int | None = None,
     progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
-) -> PreparedSuite:
+) -> tuple[SuitePlan, SuiteTuning | None]:
     """Make the searches of a suite, if they are asked for, and plan its runs with what they have chosen.
 
     Args:
         out, quick, overrides, data: see `plan_suite`.
         tuned: trials of each search; None: nothing is searched.
         compute, progress: of the searches, see `tune_suite`.
+
+    Returns:
+        The plan, and the searches, if there were any.
 
     Raises:
         UsageError, StoreError, TrainingError, Interrupted: see `tune_suite` and `plan_suite`.
@@ -99,4 +63,4 @@ def prepare_suite(
         data=data,
         tuned=None if tuning is None else tuning.layers,
     )
-    return PreparedSuite(plan, tuning)
+    return plan, tuning

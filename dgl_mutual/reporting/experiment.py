@@ -315,7 +315,7 @@ def _rows(runs: Sequence[Run], name: Literal["figures", "failures"]) -> pd.DataF
     """A table of all runs, with the names of their data and methods before its columns; these names alone where there is no run."""
     if not runs:
         return pd.DataFrame(columns=["data", "method"])
-    tables = [getattr(run, name).assign(data=run.data, method=run.method) for run in runs]
+    tables: list[pd.DataFrame] = [getattr(run, name).assign(data=run.data, method=run.method) for run in runs]
     rows = pd.concat(tables, ignore_index=True)
     return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
 

@@ -21,7 +21,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.recorded import config_of
 from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.trust import trusted_config
-from dgl_mutual.experiments.tuning.search import search_job
+from dgl_mutual.experiments.tuning.search import plan_search
 from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
 
 #: What earlier versions may have had as defaults, by dotted key.
@@ -84,8 +84,8 @@ def test_a_search_starts_from_the_defaults_that_the_run_had(ring: Dataset, monke
     monkeypatch.setattr("dgl_mutual.experiments.tuning.search.anchored", lambda config: config)
     values = former_run(ring, {"training.patience": 17})
     with pytest.warns(UserWarning, match="Defaults have changed"):
-        job = search_job(config_of(values), ring, trials=1)
-    assert (job.given.training.patience, job.resolved.training.patience) == (17, 17)
+        plan = plan_search(config_of(values), ring, trials=1)
+    assert (plan.given.training.patience, plan.resolved.training.patience) == (17, 17)
 
 
 def test_what_follows_from_other_options_still_follows(ring: Dataset) -> None:

@@ -38,10 +38,10 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
         "methods": {"independent": {}, "gml": {}},
     }
     suite = parse_options(Suite, values)
-    prepared = prepare_suite("small", suite, out=tmp_path, data=SuiteData(), compute=Compute(jobs=1), tuned=2)
+    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=SuiteData(), compute=Compute(jobs=1), tuned=2)
     (dataset,) = loaded
-    assert prepared.tuning is not None and len(prepared.tuning.searches) == 2
-    assert len({id(plan.dataset) for plan in prepared.plan.plans}) == 1
+    assert tuning is not None and len(tuning.searches) == 2
+    assert len({id(one.dataset) for one in plan.plans}) == 1
     assert fingerprint(dataset) == fingerprint(ring)
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import resolve
-from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
+from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.tuning.pruning import PruningReports
-from dgl_mutual.experiments.tuning.study import Search
+from dgl_mutual.experiments.tuning.study import Part, Search
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
@@ -28,81 +26,83 @@ if TYPE_CHECKING:
     import optuna
 
 
-@dataclass(frozen=True, eq=False)
-class Objective:
-    """Trains what the trials of a search ask for.
+def evaluate(
+    search: Search,
+    trial: optuna.Trial,
+    parts: Sequence[Part],
+    dataset: Dataset,
+    device: str,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> str | None:
+    """Train what a trial asks for, and record how it ended: the message, if it failed.
 
-    Attributes:
+    Args:
         search: opened.
-        parts: seed, fold and split of each training of a configuration.
+        trial: claimed by this process.
+        parts: the trainings of a configuration.
+        on_epoch: called with a report at the end of each epoch.
+
+    Raises:
+        UsageError: the given configuration cannot work, even with the defaults.
+        StoreError: the folder of the search is gone, or cannot be written.
     """
-
-    search: Search
-    parts: Sequence[tuple[int, int, Split]]
-    dataset: Dataset
-    device: str
-
-    def run(self, trial: optuna.Trial, shown: Trial, on_epoch: OnEpoch | None) -> str | None:
-        """Train what a trial asks for, and record how it ended: the message, if it failed.
-
-        Args:
-            trial: claimed by this process.
-            shown: the trial as displays name it, which `on_epoch` is called with.
-
-        Raises:
-            UsageError: the given configuration cannot work, even with the defaults.
-            StoreError: the folder of the search is gone, or cannot be written.
-        """
-        optuna, study = self.search.optuna, self.search.study
-        state, value, error = optuna.trial.TrialState.FAIL, None, None
-        try:
-            value = self._value(trial, shown, on_epoch)
-            state = optuna.trial.TrialState.COMPLETE
-        except optuna.TrialPruned:
-            state = optuna.trial.TrialState.PRUNED
-        except UsageError as fault:
-            if "defaults" in trial.user_attrs:
-                trial.set_user_attr("interrupted", True)
-                self.search.proposals.enqueue_defaults()
-                study.tell(trial, state=state)
-                raise
-            error = str(fault)
-        except StoreError:  # of the journal, and no fault of the trial, which runs again
+    optuna, study = search.optuna, search.study
+    state, value, error = optuna.trial.TrialState.FAIL, None, None
+    try:
+        value = _value(search, trial, parts, dataset, device, on_epoch)
+        state = optuna.trial.TrialState.COMPLETE
+    except optuna.TrialPruned:
+        state = optuna.trial.TrialState.PRUNED
+    except UsageError as fault:
+        if "defaults" in trial.user_attrs:
+            trial.set_user_attr("interrupted", True)
+            search.proposals.enqueue_defaults()
+            study.tell(trial, state=state)
             raise
-        except DglMutualError as fault:
-            error = str(fault)
-        except Exception as fault:  # a fault of ours in one trial must not cost the others
-            error = not_enough_memory(fault) if is_out_of_memory(fault) else f"{type(fault).__name__}: {fault}"
-        if error is not None:
-            trial.set_user_attr("error", error[:2000])
-        study.tell(trial, value, state=state)
-        self.search.write()
-        return error
+        error = str(fault)
+    except StoreError:  # of the journal, and no fault of the trial, which runs again
+        raise
+    except DglMutualError as fault:
+        error = str(fault)
+    except Exception as fault:  # a fault of ours in one trial must not cost the others
+        error = not_enough_memory(fault) if is_out_of_memory(fault) else f"{type(fault).__name__}: {fault}"
+    if error is not None:
+        trial.set_user_attr("error", error[:2000])
+    study.tell(trial, value, state=state)
+    search.write()
+    return error
 
-    def _value(self, trial: optuna.Trial, shown: Trial, on_epoch: OnEpoch | None) -> float:
-        """The metric, of the mean student and averaged over the trainings.
 
-        Raises:
-            optuna.TrialPruned: other trials had better values by this epoch.
-            TrainingError: the metric is not defined.
-        """
-        search, parts = self.search, self.parts
-        config = resolve(point_of(search.given, search.drawn(trial)), self.dataset)
-        values: list[float] = []
-        for index, (seed, fold, split) in enumerate(parts):
-            data = without_labels(self.dataset, split.test)  # a search sees no label of a test part
-            if config.noise is not None:
-                data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
+def _value(
+    search: Search,
+    trial: optuna.Trial,
+    parts: Sequence[Part],
+    dataset: Dataset,
+    device: str,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> float:
+    """The metric, of the mean student and averaged over the trainings.
 
-            def report(one: EpochReport, index: int = index) -> None:
-                if on_epoch is not None:
-                    on_epoch(shown, EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+    Raises:
+        optuna.TrialPruned: other trials had better values by this epoch.
+        TrainingError: the metric is not defined.
+    """
+    config = resolve(point_of(search.given, search.drawn(trial)), dataset)
+    values: list[float] = []
+    for index, (seed, fold, split) in enumerate(parts):
+        data = without_labels(dataset, split.test)  # a search sees no label of a test part
+        if config.noise is not None:
+            data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
 
-            with freed_memory() as kept:
-                callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * search.epochs)]
-                result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=self.device)
-            values.append(result[MEAN].val)
-        value = sum(values) / len(values)
-        if math.isnan(value):
-            raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
-        return value
+        def report(one: EpochReport, index: int = index) -> None:
+            if on_epoch is not None:
+                on_epoch(EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+
+        with freed_memory() as kept:
+            callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
+            result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=device)
+        values.append(result[MEAN].val)
+    value = sum(values) / len(values)
+    if math.isnan(value):
+        raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
+    return value

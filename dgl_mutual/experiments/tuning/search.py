@@ -34,8 +34,8 @@ from dgl_mutual.experiments.resolve import anchored, resolve, resolved_values, r
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
-from dgl_mutual.experiments.tuning.study import Search
-from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
+from dgl_mutual.experiments.tuning.study import Search, SearchPlan
+from dgl_mutual.experiments.tuning.trials import import_optuna, run_trials
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import SearchSpace, described
@@ -194,19 +194,19 @@ def tune(
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
     dataset = dataset.with_metric(config.metric)
-    job = search_job(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
-    refuse_folds(job.given, job.resolved)
-    warn_of_idle([(job.given, job.resolved)], [job.space])
+    plan = plan_search(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
+    refuse_folds(plan.given, plan.resolved)
+    warn_of_idle([(plan.given, plan.resolved)], [plan.space])
     if timeout is not None:
-        job = replace(job, deadline=time.monotonic() + timeout)
-    return run_search(job, dataset, compute=compute, progress=progress)
+        plan = replace(plan, deadline=time.monotonic() + timeout)
+    return run_search(plan, dataset, compute=compute, progress=progress)
 
 
-def run_search(job: SearchJob, dataset: Dataset, *, compute: Compute | None = None, progress: Progress | None = None) -> Tuning:
+def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = None, progress: Progress | None = None) -> Tuning:
     """Run what is missing of a search.
 
     Args:
-        job: as `search_job` makes it.
+        plan: as `plan_search` makes it.
         dataset: with the metric of the search (see `Dataset.with_metric`).
         compute, progress: see `tune`.
 
@@ -214,36 +214,31 @@ def run_search(job: SearchJob, dataset: Dataset, *, compute: Compute | None = No
         UsageError, StoreError, Interrupted: see `tune`.
     """
     compute = compute or Compute(jobs=1)
-    takes_edges = any(student.edge_features for student in job.resolved.students)
-    job = replace(job, schema=schema_of(dataset if takes_edges else dataset.without_edge_features()))
-    splits_of_parts = [split for _, _, split in job.parts(dataset)]
-    if job.resolved.protocol in OFFICIAL_PROTOCOLS:
-        job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))
-    running, progress = job.search(), progress or NoProgress()
-    with running.opened(job.splits):
+    running, progress = Search(plan, import_optuna()), progress or NoProgress()
+    with running.opened():
         done = running.claims.num_counted()
-        missing = max(0, job.trials - done)
-        progress.start(missing, min(done, job.trials), seconds_left(running.study, missing, compute.num_jobs))
+        missing = max(0, plan.trials - done)
+        progress.start(missing, min(done, plan.trials), seconds_left(running.study, missing, compute.num_jobs))
         try:
-            with closing(job.outcomes(running, dataset, compute=compute, missing=missing, progress=progress)) as outcomes:
+            with closing(run_trials(running, dataset, compute=compute, missing=missing, progress=progress)) as outcomes:
                 for trial, error in outcomes:
                     progress.end(trial, error)
         except KeyboardInterrupt:
             history = running.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
             raise Interrupted(
-                f"Interrupted. {kept} of {job.trials} trials are finished and kept in {job.folder}. The same command goes on from there."
+                f"Interrupted. {kept} of {plan.trials} trials are finished and kept in {plan.folder}. The same command goes on from there."
             ) from None
-        return _tuning(job, running)
+        return _tuning(running)
 
 
-def _tuning(job: SearchJob, running: Search) -> Tuning:
+def _tuning(running: Search) -> Tuning:
     """How a search ended, whose files are brought up to date."""
-    history = running.write()
-    best, written = best_trial(running.study, job.trials), best_trial(running.study)
+    plan, history = running.plan, running.write()
+    best, written = best_trial(running.study, plan.trials), best_trial(running.study)
     return Tuning(
-        folder=job.folder,
-        protocol=str(job.resolved.protocol),
+        folder=plan.folder,
+        protocol=str(plan.resolved.protocol),
         history=history,
         best=None if best is None else running.layer(best),
         chosen={} if best is None else running.drawn(best),
@@ -254,7 +249,7 @@ def _tuning(job: SearchJob, running: Search) -> Tuning:
     )
 
 
-def search_job(
+def plan_search(
     config: RunConfig,
     dataset: Dataset,
     *,
@@ -264,11 +259,11 @@ def search_job(
     out: Path = Path("results"),
     label: str = "",
     in_memory: bool = False,
-) -> SearchJob:
+) -> SearchPlan:
     """A search that is ready to start; nothing is written yet. See `tune`.
 
     Raises:
-        UsageError: nothing is left to be searched, `search` names what cannot be, or the configuration cannot work.
+        UsageError: nothing is left to be searched, `search` names what cannot be, or the configuration cannot work, or cannot be split.
     """
     config = with_recorded_defaults(config, dataset)
     given = config if in_memory else anchored(config)
@@ -283,7 +278,13 @@ def search_job(
     ]
     if named:
         raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]]}")
-    return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, label or "tune")
+    takes_edges = any(student.edge_features for student in resolved.students)
+    schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
+    plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label=label or "tune")
+    parts = plan.parts(dataset)  # what cannot be split ends here
+    if resolved.protocol not in OFFICIAL_PROTOCOLS:
+        return plan
+    return replace(plan, official=tuple(split_digest(dataset, split) for _, _, split in parts))
 
 
 def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:

@@ -6,25 +6,29 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import yaml
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.schema import differences
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import merge, unflatten
-from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.experiments.resolve import resolved_values, splits_of
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
 from dgl_mutual.search_space import Choice, SearchSpace, described
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SETTINGS_FILE, TUNING_FILE
+from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 from dgl_mutual.utils.files import check_regular, remove_files, removed, unwritable, write_text
 from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
@@ -36,41 +40,79 @@ if TYPE_CHECKING:
 #: Files of a search's folder.
 _FILES = (JOURNAL_FILE, BEST_FILE, TUNING_FILE, SETTINGS_FILE)
 
+#: Seed, fold and split of one training.
+Part: TypeAlias = tuple[int, int, Split]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchPlan:
+    """A search that is ready to start. Several processes can take part in it.
+
+    Attributes:
+        given, resolved: the configuration as it was given, and resolved.
+        splits: number of trainings of each configuration.
+        trials: number of trials of the whole search.
+        schema: what columns and labels mean (see `schema_of`).
+        official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
+        label: name in displays.
+        deadline: time after which no trial is started, in seconds on the clock of `time.monotonic`, which all processes of a machine
+            share and nobody sets.
+    """
+
+    folder: Path
+    given: RunConfig
+    resolved: RunConfig
+    space: SearchSpace
+    splits: int
+    trials: int
+    schema: Mapping[str, str]
+    official: tuple[str, ...] = ()
+    label: str = ""
+    deadline: float | None = None
+
+    def parts(self, dataset: Dataset) -> list[Part]:
+        """Seed, fold and split of each training of a configuration.
+
+        Raises:
+            UsageError: there are fewer folds, or a split has no validation part.
+        """
+        folds = self.resolved.folds
+        if folds is None:
+            seeds = range(FIRST_SEED, FIRST_SEED + self.splits)
+            return [(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
+        if self.splits > folds:
+            raise UsageError(f"There are {folds} folds, so each configuration can be trained on no more than that, not on {self.splits}.")
+        return [(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
+
+    def progress(self) -> tuple[int, float | None]:
+        """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
+        history = read_tuning(self.folder) if (self.folder / TUNING_FILE).exists() else None
+        if history is None:
+            return self.trials, None
+        ended = history[history["state"].isin(TUNING_ENDED)]
+        return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
+
 
 class Search:
     """The folder of a search: Optuna's study in its journal, and the files that are written from it.
 
     Attributes:
+        plan: what is searched, and how.
         given: what is given, as plain values, without what is searched.
-        resolved, epochs: the configuration with all defaults, and its number of epochs.
-        space: what is searched.
-        official: digests of the splits where they are official ones.
-        schema: what the columns and labels of the data mean (see `schema_of`).
         study, proposals, claims: once it is `opened`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        given: RunConfig,
-        resolved: RunConfig,
-        space: SearchSpace,
-        optuna: Any,
-        official: Sequence[str] = (),
-        schema: Mapping[str, str] | None = None,
-    ) -> None:
-        self.folder, self.space, self.optuna, self.official, self.schema = folder, space, optuna, list(official), dict(schema or {})
+    def __init__(self, plan: SearchPlan, optuna: Any) -> None:
+        self.plan, self.folder, self.optuna = plan, plan.folder, optuna
         # The strategy is named also where it is the default one: a later version may have another.
-        values = {"dataset": given.dataset, "strategy": resolved_values(resolved)["strategy"], **given_values(given)}
+        values = {"dataset": plan.given.dataset, "strategy": resolved_values(plan.resolved)["strategy"], **given_values(plan.given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
-        self.epochs = resolved.training.epochs
-        self.resolved = resolved
         self.study: optuna.Study
         self.proposals: Proposals
         self.claims: Claims
 
     @contextmanager
-    def opened(self, splits: int, *, begun: bool = False) -> Iterator[None]:
+    def opened(self, *, begun: bool = False) -> Iterator[None]:
         """Open the study, or begin it. A usage error that shows before any trial has ended leaves no folder behind.
 
         Args:
@@ -85,7 +127,7 @@ class Search:
         made = [parent for parent in self.folder.parents if not parent.exists()]
         self._make_folder()
         with ExitStack() as stack:
-            self._open(stack, splits)
+            self._open(stack)
             try:
                 yield
             except json.JSONDecodeError as error:
@@ -113,7 +155,7 @@ class Search:
         for name in (*_FILES, *locks):
             refuse_links(self.folder / name, self.folder.parent)
 
-    def _open(self, stack: ExitStack, splits: int) -> None:
+    def _open(self, stack: ExitStack) -> None:
         """Open the journal for as long as `stack` lasts, and make `study`, `proposals` and `claims` of it.
 
         Raises:
@@ -129,11 +171,11 @@ class Search:
                     raise ValueError(f"it is empty or gone, and {TUNING_FILE} is there")
                 backend = stack.enter_context(open_journal(journal, self.folder.name, self.optuna))
                 self.study = self._begin_or_continue(backend)
-                self.proposals = Proposals(self.study, self.resolved, self.space, self.optuna)
+                self.proposals = Proposals(self.study, self.plan.resolved, self.plan.space, self.optuna)
                 self.claims = Claims(self.folder, lock, backend, self.proposals)
                 if not self.study.get_trials(deepcopy=False):
                     self.proposals.enqueue_defaults()
-                self._write_settings(splits)
+                self._write_settings()
         except (*JOURNAL_ERRORS, self.optuna.exceptions.OptunaError) as error:
             raise damaged(journal, error) from None
         except OSError as error:
@@ -146,7 +188,7 @@ class Search:
             ValueError: it is not a study of this search.
         """
         # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
-        pruner = self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
+        pruner = self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.plan.resolved.training.epochs // 2)
         study: optuna.Study = self.optuna.create_study(
             storage=self.optuna.storages.JournalStorage(backend),
             study_name=self.folder.name,
@@ -154,26 +196,26 @@ class Search:
             pruner=pruner,
             load_if_exists=True,
         )
-        check_study(study, self.space)
+        check_study(study, self.plan.space)
         return study
 
-    def _write_settings(self, splits: int) -> None:
+    def _write_settings(self) -> None:
         """Write what is searched, and how.
 
         Raises:
             StoreError: the search has begun with other custom code, on other official splits, or on data that meant
                 something else; or the disk does not take it.
         """
-        code = custom_code_digests(self.resolved)
+        plan, code = self.plan, custom_code_digests(self.plan.resolved)
         self._check_begun(code)
         settings = {
             "given": self.given,
-            "splits": splits,
+            "splits": plan.splits,
             "first_seed": FIRST_SEED,
             "space": described(self.proposals.drawn),
             **({"code": code} if code else {}),
-            **({"official": self.official} if self.official else {}),
-            **({"schema": self.schema} if self.schema else {}),
+            **({"official": list(plan.official)} if plan.official else {}),
+            **({"schema": dict(plan.schema)} if plan.schema else {}),
         }
         write_text(self.folder / SETTINGS_FILE, yaml_text(settings))
 
@@ -201,8 +243,9 @@ class Search:
             before = None
         known = before if isinstance(before, dict) else {}
         changed = changed_code(known["code"], code) if isinstance(known.get("code"), dict) else []
-        others = bool(self.official) and known.get("official", self.official) != self.official
-        meanings = differences(known["schema"], self.schema) if isinstance(known.get("schema"), dict) else ""
+        official = list(self.plan.official)
+        others = bool(official) and known.get("official", official) != official
+        meanings = differences(known["schema"], self.plan.schema) if isinstance(known.get("schema"), dict) else ""
         if changed or others or meanings:
             what = "official split" if others else f"code of {', '.join(changed)}" if changed else f"meaning of the data ({meanings})"
             raise StoreError(
@@ -217,7 +260,7 @@ class Search:
     def drawn(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
         """The values that a trial has drawn, by dotted key, as in a configuration; none for the trial of the defaults."""
         params = {} if "defaults" in trial.user_attrs else trial.params
-        drawn = {key: (domain, params[key]) for key, domain in self.space.items() if key in params}
+        drawn = {key: (domain, params[key]) for key, domain in self.plan.space.items() if key in params}
         return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
 
     def write(self) -> pd.DataFrame:
@@ -228,7 +271,7 @@ class Search:
         """
         with self.claims.alone():
             drawn = {*self.proposals.drawn, *(key for trial in self.study.get_trials(deepcopy=False) for key in trial.params)}
-            table = history(self.study, [key for key in self.space if key in drawn])
+            table = history(self.study, [key for key in self.plan.space if key in drawn])
             write_text(self.folder / TUNING_FILE, plain_csv(table.map(csv_cell)))
             best = best_trial(self.study)
             if best is not None:

@@ -22,7 +22,7 @@ from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named
 from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
-from dgl_mutual.experiments.tuning.search import Tuning, checked_space, run_search, search_job
+from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import MAX_TRIALS, NAME_COLUMNS
@@ -94,10 +94,10 @@ def tune_suite(
     trials = whole_number("trials", trials, 1, MAX_TRIALS)
     import_optuna()
     runs = _searched(suite, quick, overrides)
-    jobs = []
+    plans = []
     for run, dataset in _with_data(runs, data):
         with named(run.method, run.data):
-            job = search_job(
+            plan = plan_search(
                 run.config,
                 dataset,
                 trials=_trials(run, trials),
@@ -106,14 +106,14 @@ def tune_suite(
                 label=f"tune {runs.index(run) + 1}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in data.in_memory,
             )
-        jobs.append((run, dataset, job))
-    asked = [((job.given, job.resolved), job.space) for _, _, job in jobs]
+        plans.append((run, dataset, plan))
+    asked = [((plan.given, plan.resolved), plan.space) for _, _, plan in plans]
     asked += [(point, {}) for point in _not_searched(suite, quick, overrides, data)]
     warn_of_idle([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
-    for run, dataset, job in jobs:
+    for run, dataset, plan in plans:
         with named(run.method, run.data), progress() as shown:
-            tuning = run_search(job, dataset, compute=compute, progress=shown)
+            tuning = run_search(plan, dataset, compute=compute, progress=shown)
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
             raise TrainingError(f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / TUNING_FILE}).{first}")
@@ -158,9 +158,8 @@ def estimate_searches(
     for run, dataset in _with_data(_searched(suite, quick, overrides), data):
         asked, splits = _trials(run, trials), run.tuning.splits
         with named(run.method, run.data):
-            job = search_job(run.config, dataset, trials=asked, splits=splits, out=out)
-            job.parts(dataset)
-            missing, ended = job.progress()
+            plan = plan_search(run.config, dataset, trials=asked, splits=splits, out=out)
+            missing, ended = plan.progress()
             seconds = 0.0
             if missing:
                 seconds = ended if ended is not None else splits * seconds_per_trial(prepare(run.config, dataset), out)

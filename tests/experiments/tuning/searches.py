@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning import objective
-from dgl_mutual.experiments.tuning.search import Tuning, tune
+from dgl_mutual.experiments.tuning.search import Tuning, search_space, tune
+from dgl_mutual.experiments.tuning.study import Search, SearchPlan
+from dgl_mutual.experiments.tuning.trials import import_optuna
+from dgl_mutual.search_space import SearchSpace
 
 QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
 
@@ -20,6 +24,12 @@ QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, 
 def quick(dataset: Dataset, out: Path, trials: int = 3, **options: Any) -> Tuning:
     values = {**QUICK, **options.pop("config", {})}
     return tune(parse_config(values), dataset, trials=trials, out=out, in_memory=True, **options)
+
+
+def search_in(folder: Path, dataset: Dataset, config: RunConfig, space: SearchSpace | None = None, *, splits: int = 1) -> Search:
+    """The search of a configuration in a folder, to be opened."""
+    found = search_space(config) if space is None else space
+    return Search(SearchPlan(folder, config, resolve(config, dataset), found, splits, trials=3, schema={}), import_optuna())
 
 
 def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:

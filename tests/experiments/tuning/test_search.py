@@ -27,11 +27,10 @@ from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.records import begun_trials
-from dgl_mutual.experiments.tuning.search import search_space, tune
-from dgl_mutual.experiments.tuning.study import Search
+from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.search_space import Choice, Real, Whole
 from dgl_mutual.store.files import BEST_FILE
-from tests.experiments.tuning.searches import QUICK, faking, quick
+from tests.experiments.tuning.searches import QUICK, faking, quick, search_in
 
 pytest.importorskip("optuna")
 
@@ -223,15 +222,14 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
 
 
 def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Dataset, tmp_path: Path) -> None:
-    import optuna
 
     values = {"strategy": "kd", "training": {"epochs": 20}}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="The reported value is ignored")  # of a step that is reported twice
         tuning = quick(ring, tmp_path, trials=1, splits=2, config=values)
     config = parse_config({**QUICK, **values})
-    search = Search(tuning.folder, config, resolve(config, ring), search_space(config), optuna)
-    with search.opened(2):
+    search = search_in(tuning.folder, ring, config, splits=2)
+    with search.opened():
         (trial,) = begun_trials(search.study)
     assert sorted(trial.intermediate_values) == [10, 20, 30, 40]
 
@@ -281,8 +279,8 @@ def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: 
 
 def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
-    with pytest.raises(UsageError, match=r"folds = 3 has no meaning under the protocol 'random'"):
-        quick(ring, tmp_path, config={"protocol": "random", "folds": 3})
+    with pytest.raises(UsageError, match=r"folds = 3 has no meaning under the protocol 'public'"):
+        quick(ring, tmp_path, config={"protocol": "public", "folds": 3})
     assert not [*tmp_path.iterdir()]
     with pytest.warns(UserWarning, match="student.pooling = max has no effect"):
         quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}})

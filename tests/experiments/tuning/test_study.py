@@ -14,25 +14,20 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
-from dgl_mutual.experiments.tuning.search import search_space
-from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.search_space import Whole
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE
 from dgl_mutual.utils.files import unwritable
-from tests.experiments.tuning.searches import QUICK, faking, quick
+from tests.experiments.tuning.searches import QUICK, faking, quick, search_in
 
 pytest.importorskip("optuna")
 
 
 def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset, tmp_path: Path) -> None:
-    import optuna
 
     config = parse_config(QUICK)
-    resolved = resolve(config, ring)
-    one, two = (Search(tmp_path / "s", config, resolved, search_space(config), optuna) for _ in range(2))
-    with one.opened(1), two.opened(1):
+    one, two = (search_in(tmp_path / "s", ring, config) for _ in range(2))
+    with one.opened(), two.opened():
         held = [search.claims.claim(3) for search in (one, two, one)]
         assert two.claims.claim(3) is None and one.claims.claim(3) is None
         for claimed in held:
@@ -49,11 +44,10 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
 
 
 def test_defaults_that_an_earlier_version_left_waiting_stay_the_defaults(ring: Dataset, tmp_path: Path) -> None:
-    import optuna
 
     config = parse_config(QUICK)
-    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
-    with search.opened(1):
+    search = search_in(tmp_path / "s", ring, config)
+    with search.opened():
         search.study.enqueue_trial({}, user_attrs={"defaults": True})
         claimed = [search.claims.claim(2) for _ in range(2)]
         assert all(claimed)
@@ -116,11 +110,10 @@ def test_a_journal_that_a_killed_process_cut_off_goes_on(
 
 def test_half_an_entry_does_not_spoil_the_next_one(ring: Dataset, tmp_path: Path) -> None:
     """As a full disk leaves it, or another process that was killed: the journal was damaged for good."""
-    import optuna
 
     config = parse_config(QUICK)
-    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
-    with search.opened(1):
+    search = search_in(tmp_path / "s", ring, config)
+    with search.opened():
         before = (tmp_path / "s" / JOURNAL_FILE).read_bytes()
         with (tmp_path / "s" / JOURNAL_FILE).open("ab") as file:
             file.write(b'{"op_code":4,"worker_id":"x","tri')
@@ -128,7 +121,7 @@ def test_half_an_entry_does_not_spoil_the_next_one(ring: Dataset, tmp_path: Path
         entries = (tmp_path / "s" / JOURNAL_FILE).read_bytes()
         assert entries.startswith(before)
         assert all(json.loads(line) for line in entries.splitlines())
-    with search.opened(1):
+    with search.opened():
         assert len(begun_trials(search.study)) == 1
 
 
@@ -265,12 +258,11 @@ def test_the_first_trial_has_all_defaults_after_a_kill(ring: Dataset, tmp_path: 
 
 
 def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill(ring: Dataset, tmp_path: Path) -> None:
-    import optuna
 
     config = parse_config({**QUICK, "students": [{"architecture": name, "hidden": width} for name, width in (("gcn", 4), ("sage", 8))]})
     space = {"student.depth": Whole(9, 12)}  # without the default
-    search = Search(tmp_path / "s", config, resolve(config, ring), space, optuna)
-    with search.opened(1):
+    search = search_in(tmp_path / "s", ring, config, space)
+    with search.opened():
         with search.claims.claim(2) as first:  # its process ends without a word
             assert first.params == {} and "defaults" in first.user_attrs
         with search.claims.claim(2) as again:
@@ -281,11 +273,10 @@ def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill
 
 def test_the_time_left_follows_from_trials_that_ended(ring: Dataset, tmp_path: Path) -> None:
     """That of an interrupted trial has the pause in it."""
-    import optuna
 
     config = parse_config(QUICK)
-    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
-    with search.opened(1):
+    search = search_in(tmp_path / "s", ring, config)
+    with search.opened():
         with search.claims.claim(3):
             pass  # its process ends without a word
         assert search.claims.num_counted() == 0 and seconds_left(search.study, 3, 1) is None
@@ -358,11 +349,10 @@ def test_a_search_whose_folder_is_removed_meanwhile_says_so(
     if not replaced:
         (tmp_path / "away").rename(folder)
         assert quick(ring, tmp_path, trials=4).history["state"].tolist() == ["complete"] * 3 + ["interrupted", "complete"]
-    import optuna
 
     with (
         pytest.raises(StoreError, match="was removed, moved or replaced"),
-        Search(tmp_path / "gone", config, resolve(config, ring), search_space(config), optuna).opened(1, begun=True),
+        search_in(tmp_path / "gone", ring, config).opened(begun=True),
     ):
         pass
     assert not (tmp_path / "gone").exists()
