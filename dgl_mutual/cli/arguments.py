@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,31 +73,17 @@ def refuse_repeated(context: click.Context, arguments: Sequence[str]) -> None:
     Raises:
         click.UsageError: there is one.
     """
-    command = copy.copy(context.command)
-    command.params = [_keeping_all(parameter) for parameter in command.params]
+    command = context.command
     try:
-        given, rest, _ = command.make_parser(context).parse_args(args=list(arguments))
+        _, rest, order = command.make_parser(context).parse_args(args=list(arguments))
     except click.UsageError:  # the command itself says what is wrong
         return
-    for parameter in context.command.params:
-        values = given.get(parameter.name or "")
-        if _has_one_value(parameter) and isinstance(values, list) and len(values) > 1:
+    for parameter, times in Counter(order).items():
+        if times > 1 and isinstance(parameter, click.Option) and not parameter.multiple and not parameter.is_flag:
             name = next(name for name in parameter.opts if name.startswith("--"))
-            shown = ", ".join(map(str, values))
-            raise click.UsageError(f"{name} was given {len(values)} times, and takes one value: {shown}. Leave out all but one.", context)
+            raise click.UsageError(f"{name} was given {times} times, and takes one value. Leave out all but one.", context)
     if isinstance(command, click.Group) and rest:
         below = command.get_command(context, rest[0])
         if below is not None:
             refuse_repeated(click.Context(below, info_name=rest[0], parent=context), rest[1:])
 
-
-def _has_one_value(parameter: click.Parameter) -> bool:
-    return isinstance(parameter, click.Option) and not parameter.multiple and not parameter.is_flag
-
-
-def _keeping_all(parameter: click.Parameter) -> click.Parameter:
-    """The same option, of which the parser keeps all values."""
-    if _has_one_value(parameter):
-        parameter = copy.copy(parameter)
-        parameter.multiple = True
-    return parameter

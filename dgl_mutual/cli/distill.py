@@ -8,9 +8,6 @@ import click
 
 from dgl_mutual.cli.run import command as run_command
 
-#: Flag -> key below ``distill``. Whatever is not here can be reached with --set.
-_KEYS = {"positions": "positions", "unseen": "unseen", "mlp_hidden": "hidden", "supervised_weight": "supervised_weight"}
-
 
 def _distill(assignments: tuple[str, ...], **values: Any) -> None:
     """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; in trials.csv it is the member 'mlp'.
@@ -23,13 +20,8 @@ def _distill(assignments: tuple[str, ...], **values: Any) -> None:
       dgl-mutual distill --dataset Cora --positions 8
       dgl-mutual distill --dataset Cora --unseen 0.2 --set distill.supervised_weight=0.1
     """
-    from dgl_mutual.experiments.layers import from_command_line
-
-    chosen = {f"distill.{key}": values.pop(flag) for flag, key in _KEYS.items()}
-    from_command_line({"distill": {}, **chosen}, assignments)  # refuses what is given twice
-    own = ("distill={}", *(f"{key}={value}" for key, value in chosen.items() if value is not None))
     assert run_command.callback is not None
-    run_command.callback(assignments=(*own, *assignments), **values)
+    run_command.callback(assignments=("distill={}", *assignments), **values)
 
 
 command = click.Command(

@@ -31,6 +31,11 @@ KEYS = {
     "fanout": "training.fanout",
     "batch_size": "training.batch_size",
     "unlabelled_ratio": "training.unlabelled_ratio",
+    # Those of `dgl-mutual distill`:
+    "positions": "distill.positions",
+    "unseen": "distill.unseen",
+    "mlp_hidden": "distill.hidden",
+    "supervised_weight": "distill.supervised_weight",
 }
 
 

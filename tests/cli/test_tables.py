@@ -148,7 +148,7 @@ def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
         ("<!-- table: -->\n<!-- end of table -->\n", "Line 1 begins a table, but is"),
         (
             "<!-- table: results --members mean --members ensemble -->\n<!-- end of table -->\n",
-            "--members was given 2 times, and takes one value: mean, ensemble",
+            "--members was given 2 times, and takes one value.",
         ),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
         ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
