@@ -86,4 +86,3 @@ def refuse_repeated(context: click.Context, arguments: Sequence[str]) -> None:
         below = command.get_command(context, rest[0])
         if below is not None:
             refuse_repeated(click.Context(below, info_name=rest[0], parent=context), rest[1:])
-

@@ -160,9 +160,11 @@ class Dataset:
             object.__setattr__(self, f"{of}{name}", value)
 
     def without_edge_features(self) -> Dataset:
-        """The dataset for students that take no edge features; itself where it has none."""
-        if self.edge_features is None:
-            return self
+        """The dataset for students that take no edge features, the same object in each call; itself where it has none."""
+        return self if self.edge_features is None else self._without_edge_features
+
+    @cached_property
+    def _without_edge_features(self) -> Dataset:
         return self.replaced(edge_features=None, edge_feature_names=(), edge_feature_kinds=())
 
     @property

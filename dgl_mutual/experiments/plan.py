@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
@@ -81,7 +80,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     points = resolved_points(given, dataset) if given.grid else (({}, config),)
     has_edge_noise = config.noise is not None and NoiseSpec.parse(config.noise).changes_edges
     if not has_edge_noise and not any(student.edge_features for _, point in points for student in point.students):
-        dataset = _without_edge_features(dataset)
+        dataset = dataset.without_edge_features()  # one object for all runs on a dataset, so that processes get it once
     assert config.seeds is not None
     trials = config.seeds * (config.folds or 1)
     if trials > MAX_TRIALS_OF_RUN:
@@ -104,15 +103,3 @@ def _check_ratio(config: RunConfig, dataset: Dataset, splits: Sequence[Split]) -
     shares = [(len(split.unlabelled), len(split.train)) for split in splits if len(split.unlabelled)]
     if dataset.task == "graph" and config.strategy_options.get("exchange_on") in ("all", "training") and shares:
         num_drawn(config.training.unlabelled_ratio, *min(shares, key=lambda share: share[0] / share[1]))
-
-
-_BARE: WeakKeyDictionary[Dataset, Dataset] = WeakKeyDictionary()
-
-
-def _without_edge_features(dataset: Dataset) -> Dataset:
-    """The same object for all runs on a dataset, so that processes get it once."""
-    if dataset.edge_features is None:
-        return dataset
-    if dataset not in _BARE:
-        _BARE[dataset] = dataset.without_edge_features()
-    return _BARE[dataset]

@@ -24,3 +24,12 @@ JOURNAL_FILE = "journal.log"
 TRAJECTORY_FILE = "trajectory.csv"
 COMPARE_FILE = "compare.csv"
 CERTIFICATE_FILE = "certificate.md"
+
+#: All files of a run, of a search, and of a comparison. Those of a comparison are in the order in which they are written: it is finished
+#: once it has a certificate.
+RUN_FILES = (
+    *(CONFIG_FILE, TRIALS_FILE, HISTORY_FILE, RELIABILITY_FILE, GRID_FILE, FAILURES_FILE, SUMMARY_FILE, ENVIRONMENT_FILE),
+    INFERENCE_FILE,
+)
+SEARCH_FILES = (JOURNAL_FILE, BEST_FILE, TUNING_FILE, SETTINGS_FILE)
+COMPARISON_FILES = (CONFIG_FILE, TRAJECTORY_FILE, COMPARE_FILE, CERTIFICATE_FILE)

@@ -12,25 +12,7 @@ from typing import Any
 from yaml import YAMLError
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.store.files import (
-    BEST_FILE,
-    CERTIFICATE_FILE,
-    COMPARE_FILE,
-    CONFIG_FILE,
-    ENVIRONMENT_FILE,
-    FAILURES_FILE,
-    GRID_FILE,
-    HISTORY_FILE,
-    INFERENCE_FILE,
-    JOURNAL_FILE,
-    RELIABILITY_FILE,
-    SETTINGS_FILE,
-    SUITE_FILE,
-    SUMMARY_FILE,
-    TRAJECTORY_FILE,
-    TRIALS_FILE,
-    TUNING_FILE,
-)
+from dgl_mutual.store.files import COMPARISON_FILES, CONFIG_FILE, JOURNAL_FILE, RUN_FILES, SEARCH_FILES, SETTINGS_FILE, SUITE_FILE
 from dgl_mutual.utils.files import is_special, read_bytes, write_output
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
@@ -38,11 +20,7 @@ from dgl_mutual.utils.plain_yaml import read_yaml_file
 _META = "meta.yaml"
 _MARKERS = (CONFIG_FILE, JOURNAL_FILE, SETTINGS_FILE, SUITE_FILE, "partition.json", _META)
 #: Files of such folders that cannot be made again, or that this program reads.
-_KEPT = (
-    *_MARKERS,
-    *(TRIALS_FILE, HISTORY_FILE, RELIABILITY_FILE, GRID_FILE, FAILURES_FILE, SUMMARY_FILE, ENVIRONMENT_FILE, INFERENCE_FILE),
-    *(TUNING_FILE, BEST_FILE, COMPARE_FILE, TRAJECTORY_FILE, CERTIFICATE_FILE),
-)
+_KEPT = {*_MARKERS, *RUN_FILES, *SEARCH_FILES, *COMPARISON_FILES}
 #: Files of datasets in other forms: those of Planetoid, the graphs of PPI, and what holds numbers as no result does.
 _DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|valid|test)_graph\.json|.*\.(gz|npy|npz|dgl)")
 #: Files in TU's form, and those by which it is known.

@@ -43,6 +43,7 @@ from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.files import (
     CERTIFICATE_FILE,
     COMPARE_FILE,
+    COMPARISON_FILES,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     FAILURES_FILE,
@@ -65,8 +66,6 @@ Say = Callable[[str], None]
 Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
 _MOST_BYTES = 1 << 24
-#: The files of a comparison, in the order in which they are written: it is finished once it has a certificate.
-_FILES = (CONFIG_FILE, TRAJECTORY_FILE, COMPARE_FILE, CERTIFICATE_FILE)
 #: The row of a certificate that says what was compared, beside the configuration.
 _SETTINGS = "settings"
 TITLE = "dgl_mutual beside its torch_geometric reference"
@@ -230,7 +229,7 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
         StoreError: another process is at work in it, or it holds another comparison, or other files by the names of its own.
     """
     with lock(folder, linked=True):
-        there = [name for name in _FILES if os.path.lexists(folder / name)]
+        there = [name for name in COMPARISON_FILES if os.path.lexists(folder / name)]
         if there and not (_is_same(folder, title, settings, plan) if CERTIFICATE_FILE in there else _was_cut_off(folder, plan)):
             raise StoreError(
                 f"{str(folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one would "

@@ -27,7 +27,7 @@ from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, d
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
 from dgl_mutual.search_space import Choice, SearchSpace, described
-from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SETTINGS_FILE, TUNING_FILE
+from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SEARCH_FILES, SETTINGS_FILE, TUNING_FILE
 from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 from dgl_mutual.utils.files import check_regular, remove_files, removed, unwritable, write_text
 from dgl_mutual.utils.paths import refuse_links
@@ -37,8 +37,6 @@ from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 if TYPE_CHECKING:
     import optuna
 
-#: Files of a search's folder.
-_FILES = (JOURNAL_FILE, BEST_FILE, TUNING_FILE, SETTINGS_FILE)
 
 #: Seed, fold and split of one training.
 Part: TypeAlias = tuple[int, int, Split]
@@ -152,7 +150,7 @@ class Search:
         except OSError as error:
             raise unwritable(self.folder, error) from None
         locks = (file.name for file in self.folder.glob(".*.lock"))
-        for name in (*_FILES, *locks):
+        for name in (*SEARCH_FILES, *locks):
             refuse_links(self.folder / name, self.folder.parent)
 
     def _open(self, stack: ExitStack) -> None:
@@ -225,7 +223,7 @@ class Search:
             self.claims.release_abandoned()
             if counted_trials(self.study):
                 return
-            remove_files(self.folder, "|".join([*map(re.escape, _FILES), r"\..+\.lock"]))
+            remove_files(self.folder, "|".join([*map(re.escape, SEARCH_FILES), r"\..+\.lock"]))
         with suppress(OSError):  # another process has put something there
             for parent in made:
                 parent.rmdir()
