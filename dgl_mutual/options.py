@@ -24,7 +24,7 @@ MAX_WEIGHT = 1e6
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 #: Faults that a message names.
-_MOST_FAULTS = 50
+_MAX_FAULTS = 50
 #: Kinds of errors of pydantic, which call values by names of types in Python, in plain words.
 _PLAIN = {
     "missing": "it is missing",
@@ -144,13 +144,13 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
             made = kind.model_validate(dict(values))
         except ValidationError as error:
             faults = error.errors()
-            explained = [_explain(kind, where, dict(fault), further) for fault in faults[:_MOST_FAULTS] if not _follows(fault, faults)]
+            explained = [_explain(kind, where, dict(fault), further) for fault in faults[:_MAX_FAULTS] if not _follows(fault, faults)]
             lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
             for found, wrong in explained:
                 lines.setdefault(found, {})[wrong] = None
             told = [f"{found}{', or '.join(wrong)}." for found, wrong in lines.items()]
-            if len(faults) > _MOST_FAULTS:
-                told.append(f"And {len(faults) - _MOST_FAULTS} more.")
+            if len(faults) > _MAX_FAULTS:
+                told.append(f"And {len(faults) - _MAX_FAULTS} more.")
             raise UsageError("\n".join(told)) from None
     return made
 

@@ -68,7 +68,7 @@ def _compare(
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         say(line, err=True)
 
     if reference == "pyg":
@@ -81,7 +81,7 @@ def _compare(
             parity_epochs=parity_epochs,
             margin=margin,
             parity_only=parity_only,
-            say=tell,
+            say=report,
             display=display,
         )
     else:
@@ -97,7 +97,7 @@ def _compare(
             jobs=jobs,
             threads=threads,
             margin=margin,
-            say=tell,
+            say=report,
             display=display,
         )
     say(comparison.text)

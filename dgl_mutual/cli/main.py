@@ -239,17 +239,17 @@ def _broken_dependency() -> str | None:
         except Exception as error:
             if is_out_of_memory(error):
                 return not_enough_memory(error, _MORE_MEMORY)
-            told = (
+            message = (
                 f"{name} cannot be imported: {type(error).__name__}: {error}. Run 'dgl-mutual doctor': it shows what is wrong and how to "
                 "repair it."
             )
             variables = set_for_libraries()
             if variables:
-                told += (
+                message += (
                     f" Libraries read environment variables as they are imported, and these are set: {shown_values(variables)}. If one of "
                     f"them is wrong, correct it, or remove it: unset {' '.join(variables)}"
                 )
-            return told
+            return message
     return None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dgl_mutual.reporting.run import Run
 
 #: Bytes of a page.
-_MOST_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
 
 
 @click.command()
@@ -94,7 +94,7 @@ def _text(file: Path) -> str:
     from dgl_mutual.utils.files import read_bytes
 
     try:
-        return read_bytes(file, _MOST_BYTES).decode("utf-8")
+        return read_bytes(file, _MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{str(file)!r} cannot be read ({error}). Give Markdown pages in UTF-8, and folders.") from None
 

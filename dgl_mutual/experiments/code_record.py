@@ -39,7 +39,7 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]
 
 
 def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
-    """Compare the code that a run names with that of its finished trials. A warning tells where it has changed.
+    """Compare the code that a run names with that of its finished trials. A warning says where it has changed.
 
     Args:
         missing: whether further trials are to be trained beside the finished ones.
@@ -59,15 +59,15 @@ def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
         )
     if not changed or not num_finished:
         return
-    told = (
+    message = (
         f"The code of {', '.join(changed)} has changed since {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
         f"{'was' if num_finished == 1 else 'were'} trained."
     )
     if missing:
         raise StoreError(
-            f"{told} A mean over them and new ones would be one over different code. Start over with --no-resume (in Python: "
+            f"{message} A mean over them and new ones would be one over different code. Start over with --no-resume (in Python: "
             "resume=False), or choose another folder with --out."
         )
     warnings.warn(
-        f"{told} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).", stacklevel=2
+        f"{message} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).", stacklevel=2
     )

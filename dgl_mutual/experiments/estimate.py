@@ -56,7 +56,7 @@ def why_it_fails(plan: Plan) -> str | None:
                 _begin(point, plan.dataset, part)
         except DglMutualError as error:
             fault = str(error)
-        except Exception:  # of custom code, or of memory: the trial itself tells more of it
+        except Exception:  # of custom code, or of memory: the trial itself says more of it
             return None
         else:
             return None

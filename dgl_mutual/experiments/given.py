@@ -18,8 +18,8 @@ from dgl_mutual.strategies.options import checked_call
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 from dgl_mutual.utils.imports import is_import_path
 
-#: What a run's file tells of a run even where it was not given: a later layer that changes one of these is noticed.
-_ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
+#: What a run's file records of a run even where it was not given: a later layer that changes one of these is noticed.
+_ALWAYS_RECORDED = ("dataset", "strategy", "fingerprint")
 
 
 def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = False) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if has_both(values):
         resolved = resolved_part(values)
-        return {**{key: resolved[key] for key in _ALWAYS_TOLD if resolved.get(key) is not None}, **values[GIVEN]}
+        return {**{key: resolved[key] for key in _ALWAYS_RECORDED if resolved.get(key) is not None}, **values[GIVEN]}
     return without_defaults(values) if "fingerprint" in values else dict(values)
 
 
 def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as can be told."""
+    """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as this shows."""
     values = {key: value for key, value in resolved.items() if value is not None}
     try:
         if any(is_import_path(name) for name in (values["strategy"], *(student["architecture"] for student in values["students"]))):
@@ -94,7 +94,7 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     """What strategy options default to.
 
     Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there, and so does what depends on the classes'
-    sizes, which only the dataset tells.
+    sizes, which only the dataset shows.
     """
     kind = resolve_strategy(values["strategy"]).Options
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":

@@ -22,7 +22,7 @@ from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom, level_of_caller
 
-#: What was asked for, as it is told -> why it has no effect, or None if it has one.
+#: What was asked for, as messages name it -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]
 
 
@@ -49,13 +49,13 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[S
     """
     level = level_of_caller()
     each = list(zip(runs, spaces or [{}] * len(runs), strict=True))
-    told: set[str] = set()
+    named: set[str] = set()
     for effect, findings_of in _EFFECTS.items():
         found = _nowhere_effective(finding for run, space in each for finding in findings_of(*run, space))
         for what, why in found.items():
-            if what not in told:
+            if what not in named:
                 warnings.warn(f"{what} {effect}, {why}", stacklevel=level)
-        told |= found.keys()
+        named |= found.keys()
 
 
 def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
@@ -101,7 +101,7 @@ def _of_pool(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _F
         yield f"unlabelled = {resolved.unlabelled}", _why_labelled_alone(kind, resolved, searched)
 
 
-#: What is left of the effect of what was asked for, as it is told -> what has at most this effect.
+#: What is left of the effect of what was asked for, as messages name it -> what has at most this effect.
 _EFFECTS: dict[str, Callable[[RunConfig, RunConfig, SearchSpace], _Findings]] = {
     "has no effect": _idle,
     "changes the ensemble alone": _for_ensemble_alone,
@@ -117,7 +117,7 @@ def _why_no_edges(resolved: RunConfig) -> str | None:
 
 
 def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:
-    """Why all members learn from labelled samples alone; None if they do not, or a custom strategy does not tell.
+    """Why all members learn from labelled samples alone; None if they do not, or a custom strategy does not say.
 
     An MLP is distilled on unlabelled samples, too.
     """

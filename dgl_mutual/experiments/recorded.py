@@ -30,7 +30,7 @@ def config_of(values: Mapping[str, Any], *, below: Mapping[str, Any] | None = No
 def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | None = None) -> RunConfig:
     """A configuration as it is, or, where defaults have changed since the run that it comes from, with those that the run had.
 
-    They count as given from then on, and a warning names them; another one tells if the run cannot be repeated. On other data than the
+    They count as given from then on, and a warning names them; another one says if the run cannot be repeated. On other data than the
     run's, the defaults are those of this version.
 
     Args:
@@ -49,7 +49,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
     then = resolved_part(record.values)
     try:
         now = resolved_now(layer_of_file(record.values))
-    except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution tells
+    except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution says
         return config
     try:
         _refuse_damaged(then)
@@ -73,10 +73,10 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         )
     if left:
         warnings.warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.", stacklevel=3)
-    told = {key: value for key, value in changed.items() if key not in left}
-    if told:
+    described = {key: value for key, value in changed.items() if key not in left}
+    if described:
         warnings.warn(
-            f"Defaults have changed since the run of this configuration, and its own are kept: {assignments(told)}. For those of this "
+            f"Defaults have changed since the run of this configuration, and its own are kept: {assignments(described)}. For those of this "
             "version, use a file with the part 'given' alone.",
             stacklevel=3,
         )

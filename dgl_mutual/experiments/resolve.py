@@ -105,7 +105,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "task": dataset.task,
             "fingerprint": found,
             "targets": target_names(target) or None,
-            "metric": target.metric if target.default_metric else None,  # one that nobody chose is not told, as in earlier versions
+            "metric": target.metric if target.default_metric else None,  # one that nobody chose is left out, as in earlier versions
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,

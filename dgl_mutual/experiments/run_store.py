@@ -1,4 +1,4 @@
-"""The folder of one run. A trial is finished once it stands in trials.csv; other files are written before that, or follow from it.
+"""The folder of one run. A trial is finished once it is in trials.csv; other files are written before that, or follow from it.
 
 Where a table is edited or damaged while the run is under way, rows of trials wait in the folder history/ until it can be read again.
 """
@@ -41,7 +41,7 @@ from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 #: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
-_MOST_TEXT = 60_000
+_MAX_TEXT = 60_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +226,8 @@ class RunStore:
         """
         key = seed, fold = outcome.trial.key
         if outcome.error is not None:
-            told = [text[:_MOST_TEXT] for text in (outcome.error, outcome.details)]
-            self._failures.keep(key, pd.DataFrame([[seed, fold, *told]], columns=FAILURE_COLUMNS))
+            texts = [text[:_MAX_TEXT] for text in (outcome.error, outcome.details)]
+            self._failures.keep(key, pd.DataFrame([[seed, fold, *texts]], columns=FAILURE_COLUMNS))
             self._drop_snapshots(outcome.trial.name)
             return
         columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
@@ -240,9 +240,9 @@ class RunStore:
             self._grid.keep(key, pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         rows = pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"})
         self._trials.keep(key, rows)
-        with suppress(StoreError):  # `finish` tells it, when the other trials have ended
+        with suppress(StoreError):  # `finish` raises it, when the other trials have ended
             self._failures.forget({key})
-        with suppress(StoreError):  # who reads it tells it
+        with suppress(StoreError):  # raised where the table is read
             self._inference.forget({key})  # it is of students that are no longer there
         self._drop_snapshots(outcome.trial.name)
 

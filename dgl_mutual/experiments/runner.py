@@ -22,7 +22,7 @@ from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local
-from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
+from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_idle_processes
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
@@ -109,7 +109,7 @@ def run(
     refuse_idle_processes(config, servers, divide)
     if launched():
         compute = replace(compute, device=device_of_rank(compute.device))
-        refuse_alone(config, compute.jobs)
+        check_torchrun_options(config, compute.jobs)
     with ExitStack() as stack:
         if is_partition(config.dataset):
             from dgl_mutual.experiments.graph_store.store import open_for
@@ -124,7 +124,7 @@ def run(
             warn_of_idle(plans[0].asked_and_resolved)
         ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
-            follow(partial(do_work, compute=compute, forgiving=False), plans, ranks)
+            follow(partial(do_work, compute=compute, usage_errors_fail_trial=False), plans, ranks)
             return RunReport(plans[0].folder(out), pd.DataFrame(), ())
         together = Torchrun(ranks) if ranks.size > 1 else None
         return execute(plans, out=out, compute=compute, resume=resume, progress=progress, executor=together, track=track)[0]
@@ -184,7 +184,7 @@ def execute(
             opened.store.record_environment(made_in)
         num_finished = sum(len(opened.finished) for opened in runs)
         progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
-        task = partial(do_work, compute=compute, forgiving=len(plans) > 1, track=tuple(track))
+        task = partial(do_work, compute=compute, usage_errors_fail_trial=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:
                 for plan_index, outcome in outcomes:
@@ -192,7 +192,7 @@ def execute(
                     progress.end(outcome.trial, outcome.error)
                     left[plan_index] -= 1
                     if not left[plan_index]:
-                        with suppress(StoreError):  # `begun` tells it, when the trials of other runs have ended
+                        with suppress(StoreError):  # `begun` raises it, when the trials of other runs have ended
                             runs[plan_index].store.finish()
         except KeyboardInterrupt:
             raise _interrupted(runs, out) from None

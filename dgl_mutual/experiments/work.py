@@ -49,7 +49,7 @@ def do_work(
     work: Work,
     *,
     compute: Compute,
-    forgiving: bool,
+    usage_errors_fail_trial: bool,
     on_epoch: OnEpoch | None = None,
     parent: int | None = None,
     track: Sequence[str] = (),
@@ -58,14 +58,14 @@ def do_work(
     """Run a trial, in this process or (with `parent`) in one that works for another.
 
     Args:
-        forgiving: a cohort that cannot work is a failed trial.
+        usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
         track: see `run_trial`.
 
     Returns:
         The index of its plan, and its outcome.
 
     Raises:
-        UsageError: the cohort cannot work, and `forgiving` is off.
+        UsageError: the cohort cannot work, and `usage_errors_fail_trial` is not set.
     """
     if parent is not None:
         end_with(parent)
@@ -84,7 +84,7 @@ def do_work(
             ranks=ranks,
         )
     except UsageError as error:
-        if not forgiving:
+        if not usage_errors_fail_trial:
             raise
         outcome = Outcome(work.trial, [], [], str(error))
     return work.plan_index, outcome

@@ -38,7 +38,7 @@ COSTS = ("seconds_per_epoch", "train_seconds", "peak_mib", "inference_ms", "para
 NEUTRAL = ("disagreement",)
 #: Errors of predicted probabilities, of which less is better; ece is a fraction.
 CALIBRATION = ("nll", "ece")
-LESS_IS_BETTER = (*COSTS, *CALIBRATION)
+LOWER_IS_BETTER = (*COSTS, *CALIBRATION)
 _VALUES = (*FRACTIONS, *CALIBRATION, *COSTS, *NEUTRAL)
 #: What belongs to the cohort: any member's is the cohort's.
 SHARED = ("seconds_per_epoch", "train_seconds", "peak_mib", "epochs", *NEUTRAL)
@@ -105,7 +105,7 @@ def compare(
     if value not in _VALUES:
         raise unknown("value", value, _VALUES)
     _refuse_unmeasured(trials, value)
-    trials = apart(apart(_of_metric(trials, metric), "protocol"), "metric")
+    trials = split_by(split_by(_of_metric(trials, metric), "protocol"), "metric")
     _refuse_mixtures(trials)
     trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
     unpaired = {} if baseline is None else _unpaired(trials, baseline)
@@ -169,7 +169,7 @@ def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd
     return shown.assign(member=pd.Categorical(shown["member"], pd.Index(members)))
 
 
-def apart(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+def split_by(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Data of which a column has several values, each value by itself: of `protocol` ``Cora (public)`` and ``Cora (random)``."""
     several = trials.groupby("data", sort=False)[column].transform("nunique") > 1
     return trials.assign(data=trials["data"].where(~several, trials["data"].astype(str) + " (" + trials[column].astype(str) + ")"))
@@ -267,7 +267,7 @@ def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
     """Of several methods, those with the best mean on a dataset; none if all are alike, or nothing is good or bad."""
     mean = rows["mean"]
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
-    best = groups.transform("min" if value in LESS_IS_BETTER else "max")
+    best = groups.transform("min" if value in LOWER_IS_BETTER else "max")
     return (mean == best) & (groups.transform("nunique") > 1) & (value not in NEUTRAL)
 
 
@@ -289,7 +289,7 @@ def _tests(
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        gains = rounded(-differences if value in LESS_IS_BETTER else differences)  # as the tests take them: a tie is neither
+        gains = rounded(-differences if value in LOWER_IS_BETTER else differences)  # as the tests take them: a tie is neither
         test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))
         results.append(
             {

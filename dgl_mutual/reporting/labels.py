@@ -19,10 +19,10 @@ _OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
 #: No option of the method: it belongs to the data, or is shown elsewhere.
 _NO_OPTION = {"strategy", "students", "pool"} | {key for key, role in ROLES.items() if role is not Role.METHOD}
-#: Parts of a run that are there or not: of one that is not there, no option is told.
+#: Parts of a run that are there or not: of one that is not there, no option is described.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
-MOST = 60
+MAX_LABEL = 60
 
 
 def label_runs(runs: Sequence[Run]) -> list[Run]:
@@ -45,7 +45,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
             groups[run.config["strategy"], data].append((values, flatten(run.given)))
     differing: dict[str, list[str]] = defaultdict(list)
     for (strategy, _), group in groups.items():
-        differing[strategy] += [key for key in _told(group) if key not in differing[strategy]]
+        differing[strategy] += [key for key in _described(group) if key not in differing[strategy]]
     named = [
         [_method_label(values, keys) for keys in (_given(run, differing[run.config["strategy"]]), differing[run.config["strategy"]])]
         for run, values in zip(runs, flat, strict=True)
@@ -105,8 +105,8 @@ def line_names(runs: Sequence[Run], shown: str) -> list[str]:
 
 def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
     method, flat = runs[0].method, [_flat(run) for run in runs]
-    told = [key for key in (*_OF_THE_DATA, "protocol", "folds") if key != shown and len({str(values.get(key)) for values in flat}) > 1]
-    by_data = [_named(method, values, told) for values in flat]
+    described = [key for key in (*_OF_THE_DATA, "protocol", "folds") if key != shown and len({str(values.get(key)) for values in flat}) > 1]
+    by_data = [_named(method, values, described) for values in flat]
     by_options = [_method_label({**values, "strategy": name}, _differing(flat)) for name, values in zip(by_data, flat, strict=True)]
     for names in ([method] * len(runs), by_data, by_options):
         if len(set(names)) == len(runs):
@@ -158,20 +158,20 @@ def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
-    told = [
+    described = [
         key
         for key in ("task", "targets", "metric", "students", "protocol", "folds")
         if len({str(other.get(key)) for other in of_dataset}) > 1
     ]
-    if "task" in told:  # node and graph tasks have protocols of their own
+    if "task" in described:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
-        told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
-    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *told))
+        described = [key for key in described if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
+    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *described))
 
 
-def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
-    """A name of data with what is to be told of it: ``Cora (10% labels)``."""
-    extra = [_data_part(key, values[key]) for key in told if values.get(key) is not None]
+def _named(name: str, values: Mapping[str, Any], described: Sequence[str]) -> str:
+    """A name of data with what describes it: ``Cora (10% labels)``."""
+    extra = [_data_part(key, values[key]) for key in described if values.get(key) is not None]
     return _short(f"{name} ({', '.join(extra)})") if extra else name
 
 
@@ -183,7 +183,7 @@ def _data_part(key: str, value: Any) -> str:
     return f"{value} folds" if key == "folds" else str(value)
 
 
-def _told(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+def _described(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
     """The keys that tell the runs of a group apart: of those that differ, the ones that were given, if they suffice.
 
     Args:
@@ -225,36 +225,36 @@ def _has(values: Mapping[str, Any], part: str) -> bool:
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
     """Omits options that are off: ``gml`` beside ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
-    told: list[tuple[str, Any]] = []
+    described: list[tuple[str, Any]] = []
     if values.get("unlabelled") is not None:
-        told.append(("unlabelled", values["unlabelled"]))
+        described.append(("unlabelled", values["unlabelled"]))
     for key, name in zip(differing, last, strict=True):
         if key in _PARTS:
-            told += [(key, None)] if _has(values, key) else []
+            described += [(key, None)] if _has(values, key) else []
         elif values.get(key) is not None:
-            told.append((name if last.count(name) == 1 else key, values[key]))
-    return _listed(str(values["strategy"]), told) if told else str(values["strategy"])
+            described.append((name if last.count(name) == 1 else key, values[key]))
+    return _listed(str(values["strategy"]), described) if described else str(values["strategy"])
 
 
-def _listed(strategy: str, told: Sequence[tuple[str, Any]]) -> str:
+def _listed(strategy: str, described: Sequence[tuple[str, Any]]) -> str:
     """``gml (hidden=8, epochs=7)``. Where this is too long: rounded numbers, as many whole entries as fit, and a hash of all."""
-    label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in told)})"
-    if len(label) <= MOST:
+    label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in described)})"
+    if len(label) <= MAX_LABEL:
         return label
     shown = f"{strategy} ("
-    for name, value in told:
+    for name, value in described:
         entry = name if value is None else f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        if len(shown) + len(entry) > MOST - 14:
+        if len(shown) + len(entry) > MAX_LABEL - 14:
             break
         shown += f"{entry}, "
     return _short(f"{shown}... {_digest(label)})")
 
 
 def _short(label: str) -> str:
-    """At most `MOST` characters; what is cut off is replaced by a hash, so that different labels stay different."""
-    if len(label) <= MOST:
+    """At most `MAX_LABEL` characters; what is cut off is replaced by a hash, so that different labels stay different."""
+    if len(label) <= MAX_LABEL:
         return label
-    return f"{label[: MOST - 12].rstrip(', ')} ... {_digest(label)})"
+    return f"{label[: MAX_LABEL - 12].rstrip(', ')} ... {_digest(label)})"
 
 
 def _digest(label: str) -> str:

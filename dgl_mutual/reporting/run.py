@@ -94,7 +94,7 @@ class Run:
 
     @property
     def finished(self) -> set[tuple[int, int]]:
-        """(seed, fold) of the trials that stand in trials.csv."""
+        """(seed, fold) of the trials that are in trials.csv."""
         return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].drop_duplicates().itertuples(index=False)}
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
+from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LOWER_IS_BETTER, NEUTRAL, SHARED, Comparison
 from dgl_mutual.statistics import datasets_to_reject
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
@@ -253,7 +253,7 @@ def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:
     if math.isnan(row["mean"]):
         return Cell("-")
     significant = row["p_holm"] < ALPHA
-    better = (row["difference"] < 0) if row["value"] in LESS_IS_BETTER else (row["difference"] > 0)
+    better = (row["difference"] < 0) if row["value"] in LOWER_IS_BETTER else (row["difference"] > 0)
     return Cell(
         f"{factor * row['mean']:.{decimals}f}",
         "" if math.isnan(row["std"]) else f"{factor * row['std']:.{decimals}f}",

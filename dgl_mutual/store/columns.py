@@ -10,7 +10,7 @@ TRIALS = {
     "strategy": "Name of the strategy.",
     "member": (
         "Each student (`gcn-0`, ...), what the strategy adds (`teacher`, `leader`), `mlp` after distillation, `mean` of the students, "
-        "`best_by_val` (the student that is best on validation; of equals, the first), `ensemble`."
+        "`best_by_val` (the student that is best on validation; ties go to the first), `ensemble`."
     ),
     "architecture": "Architecture of the member.",
     "protocol": "How the samples were split.",

@@ -28,7 +28,7 @@ _TU = re.compile(r"(?P<name>.+)_(A|graph_indicator|(graph|node|edge)_(labels|att
 _TU_MARKERS = ("A", "graph_indicator")
 #: What pages and figures of this program say of themselves, and the bytes that they may have.
 MADE_BY = "Made by dgl-mutual"
-_MOST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 #: Endings of names that say a format.
 _ENDINGS = (
     *(".txt", ".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz"),
@@ -90,7 +90,7 @@ def refuse_foreign(path: Path) -> None:
     if not os.path.lexists(path):
         return
     with suppress(OSError):
-        if not path.is_symlink() and MADE_BY.encode() in read_bytes(path, _MOST_BYTES):
+        if not path.is_symlink() and MADE_BY.encode() in read_bytes(path, _MAX_BYTES):
             return
     raise UsageError(f"{str(path)!r} is there already, and was not made by this command. Move it away, or choose another place with --out.")
 

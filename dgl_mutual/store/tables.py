@@ -44,10 +44,10 @@ MAX_TRIALS = 1_000_000
 #: Characters of what a suite calls a method or its data.
 MAX_TITLE = 200
 #: Bytes of a table, and of environment.json.
-_MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
+_MAX_BYTES, _MAX_JSON = 1 << 31, 1 << 24
 #: Columns of a table that is read, and of one that is written again as it is; the history of K students has more than K * K. Each column
 #: costs about a tenth of a millisecond, however few the rows, and less as text.
-_MOST_COLUMNS, _MOST_TEXT_COLUMNS = 20_000, 100_000
+_MAX_COLUMNS, _MAX_TEXT_COLUMNS = 20_000, 100_000
 #: No count or time of a trial is larger, be it bytes or nanoseconds, and no other figure: those are of single precision.
 _LARGEST, _LARGEST_FIGURE = 1e15, 3.5e38
 #: Figures of a trial between 0 and 1, whatever the metric, and others that are never negative.
@@ -89,7 +89,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         StoreError: it does not, a row is shorter or longer than the first, a column is there twice, there are too many columns, or there is
             text, or a number that no trial has, where numbers belong, or a figure is outside of its range.
     """
-    text = _content(file, _MOST_BYTES)
+    text = _content(file, _MAX_BYTES)
     if text is None:
         return pd.DataFrame(columns=columns)
     try:
@@ -198,7 +198,7 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         StoreError: it is not there, or is not what a search writes.
     """
     file = folder / TUNING_FILE
-    text = _content(file, _MOST_BYTES) or b""
+    text = _content(file, _MAX_BYTES) or b""
     try:
         _refuse_ragged(file, text)
         table = _parsed(text)
@@ -236,11 +236,11 @@ def read_text(file: Path) -> pd.DataFrame | None:
         StoreError: it has no seed and fold in every row, a row is shorter or longer than the first, a column is there twice, or there are
             too many columns.
     """
-    text = _content(file, _MOST_BYTES)
+    text = _content(file, _MAX_BYTES)
     if text is None:
         return None
     try:
-        _refuse_ragged(file, text, _MOST_TEXT_COLUMNS)
+        _refuse_ragged(file, text, _MAX_TEXT_COLUMNS)
         table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False, index_col=False)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
@@ -259,7 +259,7 @@ def read_environment(file: Path) -> dict[str, Any]:
     Raises:
         StoreError: it is not what a run writes.
     """
-    text = _content(file, _MOST_JSON)
+    text = _content(file, _MAX_JSON)
     try:
         found = {} if text is None else read_json(text)
     except (ValueError, RecursionError):
@@ -275,8 +275,8 @@ def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
 
     A run that goes on has the same as before, if that was recorded, or no finished trial: the last counts.
     """
-    told = [one.get(name) for one in (environment, *environment.get("resumed", [])) if isinstance(one, Mapping)]
-    return next((dict(one) for one in reversed(told) if isinstance(one, Mapping)), {})
+    recorded = [one.get(name) for one in (environment, *environment.get("resumed", [])) if isinstance(one, Mapping)]
+    return next((dict(one) for one in reversed(recorded) if isinstance(one, Mapping)), {})
 
 
 def _parsed(text: bytes) -> pd.DataFrame:
@@ -313,7 +313,7 @@ def _hint_of(file: Path) -> str:
     return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
 
 
-def _refuse_ragged(file: Path, text: bytes, most: int = _MOST_COLUMNS) -> None:
+def _refuse_ragged(file: Path, text: bytes, most: int = _MAX_COLUMNS) -> None:
     """Raise `StoreError` where a row has more or fewer cells than the header, a column is there twice, or there are more than `most`.
 
     Pandas would fill what is missing with nothing, take what is too much for an index, and rename the column.

@@ -30,7 +30,7 @@ class LabelledGraph:
         edges: (2, |E|).
         train, classes: the training nodes, and their classes.
         num_nodes, num_classes: N and C.
-        best: the index of the best of several predictions (N, C) on validation; of equal ones the first.
+        best: the index of the best of several predictions (N, C) on validation; ties go to the first.
     """
 
     edges: IntArray

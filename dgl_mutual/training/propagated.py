@@ -31,9 +31,9 @@ from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
 
 #: Smaller probabilities are raised to this before their logarithm is taken.
-_LEAST = 1e-12
+_MIN_PROBABILITY = 1e-12
 #: How far the sum of the probabilities of a node may be from one.
-_MOST_ERROR = 1e-3
+_MAX_ERROR = 1e-3
 
 
 def propagated_logits(
@@ -54,7 +54,7 @@ def propagated_logits(
     labels = torch.as_tensor(dataset.labels[split.val], device=logits.device)
 
     def as_logits(candidates: Sequence[Matrix]) -> Tensor:
-        return torch.as_tensor(np.log(np.maximum(np.stack(candidates), _LEAST)), dtype=logits.dtype, device=logits.device)
+        return torch.as_tensor(np.log(np.maximum(np.stack(candidates), _MIN_PROBABILITY)), dtype=logits.dtype, device=logits.device)
 
     def best(candidates: Sequence[Matrix]) -> int:
         scores = score(scorer, as_logits([one[split.val] for one in candidates]), labels, [""] * len(candidates)).overall
@@ -85,7 +85,7 @@ def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> l
         if not np.isfinite(matrix).all():
             node = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
             raise TrainingError(f"{title} gives probabilities that are not finite, first for node {node}. Check it for divisions by zero.")
-        if (matrix < 0).any() or (np.abs(matrix.sum(axis=1) - 1) > _MOST_ERROR).any():
+        if (matrix < 0).any() or (np.abs(matrix.sum(axis=1) - 1) > _MAX_ERROR).any():
             raise UsageError(f"{title} gives numbers that are no probabilities: they must be 0 or more, and sum to 1 for each node.")
     return list(found)
 

@@ -36,7 +36,7 @@ class MemberResult:
     """One member's figures at its best epoch by validation.
 
     Attributes:
-        member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (of equal students, the first), ``ensemble``.
+        member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (ties go to the first student), ``ensemble``.
         train, val, test: the metric, a fraction in [0, 1].
         best_epoch: from 0; None where no single epoch is meant. The ensemble has none: its students stand at their own best epochs each,
             as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.
@@ -58,7 +58,7 @@ class MemberResult:
 
 
 def best_on_validation(metrics: Sequence[float]) -> int:
-    """Which of these metrics on validation is the best; of equal ones (see `as_compared`) the first."""
+    """Which of these metrics on validation is the best; ties (see `as_compared`) go to the first."""
     return max(range(len(metrics)), key=lambda place: as_compared(metrics[place]))
 
 

@@ -23,7 +23,7 @@ BOUNDS = {"float64": 1e-10, "float32": 1e-4}
 #: Largest difference allowed along a trajectory. Rounding errors of float32 grow as training goes on, so there it is only reported.
 TRAJECTORY_BOUNDS = {"float64": 1e-6, "float32": math.inf}
 #: Training and validation graphs that parity is shown on: enough for several batches an epoch.
-_MOST_GRAPHS = (128, 64)
+_MAX_GRAPHS = (128, 64)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
     labels = dataset.labels
     if dataset.target.kind == "single-label" and dataset.target.metric == "rocauc":
         labels = np.where(labels < 0, np.nan, labels)[:, None]
-    train, val = (_some(part, labels, most) for part, most in zip(parts, _MOST_GRAPHS, strict=True))
+    train, val = (_some(part, labels, most) for part, most in zip(parts, _MAX_GRAPHS, strict=True))
     return replace(trial, split=replace(trial.split, train=train, val=val))
 
 

@@ -65,7 +65,7 @@ _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", 
 Say = Callable[[str], None]
 Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
-_MOST_BYTES = 1 << 24
+_MAX_BYTES = 1 << 24
 #: The row of a certificate that says what was compared, beside the configuration.
 _SETTINGS = "settings"
 TITLE = "dgl_mutual beside its torch_geometric reference"
@@ -76,7 +76,7 @@ class CertificateReport:
     """How a comparison ended.
 
     Attributes:
-        holds: whether parity holds; True where it is not looked at.
+        holds: whether parity holds; True if it was not checked.
         text: what the screen shows.
     """
 
@@ -241,7 +241,7 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
 def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
     """Whether a certificate is of the same comparison."""
     try:
-        first, *lines = read_bytes(folder / CERTIFICATE_FILE, _MOST_BYTES).decode().splitlines() or [""]
+        first, *lines = read_bytes(folder / CERTIFICATE_FILE, _MAX_BYTES).decode().splitlines() or [""]
     except (OSError, UnicodeDecodeError):
         return False
     there, here = read_resolved(folder / CONFIG_FILE), resolved_values(plan.config)
@@ -255,7 +255,7 @@ def _was_cut_off(folder: Path, plan: Plan) -> bool:
     if any((folder / name).exists() for name in (ENVIRONMENT_FILE, TRIALS_FILE)):
         return False
     try:
-        return read_bytes(folder / CONFIG_FILE, _MOST_BYTES).decode() == yaml_text(plan.file_values)
+        return read_bytes(folder / CONFIG_FILE, _MAX_BYTES).decode() == yaml_text(plan.file_values)
     except (OSError, UnicodeDecodeError):
         return False
 

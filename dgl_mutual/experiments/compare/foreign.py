@@ -21,7 +21,7 @@ from dgl_mutual.utils.wording import counted
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")
 #: Bytes and columns of such a file.
-_MOST_BYTES, _MOST_COLUMNS = 1 << 28, 20_000
+_MAX_BYTES, _MAX_COLUMNS = 1 << 28, 20_000
 #: How many rows a message names before it only counts.
 _NAMED = 5
 
@@ -79,7 +79,7 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
         DataError: see `read_results`.
     """
     try:
-        content = read_bytes(file, _MOST_BYTES)
+        content = read_bytes(file, _MAX_BYTES)
         header = _header(file, content)
         twice = [name for name, count in Counter(header).items() if count > 1 and name]
         if twice:
@@ -118,8 +118,8 @@ def _header(file: Path, content: bytes) -> list[str]:
     header = [name.strip() for name in next(rows, [])]
     if not header:
         raise ValueError("it is empty")
-    if len(header) > _MOST_COLUMNS:
-        raise DataError(f"The results {str(file)!r} have {len(header)} columns, more than {_MOST_COLUMNS}. Keep those that are needed.")
+    if len(header) > _MAX_COLUMNS:
+        raise DataError(f"The results {str(file)!r} have {len(header)} columns, more than {_MAX_COLUMNS}. Keep those that are needed.")
     for row in rows:
         if len(row) != len(header):
             cells, columns = counted(len(row), "cell"), counted(len(header), "column")

@@ -23,7 +23,7 @@ _EPOCHS = 2
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB; None where the system does not tell.
+    """MiB; None where the system does not say.
 
     Attributes:
         peak: at the highest, libraries included.

@@ -31,7 +31,7 @@ from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")
 
-#: A function that tells the time in seconds.
+#: A function that returns the time in seconds.
 Clock: TypeAlias = Callable[[], float]
 
 #: Epochs of a turn.
@@ -70,7 +70,7 @@ class Match:
 
 
 class _Reference:
-    """The reference in a process of its own, which trains when it is told to."""
+    """The reference in a process of its own, which trains as many epochs at a time as it is asked for."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
@@ -141,7 +141,7 @@ def train_both(
     """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
 
     Args:
-        on_epoch: is told of each epoch of ours.
+        on_epoch: called at the end of each epoch of ours.
         ranks: the processes that train ours, of which this is the first; the others call `fit`.
         threads: threads of the reference (default: as many as this process has).
         clock: what both measure epochs with, in seconds: a function of the module `time`, whose name both processes know.
@@ -153,8 +153,8 @@ def train_both(
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference, clock)
-        told = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
-        result = fit(trial, config, dataset, callbacks=[turns, *told], ranks=ranks)
+        reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
+        result = fit(trial, config, dataset, callbacks=[turns, *reports], ranks=ranks)
         turns.end()
         while not reference.stopped:
             reference.train(TURN, clock)

@@ -35,23 +35,24 @@ from dgl_mutual.training.feeds import TrainingBatch, make_feed
 from dgl_mutual.training.placement import Placement
 
 #: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
-_SETTLING_EPOCHS = 3
-_SHAKE = 0.05
+_WARMUP_EPOCHS = 3
+#: Standard deviation of the noise that is then added to each weight.
+_PERTURBATION = 0.05
 
 
 def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[Check]:
-    """Logits, loss terms and gradients of both sides on the full graph or one batch, at weights made general by a few epochs and a shake.
+    """Logits, loss terms and gradients of both sides on the full graph or one batch, at weights made general by a few epochs and noise.
 
     Zero biases, unit norms and uniform coordinators, as they are at the start, would hide mistakes.
     """
-    config = without_dropout(config, _SETTLING_EPOCHS)
+    config = without_dropout(config, _WARMUP_EPOCHS)
     cohort = fit(trial, config, dataset, torch.float64).cohort
     plain = config.training.model_copy(update={"scale_inputs": False})  # the trained cohort takes features as they are
     config = config.model_copy(update={"training": plain})
     generator = trial.trial_seed.generator("compare")
     with torch.no_grad():
         for parameter in cohort.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=_SHAKE)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=_PERTURBATION)
     return [check for precision in PRECISIONS for check in _check_numbers(trial, config, dataset, cohort, precision)]
 
 

@@ -22,7 +22,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 
 #: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
-CALM_LEARNING_RATE = 1e-3
+MAX_LEARNING_RATE = 1e-3
 #: Share of the largest gradient below which the whole gradient of a weight is rounding noise.
 _NOISE = {"float64": 1e-10, "float32": 1e-5}
 
@@ -51,11 +51,11 @@ class Trajectory:
         return [Check("all", text, self.precision, float(self.table[column].max()), self.bound) for column, text in what.items()]
 
 
-def calm(config: RunConfig) -> RunConfig:
-    """The same configuration, on a graph task with Adam's step size at most `CALM_LEARNING_RATE`."""
+def with_small_steps(config: RunConfig) -> RunConfig:
+    """The same configuration, on a graph task with Adam's step size at most `MAX_LEARNING_RATE`."""
     if config.task == "node":
         return config
-    rate = min(config.training.learning_rate, CALM_LEARNING_RATE)
+    rate = min(config.training.learning_rate, MAX_LEARNING_RATE)
     return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": rate})})
 
 
@@ -84,8 +84,8 @@ def without_noise(precision: str) -> Iterator[None]:
 def certify_trajectory(
     trial: Trial, config: RunConfig, dataset: Dataset, precision: str, epochs: int, report: Callable[[EpochReport], None] | None = None
 ) -> Trajectory:
-    """Train both sides from the same weights, epoch by epoch; `report` is told of each epoch."""
-    config, dtype = calm(without_dropout(config, epochs)), PRECISIONS[precision]
+    """Train both sides from the same weights, epoch by epoch; `report` is called at the end of each epoch."""
+    config, dtype = with_small_steps(without_dropout(config, epochs)), PRECISIONS[precision]
     start = starting_point(trial, config, dataset, dtype)
     reference = reference_from(start, trial, config, dataset, dtype)
     modules = [*reference.students, reference.coordinator]
@@ -108,9 +108,9 @@ def certify_trajectory(
             )
 
     watch = Watch()
-    told = [] if report is None else [EpochReports(report)]
+    reports = [] if report is None else [EpochReports(report)]
     with without_noise(precision):
-        history = fit(trial, config, dataset, dtype, [watch, Follow(), *told]).history
+        history = fit(trial, config, dataset, dtype, [watch, Follow(), *reports]).history
     rows = []
     for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}

@@ -40,7 +40,7 @@ TIMEOUT_SECONDS = 10
 #: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
 _TURN = threading.Lock()
 #: Times that a trial is sent again after the cluster has lost its dataset.
-_MOST_LOSSES = 3
+_MAX_LOSSES = 3
 
 
 class ClusterError(DglMutualError):
@@ -86,7 +86,7 @@ class Cluster:
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
                 sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
-            future = self.client.submit(_elsewhere, task, _sent(works[place]), sent[id(dataset)], pure=False)
+            future = self.client.submit(_run_in_worker, task, _sent(works[place]), sent[id(dataset)], pure=False)
             places[future] = place
             return future
 
@@ -99,7 +99,7 @@ class Cluster:
                 except distributed.CancelledError:
                     # Dask keeps few copies of a dataset: the last one may have gone with a worker.
                     lost[place] += 1
-                    if self.client.status != "running" or lost[place] > _MOST_LOSSES:
+                    if self.client.status != "running" or lost[place] > _MAX_LOSSES:
                         raise
                     completed.add(submit(place))
                     continue
@@ -196,7 +196,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
             raise ClusterError(
                 f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
             ) from None
-        yield Cluster(client, _fit_workers(client, cluster), here=local is not None)
+        yield Cluster(client, _count_compatible_workers(client, cluster), here=local is not None)
 
 
 def _unprofiled() -> AbstractContextManager[Any]:
@@ -212,7 +212,7 @@ def _dask() -> Any:
         raise ClusterError(f"A cluster needs Dask ({error}). Install it with: pip install 'dgl-mutual[cluster]'") from None
 
 
-def _fit_workers(client: Any, cluster: str) -> int:
+def _count_compatible_workers(client: Any, cluster: str) -> int:
     """How many workers there are, all of the versions that are here: others would not give the same rows."""
     try:
         client.wait_for_workers(1, timeout=TIMEOUT_SECONDS)
@@ -240,7 +240,7 @@ def _sent(work: Work) -> Work:
     return replace(work.to_send, snapshots=work.snapshots.absolute())
 
 
-def _elsewhere(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
+def _run_in_worker(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
     with _TURN, temporary_folder() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():

@@ -57,7 +57,7 @@ class Local:
         task = partial(task, on_epoch=progress.remote_epoch, parent=os.getpid())
         with kept_datasets(datasets_of(works)) as files:
             yield from in_processes(
-                (joblib.delayed(_elsewhere)(task, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
+                (joblib.delayed(_run_in_worker)(task, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
             )
 
 
@@ -121,7 +121,7 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
         yield files
 
 
-def _elsewhere(task: Task, work: Work, file: Path) -> tuple[int, Outcome]:
+def _run_in_worker(task: Task, work: Work, file: Path) -> tuple[int, Outcome]:
     return task(work.with_dataset(read_kept(file)))
 
 

@@ -34,7 +34,7 @@ def device_of_rank(device: str) -> str:
     return resolve_device(f"cuda:{number_from_torchrun('LOCAL_RANK')}")
 
 
-def refuse_alone(config: RunConfig, jobs: int | None) -> None:
+def check_torchrun_options(config: RunConfig, jobs: int | None) -> None:
     """Refuse what only one process can do.
 
     Raises:
@@ -82,14 +82,14 @@ class Torchrun:
         return self.ranks.size
 
     def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
-        """See `Executor`. All processes are told which trials there are.
+        """See `Executor`. All processes get the list of the trials.
 
         Raises:
             TrainingError: another process is gone, or something failed here that did not fail there.
         """
         self.ranks.broadcast([(work.plan_index, work.trial.key) for work in works])
         for work in works:
-            yield _whole(task(work, on_epoch=progress.epoch, ranks=self.ranks))
+            yield _refuse_partial_failure(task(work, on_epoch=progress.epoch, ranks=self.ranks))
 
 
 def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
@@ -103,10 +103,10 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     for plan_index, key in ranks.broadcast(nothing):
         with temporary_folder() as folder:
             work = Work(plan_index, trials[plan_index, key], plans[plan_index], Path(folder), Path(folder))
-            _whole(task(work, ranks=ranks))
+            _refuse_partial_failure(task(work, ranks=ranks))
 
 
-def _whole(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
+def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
     """Errors of options and figures happen to all processes alike. Any other may be of this one alone, and the rest would wait for it."""
     _, outcome = done
     if outcome.details:

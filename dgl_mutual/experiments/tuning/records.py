@@ -28,7 +28,7 @@ def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | None:
-    """The best complete trial, of equals the first; None if none is complete.
+    """The best complete trial, where ties go to the first; None if none is complete.
 
     Args:
         first: consider only the first `first` trials, so that a longer search does not change the answer.

@@ -88,7 +88,7 @@ def tune_suite(
     Warnings name what has no effect in any run, whatever the searches draw.
 
     Raises:
-        UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
+        UsageError, StoreError, Interrupted: see `tune`; a usage error names the run.
         TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
     trials = whole_number("trials", trials, 1, MAX_TRIALS)

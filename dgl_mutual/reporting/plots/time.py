@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.comparison import apart
+from dgl_mutual.reporting.comparison import split_by
 from dgl_mutual.reporting.plots.style import (
     COLUMN,
     PAGE,
@@ -40,7 +40,7 @@ def accuracy_by_time(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     if not timed:
         return
     times = pd.concat([run.inference.assign(run=run.folder.name) for run in timed])
-    for data, trials in apart(gather(timed), "metric").groupby("data", sort=False):
+    for data, trials in split_by(gather(timed), "metric").groupby("data", sort=False):
         groups = trials.groupby(["run", "method", "member"], sort=False)
         means = groups.agg(test=("test", "mean"), spread=("test", "std"), count=("test", "count")).reset_index()
         points = means.merge(times, on=["run", "member"])

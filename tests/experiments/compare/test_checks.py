@@ -47,7 +47,7 @@ def test_gradients_that_are_all_zero_are_equal() -> None:
 
 
 def test_parity_is_shown_on_some_graphs_and_on_the_whole_of_a_node_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.experiments.compare.checks._MOST_GRAPHS", (3, 1))
+    monkeypatch.setattr("dgl_mutual.experiments.compare.checks._MAX_GRAPHS", (3, 1))
     trial, _, dataset = make_case("graph")
     small = parity_trial(trial, dataset)
     assert 1 < len(small.split.train) <= 3 and set(small.split.train) <= set(trial.split.train)

@@ -18,7 +18,7 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, _unprofiled, connected
+from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _unprofiled, connected
 from dgl_mutual.experiments.pace import ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, NoProgress
@@ -203,11 +203,11 @@ class Workers:
 
 
 def test_workers_must_have_the_same_versions() -> None:
-    assert _fit_workers(Workers({**versions(), "platform": "another"}), "tcp://a:1") == 1
+    assert _count_compatible_workers(Workers({**versions(), "platform": "another"}), "tcp://a:1") == 1
     with pytest.raises(ClusterError, match=r"at tcp://10\.0\.0\.7:1 has torch 1\.0 \(here .*Install the same"):
-        _fit_workers(Workers({**versions(), "torch": "1.0"}), "tcp://a:1")
+        _count_compatible_workers(Workers({**versions(), "torch": "1.0"}), "tcp://a:1")
     with pytest.raises(ClusterError, match=r"have no dgl_mutual\. Install dgl-mutual for their Python"):
-        _fit_workers(Workers(ModuleNotFoundError(name="dgl_mutual")), "tcp://a:1")
+        _count_compatible_workers(Workers(ModuleNotFoundError(name="dgl_mutual")), "tcp://a:1")
 
 
 def test_workers_of_a_local_cluster_are_not_profiled() -> None:
