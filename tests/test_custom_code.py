@@ -328,6 +328,25 @@ class Drawn(Net):
             self.register_buffer("drawn", drawn, persistent=False)
         else:
             self.drawn = made.get(where, drawn)
+        self.is_used = where != "unused"
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        drawn = self.drawn["a"] if isinstance(self.drawn, dict) else self.drawn[0] if isinstance(self.drawn, list) else self.drawn
+        return self.layer(feat @ torch.as_tensor(drawn) if self.is_used else feat)
+
+
+class Seeded(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        torch.manual_seed(42)
+        self.layer = nn.Linear(in_features, num_outputs)
+
+
+class Zeros(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.ones_(self.layer.bias)
 
 
 class Frozen(Net):
@@ -386,7 +405,10 @@ class Forgets(Net):
         ([Exits, "gcn"], "'Exits-0' raised an error: SystemExit: enough"),
         ([Meta, "gcn"], "'Meta-0' has weights on the device 'meta'"),
         *(
-            ([{"architecture": Drawn, "options": {"where": where}}, "gcn"], "'Drawn-0' has other numbers in 'drawn' each time it is made")
+            (
+                [{"architecture": Drawn, "options": {"where": where}}, "gcn"],
+                "'Drawn-0' predicts something else after its state has been loaded into a new one: .* The cause may be 'drawn'",
+            )
             for where in ("plain", "buffer", "array", "list", "dict", "sparse")
         ),
         ([Frozen, "gcn"], "All parameters of the student 'Frozen-0' are frozen"),
@@ -401,11 +423,60 @@ class Forgets(Net):
             [Shares, "gcn", Shares],
             "'Shares-0' has the same weights each time it is made",
         ),
+        ([Seeded, "gcn"], r"'Seeded-0' has the same weights each time it is made, .* set no seed there, as torch\.manual_seed does"),
     ],
 )
 def test_a_wrong_student_is_named(students: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(students)
+
+
+def test_weights_that_are_not_drawn_and_numbers_that_are_not_used_are_no_fault() -> None:
+    assert fit([Zeros, {"architecture": Drawn, "options": {"where": "unused"}}]).epochs == 2
+
+
+def test_a_student_may_be_made_in_any_random_stream(tmp_path: Path) -> None:
+    fit([Net, "gcn"]).save(tmp_path)
+    for seed in (0, 42):
+        torch.manual_seed(seed)
+        dm.load_student(tmp_path / "Net-0.safetensors", trust=[Net])
+
+
+class WithPart(dm.Strategy):
+    seed: int | None = None
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        self.part = nn.Linear(3, 3)
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"a": self.supervised(step)}
+
+
+class Parted(dm.Weighting):
+    seed: int | None = None
+
+    def __init__(self, options: Any, config: Any) -> None:
+        super().__init__(options, config)
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        self.part = nn.Parameter(torch.randn(2))
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return logits[None] * self.part.sum()
+
+
+def test_modules_of_a_strategy_or_a_weighting_that_seed_themselves_are_refused() -> None:
+    def weighted(by: type[dm.Weighting]) -> Any:
+        return fit("gcn,gcn,sage", strategy_options={"weighting": by, "exchange_warmup": [0, 0]})
+
+    assert fit(strategy=WithPart).epochs == weighted(Parted).epochs == 2
+    with pytest.raises(UsageError, match="The strategy 'Again' has modules with the same weights each time it is made, so that all seeds"):
+        fit(strategy=type("Again", (WithPart,), {"seed": 1}))
+    with pytest.raises(UsageError, match="The weighting 'Again' has the same weights each time it is made, so that all seeds"):
+        weighted(type("Again", (Parted,), {"seed": 1}))
 
 
 def weighting(scores: Callable[[Tensor], Any], **attributes: Any) -> type[dm.Weighting]:

@@ -18,7 +18,7 @@ from dgl_mutual.nn.architectures import make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import NodeFeatures
-from dgl_mutual.nn.custom_modules import fault_of_state, share_weights, unsaved_difference
+from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
@@ -82,7 +82,11 @@ class CustomStudent(CohortMember):
         self._class_or_function = make_custom(options)
         self._num_blocks = None if getattr(self._class_or_function, "num_blocks", None) is None else num_blocks(options)
         self.module = self._made()
-        self._refuse_old_weights()
+        if same_each_time(self.module, self._made):
+            raise UsageError(
+                f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
+                f"too. Make new layers in the __init__ of {options.label}, not before, and set no seed there, as torch.manual_seed does."
+            )
         self.edge_features = edge_features
         self.register_buffer("input_scale", torch.ones(in_features))
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
@@ -110,22 +114,6 @@ class CustomStudent(CohortMember):
             if callable(method):
                 self._check_call(method)
         return module
-
-    def _refuse_old_weights(self) -> None:
-        """Refuse a class or function that does not make new weights in each call: students and seeds would train the same ones."""
-        with custom_streams(None, torch.device("cpu")):
-            other = self._made()
-        if share_weights(self.module, other):
-            raise UsageError(
-                f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
-                f"too. Make new layers in the __init__ of {self.options.label}, not before."
-            )
-        if name := unsaved_difference(self.module, other):
-            raise UsageError(
-                f"The student {self.name!r} has other numbers in {name!r} each time it is made, and a saved student would not have "
-                f"those that it was trained with. Make it a buffer, self.register_buffer({name.rpartition('.')[2]!r}, ...), or take the "
-                "same numbers each time, from a generator with a seed of its own."
-            )
 
     def train(self, mode: bool = True) -> CustomStudent:
         """Set the mode, as every module does; an error that the custom module raises is named."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.utils.custom_code import described
 from dgl_mutual.utils.wording import kind_of
 
 #: Attributes that every module has.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
+#: Seed of the stream that a second module is made from.
+_OTHER_SEED = 0x5EED_0F_0_7E57
 
 
 def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | None:
@@ -60,25 +62,32 @@ def fault_of_state(module: nn.Module) -> str | None:
     return None
 
 
-def share_weights(first: nn.Module, second: nn.Module) -> bool:
-    """Whether two modules have a trainable parameter in common."""
-    trained = {id(parameter) for parameter in first.parameters() if parameter.requires_grad}
-    return any(id(parameter) in trained for parameter in second.parameters())
+def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> bool:
+    """Whether a module gets the same trainable weights each time it is made.
 
+    That is, another one has weights in common with it, or draws the same numbers from another random stream, as where it seeds the stream
+    itself. Weights that are all equal, as zeros are, do not count.
 
-def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
-    """The name of numbers that differ between two modules of one class, and that a saved file does not have; None if there are none.
-
-    These are buffers with ``persistent=False``, and tensors and arrays in plain attributes, also in lists and dicts. Other values may
-    differ, a time or a counter among them. What a module with a `get_extra_state` of its own keeps is up to it.
+    Args:
+        module: one that has been made.
+        make: makes another one.
+        without: the name of a part that does not count.
     """
-    others = dict(_unsaved(second))
-    for name, numbers in _unsaved(first):
-        try:
-            torch.testing.assert_close(numbers, others.get(name, numbers), rtol=0, atol=0, equal_nan=True)
-        except AssertionError:
-            return name
-    return None
+    ours = _trainable(module, without)
+    if not ours:
+        return False
+    # No seed that a user would choose: the module may have been made from the stream of that one.
+    with custom_streams(torch.Generator().manual_seed(_OTHER_SEED), torch.device("cpu")):
+        others = _trainable(make(), without)
+    if not {*map(id, ours.values())}.isdisjoint(map(id, others.values())):
+        return True
+    drawn = {name for name, weights in ours.items() if bool((weights != weights.flatten()[:1]).any())}
+    return bool(drawn) and all(name in others and torch.equal(ours[name], others[name]) for name in drawn)
+
+
+def _trainable(module: nn.Module, without: str) -> dict[str, Tensor]:
+    found = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad and not is_lazy(parameter)}
+    return {name: parameter for name, parameter in found.items() if not without or name.partition(".")[0] != without}
 
 
 def plain_attributes(module: nn.Module) -> dict[str, bool | int | float | str | None]:
@@ -91,33 +100,39 @@ def plain_attributes(module: nn.Module) -> dict[str, bool | int | float | str | 
 
 
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
-    """The names of plain attributes, of two modules of one class, that are numbers or texts and differ."""
+    """The names of values that differ between two modules of one class, and that a saved file does not have.
+
+    These are numbers, texts, tensors and arrays in plain attributes, also in lists and dicts, and buffers with ``persistent=False``.
+    """
     others = dict(second.named_modules())
     return [
         f"{prefix}.{name}".removeprefix(".")
         for prefix, part in first.named_modules()
         if prefix in others
-        for name, value in plain_attributes(part).items()
-        if vars(others[prefix]).get(name) != value
+        for name, value in _unsaved(part).items()
+        if _differ(value, _unsaved(others[prefix]).get(name))
     ]
 
 
-def _unsaved(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
-    for prefix, part in module.named_modules():
-        if type(part).get_extra_state is not nn.Module.get_extra_state:
-            continue
-        attributes = {name: value for name, value in vars(part).items() if name not in _OF_ANY_MODULE}
-        buffers = {name: part._buffers[name] for name in part._non_persistent_buffers_set}
-        for name, value in {**attributes, **buffers}.items():
-            yield f"{prefix}.{name}".removeprefix("."), [*_numbers_in(value)]
+def _unsaved(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
+    attributes = {name: value for name, value in vars(module).items() if name not in _OF_ANY_MODULE}
+    return {**attributes, **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
 
 
-def _numbers_in(value: Any) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _numbers_in(part)
+def _differ(first: Any, second: Any) -> bool:
+    """Whether two values differ; False of values that are not compared."""
+    if all(isinstance(value, bool | int | float | str | None) for value in (first, second)):
+        return bool(first != second)
+    if (first is None) != (second is None):
+        return True
+    try:
+        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
+    except AssertionError:
+        return True
+    except Exception:  # it compares no other types, and of these some compare with nothing
+        return False
+    return False
 
 
 def versions(*tensors: Tensor) -> list[int]:

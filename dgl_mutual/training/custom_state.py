@@ -124,7 +124,8 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
     example = (names[0] if names else "count").rpartition(".")[2]
     raise UsageError(
         f"{title} predicts something else after its state has been loaded into a new one: it depends on values that are not saved.{which} "
-        f"Make what changes in training a buffer, self.register_buffer({example!r}, torch.tensor(...)) in __init__, and change it in place."
+        "Make what changes in training, or is drawn at random when the module is made, a buffer, "
+        f"self.register_buffer({example!r}, torch.tensor(...)) in __init__, and change it in place."
     )
 
 

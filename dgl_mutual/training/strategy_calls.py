@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.custom_modules import fault_of_tensors, versions
+from dgl_mutual.nn.custom_modules import fault_of_tensors, same_each_time, versions
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.strategies.base import Strategy
@@ -56,8 +57,12 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     Raises:
         UsageError: it cannot be made, or does not support the cohort.
     """
-    with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"):
-        strategy = kind(options, setting)
+
+    def make(setting: Setting) -> Strategy:
+        with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"):
+            return kind(options, setting)
+
+    strategy = make(setting)
     if not isinstance(vars(strategy).get("_modules", {}).get("coordinator"), nn.Module):
         raise UsageError(f"The strategy {kind.name!r} does not call super().__init__(options, setting) in its __init__. Do so first.")
     if not isinstance(strategy.coordinator, Coordinator):
@@ -65,8 +70,14 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
             f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
             "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_config."
         )
-    if is_custom(kind) and (fault := fault_of_tensors(strategy, may_be_lazy=True)):
-        raise UsageError(f"The strategy {kind.name!r} {fault}")
+    if is_custom(kind):
+        if fault := fault_of_tensors(strategy, may_be_lazy=True):
+            raise UsageError(f"The strategy {kind.name!r} {fault}")
+        if same_each_time(strategy, lambda: make(replace(setting, seed=setting.seed + 1)), without="coordinator"):
+            raise UsageError(
+                f"The strategy {kind.name!r} has modules with the same weights each time it is made, so that all seeds would begin with "
+                "them. Make them in its __init__, not before, and set no seed there but setting.seed."
+            )
     return strategy
 
 

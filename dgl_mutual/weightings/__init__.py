@@ -11,7 +11,7 @@ from typing import Any
 
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, PerTask, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.custom_modules import fault_of_state
+from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.utils.custom_code import blamed, is_custom
@@ -52,10 +52,20 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
     kind = WEIGHTING_REGISTRY.resolve(config.weighting)
     options = parse_options(kind.Options, config.options, "strategy_options.weighting_options")
     title = f"The weighting {kind.__name__!r}"
-    with blamed(title, kind, "cannot be made"):
-        made = kind(options, config)
+
+    def make() -> Weighting:
+        with blamed(title, kind, "cannot be made"):
+            return kind(options, config)
+
+    made = make()
     if not isinstance(getattr(made, "config", None), CoordinatorConfig):
         raise UsageError(f"{title} does not call super().__init__(options, config) in its __init__. Do so first.")
-    if is_custom(kind) and (fault := fault_of_state(made)):
-        raise UsageError(f"{title} {fault}")
+    if is_custom(kind):
+        if fault := fault_of_state(made):
+            raise UsageError(f"{title} {fault}")
+        if same_each_time(made, make):
+            raise UsageError(
+                f"{title} has the same weights each time it is made, so that all seeds would begin with them. Make them in its __init__, "
+                "not before, and set no seed there, as torch.manual_seed does."
+            )
     return made
