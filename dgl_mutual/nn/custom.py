@@ -24,6 +24,7 @@ from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.utils.custom_code import blamed, custom_place, raised_in
+from dgl_mutual.utils.torch_settings import settings_kept
 from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.
@@ -92,7 +93,7 @@ class CustomStudent(CohortMember):
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
 
     def _made(self) -> nn.Module:
-        with blamed(f"The student {self.name!r}", failure="cannot be made"):
+        with blamed(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
             module = self._class_or_function(self.in_features, self.num_outputs, **self.options.options)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")

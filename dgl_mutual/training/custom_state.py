@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.custom_modules import changed_values
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.streams import custom_streams
@@ -30,7 +31,8 @@ class CustomStateCheck(Callback):
     what is saved could not be loaded. It must come before the callbacks that keep weights.
 
     After the first epoch of a phase and at its end it also refuses students and weightings whose predictions depend on values that are not
-    saved: with their state loaded into a new one, they would predict something else.
+    saved: with their state loaded into a new one, they would predict something else. So it does students that keep what they have computed
+    from their first input.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -82,6 +84,27 @@ class CustomStateCheck(Callback):
             trained, again = student.custom_module, loaded[0].custom_module
             assert trained is not None and again is not None
             _refuse_other_numbers(f"The student {name!r}", logits, trained, again)
+            if _agree(logits[1], logits[2]):
+                _refuse_old_numbers(name, loaded[0], _loaded_again(student, name), batch)
+
+
+def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
+    """Refuse a student that predicts something else for other features where it has seen a first batch.
+
+    Args:
+        used, new: two students with one state, the first of which has predicted the batch.
+    """
+    for one in (used, new):
+        one.fold_input_scaling(torch.linspace(0.3, 0.7, one.in_features, device=next(one.parameters()).device))
+    try:
+        logits = [one.forward_batch(batch).logits for one in (used, new)]
+    except DglMutualError:  # it does not take such features
+        return
+    if not _agree(*logits):
+        raise UsageError(
+            f"The student {name!r} keeps something that it computed from its first input (for example cached=True), and would predict old "
+            "numbers for other data. Compute it anew in each forward."
+        )
 
 
 def _loaded_again(student: CohortMember, name: str) -> CohortMember:
@@ -117,7 +140,7 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
     Where these differ, too, the module draws random numbers of its own, which is allowed.
     """
     ours, first, second = found
-    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5) or torch.allclose(ours, first, rtol=1e-3, atol=1e-5):
+    if not _agree(first, second) or _agree(ours, first):
         return
     names = changed_values(trained, loaded)
     which = f" The cause may be {names[0]!r}, which is not the same in both." if names else ""
@@ -127,6 +150,10 @@ def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, l
         "Make what changes in training, or is drawn at random when the module is made, a buffer, "
         f"self.register_buffer({example!r}, torch.tensor(...)) in __init__, and change it in place."
     )
+
+
+def _agree(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-5)
 
 
 def _custom_modules(state: TrainingState) -> dict[str, nn.Module]:

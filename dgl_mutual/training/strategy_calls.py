@@ -27,6 +27,7 @@ from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name
 from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.utils.custom_code import blamed, described, is_custom
+from dgl_mutual.utils.torch_settings import settings_kept
 from dgl_mutual.utils.wording import kind_of
 
 #: What torch says of a label of -1 in a cross-entropy, a gather or a one-hot encoding.
@@ -59,7 +60,7 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     """
 
     def make(setting: Setting) -> Strategy:
-        with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"):
+        with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"), settings_kept():
             return kind(options, setting)
 
     strategy = make(setting)

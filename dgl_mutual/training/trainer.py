@@ -36,8 +36,10 @@ from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.torch_settings import float32_by_default
 
 
+@float32_by_default()
 def fit_cohort(
     dataset: Dataset,
     split: Split,

@@ -24,7 +24,7 @@ def is_import_path(text: str) -> bool:
 def import_object(path: str, kind: str = "object") -> Any:
     """What ``package.module:Name`` (or ``:Outer.Inner``) names.
 
-    A module that is imported here for the first time draws the same random numbers in each process.
+    A module that is imported here for the first time draws the same random numbers in each process, and does not change torch's settings.
 
     Raises:
         UsageError: another form, a module that does not exist or raises when it is imported, or a name that it does not have.
@@ -69,8 +69,9 @@ def _import_module(name: str, path: str, kind: str) -> Any:
     if name in sys.modules:
         return _found_module(name, path, kind)
     from dgl_mutual.utils.random_streams import seeded  # it imports torch
+    from dgl_mutual.utils.torch_settings import settings_kept
 
-    with seeded(0):  # a saved student is loaded in other processes than it was trained in
+    with seeded(0), settings_kept():  # a saved student is loaded in other processes than it was trained in
         return _found_module(name, path, kind)
 
 

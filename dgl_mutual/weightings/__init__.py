@@ -15,6 +15,7 @@ from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.torch_settings import settings_kept
 
 __all__ = ["WEIGHTINGS", "WEIGHTING_REGISTRY", "CoordinatorConfig", "Weighting", "WeightingOptions", "make_coordinator"]
 
@@ -54,7 +55,7 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
     title = f"The weighting {kind.__name__!r}"
 
     def make() -> Weighting:
-        with blamed(title, kind, "cannot be made"):
+        with blamed(title, kind, "cannot be made"), settings_kept():
             return kind(options, config)
 
     made = make()

@@ -55,6 +55,33 @@ def test_a_saved_ensemble_with_a_custom_weighting_predicts_the_same(students, no
     np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="ensemble"))
 
 
+class Cached(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int, cached: bool = True) -> None:
+        super().__init__()
+        self.layer = dgl.nn.SGConv(in_features, num_outputs, k=2, cached=cached, allow_zero_in_degree=True)
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(graph, feat)
+
+
+class Picky(Linear):
+    """Takes no other features than those of the dataset."""
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        if not set(feat.flatten().tolist()) <= set(FEATURES.astype(np.float32).flatten().tolist()):
+            raise ValueError("unknown features")
+        return super().forward(graph, feat)
+
+
+def test_a_student_that_caches_its_first_input_is_refused():
+    def of(student: Any) -> Any:
+        return short([student, "gcn"], training={"epochs": 1, "scale_inputs": False})
+
+    with pytest.raises(UsageError, match=r"'Cached-0' keeps something that it computed from its first input \(for example cached=True\)"):
+        of(Cached)
+    assert of({"architecture": Cached, "options": {"cached": False}}).epochs == of(Picky).epochs == 1
+
+
 class Lowest(dm.Weighting):
     def __init__(self, options: Any, config: Any) -> None:
         super().__init__(options, config)

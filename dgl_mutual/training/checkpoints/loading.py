@@ -37,6 +37,7 @@ from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
+from dgl_mutual.utils.torch_settings import float32_by_default
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
@@ -49,6 +50,7 @@ class _CustomClassError(UsageError):
     """What is wrong with the class of a student, rather than with its file."""
 
 
+@float32_by_default()
 def load_student(path: str | Path, member: str | None = None, *, trust: Trust = False) -> TrainedModel:
     """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
 
