@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +29,7 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.checkpoints.models import MLPShape, Preprocessing
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.result import FitResult
+from tests import small_graph
 from tests.closed import close
 
 Data = tuple[Dataset, Split]
@@ -469,3 +473,47 @@ def test_a_description_takes_all_values_that_options_take() -> None:
     for kind, options in ((MLPShape, DistillOptions), (Preprocessing, DistillOptions), (Preprocessing, TrainingOptions)):
         for name, field in kind.model_fields.items():
             assert field.metadata == options.model_fields[name].metadata, name
+
+
+MODULE = """
+import dgl_mutual
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, in_features, num_outputs):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph, feat):
+        return self.layer(feat)
+
+class Flat(dgl_mutual.Weighting):
+    def scores(self, logits, confidence, samples):
+        return torch.zeros_like(logits)[None]
+"""
+
+
+def test_code_that_has_changed_since_it_was_saved_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "saved_code.py"
+    file.write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"weighting": "saved_code:Flat", "exchange_warmup": [0, 0]}
+    small_graph.fit("gcn,sage,saved_code:Net", strategy_options=options).save(tmp_path / "saved")
+    trust = ["saved_code"]
+
+    def told(member: str) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_student(tmp_path / "saved", member, trust=trust)
+        return [str(one.message) for one in caught if "has changed" in str(one.message)]
+
+    assert told("Net-2") == told("ensemble") == []
+    file.write_text(MODULE.replace("self.layer(feat)", "-self.layer(feat)").replace("logits)[None]", "logits)[None] + 1"))
+    sys.modules.pop("saved_code")
+    (message,) = told("Net-2")
+    assert "The code of the student 'Net-2' (saved_code:Net) has changed since it was saved" in message
+    assert len(told("ensemble")) == 2 and "the weighting 'saved_code:Flat'" in told("ensemble")[0]
+    for described in (tmp_path / "saved").glob("*.json"):  # as an earlier version wrote it
+        described.write_text(re.sub(r'\n  "code": .*', "", described.read_text()))
+    assert told("Net-2") == told("ensemble") == []
+    sys.modules.pop("saved_code")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,7 +33,8 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
-from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.training.checkpoints.saving import digest_of_code
+from dgl_mutual.utils.custom_code import is_custom, level_of_caller
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
@@ -59,6 +61,9 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
             (default).
         trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
             by default such a student is refused. A text or class, or several, trusts only these packages, modules, import paths or classes.
+            Names that installed packages provide need no trust.
+
+    A warning says where the code of a student or weighting has changed since it was saved.
 
     Raises:
         UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
@@ -148,7 +153,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         raise ValueError("a member twice")
     weighting = str(config.weighting)
     has_custom_class = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
-    if has_custom_class:
+    if ":" in weighting:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         # A custom weighting may compute with its tensors when it is made.
@@ -156,6 +161,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
             coordinator = make_coordinator(config)
     except UsageError as error:
         raise (_CustomClassError if has_custom_class else ValueError)(str(error)) from None
+    _warn_of_changed_code(f"the weighting {weighting!r}", folder, description, coordinator)
     _load_weights(folder, name, coordinator, description)
     students = []
     for member in description.members:
@@ -163,7 +169,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
             raise ValueError(f"{shortened(member)!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
         _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": own.cohort})
-        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
+        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student, "code": own.code}), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
     return TrainedStudent(name, description, cohort)
@@ -210,7 +216,8 @@ def _check_trust(what: str, path: str, trust: Trust) -> None:
 
 
 def _load_custom(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> CustomStudent:
-    _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
+    if ":" in options.architecture_name:  # a name without is that of an installed package, which is used as it is
+        _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
         with torch.random.fork_rng(devices=[]):
             width = len(description.edge_feature_names) if options.edge_features else 0
@@ -218,8 +225,20 @@ def _load_custom(folder: Path, name: str, description: Description, options: Stu
             student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
         raise _CustomClassError(str(error)) from error
+    _warn_of_changed_code(f"the student {name!r} ({options.architecture_name})", folder, description, student)
     _load_weights(folder, name, student, description)
     return student
+
+
+def _warn_of_changed_code(what: str, folder: Path, description: Description, module: CohortMember | Coordinator) -> None:
+    """Warn where custom code is not what it was when the files were saved."""
+    before, now = description.code, digest_of_code(module)
+    if before is not None and now is not None and before != now:
+        warnings.warn(
+            f"The code of {what} has changed since it was saved in {folder}. What it predicts is made by the present code with the saved "
+            "weights. Bring back the former code, or train it again.",
+            stacklevel=level_of_caller(),
+        )
 
 
 def _check_size(weights: Path, options: StudentOptions) -> None:

@@ -73,6 +73,9 @@ class Description(BaseModel):
     coordinator: CoordinatorConfig | None = None
     best_by_val: str | None = None
     """The student of the ensemble that is best on validation; files of earlier versions do not say."""
+    code: str | None = None
+    """Digest of the code of a custom student, or of the ensemble's custom weighting; None of others, without source, and in files of
+    earlier versions."""
     cohort: str | None = None
     """Digest of all that was saved together, which the weights name, too; files of earlier versions have none."""
 

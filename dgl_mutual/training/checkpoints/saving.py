@@ -16,14 +16,18 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
+from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.nn.architectures import STUDENT_REGISTRY
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY, make_custom
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.checkpoints.models import MAX_DESCRIPTION, Description, MLPShape, Preprocessing
+from dgl_mutual.utils.code_digest import code_digest
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.version import __version__
@@ -74,9 +78,13 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     without_edges = {"edge_feature_names": (), "edge_feature_kinds": ()}
     models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # what is its own in each description
     for name, student in zip(cohort.names, cohort.members, strict=True):
-        models[name] = student, {"student": student.options, **({} if student.edge_features else without_edges)}
+        own = {"student": student.options, "code": digest_of_code(student)}
+        models[name] = student, {**own, **({} if student.edge_features else without_edges)}
     added = cohort.names[cohort.num_students :]
-    models[ENSEMBLE] = cohort.coordinator, {"members": named, "added": added, "coordinator": config, "best_by_val": best}
+    models[ENSEMBLE] = (
+        cohort.coordinator,
+        {"members": named, "added": added, "coordinator": config, "best_by_val": best, "code": digest_of_code(cohort.coordinator)},
+    )
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
@@ -87,6 +95,15 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         for name, (weights, description) in saved.items():
             _save(files, folder, name, weights, description.model_copy(update={"cohort": digest}))
     _remove(folder, before - models.keys())
+
+
+def digest_of_code(module: CohortMember | Coordinator) -> str | None:
+    """The digest of the code of a custom student or weighting; None of others, and where its source is not there."""
+    if isinstance(module, Coordinator):
+        custom = [one for one in module.each() if is_custom(one)]
+        return code_digest(type(custom[0])) if custom else None
+    options = module.options
+    return code_digest(make_custom(options), options.architecture_name) if module.custom_module is not None else None
 
 
 def _weights_of(module: nn.Module) -> dict[str, Tensor]:
