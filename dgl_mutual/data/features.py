@@ -240,6 +240,21 @@ def _warn_of_codes(values: Any, where: str) -> None:
         )
 
 
+def may_hold_codes(features: Features, kinds: Sequence[FeatureKind]) -> bool:
+    """Whether a column of numbers may hold codes of categories: whole numbers from 0, and others than 0 and 1 among them."""
+    numbers = features[:, [column for column, kind in enumerate(kinds) if kind == "number"]]
+    if not numbers.shape[0] or not numbers.shape[1]:
+        return False
+    highest, lowest = (np.asarray(end.toarray() if sparse.issparse(end) else end) for end in (numbers.max(axis=0), numbers.min(axis=0)))
+    columns = np.flatnonzero((highest.ravel() > 1) & (lowest.ravel() >= 0))
+    return any(_are_whole(numbers[:, [column]]) for column in columns)
+
+
+def _are_whole(column: Features) -> bool:
+    values = column if isinstance(column, np.ndarray) else column.data
+    return bool((values == np.round(values)).all())
+
+
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
     """Rows of `codes` (int64, shape (rows,)) as one-hot rows, shape (rows, num_columns)."""
     indptr = np.arange(len(codes) + 1)

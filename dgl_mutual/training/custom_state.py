@@ -89,13 +89,13 @@ class CustomStateCheck(Callback):
 
 
 def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
-    """Refuse a student that predicts something else for other features where it has seen a first batch.
+    """Refuse a student that predicts something else for other features, all zeros, where it has seen a first batch.
 
     Args:
         used, new: two students with one state, the first of which has predicted the batch.
     """
-    for one in (used, new):
-        one.fold_input_scaling(torch.linspace(0.3, 0.7, one.in_features, device=next(one.parameters()).device))
+    for one in (used, new):  # zeros are codes of categories, too
+        one.fold_input_scaling(torch.zeros(one.in_features, device=next(one.parameters()).device))
     try:
         logits = [one.forward_batch(batch).logits for one in (used, new)]
     except DglMutualError:  # it does not take such features

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.split import Split
@@ -25,6 +26,7 @@ from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
+from tests import small_graph
 
 Data = tuple[Dataset, Split]
 Fit = Callable[..., FitResult]
@@ -54,6 +56,47 @@ def test_measurements_are_scaled_and_words_are_not(node_data: Data, graph_data: 
     scaled = [resolve_training(TrainingOptions(), dataset).scale_inputs for dataset in (node_data[0], words, graph_data[0])]
     assert scaled == [True, False, True]
     assert resolve_training(TrainingOptions(scale_inputs=True), words).scale_inputs
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_codes_are_not_scaled_where_a_custom_student_takes_them(graph_data: Data, is_sparse: bool) -> None:
+    built_in, custom = (StudentOptions(architecture=name) for name in ("gcn", "mypkg.nets:MyNet"))
+    on_edges = StudentOptions(architecture="mypkg.nets:MyNet", edge_features=True)
+    plain = graph_data[0].without_edge_features()
+    measured = np.random.default_rng(0).random((plain.num_nodes, 3), dtype=np.float32)
+    codes, zeros_and_ones, negative = measured.copy(), measured.copy(), measured.copy()
+    codes[:, 1], zeros_and_ones[:, 1], negative[:, 1] = np.arange(plain.num_nodes) % 5, np.arange(plain.num_nodes) % 2, -2.0
+
+    def scaled(features: Any, *students: StudentOptions, **given: Any) -> bool | None:
+        columns = sparse.csr_matrix(features) if is_sparse else features
+        names = {"feature_names": ("a", "b", "c"), "feature_kinds": given.pop("kinds", ("number",) * 3)}
+        dataset = replace(plain, features=columns, **names, **given.pop("edges", {}))
+        return resolve_training(TrainingOptions(**given), dataset, students).scale_inputs
+
+    assert scaled(codes, built_in) and not scaled(codes, built_in, custom) and scaled(codes, custom, scale_inputs=True)
+    assert scaled(codes, custom, kinds=("number", "indicator", "number"))
+    assert all(scaled(features, built_in, custom) for features in (measured, zeros_and_ones, negative))
+    of_edges = np.arange(plain.num_edges, dtype=np.float32)[:, None] % 4
+    edges = {"edge_features": of_edges, "edge_feature_names": ("bond",), "edge_feature_kinds": ("number",)}
+    assert scaled(measured, custom, edges=edges) and not scaled(measured, on_edges, edges=edges)
+
+
+def test_an_embedding_looks_up_the_codes_themselves() -> None:
+    seen: set[float] = set()
+
+    class Embeds(nn.Module):
+        def __init__(self, in_features: int, num_outputs: int) -> None:
+            super().__init__()
+            self.rows = nn.Embedding(20, num_outputs)
+
+        def forward(self, graph: Any, feat: Tensor) -> Tensor:
+            seen.update(feat[:, 0].tolist())
+            return self.rows(feat[:, 0].long())
+
+    codes = np.arange(30, dtype=np.float32)[:, None] % 20
+    data = dgl_mutual.Dataset.from_arrays(small_graph.EDGES, codes, small_graph.LABELS)
+    result = small_graph.fit([Embeds, "gcn"], data=data)
+    assert seen == {*range(20)} and result.config["training"]["scale_inputs"] is False
 
 
 @TASKS
