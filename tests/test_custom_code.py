@@ -342,6 +342,15 @@ class Seeded(Net):
         self.layer = nn.Linear(in_features, num_outputs)
 
 
+class Double(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.double()
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(feat.double())
+
+
 class Zeros(Net):
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__(in_features, num_outputs)
@@ -423,6 +432,7 @@ class Forgets(Net):
             [Shares, "gcn", Shares],
             "'Shares-0' has the same weights each time it is made",
         ),
+        ([Double, "gcn"], r"'Double-0' raised an error: .* made in torch\.float64, and all members compute in torch\.float32, to which"),
         ([Seeded, "gcn"], r"'Seeded-0' has the same weights each time it is made, .* set no seed there, as torch\.manual_seed does"),
     ],
 )

@@ -128,7 +128,8 @@ class RunConfig(Options):
         if isinstance(students, Mapping) and students and all(str(key).isdecimal() for key in students):
             raise UsageError(
                 f"students.{next(iter(students))} cannot be set: the cohort is a list, and is given as a whole, for example "
-                "students='[{architecture: gcn, hidden: 32}, gat]'."
+                "--set students='[{architecture: gcn, hidden: 32}, gat]' in place of --students. A student of your own has its options in "
+                "options: {architecture: mypkg.nets:MyNet, options: {hidden: 4}}."
             )
         if callable(students) or isinstance(students, Mapping):
             students = [students]

@@ -34,7 +34,10 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
     for key, choices in config.grid.items():
         group, _, name = key.partition(".")
         if group not in _GROUPS or not name:
-            raise UsageError(f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}.")
+            raise UsageError(
+                f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}, for example "
+                "training.learning_rate, strategy_options.weight or student.hidden, the last one of all built-in students."
+            )
         if (value := value_at(given, key)) is not None:
             raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
     count = math.prod(map(len, config.grid.values()))

@@ -54,6 +54,8 @@ def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[st
     for part in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
         _refuse_options_for_a_strategy(part)
         for key, first, second in _contradictions(values, part):
+            if key == "students" and isinstance(second, Mapping):  # one of them, as students.1: refused with the configuration
+                continue
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
         values = merge(values, part)
     return values

@@ -17,6 +17,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.weightings import WEIGHTINGS
 
 
@@ -36,7 +37,7 @@ def as_markdown() -> str:
         if isinstance(found, UsageError):
             lines.append(f"| `{name}` | - | {markdown_cell(str(found))} |")
             continue
-        citation: Citation | None = getattr(found.value, "citation", None)
+        citation = _citation(found.value)
         formula = f"`{markdown_cell(citation.formula)}`" if citation is not None else "-"
         lines.append(f"| `{name}` | {formula} | {_markdown_source(found, citation)} |")
     return "\n".join(lines)
@@ -52,9 +53,9 @@ def describe(name: str, width: int = 80) -> str:
         UsageError: there is no such strategy.
     """
     found = STRATEGY_REGISTRY.find(name)
-    citation: Citation | None = getattr(found.value, "citation", None)
+    citation = _citation(found.value)
     origin = [] if found.origin == "built in" else [f"from {found.origin}"]
-    head = "\n".join([found.value.name, *(_source(citation) if citation else []), *origin])
+    head = "\n".join([found.value.name, *(_source(citation) if citation else []), *_derived(found.value), *origin])
     options = options_of(found.value)
     table = ["Options (--set strategy_options.NAME=VALUE)", option_table.as_text(options, width)] if options else ["It has no options."]
     if "weighting_options" in found.value.Options.model_fields:
@@ -65,7 +66,8 @@ def describe(name: str, width: int = 80) -> str:
         table += [
             f"{name}: {_first_line(kind)}\n{_indented(option_table.describe(kind.Options), width)}" for name, kind in WEIGHTINGS.items()
         ]
-    return "\n\n".join([head, (inspect.getdoc(found.value) or "").replace("``", ""), "\n".join(line.rstrip() for line in table)])
+    text = inspect.cleandoc(found.value.__doc__ or "").replace("``", "")
+    return "\n\n".join(part for part in (head, text, "\n".join(line.rstrip() for line in table)) if part)
 
 
 def _indented(options: list[Option], width: int) -> str:
@@ -104,8 +106,8 @@ def _paragraphs() -> Iterator[tuple[str, ...]]:
         if isinstance(found, UsageError):
             yield name, "cannot be used", str(found)
             continue
-        citation: Citation | None = getattr(found.value, "citation", None)
-        lines = (citation.formula, *_source(citation)) if citation is not None else (_first_line(found.value),)
+        citation = _citation(found.value)
+        lines = (citation.formula, *_source(citation)) if citation is not None else (_first_line(found.value), *_derived(found.value))
         yield name, *lines, found.origin if found.origin == "built in" else f"from {found.origin}"
 
 
@@ -115,6 +117,22 @@ def _markdown_source(found: Found[type[Strategy]], citation: Citation | None) ->
         return ", ".join(origin)
     is_linked = citation.url.startswith("http")
     return ", ".join([f"[{citation.authors}, {citation.venue}]({citation.url})" if is_linked else citation.title, *origin])
+
+
+def _citation(kind: type[Strategy]) -> Citation | None:
+    """The source of a strategy; of a custom one its own, since its loss need not be that of its base."""
+    return vars(kind).get("citation") if is_custom(kind) else kind.citation
+
+
+def _derived(kind: type[Strategy]) -> list[str]:
+    """The built-in strategy that a custom one without a source of its own is derived from."""
+    if _citation(kind) is not None:
+        return []
+    return [
+        f"derived from {base.name}"
+        for base in kind.__mro__
+        if issubclass(base, Strategy) and not is_custom(base) and hasattr(base, "citation")
+    ][:1]
 
 
 def _source(citation: Citation) -> list[str]:

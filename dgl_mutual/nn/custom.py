@@ -23,9 +23,9 @@ from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.utils.custom_code import blamed, custom_place, raised_in
+from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
 from dgl_mutual.utils.torch_settings import settings_kept
-from dgl_mutual.utils.wording import kind_of
+from dgl_mutual.utils.wording import kind_of, listed
 
 #: Rows that tell probabilities from logits that happen to sum to one.
 _ENOUGH_ROWS = 8
@@ -115,6 +115,7 @@ class CustomStudent(CohortMember):
                 f"The student {self.name!r} has no parameters to train. Assign its layers to attributes of the module "
                 "(a list of layers must be a torch.nn.ModuleList)."
             )
+        self._made_in = {parameter.dtype for parameter in parameters if parameter.is_floating_point()}
         for method in (module.forward, getattr(module, "embed", None)):
             if callable(method):
                 self._check_call(method)
@@ -217,6 +218,9 @@ class CustomStudent(CohortMember):
             except dgl.DGLError as error:
                 self._explain_isolated_nodes(error)
                 raise
+            except RuntimeError as error:
+                self._explain_precision(error, feat.dtype)
+                raise
         return result
 
     def _explain_missing_column(self, error: KeyError) -> None:
@@ -232,6 +236,17 @@ class CustomStudent(CohortMember):
         raise UsageError(
             f"The student {self.name!r} asks the graph for {error}, which it does not hold ({custom_place(error)}). Node features are the "
             f"argument feat.{edges}"
+        ) from error
+
+    def _explain_precision(self, error: RuntimeError, precision: torch.dtype) -> None:
+        """Raise `UsageError` if the module computes in the precision that it was made in, and no longer has."""
+        others = self._made_in - {precision}
+        if not others or "dtype" not in str(error):
+            return
+        raise UsageError(
+            f"The student {self.name!r} raised an error: {described(error)} The likely cause: it was made in "
+            f"{listed(sorted(map(str, others)))}, and all members compute in {precision}, to which its weights were converted. Leave out "
+            "double() and half(), and take the features as they are."
         ) from error
 
     def _explain_isolated_nodes(self, error: dgl.DGLError) -> None:

@@ -185,6 +185,10 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--set", f"{'a.' * 5000}b=1"), "5001 levels"),
         (("--set", "training={epochs: 1, epochs: 2}"), "is not YAML"),
         (("--epochs", "3", "--set", "training.epochs=4"), "training.epochs was given twice, as 3 and as 4"),
+        (
+            ("--students", "gcn,mypkg.nets:MyNet", "--set", "students.1.options.hidden=4"),
+            "students.1 cannot be set: the cohort is a list, and is given as a whole",
+        ),
         (("--noise", "feature:0.2", "--noise", "edge:0.1"), "--noise was given 2 times, and takes one value."),
         (("--set", "student.hidden=8", "--set", "student={hidden: 9}"), "student.hidden was given twice, as 8 and as 9"),
         (("--epochs", "5", "--set", "strategy_options.exchange_warmup=[50,10]"), "they never would"),

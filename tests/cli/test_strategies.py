@@ -3,10 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from torch import Tensor
 
 from dgl_mutual.strategies import BASELINES, STRATEGIES
+from dgl_mutual.strategies.step import Step
 
 ALL = {**STRATEGIES, **BASELINES}
+
+
+class Derived(STRATEGIES["gml"]):  # type: ignore[misc]  # no docstring of its own
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}
 
 
 def test_every_strategy_is_listed_with_formula_and_source(command_line: Callable[..., object]) -> None:
@@ -43,3 +50,10 @@ def test_an_unknown_strategy_is_refused_with_a_suggestion(command_line: Callable
     status, _, err = command_line("strategies", "gmll")
     assert status == 2
     assert "Did you mean 'gml'?" in err
+
+
+def test_a_derived_strategy_does_not_have_the_source_and_text_of_its_base(command_line: Callable[..., object]) -> None:
+    status, out, _ = command_line("strategies", f"{__name__}:Derived")
+    assert status == 0 and out.startswith("Derived\nderived from gml\nfrom import path\n\nOptions (")
+    citation = STRATEGIES["gml"].citation
+    assert citation.title not in out and citation.url not in out

@@ -98,7 +98,7 @@ def test_a_chosen_metric_is_another_run_and_the_usual_one_is_not(ring: Dataset) 
         resolved(ring, metric="ap")
     with pytest.raises(UsageError, match=r"Unknown metric 'f1'\. Choose from: accuracy, balanced-accuracy, macro-f1\."):
         resolved(ring, metric="f1")
-    with pytest.raises(UsageError, match="grid cannot vary 'metric'"):
+    with pytest.raises(UsageError, match=r"grid cannot vary 'metric': it varies training.KEY, .*for example training.learning_rate"):
         resolved_points(parse_config({"grid": {"metric": ["accuracy", "macro-f1"]}}), ring)
 
 
