@@ -350,12 +350,14 @@ class Dataset:
         parts = sizes_of_parts or "none of its own"
         if len(splits) > 1:
             parts = f"{len(splits)} of its own, the first of {sizes_of_parts}"
+        labelled, samples = int(self.is_labelled.sum()), self.num_samples - self.num_pool
+        of_labels = "" if labelled == samples else f", {labelled:,} of {counted(samples, self.task, form=',')} have a label"
         sizes = ", ".join(
             counted(number, what, form=",")
             for number, what in ((self.num_graphs, "graph"), (self.num_nodes, "node"), (self.num_edges, "edge"))
         )
         return (
-            f"Dataset {self.name!r}: {self.task} classification, {counted(target.num_outputs, *kind)} ({target.metric})\n"
+            f"Dataset {self.name!r}: {self.task} classification, {counted(target.num_outputs, *kind)} ({target.metric}){of_labels}\n"
             f"  {sizes} (each direction counted), {counted(self.num_features, 'feature', form=',')}{storage}{of_edges}\n"
             f"  split: {parts}"
         )
@@ -364,6 +366,18 @@ class Dataset:
     def official_split(self) -> Split | None:
         """The split that comes with the dataset; None where there is none, or several."""
         return self.official_splits[0] if len(self.official_splits) == 1 else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes or labels, in the order of the columns of predictions; of several targets those of one after another,
+        with the target's name, for example ``digit=3``."""
+        return self.target.names
+
+    @property
+    def is_labelled(self) -> npt.NDArray[np.bool_]:
+        """Which samples have at least one known label: (samples,)."""
+        labels: npt.NDArray[Any] = self.labels
+        return labels >= 0 if self.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
 
     @property
     def num_nodes(self) -> int:

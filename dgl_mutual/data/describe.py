@@ -11,7 +11,6 @@ from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import one_by_one
 
 
@@ -46,7 +45,7 @@ def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:
         **({} if dataset.edge_features is None else _range("edge_feature", dataset.edge_features)),
         "outputs": dataset.target.num_outputs,
         "label_counts": _label_counts(dataset),
-        "unlabelled": int((~is_labelled(dataset)).sum()),
+        "unlabelled": int((~dataset.is_labelled).sum()),
         "degree_min": int(degrees.min()),
         "degree_mean": float(degrees.mean()),
         "degree_max": int(degrees.max()),

@@ -90,15 +90,9 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
 
 
-def is_labelled(dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Which samples have at least one known label: (N,)."""
-    labels: npt.NDArray[Any] = dataset.labels
-    return labels >= 0 if dataset.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
-
-
 def separate_unlabelled(dataset: Dataset, split: Split) -> Split:
     """The split with training samples that have no known label in `unlabelled`; itself if all have one, or none."""
-    known = is_labelled(dataset)[split.train]
+    known = dataset.is_labelled[split.train]
     if known.all() or not known.any():
         return split
     return replace(split, train=split.train[known], unlabelled=np.union1d(split.unlabelled, split.train[~known]))
@@ -121,7 +115,7 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples.",
             stacklevel=2,
         )
-    if not is_labelled(dataset)[split.test].any():
+    if not dataset.is_labelled[split.test].any():
         warnings.warn(
             f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.",
             stacklevel=2,

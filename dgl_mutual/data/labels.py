@@ -60,6 +60,14 @@ ONE_COLUMN = (
     "second dimension, for example labels[:, 0] of an array or frame['label'] of a data frame"
 )
 
+#: What is said of floating-point numbers that are probably measured, as years are.
+FLOATS = (
+    "floating-point numbers without fractions are read as {} classes. If they are amounts to be predicted (regression), note that only "
+    "classification is supported. If they are classes, give integers or text, and -1 where unknown"
+)
+#: More classes than this, given as floating-point numbers, are probably amounts.
+_MAX_FLOATS = 20
+
 #: Longer whole numbers keep their exponent in a class's name.
 _MAX_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
@@ -183,6 +191,8 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None,
     inexact = _inexact(values, *min((limit, kind), exact_below(values)))
     if inexact is not None:
         return replace(encoding, refusals=(inexact,))
+    if values.dtype.kind == "f" and len(encoding.names) > _MAX_FLOATS:
+        encoding = replace(encoding, notes=(*encoding.notes, FLOATS.format(len(encoding.names))))
     looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
     if any(hidden) and unknown == -1 and looks_like_class:
         count = int(np.isin(codes, np.flatnonzero(hidden)).sum())

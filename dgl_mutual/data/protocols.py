@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import whole_number
+from dgl_mutual.utils.custom_code import level_of_caller
 from dgl_mutual.utils.wording import counted
 
 DEFAULT_FOLDS = 10
@@ -78,6 +79,8 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
     default = default_folds(dataset, protocol)
     number = 1 if default is None else default if folds is None else folds
     splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, number))  # what scikit-learn takes as a seed
+    if protocol not in OFFICIAL_PROTOCOLS and dataset.evaluator is None:  # in OGB's datasets some samples have no label
+        _warn_of_graphs_without_labels(dataset)
     for split in splits:
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
@@ -93,11 +96,23 @@ def refuse_unlearnable(dataset: Dataset) -> None:
     Raises:
         UsageError: no sample has a label, or all are of one class.
     """
-    if not is_labelled(dataset).any():
+    if not dataset.is_labelled.any():
         why = dataset.no_labels or "all are unknown (-1, NaN or empty). Give some, from data that have them"
         raise UsageError(f"The dataset {dataset.name!r} has no labels: {why}.")
     if dataset.target.kind == "single-label" and len(np.unique(dataset.labels[dataset.labels >= 0])) < 2:
         raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
+
+
+def _warn_of_graphs_without_labels(dataset: Dataset) -> None:
+    """Warn of graphs that are in no part of a split: unlike nodes without labels, nothing of them reaches the students."""
+    graphs = dataset.num_graphs - dataset.num_pool
+    without = graphs - int(dataset.is_labelled.sum())
+    if dataset.task == "graph" and without:
+        warnings.warn(
+            f"{dataset.name} has {counted(without, 'graph', form=',')} of {graphs:,} without a label, in no part of the split. To train on "
+            "such graphs, too, take them out of the dataset and give them as a pool (--unlabelled, in Python unlabelled=...).",
+            stacklevel=level_of_caller(),
+        )
 
 
 def available_protocols(dataset: Dataset | Any) -> tuple[str, ...]:
@@ -188,7 +203,7 @@ def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
     other = f"Train on the official split (--protocol {default_protocol(dataset)})." if dataset.official_splits else ""
-    _require_per_class(dataset, np.flatnonzero(is_labelled(dataset)), needed + 1, why, lambda count: other)
+    _require_per_class(dataset, np.flatnonzero(dataset.is_labelled), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
     assert groups is not None
@@ -214,7 +229,7 @@ def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 def _holdout(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     from sklearn.model_selection import train_test_split
 
-    samples = np.flatnonzero(is_labelled(dataset))
+    samples = np.flatnonzero(dataset.is_labelled)
     if len(samples) < 3:
         raise UsageError(
             f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but 3 are needed (one each to train, validate and test). "
@@ -256,7 +271,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
 
     if folds < 2:
         raise UsageError(f"Cross-validation needs at least 2 folds, found {folds}. Give --folds 2 or more (10 is the custom).")
-    samples = np.flatnonzero(is_labelled(dataset))
+    samples = np.flatnonzero(dataset.is_labelled)
     classes = _classes(dataset, samples)
     needed = max(folds, _SMALLEST[folds]) if folds in _SMALLEST else folds
     why = f"one for each of {folds} folds, and two outside of each for training and validation"
@@ -284,7 +299,7 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
 
 def _has_enough_of_each_class(dataset: Dataset) -> bool:
     """Whether ``random`` finds its samples in each class that has any."""
-    classes = _classes(dataset, np.flatnonzero(is_labelled(dataset)))
+    classes = _classes(dataset, np.flatnonzero(dataset.is_labelled))
     return classes is not None and bool((np.unique(classes, return_counts=True)[1] > TRAIN_PER_CLASS + VALIDATION_PER_CLASS).all())
 
 

@@ -168,7 +168,7 @@ class FitResult:
         return figure
 
     def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = ENSEMBLE) -> npt.NDArray[Any]:
-        """Probabilities (samples, C) of one student or of the ensemble.
+        """Probabilities (samples, C) of one student or of the ensemble, with a column for each of `classes`.
 
         Args:
             data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the dataset that was trained
@@ -256,6 +256,11 @@ class FitResult:
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no weights. Use result.predict().")
         return peer_weights(self.cohort, self._in_columns(data))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes or labels, in the order of the columns of `predict` (see `Dataset.classes`)."""
+        return self.dataset.classes
 
     @property
     def best_student(self) -> str:

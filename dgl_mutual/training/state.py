@@ -56,7 +56,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores on the validation part after an epoch: of the active members in order and, in the last phase, of the ensemble."""
+    """Scores on the validation part after an epoch: of the active members in order and, in the last phase, of the ensemble.
+
+    Attributes:
+        names: of the members, and ``ensemble`` at the end in the last phase.
+        metrics: by the dataset's metric, a fraction in [0, 1], one for each of `names`.
+        losses: cross-entropies in nats, one for each of `names`.
+    """
 
     names: tuple[str, ...]
     metrics: Sequence[float]

@@ -391,6 +391,18 @@ def test_it_prints_in_a_few_lines() -> None:
     ]
 
 
+def test_it_prints_how_many_samples_have_a_label_if_not_all_do() -> None:
+    assert repr(toy(labels=[0, 1, -1, -1])).splitlines()[0].endswith("2 classes (accuracy), 2 of 4 nodes have a label")
+    rows = toy(labels=[[0.0, np.nan], [1, 1], [0, 1], [np.nan, np.nan]])
+    assert repr(rows).splitlines()[0].endswith("(micro-f1), 3 of 4 nodes have a label")
+
+
+def test_classes_name_the_outputs() -> None:
+    assert toy(labels=["b", "a", "b", "b"]).classes == ("a", "b")
+    several = toy(labels={"digit": [7, 3, 7, 3], "even": [[1], [0], [1], [0]]})
+    assert several.classes == ("digit=3", "digit=7", "even")
+
+
 def test_it_prints_one_of_a_kind_in_the_singular() -> None:
     one = toy(edges=[[0], [1]], labels=[1, 1, 1, 1], features=FEATURES[:, :1] / 8, edge_features=[[0.5]])
     assert repr(one).splitlines()[:2] == [

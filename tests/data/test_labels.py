@@ -83,6 +83,17 @@ def test_very_many_small_classes_look_like_identifiers(classes: int, each: int, 
     assert [str(warning.message).startswith(f"labels: {note}") for warning in caught] == [True] * told
 
 
+@pytest.mark.parametrize(("kind", "classes", "told"), [("f8", 21, True), ("f4", 30, True), ("f8", 20, False), ("i8", 30, False)])
+def test_many_classes_of_floating_point_numbers_are_told(kind: str, classes: int, told: bool) -> None:
+    years = (1990 + np.arange(5 * classes) % classes).astype(kind)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for values in (years, years.tolist(), pd.Series(years)):
+            encode_labels(values, "labels")
+    message = f"labels: floating-point numbers without fractions are read as {classes} classes"
+    assert len(caught) == 3 * told and all(str(one.message).startswith(message) for one in caught)
+
+
 def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:
     assert encoded("inf", "1", "2").refusals[0].rule == "expected classes as whole numbers or words, found 'inf'"
     assert "regression" in encoded("inf", "1", "2.5").refusals[0].rule

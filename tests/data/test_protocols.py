@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 
 import dgl
@@ -264,3 +265,21 @@ def test_folds_and_sizes_are_whole_numbers(given: dict[str, object], said: str) 
             make_splits(dataset, protocol, seed=0, **given)
     with pytest.raises(UsageError, match="num_samples = '3' is not a whole number"):
         official.check("3")
+
+
+@pytest.mark.parametrize("protocol", ["nested", "holdout", "public"])
+def test_graphs_without_a_label_are_told(protocol: str) -> None:
+    labels = np.where(np.arange(30) % 3 == 0, np.arange(30) % 2, -1)
+    split = Split([0, 3, 6], [9], [12]) if protocol == "public" else None
+    dataset = Dataset.from_arrays([[0], [1]], np.ones((60, 1)) / 2, labels, node_offsets=np.arange(0, 61, 2), split=split, name="mine")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_splits(dataset, protocol, seed=0, folds=3 if protocol == "nested" else None)
+    told = [str(one.message) for one in caught]
+    assert (
+        told == [] if protocol == "public" else told[0].startswith("20 of 30 graphs of mine have no label and are in no part of the split")
+    )
+    if protocol != "public":
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            make_splits(dataset.replaced(evaluator="ogbg-molmuv"), protocol, seed=0, folds=3)

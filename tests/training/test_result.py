@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +16,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
+from tests import small_graph
 
 Data = tuple[Dataset, Split]
 STUDENTS = ("gcn", "gat", "gcn")
@@ -167,3 +170,12 @@ def test_graph_objects_have_columns_without_names(fit: Callable[..., FitResult],
     for data in (graph, [graph], pyg.Data(x=features, edge_index=edges)):
         np.testing.assert_allclose(result.predict(data), result.predict(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(result.embeddings(data), result.embeddings(), rtol=1e-5, atol=1e-6)
+
+
+def test_classes_are_those_of_the_columns(tmp_path: Path) -> None:
+    names = np.array(["z", "10", "2"])
+    dataset = Dataset.from_arrays(small_graph.EDGES, small_graph.FEATURES, names[small_graph.LABELS])
+    result = small_graph.fit(data=dataset)
+    result.save(tmp_path)
+    assert result.classes == load_student(tmp_path).classes == dataset.classes == ("10", "2", "z")
+    assert result.predict().shape[1] == len(result.classes)

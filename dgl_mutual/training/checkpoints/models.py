@@ -144,6 +144,11 @@ class TrainedModel(nn.Module, ABC):
         return self.description.target
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes or labels, in the order of the columns of `predict` (see `Dataset.classes`)."""
+        return self.target.names
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """The feature columns that it was trained on."""
         return self.description.feature_names
@@ -158,6 +163,7 @@ class TrainedModel(nn.Module, ABC):
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
+        They have a column for each of `classes`.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
         are taken in their order.
