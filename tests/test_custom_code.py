@@ -489,6 +489,19 @@ def test_modules_of_a_strategy_or_a_weighting_that_seed_themselves_are_refused()
         weighted(type("Again", (Parted,), {"seed": 1}))
 
 
+class Computed(dm.Weighting):
+    def __init__(self, options: Any, config: Any) -> None:
+        super().__init__(options, config)
+        self.part = nn.Parameter(torch.arange(2.0))
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return logits[None] * self.part.sum()
+
+
+def test_a_weighting_may_begin_with_computed_weights() -> None:
+    assert fit("gcn,gcn,sage", strategy_options={"weighting": Computed, "exchange_warmup": [0, 0]}).epochs == 2
+
+
 def weighting(scores: Callable[[Tensor], Any], **attributes: Any) -> type[dm.Weighting]:
     class Mine(dm.Weighting):
         def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Any:

@@ -62,7 +62,7 @@ def fault_of_state(module: nn.Module) -> str | None:
     return None
 
 
-def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> bool:
+def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, may_compute: bool = False, without: str = "") -> bool:
     """Whether a module gets the same trainable weights each time it is made.
 
     That is, another one has weights in common with it, or draws the same numbers from another random stream, as where it seeds the stream
@@ -71,6 +71,7 @@ def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without:
     Args:
         module: one that has been made.
         make: makes another one.
+        may_compute: weights may begin with values that no random stream gives, such as a class prior.
         without: the name of a part that does not count.
     """
     ours = _trainable(module, without)
@@ -78,9 +79,13 @@ def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without:
         return False
     # No seed that a user would choose: the module may have been made from the stream of that one.
     with custom_streams(torch.Generator().manual_seed(_OTHER_SEED), torch.device("cpu")):
+        before = torch.get_rng_state()
         others = _trainable(make(), without)
+        draws = not torch.equal(before, torch.get_rng_state())
     if not {*map(id, ours.values())}.isdisjoint(map(id, others.values())):
         return True
+    if may_compute and not draws:
+        return False
     drawn = {name for name, weights in ours.items() if bool((weights != weights.flatten()[:1]).any())}
     return bool(drawn) and all(name in others and torch.equal(ours[name], others[name]) for name in drawn)
 
