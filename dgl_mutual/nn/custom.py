@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.errors import TrainingError, UsageError, listed
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
@@ -25,7 +25,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
 from dgl_mutual.utils.torch_settings import settings_kept
-from dgl_mutual.utils.wording import kind_of, listed
+from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.
 _ENOUGH_ROWS = 8
