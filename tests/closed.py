@@ -1,11 +1,11 @@
-"""Files and folders that permissions close, also to the superuser."""
+"""Files and folders that permissions close, also to the superuser, and a disk without room."""
 
 from __future__ import annotations
 
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,3 +21,8 @@ def close(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
 
     monkeypatch.setattr(os, "open", refusing)
     monkeypatch.setattr(os, "access", lambda name, *arguments, **options: name != path and access(name, *arguments, **options))
+
+
+def full_disk(*_: Any, **__: Any) -> NoReturn:
+    """In place of whatever writes: no space is left."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

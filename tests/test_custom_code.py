@@ -358,12 +358,6 @@ class Zeros(Net):
         nn.init.ones_(self.layer.bias)
 
 
-class Frozen(Net):
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__(in_features, num_outputs)
-        self.requires_grad_(False)
-
-
 class Sparse(Net):
     def forward(self, graph: Any, feat: Tensor) -> Any:
         return self.layer(feat).to_sparse()
@@ -420,7 +414,6 @@ class Forgets(Net):
             )
             for where in ("plain", "buffer", "array", "list", "dict", "sparse")
         ),
-        ([Frozen, "gcn"], "All parameters of the student 'Frozen-0' are frozen"),
         ([Sparse, "gcn"], "'Sparse-0' gives sparse logits"),
         ([{"architecture": Net, "starts_after": 0.5}, "gcn"], "The options starts_after are for built-in students, and .* Leave them out"),
         (raising("state_dict", 0), r"'Counting-0' has a method state_dict\(\) that raised an error: RuntimeError: mine \(.*line"),

@@ -19,6 +19,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.cli.main import cli, main
 from dgl_mutual.cli.output import say
+from tests.closed import full_disk
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -175,10 +176,7 @@ def test_names_of_any_length_and_kind_stay_in_the_folder_of_plots(command_line: 
 
 
 def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     status, out, err = command_line("plot", write_run(tmp_path), "--kind", "curves", "--out", tmp_path / "plots")
     assert (status, out) == (1, "") and "No space left on device. Make room" in err
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import io
@@ -20,6 +19,7 @@ import urllib3
 from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.errors import DataError, StoreError
+from tests.closed import full_disk
 
 Build = Callable[..., Path]
 
@@ -210,11 +210,8 @@ def test_unwritable_folder(served: dict[str, Path], build_tu: Build, tmp_path: P
 def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr(zipfile.ZipFile, "extract", full)
+        patched.setattr(zipfile.ZipFile, "extract", full_disk)
         with pytest.raises(DataError, match=r"cannot be put into.*No space left on device.*space"):
             load_dataset("tu/TOY")
     with monkeypatch.context() as patched:

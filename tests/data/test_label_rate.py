@@ -11,33 +11,23 @@ import numpy as np
 import pytest
 
 import dgl_mutual
-from dgl_mutual.data import Dataset, Split, Target, make_splits
+from dgl_mutual.data import Dataset, Split, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, separate_unlabelled, warn_of_unlearned, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, UsageError
 
 SAMPLES = 200
 CLASSES = np.repeat([0, 1, 2], [120, 60, 20])
+ONE_COLUMN = pytest.mark.filterwarnings("ignore:labels. the shape .samples, 1. is read as one binary label:UserWarning")
 
 
-def toy(labels: np.ndarray = CLASSES, task: str = "graph", target: Target | None = None) -> tuple[Dataset, Split]:
+def toy(labels: Any = CLASSES, task: str = "graph") -> tuple[Dataset, Split]:
     """Samples without edges, of which the first 160 of a fixed order are for training."""
     order = np.random.default_rng(0).permutation(SAMPLES)
-    if target is None and labels.ndim == 1:
-        target = Target("single-label", ("big", "middle", "small"), "accuracy")
-    target = target or Target("multi-label", tuple("abcdef"[: labels.shape[1]]), "rocauc")
-    dataset = Dataset(
-        name="toy",
-        task="node" if task == "node" else "graph",
-        edges=np.zeros((2, 0), dtype=np.int64),
-        features=np.ones((SAMPLES, 1), dtype=np.float32),
-        labels=labels,
-        node_offsets=np.array([0, SAMPLES]) if task == "node" else np.arange(SAMPLES + 1),
-        target=target,
-        feature_names=("one",),
-    )
+    offsets = np.arange(SAMPLES + 1) if task == "graph" else None
+    edges = np.empty((2, 0), dtype=np.int64)
+    dataset = Dataset.from_arrays(edges, np.ones((SAMPLES, 1), dtype=np.float32), labels, node_offsets=offsets, name="toy")
     return dataset, Split(order[:160], order[160:180], order[180:])
 
 
@@ -75,7 +65,7 @@ def test_a_whole_number_is_a_number_a_class_as_in_scikit_learn() -> None:
     assert np.bincount(dataset.labels[hide_labels(dataset, split, 1, seed=0).train]).tolist() == [1, 1, 1]
     have = np.bincount(dataset.labels[split.train])
     assert have[2] < 30
-    with pytest.warns(UserWarning, match=rf"keeps all labels of classes that have fewer .* of toy: {have[2]} of 'small'\.$"):
+    with pytest.warns(UserWarning, match=rf"keeps all labels of classes that have fewer .* of toy: {have[2]} of '2'\.$"):
         few = hide_labels(dataset, split, 30, seed=0)
     assert np.bincount(dataset.labels[few.train]).tolist() == [30, 30, have[2]]
 
@@ -126,6 +116,7 @@ def test_samples_that_have_been_set_apart_stay_unlabelled() -> None:
     assert set(few.unlabelled) == set(split.train) - set(few.train) and len(few.train) < 120
 
 
+@ONE_COLUMN
 def test_one_binary_label_is_stratified_by_its_two_classes() -> None:
     labels = np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None]
     dataset, split = toy(labels)
@@ -136,11 +127,7 @@ def test_one_binary_label_is_stratified_by_its_two_classes() -> None:
 
 
 def test_several_targets_are_hidden_together() -> None:
-    target, labels = join_targets(
-        [Target("single-label", ("x", "y", "z"), "accuracy", "kind"), Target("multi-label", tuple("pqrs"), "rocauc", "marks")],
-        [CLASSES, marks()],
-    )
-    dataset, split = toy(labels, target=target)
+    dataset, split = toy({"kind": CLASSES, "marks": marks()})
     few = hide_labels(dataset, split, 0.2, seed=0)
     assert 0.1 * 160 <= len(few.train) <= 0.3 * 160
     masked = without_labels(dataset, few.unlabelled)
@@ -175,19 +162,20 @@ def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
     assert len({fingerprint(dataset, one) for one in (split, few, without)}) == 3
 
 
+@ONE_COLUMN
 @pytest.mark.parametrize(
     ("labels", "rate", "message"),
     [
         (
             CLASSES,
             0.01,
-            r"leaves the class 'small' .* without a labelled training sample.*--label-rate 0.0\d+.*or a number of labels a class",
+            r"leaves the class '2' .* without a labelled training sample.*--label-rate 0.0\d+.*or a number of labels a class",
         ),
         (CLASSES, 500, r"500 hides no label of toy: .* Give a lower rate"),
         (CLASSES, 0.999, r"0.999 hides no label of toy"),
         (marks(), 5, r"5 labels a class has no meaning for toy, whose samples have 4 labels each. Give a share"),
         (np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None], 0.02, r"leaves the class '1' .*--label-rate 0.0\d+"),
-        (np.where(np.arange(SAMPLES)[:, None] < [SAMPLES, 3], 1.0, np.nan).astype(np.float32), 0.1, r"leaves the label 'b' .*share"),
+        (np.where(np.arange(SAMPLES)[:, None] < [SAMPLES, 3], 1.0, np.nan).astype(np.float32), 0.1, r"leaves the label 'label 1' .*share"),
     ],
     ids=["rare class", "a number that no class has", "a share of all", "several labels", "binary", "a label nobody knows"],
 )
@@ -260,7 +248,7 @@ def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() 
     rare = np.flatnonzero(dataset.labels[split.train] == 2)
     for count in (7, len(rare)):
         part = replace(split, train=np.delete(split.train, rare[count:]))
-        with pytest.raises(UsageError, match="leaves the class 'small'") as refused:
+        with pytest.raises(UsageError, match="leaves the class '2'") as refused:
             hide_labels(dataset, part, 0.1 / count, seed=0)
         share = float(str(refused.value).split("for example --label-rate ")[1].split(",")[0])
         for fewer in (count, count - 1):

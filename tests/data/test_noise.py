@@ -23,16 +23,9 @@ def make_dataset(*, graphs: int = 4, nodes: int = 30, symmetric: bool = True, ta
     if multi_label:
         labels = random.integers(2, size=(num_samples, 3)).astype(np.float32)
         labels[0, 1] = np.nan
-    return Dataset(
-        name="random",
-        task=task,
-        edges=canonical_edges(ends[0], ends[1], total, symmetric=symmetric),
-        features=random.standard_normal((total, 5)).astype(np.float32),
-        labels=labels,
-        node_offsets=np.arange(graphs + 1) * nodes,
-        target=Target("multi-label" if multi_label else "single-label", ("a", "b", "c"), "accuracy"),
-        feature_names=tuple("vwxyz"),
-    )
+    features = random.standard_normal((total, 5)).astype(np.float32)
+    offsets = np.arange(graphs + 1) * nodes
+    return Dataset.from_arrays(ends, features, labels, node_offsets=offsets, task=task, symmetric=symmetric)  # type: ignore[arg-type]  # a parameter of tests
 
 
 def split_of(dataset: Dataset) -> Split:
@@ -155,7 +148,7 @@ def test_hidden_labels_get_no_noise(kind):
 @pytest.mark.parametrize("kind", ["label", "label-asymmetric"])
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_label_noise_that_changes_no_label_is_refused(kind, multi_label):
-    with pytest.raises(UsageError, match=r"Label noise of 0\.001 changes no label of random: its training part has 60"):
+    with pytest.raises(UsageError, match=r"Label noise of 0\.001 changes no label of graph: its training part has 60"):
         noisy(make_dataset(task="node", multi_label=multi_label), f"{kind}:0.001")
 
 
@@ -191,7 +184,7 @@ def test_sums_of_edge_features_are_those_of_the_noisy_edges(kind):
     found = noisy(dataset, f"{kind}:0.5")
     assert found.num_edges != 0 and not np.array_equal(found.edges, dataset.edges)
     np.testing.assert_array_equal(found.features, with_sums(plain, found.edges, np.asarray(found.edge_features)))
-    with pytest.raises(UsageError, match=r"Node features of random are sums over edges .for example 'a'.*same names"):
+    with pytest.raises(UsageError, match=r"Node features of graph are sums over edges .for example 'a'.*same names"):
         noisy(dataset.without_edge_features(), f"{kind}:0.5")
 
 
@@ -207,7 +200,7 @@ def test_degrees_are_those_of_the_noisy_edges():
 @pytest.mark.parametrize("kind", ["edge", "edge-add", "edge-remove"])
 def test_edge_noise_that_changes_no_edge_is_refused(kind):
     dataset = make_dataset(task="node")
-    with pytest.raises(UsageError, match=r"Noise of 0\.001 in edges changes no edge of random: it has \d+ of them"):
+    with pytest.raises(UsageError, match=r"Noise of 0\.001 in edges changes no edge of graph: it has \d+ of them"):
         noisy(dataset, f"{kind}:0.001")
     with pytest.raises(UsageError, match="it has 0 of them"):
         noisy(dataset.replaced(edges=np.zeros((2, 0), dtype=np.int64)), f"{kind}:1")

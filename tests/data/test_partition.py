@@ -23,6 +23,7 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import is_partition, read_partition, write_partition
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
+from tests.closed import full_disk
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +195,7 @@ def test_what_is_no_sound_partition_is_left_alone(digits: Dataset, tmp_path: Pat
 def test_a_full_disk_leaves_what_was_there(copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(copy)
 
-    def full(*_: object) -> object:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(partition_module, "write_part", full)
+    monkeypatch.setattr(partition_module, "write_part", full_disk)
     with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):
         write_partition(digits, 2, copy)
     assert contents(copy) == before

@@ -9,10 +9,8 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
 
 SIZES = (4, 7, 3, 6, 5, 8)
 SPLIT = Split(np.array([0, 1, 3]), np.array([2]), np.array([4, 5]))
@@ -24,15 +22,11 @@ def dataset() -> Dataset:
     random = np.random.default_rng(0)
     nodes = sum(SIZES)
     features = random.normal(3.0, 1.0, (nodes, 6)) * [1e-3, 1.0, 60.0, 0.0, 0.0, 100.0]
-    nothing = np.empty(0, dtype=np.int64)
-    return Dataset(
-        name="columns",
-        task="graph",
-        edges=canonical_edges(nothing, nothing, nodes, symmetric=True),
-        features=features.astype(np.float32),
-        labels=np.arange(len(SIZES)) % 2,
+    return Dataset.from_arrays(
+        np.empty((2, 0), dtype=np.int64),
+        features.astype(np.float32),
+        np.arange(len(SIZES)) % 2,
         node_offsets=np.cumsum([0, *SIZES]),
-        target=Target("single-label", ("a", "b"), "accuracy"),
         feature_names=("small", "plain", "large", "constant", "zero", "label 1"),
         feature_kinds=(*("number",) * 5, "indicator"),
     )

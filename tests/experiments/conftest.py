@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
 from dgl_mutual.training.result import MemberResult
 from dgl_mutual.training.seeds import TrialSeed
 
@@ -20,16 +18,13 @@ from dgl_mutual.training.seeds import TrialSeed
 def ring() -> Dataset:
     """A node task: a ring of 24 nodes, three classes, with an official split."""
     nodes = np.arange(24)
-    return Dataset(
+    return Dataset.from_arrays(
+        (nodes, (nodes + 1) % 24),
+        np.eye(24, 5, dtype=np.float32),
+        np.array(["a", "b", "c"])[nodes % 3],
+        split=Split(nodes[:12], nodes[12:18], nodes[18:]),
         name="ring",
-        task="node",
-        edges=canonical_edges(nodes, (nodes + 1) % 24, 24, symmetric=True),
-        features=np.eye(24, 5, dtype=np.float32),
-        labels=nodes % 3,
-        node_offsets=np.array([0, 24]),
-        target=Target("single-label", ("a", "b", "c"), "accuracy"),
-        feature_names=tuple("vwxyz"),
-        official_splits=(Split(nodes[:12], nodes[12:18], nodes[18:]),),
+        symmetric=True,
     )
 
 
@@ -37,16 +32,20 @@ def ring() -> Dataset:
 def pairs() -> Dataset:
     """A graph task: 40 graphs of two nodes, two classes."""
     first = 2 * np.arange(40)
-    return Dataset(
-        name="pairs",
-        task="graph",
-        edges=canonical_edges(first, first + 1, 80, symmetric=True),
-        features=np.tile(np.eye(2, dtype=np.float32), (40, 1)),
-        labels=np.arange(40) % 2,
+    return Dataset.from_arrays(
+        (first, first + 1),
+        np.tile(np.eye(2, dtype=np.float32), (40, 1)),
+        np.tile(["even", "odd"], 20),
         node_offsets=2 * np.arange(41),
-        target=Target("single-label", ("even", "odd"), "accuracy"),
-        feature_names=("left", "right"),
+        name="pairs",
+        symmetric=True,
     )
+
+
+@pytest.fixture
+def datasets_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of datasets are no paths: a configuration keeps them as they are given."""
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
 
 
 class FakeResult:

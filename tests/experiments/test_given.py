@@ -17,10 +17,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.strategies.gml import GMLOptions
 
-
-@pytest.fixture(autouse=True)
-def _known_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+pytestmark = pytest.mark.usefixtures("datasets_are_here")
 
 
 def planned(dataset: Dataset, *layers: dict[str, Any]) -> Plan:

@@ -24,6 +24,7 @@ from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _fitting, display
 from dgl_mutual.experiments.trial import Trial, run_trial
 from dgl_mutual.training.history import EpochReport
+from tests.closed import full_disk
 
 TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-type]  # a display does not look at the split
 
@@ -243,10 +244,7 @@ def test_lines_that_nobody_reads_any_more_cost_no_training(board: ProgressFiles,
 def test_lines_that_cannot_be_written_cost_no_training(
     board: ProgressFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool
 ) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full, flush=full, isatty=lambda: False) if there else None)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full_disk, flush=full_disk, isatty=lambda: False) if there else None)
     lines = Lines(board)
     lines.start(len(TRIALS), finished=1)
     lines.end(TRIALS[0])

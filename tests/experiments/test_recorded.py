@@ -37,9 +37,7 @@ FORMER: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _known_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+pytestmark = pytest.mark.usefixtures("datasets_are_here")
 
 
 def former_run(dataset: Dataset, changed: dict[str, Any], **given: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.target import Target, join_targets
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.options import StudentOptions
@@ -37,27 +36,16 @@ def make_dataset(task: str, kind: str, seed: int = 0) -> Dataset:
     graphs = np.repeat(np.arange(len(sizes)), 2 * sizes)[: -2 * sizes[-1] if task == "graph" else None]  # the last graph has no edges
     source, destination = (offsets[graphs] + random.integers(sizes[graphs]) for _ in range(2))
     num_samples = offsets[-1] if task == "node" else len(sizes)
+    labels = {}
     if kind != "multi-label":
-        classes = np.concatenate([np.arange(NUM_CLASSES), random.integers(NUM_CLASSES, size=num_samples - NUM_CLASSES)])
-        target, labels = Target("single-label", ("a", "b", "c"), "accuracy", "classes"), classes
+        labels["classes"] = np.concatenate([np.arange(NUM_CLASSES), random.integers(NUM_CLASSES, size=num_samples - NUM_CLASSES)])
     if kind != "single-label":
-        marks = random.integers(2, size=(num_samples, NUM_CLASSES)).astype(np.float32)
-        marks[random.random(marks.shape) < 0.2] = np.nan
-    if kind == "multi-label":
-        target, labels = Target("multi-label", ("a", "b", "c"), "rocauc"), marks
+        labels["marks"] = random.integers(2, size=(num_samples, NUM_CLASSES)).astype(np.float32)
+        labels["marks"][random.random(labels["marks"].shape) < 0.2] = np.nan
     if kind == "joint":
-        classes[random.random(num_samples) < 0.2] = -1
-        target, labels = join_targets([target, Target("multi-label", ("d", "e", "f"), "rocauc", "marks")], [classes, marks])
-    return Dataset(
-        name=f"tiny-{task}",
-        task=task,
-        edges=canonical_edges(source, destination, int(offsets[-1]), symmetric=True),
-        features=random.standard_normal((offsets[-1], 5)).astype(np.float32),
-        labels=labels,
-        node_offsets=offsets,
-        target=target,
-        feature_names=tuple("vwxyz"),
-    )
+        labels["classes"][random.random(num_samples) < 0.2] = -1
+    features = random.standard_normal((offsets[-1], 5)).astype(np.float32)
+    return Dataset.from_arrays((source, destination), features, labels, node_offsets=offsets, task=task, symmetric=True)  # type: ignore[arg-type]  # a parameter of tests
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
+import dgl
 import numpy as np
+import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 
@@ -27,17 +28,8 @@ def nodes() -> Data:
     features = np.eye(6, dtype=np.float32)[labels] + random.normal(scale=0.8, size=(48, 6)).astype(np.float32)
     source, destination = random.integers(0, 48, size=(2, 120))
     near = labels[source] == labels[destination]
-    dataset = Dataset(
-        name="nodes",
-        task="node",
-        edges=canonical_edges(source[near], destination[near], 48, symmetric=True),
-        features=features,
-        labels=labels,
-        node_offsets=np.array([0, 48]),
-        target=Target("single-label", ("a", "b", "c"), "accuracy"),
-        feature_names=tuple(f"x{column}" for column in range(6)),
-    )
-    return dataset, _split(48)
+    classes = np.array(["a", "b", "c"])[labels]
+    return Dataset.from_arrays((source[near], destination[near]), features, classes, name="nodes", symmetric=True), _split(48)
 
 
 def graphs() -> Data:
@@ -47,18 +39,10 @@ def graphs() -> Data:
     sizes = random.integers(2, 7, size=40)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     owner = np.repeat(np.arange(40), sizes)
-    features = random.normal(size=(offsets[-1], 4)) + labels[owner, None]
+    features = (random.normal(size=(offsets[-1], 4)) + labels[owner, None]).astype(np.float32)
     source, destination = (offsets[owner] + random.integers(sizes[owner]) for _ in range(2))
-    dataset = Dataset(
-        name="graphs",
-        task="graph",
-        edges=canonical_edges(source, destination, int(offsets[-1]), symmetric=True),
-        features=features.astype(np.float32),
-        labels=labels,
-        node_offsets=offsets,
-        target=Target("single-label", ("no", "yes"), "accuracy"),
-        feature_names=("w", "x", "y", "z"),
-    )
+    answers = np.array(["no", "yes"])[labels]
+    dataset = Dataset.from_arrays((source, destination), features, answers, node_offsets=offsets, name="graphs", symmetric=True)
     return dataset, _split(40)
 
 
@@ -69,3 +53,14 @@ def multi_label_graphs() -> Data:
     labels = (random.random((40, 3)) < 0.2 + 0.6 * dataset.labels[:, None]).astype(np.float32)
     labels[random.random(labels.shape) < 0.2] = np.nan
     return replace(dataset, labels=labels, target=Target("multi-label", ("p", "q", "r"), "rocauc")), split
+
+
+def as_dgl(dataset: Dataset) -> dgl.DGLGraph:
+    """The dataset's graphs, batched, with the features of nodes and, where there are some, of edges as ``feat``."""
+    graph = dgl.graph(tuple(torch.as_tensor(dataset.edges)), num_nodes=dataset.num_nodes)
+    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
+    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
+    graph.ndata["feat"] = torch.as_tensor(np.asarray(dataset.features))
+    if dataset.edge_features is not None:
+        graph.edata["feat"] = torch.as_tensor(dataset.edge_features)
+    return graph

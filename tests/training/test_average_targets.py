@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -12,17 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
+from tests.training.conftest import Fit
 from tests.training.moving_average import GCN, GIN, moving_average
-
-Fit = Callable[..., FitResult]
-Data = tuple[Dataset, Split]
+from tests.training.small_data import Data
 
 
 @pytest.mark.parametrize("targets", ["eval", "ema", "best"])

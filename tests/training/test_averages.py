@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,13 @@ from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
+from tests.training.conftest import Fit
 from tests.training.custom_students import Counting
 from tests.training.moving_average import GCN, GIN, moving_average
+from tests.training.small_data import Data
 from tests.training.test_snapshots import Cut, CutAfter, same
-
-Fit = Callable[..., FitResult]
-Data = tuple[Dataset, Split]
 
 
 class Plain(Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,18 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock, EpochReports
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
-
-Fit = Callable[..., FitResult]
-Data = tuple[Dataset, Split]
+from tests.training.conftest import Fit
+from tests.training.small_data import Data
 
 
 class Recorder(Callback):

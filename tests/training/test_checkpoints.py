@@ -21,19 +21,15 @@ from torch import Tensor
 
 import dgl_mutual
 from dgl_mutual.coordinator import Weighting
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.checkpoints.models import MLPShape, Preprocessing
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
-from dgl_mutual.training.result import FitResult
 from tests import small_graph
 from tests.closed import close
-
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
+from tests.training.conftest import Fit
+from tests.training.small_data import Data, as_dgl
 
 
 @pytest.fixture
@@ -400,8 +396,8 @@ def test_a_loaded_student_is_a_module_that_takes_a_dgl_graph(
     dataset = (node_data if task == "node" else graph_data)[0]
     result = fit((node_data if task == "node" else graph_data), ("gcn", "gat"))
     result.save(tmp_path)
-    graph = dgl_graph(dataset)
-    feat = torch.as_tensor(np.asarray(dataset.features))
+    graph = as_dgl(dataset)
+    feat = graph.ndata["feat"]
     for member in ("gcn-0", "gat-1", "ensemble"):
         model = load_student(tmp_path, member)
         assert isinstance(model, torch.nn.Module)
@@ -424,20 +420,12 @@ def test_a_loaded_student_predicts_graphs_whose_columns_have_no_names(
     named = dataset.replaced(feature_names=tuple(f"column {index}" for index in range(dataset.num_features)))
     result = fit((named, split), ("gcn", "sage"))
     result.save(tmp_path)
-    whole = dgl_graph(dataset)
-    whole.ndata["feat"] = torch.as_tensor(np.asarray(dataset.features))
+    whole = as_dgl(dataset)
     expected = result.predict(member="gcn-0")
     for member in (result, load_student(tmp_path, "gcn-0")):
         chosen = {"member": "gcn-0"} if member is result else {}
         for data in (whole, dgl.unbatch(whole)):
             np.testing.assert_allclose(member.predict(data, **chosen), expected, atol=1e-6)
-
-
-def dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
-    graph = dgl.graph(tuple(torch.as_tensor(dataset.edges)), num_nodes=dataset.num_nodes)
-    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
-    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
-    return graph
 
 
 class Flat(Weighting):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.batch import Collator
@@ -25,13 +23,12 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trial_data import make_trial_data
+from tests.training.conftest import Fit
 from tests.training.pretended_device import AWAY, AwayGenerator, PretendedDevice
+from tests.training.small_data import Data
 
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
 SMALL = {"hidden": 8, "heads": 2}
 OPTIONS: dict[str, dict[str, Any]] = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}}
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")

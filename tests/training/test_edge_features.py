@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.training.result import FitResult
 from tests.nn.edges import with_edges
+from tests.training.conftest import Fit
+from tests.training.small_data import Data, as_dgl
 
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
 ALL = ("gcn", "gat", "gin", "sage")
 
 
@@ -128,13 +126,6 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     assert "2 features and 2 edge features" in repr(result.cohort.members[0])
 
 
-def as_dgl(dataset: Dataset) -> dgl.DGLGraph:
-    graph = dgl.graph(tuple(torch.as_tensor(ends) for ends in dataset.edges), num_nodes=dataset.num_nodes)
-    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
-    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
-    return graph
-
-
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_a_dgl_graph_may_have_features_of_half_precision(precision: torch.dtype, bonded_data: Data, fit: Fit) -> None:
     dataset, split = bonded_data
@@ -149,8 +140,7 @@ def test_a_dgl_graph_may_have_features_of_half_precision(precision: torch.dtype,
 def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
     dataset, split = bonded_data
     result = fit((dataset, split), ("gin", "gcn"), epochs=2)
-    graph = as_dgl(dataset)
-    graph.ndata["feat"] = torch.as_tensor(dataset.features)
+    graph = as_dgl(dataset.without_edge_features())
     with pytest.raises(UsageError, match="edges have none"):
         result.predict(graph)
     graph.edata["feat"] = torch.as_tensor(dataset.edge_features)
@@ -169,7 +159,6 @@ def test_graphs_without_any_edge_need_no_edge_features(bonded_data: Data, fit: F
     dataset, _ = bonded_data
     result = fit(bonded_data, ("gin", "gcn"), epochs=2)
     with_edges, alone = as_dgl(dataset), dgl.graph(([], []), num_nodes=3)
-    with_edges.ndata["feat"], with_edges.edata["feat"] = torch.as_tensor(dataset.features), torch.as_tensor(dataset.edge_features)
     alone.ndata["feat"] = torch.ones(3, dataset.num_features)
     expected = result.predict([with_edges, alone])[-1:]
     for data in (alone, [alone]):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +15,8 @@ from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.training import evaluation_batches, inference
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.training.result import FitResult
-
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
-
-
-def as_dgl(dataset: Dataset) -> dgl.DGLGraph:
-    graph = dgl.graph((torch.as_tensor(dataset.edges[0]), torch.as_tensor(dataset.edges[1])), num_nodes=dataset.num_nodes)
-    graph.ndata["feat"] = torch.as_tensor(dataset.features)
-    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
-    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
-    return graph
+from tests.training.conftest import Fit
+from tests.training.small_data import Data, as_dgl
 
 
 @pytest.mark.parametrize("member", ["gcn-0", "sage-1", "best_by_val", "ensemble"])
@@ -136,7 +125,7 @@ def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> Non
     dataset, _ = node_data
     result = fit(node_data, epochs=1)
     narrow = replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4], feature_kinds=())
-    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 4. Missing: x4, x5"):
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 4. Missing: feature 4, feature 5"):
         result.predict(narrow)
     with pytest.raises(UsageError, match="trained on 6 features a node and the data has 4"):
         result.predict(as_dgl(narrow))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import dgl
@@ -10,18 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.training.result import FitResult
+from tests.training.conftest import Fit
+from tests.training.small_data import Data
 
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
 ALL = ("gcn", "gin", "gatv2")
 
 

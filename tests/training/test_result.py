@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from tests import small_graph
+from tests.training.small_data import Data
 
-Data = tuple[Dataset, Split]
 STUDENTS = ("gcn", "gat", "gcn")
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn import blocks
@@ -28,10 +27,10 @@ from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import Ranks
 from tests.strategies.cases import SMALL, make_dataset
+from tests.training.small_data import Data
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 ALL = {"sampler": "neighbor", "fanout": (-1, -1)}
-Data = tuple[Dataset, Split]
 
 
 def feed_of(data: Data, fanout: tuple[int, ...] = (-1, -1), batch_size: int = 24, seed: int = 0) -> NeighbourFeed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
 from tests.closed import close
+from tests.training.conftest import Fit
 from tests.training.cuts import Cut, CutAfter, same
+from tests.training.small_data import Data
 
-Fit = Callable[..., FitResult]
-Data = tuple[Dataset, Split]
 SMALL = StudentOptions(hidden=4)
 #: Options that make a strategy keep something from step to step.
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -9,18 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import weights_of
 from dgl_mutual.training.state import TrainingState
-
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
+from tests.training.conftest import Fit
+from tests.training.small_data import Data
 
 
 def test_every_student_stops_by_itself(fit: Fit, node_data: Data) -> None:

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dgl_mutual
-from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
@@ -27,9 +25,9 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 from tests import small_graph
+from tests.training.conftest import Fit
+from tests.training.small_data import Data
 
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 TASKS = pytest.mark.parametrize("task", ["node", "graph"])
 FIGURES = ("member", "train", "val", "test", "best_epoch", "parameters")

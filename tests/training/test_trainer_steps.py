@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
@@ -28,9 +26,8 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
 from tests.cohorts import train_cohort
-
-Data = tuple[Dataset, Split]
-Fit = Callable[..., FitResult]
+from tests.training.conftest import Fit
+from tests.training.small_data import Data
 
 
 class Watcher(Strategy):

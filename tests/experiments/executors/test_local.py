@@ -22,6 +22,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
+from tests.closed import full_disk
 
 
 @pytest.fixture
@@ -79,10 +80,7 @@ def test_a_process_reads_a_dataset_once(large: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: Any, **options: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(local.pickle, "dump", full)
+    monkeypatch.setattr(local.pickle, "dump", full_disk)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
         list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
 
