@@ -201,7 +201,7 @@ def without_torch_geometric(*arguments: str) -> None:
         print("status", ended.value.code)
 
 
-def test_without_torch_geometric_a_line_says_how_to_install_it_and_files_can_still_be_compared(elsewhere: Path) -> None:
+def test_without_torch_geometric_files_can_still_be_compared(elsewhere: Path) -> None:
     """In a process of its own, in which nothing of ours has imported it yet."""
     (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
     process = forked.start(without_torch_geometric, *SMALL, "--students", "gcn,sage", log=elsewhere / "said.txt", folder=elsewhere)

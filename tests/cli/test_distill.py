@@ -36,9 +36,7 @@ def test_unseen_nodes_are_a_protocol_of_their_own(command_line: Callable[..., ob
     assert set(the_run(elsewhere)[0]["protocol"]) == {"random-inductive"}
 
 
-def test_a_weighting_that_knows_the_nodes_of_training_alone_is_refused_before_training(
-    command_line: Callable[..., object], elsewhere: Path
-) -> None:
+def test_a_transductive_weighting_is_refused_before_training(command_line: Callable[..., object], elsewhere: Path) -> None:
     weighting = ("--set", "strategy_options.weighting=transductive")
     status, _, err = command_line("distill", *SMALL, *MLP, "--unseen", "0.2", *weighting)
     assert status == 2 and "strategy_options.weighting = transductive knows the nodes of training alone" in err

@@ -28,9 +28,7 @@ def test_a_run_shows_a_table_and_where_its_rows_are(command_line: Callable[..., 
     assert command_line("run", *SMALL)[:2] == (0, out)
 
 
-def test_a_graph_too_small_for_the_other_protocols_runs_on_random_shares_of_its_nodes(
-    command_line: Callable[..., object], elsewhere: Path
-) -> None:
+def test_a_small_graph_runs_on_random_shares_of_its_nodes(command_line: Callable[..., object], elsewhere: Path) -> None:
     """Zachary's karate club: 34 nodes in two groups of 17."""
     club, folder = nx.karate_club_graph(), elsewhere / "karate"
     folder.mkdir()

@@ -68,7 +68,7 @@ def test_a_table_that_asks_for_help_hides_no_other(command_line: CommandLine, pa
         assert status == 2 and "In the table of 'results --help': No such option" in err
 
 
-def test_several_tables_of_the_same_runs_are_those_of_export_and_the_runs_are_read_once(
+def test_several_tables_of_the_same_runs_read_them_once(
     command_line: CommandLine, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinds = ["--value val --precision 3", "--percent", "--value train --members gcn-0", "--method gml", "--value val --precision 3"]

@@ -75,7 +75,7 @@ def test_text_keeps_to_its_width() -> None:
     assert "epochs: whole number >= 1 (default: 200)\n    Maximum number of epochs." in text
 
 
-def test_defaults_of_graph_tasks_and_of_hidden_labels_are_shown_beside_those_of_node_tasks() -> None:
+def test_defaults_of_graph_tasks_and_hidden_labels_are_shown() -> None:
     defaults = {option.name: option.default for option in options_of(STRATEGIES["gml"])}
     assert defaults["weight"] == "1.0 (graph task: 0.3, graph task with hidden labels: 1.0)"
     assert defaults["target_temperature"] == "0.5 (graph task: 1.0)"

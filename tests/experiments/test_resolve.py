@@ -205,7 +205,7 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
 
 
 @pytest.mark.parametrize("sizes", [(80, 60), (70, 70)])
-def test_a_number_of_labels_a_class_changes_the_prior_where_classes_may_differ_in_size(sizes: tuple[int, int]) -> None:
+def test_a_number_of_labels_a_class_changes_the_prior(sizes: tuple[int, int]) -> None:
     """The prior weighs less there. Sizes are known under random and in Planetoid's public split alone: labels are not counted."""
     labels = np.repeat([0, 1], sizes)
     dataset = dgl_mutual.Dataset.from_arrays(np.zeros((2, 0), dtype=np.int64), np.ones((140, 1)), labels)

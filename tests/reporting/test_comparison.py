@@ -95,7 +95,7 @@ def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["holdout", "holdout-transductive"])
-def test_seeds_of_holdout_share_training_samples_and_are_told_apart_by_the_corrected_t_test(protocol: str, tmp_path: Path) -> None:
+def test_seeds_of_holdout_are_compared_by_the_corrected_t_test(protocol: str, tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", seeds=5, protocol=protocol, scores=ALONE)
     write_run(tmp_path, strategy="gml", seeds=5, protocol=protocol, scores=BETTER)
     found = row(compared(tmp_path, baseline="independent"), "gml")
@@ -289,7 +289,7 @@ def test_different_fingerprints_are_refused(tmp_path: Path) -> None:
     assert f"aa0.0: {first.name}; bb0.0: {second.name}" in str(caught.value)
 
 
-def test_where_one_dataset_has_several_columns_those_without_the_baseline_are_not_tested(tmp_path: Path) -> None:
+def test_columns_without_the_baseline_are_not_tested(tmp_path: Path) -> None:
     for strategy in ("independent", "gml"):
         write_run(tmp_path, "MUTAG", strategy, seeds=1, folds=5)
     write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=3)

@@ -16,9 +16,7 @@ def wide(file: Path, first: list[str], more: int) -> Path:
     return file
 
 
-def test_tables_with_more_columns_than_any_run_writes_are_refused_before_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_with_too_many_columns_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pandas.read_csv", lambda *_, **__: pytest.fail("read"))
     wide(tmp_path / "trials.csv", TRIAL_COLUMNS, 150_000)
     with pytest.raises(StoreError, match=r"trials.csv' has 150019 columns, more than 20000: it was changed. Restore it"):

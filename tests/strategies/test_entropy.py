@@ -64,7 +64,7 @@ def test_a_bonus_flattens_and_the_opposite_sharpens(kind):
     assert (changes[0.5] > 0).all() and (changes[-0.5] < 0).all()
 
 
-def test_by_default_sharpening_is_information_maximisation_which_does_not_fall_into_one_class():
+def test_default_sharpening_does_not_fall_into_one_class():
     terms, step, prior = terms_of({"entropy_weight": -1.0})
     p = softmax(step.logits.detach().numpy(), axis=-1)
     information = entropy(p.mean(1), axis=-1) - entropy(p, axis=-1).mean(1)

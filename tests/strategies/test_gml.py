@@ -70,7 +70,7 @@ def test_two_students_with_plain_options_are_deep_mutual_learning():
     torch.testing.assert_close(gml["mutual"], dml["mutual"])
 
 
-def test_student_and_target_have_temperatures_of_their_own_and_t_squared_is_an_option():
+def test_student_and_target_have_temperatures_of_their_own():
     options = {**PLAIN, "temperature": 2.0, "target_temperature": 0.5, "weight": 0.3}
     scaled, step = terms_of(options, num_students=2)
     plain, _ = terms_of({**options, "scale_by_temperature": False}, num_students=2)

@@ -132,7 +132,7 @@ def test_the_order_of_tasks_does_not_matter(name):
         torch.testing.assert_close(value, terms[term], rtol=1e-9, atol=1e-12)
 
 
-def test_uncertainty_scales_what_is_exchanged_by_the_learned_weights_and_learns_from_labels_alone():
+def test_uncertainty_weights_scale_the_exchange_and_learn_from_labels_alone():
     bench = Bench.of("dml", "node", "joint", 3, task_weights="uncertainty")
     strategy, step = bench.strategy, bench.step(range(3))
     with torch.no_grad():

@@ -130,7 +130,7 @@ def test_files_have_the_mode_of_the_umask(umask: int, fit: Fit, node_data: Data,
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
-def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_its_own(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_another_cohort_replaces_the_one_that_is_there_and_nothing_else(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     fit(node_data, ("gcn", "sage"), strategy="kd", epochs=1).save(tmp_path)
     assert (tmp_path / "teacher.json").is_file()
     (tmp_path / "notes.json").write_text('{"format": 1}')

@@ -247,7 +247,7 @@ def test_edge_features_of_a_custom_student_must_be_there(graph_data: Data, fit: 
     assert "edge_features" not in StudentOptions(architecture=Edged).model_dump()
 
 
-def test_members_that_a_strategy_adds_take_edge_features_only_beside_students_that_do(bonded_data: Data, fit: Fit) -> None:
+def test_added_members_take_edge_features_only_beside_students_that_do(bonded_data: Data, fit: Fit) -> None:
     """As in `dgl-mutual run`, which then reads the dataset without them."""
     dataset, split = bonded_data
     for taken in (True, False):

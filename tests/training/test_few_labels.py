@@ -361,7 +361,7 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
 
 
-def test_what_a_pool_changes_is_told_where_students_learn_from_labelled_samples_alone(graph_data: Data, pool: Dataset) -> None:
+def test_what_a_pool_changes_is_told_to_students_that_use_labels_alone(graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     wide = pool.replaced(features=100 * pool.features)
 
@@ -380,7 +380,7 @@ def test_what_a_pool_changes_is_told_where_students_learn_from_labelled_samples_
     assert told == [f"unlabelled = pool has no effect, {alone}"] and history == told_and_trained(None, scale_inputs=False)[1]
 
 
-def test_a_pool_without_effect_is_named_and_pseudo_labels_without_samples_are_refused(graph_data: Data, pool: Dataset) -> None:
+def test_a_pool_without_effect_is_named_and_pseudo_labels_need_samples(graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     on_labels = {"exchange_on": "labelled"}
     with (

@@ -221,7 +221,7 @@ def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Sp
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
 @pytest.mark.parametrize("one_class", [False, True])
-def test_unknown_test_labels_of_several_do_not_stop_a_training_and_labels_of_one_class_do(
+def test_unknown_test_labels_stop_no_training_and_labels_of_one_class_do(
     multi_label_data: tuple[Dataset, Split], evaluator: str | None, one_class: bool
 ) -> None:
     dataset, split = multi_label_data

@@ -144,7 +144,7 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(found: dict[str,
             torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
 
 
-def test_processes_that_divide_samples_have_the_same_student_whatever_it_keeps_of_them(found: dict[str, Any]) -> None:
+def test_processes_have_the_same_student_whatever_state_it_keeps(found: dict[str, Any]) -> None:
     """One process would have counted all nodes; here all have the count of the first."""
     (history, weights), (other_history, other_weights) = (rank[0] for rank in found["own state"])
     assert repr(history) == repr(other_history)

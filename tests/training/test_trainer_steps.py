@@ -345,9 +345,7 @@ def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., ty
         assert honest.history == blinded.history
 
 
-def test_a_late_student_keeps_its_first_weights_until_it_starts_and_is_not_stopped_before(
-    fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data
-) -> None:
+def test_a_late_student_neither_changes_nor_stops_before_it_starts(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     found = []
 
     class Keeping(Callback):

@@ -31,9 +31,7 @@ TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
 
 
-def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_local_run(
-    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
@@ -86,9 +84,7 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     assert pd.read_csv(report.folder / "trials.csv")["seed"].nunique() == len(plan.trials)
 
 
-def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_epochs(
-    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)

@@ -101,7 +101,7 @@ def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Pat
     assert read_config(fewer.folder / BEST_FILE) == parts.best
 
 
-def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration_to_start_from(ring: Dataset, tmp_path: Path) -> None:
+def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration(ring: Dataset, tmp_path: Path) -> None:
     config = {"student": {"hidden": 8}, "strategy_options": {"temperature": 2.0}, "seeds": 7}
     tuning = quick(ring, tmp_path, trials=4, config=config)
     options = tuning.history.iloc[:, 6:]

@@ -32,7 +32,7 @@ STRATEGIES = (
 )
 
 
-def test_an_option_that_is_given_is_searched_if_asked_for_and_the_first_trial_has_the_given_value(ring: Dataset, tmp_path: Path) -> None:
+def test_given_options_are_searched_if_asked_for_and_come_first(ring: Dataset, tmp_path: Path) -> None:
     config = {"training": {"epochs": 12, "learning_rate": 0.02, "weight_decay": 0.0}, "student": {"hidden": 8, "norm": "layer"}}
     tuning = quick(ring, tmp_path, trials=6, config=config, search=("training.learning_rate", "student.norm"))
     drawn = tuning.history[["training.learning_rate", "student.norm"]]
@@ -167,7 +167,7 @@ def test_some_options_are_searched_only_where_they_are_named(ring: Dataset, tmp_
     assert drawn[0] == 0.0 and 0.0 < max(drawn) <= 0.6
 
 
-def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
+def test_search_spaces_are_declared_and_both_ends_are_options(ring: Dataset) -> None:
     shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
     named = set(searched_by_name()) - {f"student.{key}" for key in GRAPH_TASK_OPTIONS}
     shared |= named
