@@ -14,6 +14,7 @@ import dgl_mutual
 from dgl_mutual.cli.arguments import UserPath
 from dgl_mutual.cli.main import COMMANDS, cli
 from dgl_mutual.errors import DataError, UsageError
+from tests import forked
 from tests.reporting.folders import write_run
 
 
@@ -170,14 +171,14 @@ def test_variables_that_keep_libraries_from_being_imported_are_named(name: str, 
 def test_settings_that_matplotlib_refuses_are_named(wrong: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     run = write_run(tmp_path)
-    environment = {**os.environ, **({"MPLBACKEND": "garbage"} if wrong == "MPLBACKEND" else {"MATPLOTLIBRC": str(tmp_path / "own")})}
+    environment = {"MPLBACKEND": "garbage"} if wrong == "MPLBACKEND" else {"MATPLOTLIBRC": str(tmp_path / "own")}
     (tmp_path / "own").write_bytes(b"font.family: \xff\n")
-    command = [sys.executable, "-m", "dgl_mutual"]
-    drawn = subprocess.run([*command, "plot", str(run), "--out", str(tmp_path / "plots")], env=environment, capture_output=True, text=True)
     mend = "unset MPLBACKEND" if wrong == "MPLBACKEND" else f"Correct the file '{tmp_path / 'own'}', which has to be UTF-8"
-    for text in (drawn.stderr, subprocess.run([*command, "doctor"], env=environment, capture_output=True, text=True).stdout):
-        assert "matplotlib cannot be imported with these settings of it: " in text and mend in text
-    assert drawn.returncode == 2
+    for command, status in ((("plot", run, "--out", tmp_path / "plots"), 2), (("doctor",), 0)):
+        log = tmp_path / f"{command[0]}.txt"
+        process = forked.start(forked.command, *command, log=log, environment=environment)  # which has not imported matplotlib
+        assert forked.statuses([process]) == [status]
+        assert "matplotlib cannot be imported with these settings of it: " in log.read_text() and mend in log.read_text()
 
 
 def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:

@@ -105,10 +105,8 @@ def test_without_standard_output_a_command_still_works(monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell")
-@pytest.mark.parametrize(
-    ("command", "closed"), [("run --seeds 2 --jobs 2", ">&-"), ("run --seeds 2", "<&- >&- 2>&-"), ("tune --trials 2 --jobs 2", ">&- 2>&-")]
-)
-def test_processes_of_a_command_work_without_standard_streams(command: str, closed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "closed"), [("run --seeds 2 --jobs 2", "<&- >&- 2>&-"), ("tune --trials 2 --jobs 1", ">&-")])
+def test_a_command_and_its_processes_work_without_standard_streams(command: str, closed: str, tmp_path: Path) -> None:
     out = tmp_path / "results"
     program = shlex.join([sys.executable, "-m", "dgl_mutual", *command.split(), "--epochs", "1", "--out", str(out)])
     assert os.waitstatus_to_exitcode(os.system(f"{program} {closed}")) == 0
@@ -148,8 +146,8 @@ def test_all_that_commands_say_goes_through_one_place() -> None:
     for file in set(package.rglob("*.py")) - allowed:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                assert called not in ("click.echo", "click.secho", "print"), f"{file}:{node.lineno}"
+                called = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+                assert called not in ("echo", "secho", "print"), f"{file}:{node.lineno}"
 
 
 def test_a_result_written_to_a_device_is_alone_in_it(command_line: CommandLine, tmp_path: Path) -> None:
