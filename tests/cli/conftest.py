@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,8 @@ def command_line(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run the command line in this process; whatever is not an exit fails the test."""
 
     def run(*arguments: object) -> Ended:
-        with pytest.raises(SystemExit) as caught:
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as caught:
+            warnings.filterwarnings("default", category=UserWarning)  # the command line shows warnings on standard error, as users see them
             main([str(argument) for argument in arguments])
         assert isinstance(caught.value.code, int)
         return Ended(caught.value.code, *capfd.readouterr())

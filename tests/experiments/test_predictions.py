@@ -68,15 +68,15 @@ def test_degrees_that_the_training_data_do_not_have_count_as_the_highest(tmp_pat
 
 
 def test_degrees_beside_other_columns_are_not_known() -> None:
-    known = dgl_mutual.Dataset.from_arrays([[0, 1], [1, 2]], np.eye(3), [0, 1, 0], feature_names=["degree=0", "degree=1", "age"])
-    result = dgl_mutual.fit(known, **QUICK, split=dgl_mutual.Split([0], [1], [2]))
+    known = dgl_mutual.Dataset.from_arrays([[0, 1], [1, 2]], np.eye(4, 3), [0, 1, 0, 1], feature_names=["degree=0", "degree=1", "age"])
+    result = dgl_mutual.fit(known, **QUICK, split=dgl_mutual.Split([0, 1], [2], [3]))
     with pytest.raises(DataError, match="not expected: degree=2"):
         result.predict(known.replaced(feature_names=("degree=0", "degree=1", "degree=2")))
 
 
 def test_a_label_of_one_half_is_not_predicted() -> None:
     """Micro-F1 counts it as not predicted, too: its logit is 0."""
-    dataset = dgl_mutual.Dataset.from_arrays([[0], [1]], np.eye(2), np.array([[1, 0], [0, 1]]))
+    dataset = dgl_mutual.Dataset.from_arrays([[0], [1]], np.eye(2), np.array([[1, 1], [0, 1]]))
     target = Target("multi-label", ("a", "b"), "micro-f1")
     model: Any = SimpleNamespace(predict=lambda data: np.array([[0.5, 0.6], [0.5, 0.5]]), target=target)
     assert prediction_table(model, dataset)["prediction"].tolist() == ["b", ""]

@@ -195,7 +195,8 @@ def test_an_option_that_is_set_is_not_varied_by_a_recipes_grid(ring: Dataset) ->
     with pytest.raises(UsageError, match=rf"{key} is one of 0\.003, 0\.01.* for example training={{'learning_rate': 0\.003}}, or"):
         dgl_mutual.fit(ring, recipe="cora-few-labels")
     training = {"learning_rate": 0.02, "epochs": 2}
-    result = dgl_mutual.fit(ring, "gcn,sage", "independent", recipe="cora-few-labels", training=training, label_rate=1)
+    with pytest.warns(UserWarning, match="Options of gml that independent does not take over"):
+        result = dgl_mutual.fit(ring, "gcn,sage", "independent", recipe="cora-few-labels", training=training, label_rate=1)
     assert result.config["training"]["learning_rate"] == 0.02
 
 

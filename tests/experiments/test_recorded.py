@@ -135,6 +135,7 @@ def test_on_other_data_the_defaults_are_those_of_this_version(ring: Dataset, pai
         ("label_rate", r"cannot be repeated: this version does not have label_rate=1.0"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Defaults have changed")
 def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: Dataset) -> None:
     values = former_run(ring, {changed: 1.0, "training.learning_rate": 0.02})
     with pytest.warns(UserWarning, match=told):

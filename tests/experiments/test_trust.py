@@ -60,6 +60,7 @@ def test_the_configuration_of_an_earlier_version_is_read_without_an_import(evil:
 
 @pytest.mark.parametrize("values", PLACES)
 @pytest.mark.parametrize("part", ["given", "resolved"])
+@pytest.mark.filterwarnings("ignore:Options of gml that dml does not take over")
 def test_neither_part_of_a_run_s_file_is_imported(values: dict, part: str, evil: Path) -> None:
     """The run's own configuration is resolved to compare its defaults, also where the command line replaces what it names."""
     parts = {"given": {}, "resolved": {"fingerprint": "x", "dataset": "digits", "strategy": "gml", "targets": ["x:Y"]}}

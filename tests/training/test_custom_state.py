@@ -19,6 +19,9 @@ from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
 from tests.training.custom_students import Linear, custom
 
+# Two students are the fewest that a weighting can be tried on.
+pytestmark = pytest.mark.filterwarnings("ignore:strategy_options.weighting = .* changes the ensemble alone")
+
 
 def test_custom_students_predict_in_inference_mode(node_data, fit):
     result = fit(node_data, ("gcn", custom(Linear)), strategy="gml", strategy_options={"weighting": weighing(plain)}, epochs=2)

@@ -147,6 +147,7 @@ def test_several_labels(strategy: str, fit: Fit, device: PretendedDevice, multi_
     compare(fit, device, multi_label_data, students=("gcn", "gin"), strategy=strategy)
 
 
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter:UserWarning")  # the pretended device copies it
 def test_an_interrupted_training_goes_on(fit: Fit, device: PretendedDevice, node_data: Data, tmp_path: Path) -> None:
     def cut(report: EpochReport) -> None:
         if report.epoch == 1:
