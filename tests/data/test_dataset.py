@@ -196,6 +196,7 @@ def test_the_reverse_of_edges() -> None:
         FEATURES.tolist(),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The features are whole numbers")
 def test_features_of_any_library(features: Any) -> None:
     dataset = toy(features=features)
     np.testing.assert_array_equal(dataset.features, FEATURES)
@@ -296,7 +297,7 @@ def test_metrics_that_fit_can_be_chosen_and_taken_back(labels: Any, usual: str, 
 def test_a_metric_that_cannot_be_chosen_is_refused_with_what_can() -> None:
     with pytest.raises(UsageError, match=r"Unknown metric 'macro_f1'. Did you mean 'macro-f1'. Choose from: accuracy, balanced-accuracy"):
         toy(metric="macro_f1")
-    labels = {"colour": [0, 1, 2, 0], "even": [[0.0], [1.0], [0.0], [1.0]]}
+    labels = {"colour": [0, 1, 2, 0], "even": [[0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]}
     with pytest.raises(UsageError, match=r"is for one target, and there are several \(colour, even\)"):
         toy(labels=labels, metric="macro-f1")
     two = toy(labels=[[0, 1], [1, np.nan], [0, 0], [1, 1]], metric="macro-f1")
@@ -304,7 +305,7 @@ def test_a_metric_that_cannot_be_chosen_is_refused_with_what_can() -> None:
         select_targets(two, ["label 0", "label 1"])
     one = select_targets(two, ["label 1"]).target
     assert (one.metric, one.default_metric) == ("macro-f1", "micro-f1")
-    official = toy(labels=[[0.0], [1.0], [0.0], [1.0]]).replaced(evaluator="ogbg-molbbbp")
+    official = toy(labels=[[0, 1], [1, 1], [0, 0], [1, 1]]).replaced(evaluator="ogbg-molbbbp")
     with pytest.raises(UsageError, match="'ap' cannot be chosen for graph: OGB's evaluator scores it, by micro-f1"):
         official.with_metric("ap")
     assert official.with_metric("micro-f1") is official

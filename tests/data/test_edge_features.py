@@ -24,6 +24,9 @@ from dgl_mutual.training.trial_data import make_trial_data
 
 Build = Callable[..., Path]
 
+# The numbers of nodes are easily told apart, and codes of nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:The edge features are whole numbers")
+
 
 def by_ends(dataset: Dataset) -> dict[tuple[int, int], list[float]]:
     features = dataset.edge_features
@@ -179,7 +182,8 @@ def test_csv_edges(build_csv: Build) -> None:
         "nodes_csv": "node_id,label,age\n0,1,1\n1,0,2\n2,1,3\n",
         "graphs_csv": None,
     }
-    dataset = load_dataset(build_csv(**files, edges_csv='src_id,dst_id,feat,weight\n2,1,"1,2",9\n0,1,"3,4",9\n0,1,"5,6",9\n'))
+    with pytest.warns(UserWarning, match="Edges are repeated with other features"):
+        dataset = load_dataset(build_csv(**files, edges_csv='src_id,dst_id,feat,weight\n2,1,"1,2",9\n0,1,"3,4",9\n0,1,"5,6",9\n'))
     assert by_ends(dataset) == {(2, 1): [1, 2], (0, 1): [3, 4]}
     assert dataset.edge_feature_names == ("edge feature 0", "edge feature 1")
     with pytest.raises(DataError, match=r"edges\.csv.*feat"):
@@ -196,6 +200,7 @@ def dgl_graph(**edata: Any) -> Any:
     return graph
 
 
+@pytest.mark.filterwarnings("ignore:.*edata..weight.. are not used")
 def test_from_dgl() -> None:
     graph = dgl_graph(feat=[[2.0, 1], [0, 1], [1, 0]], weight=[1.0, 2, 3])
     assert_rows_are_ends(Dataset.from_dgl(graph))

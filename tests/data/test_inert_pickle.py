@@ -68,6 +68,7 @@ def test_arrays_matrices_and_graphs_are_those_of_pythons_unpickler() -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")  # the files are of an old SciPy
 def test_real_files_are_read_bit_for_bit(data_dir: Path) -> None:
     files = [path for path in sorted((data_dir / "planetoid").glob("ind.*")) if not path.name.endswith("index")]
     assert len(files) >= 14

@@ -79,6 +79,7 @@ def test_very_many_small_classes_look_like_identifiers(classes: int, each: int, 
     note = "1001 classes among 9009 labelled samples, 9.0 a class on average, look like identifiers. They are read as classes"
     assert [text.startswith(note) for text in encode_cells(cells).notes] == [True] * told
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         encode_labels(cells.to_numpy(), "labels")
     assert [str(warning.message).startswith(f"labels: {note}") for warning in caught] == [True] * told
 
@@ -111,6 +112,7 @@ def test_as_scikit_learn_judges(values: np.ndarray) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=20))
+@pytest.mark.filterwarnings("ignore:labels. -. is read as a class beside classes")
 def test_arrays_and_text_are_read_by_the_same_rules(values: list[int | None]) -> None:
     text = encode_cells(pd.Series(["" if value is None else str(value) for value in values], dtype=str))
     as_floats = pd.Series(["" if value is None else str(float(value)) for value in values], dtype=str)
@@ -177,6 +179,7 @@ BIG = 2**53
     ids=["NaN", "beyond int64", "nullable", "categories", "bytes", "dates", "big-endian", "big-endian series", "times", "quantized"],
 )
 @pytest.mark.filterwarnings("ignore:labels. 'nan' in 1 cell is read as unknown")
+@pytest.mark.filterwarnings("ignore:labels. -5 is read as a class beside classes")
 def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], codes: list[int]) -> None:
     found = encode_labels(values, "labels")
     assert found.names == names and found.labels.tolist() == codes
@@ -206,6 +209,7 @@ def test_what_is_no_column_of_classes_is_refused_with_a_way_out(values: Any, mes
         encode_labels(values, "labels")
 
 
+@pytest.mark.filterwarnings("ignore:labels. each sample has exactly one of the 2 labels")
 def test_rows_of_labels_may_lack_some_and_have_names() -> None:
     frame = pd.DataFrame({"toxic": pd.array([0, 1, None], dtype="Int64"), "soluble": pd.array([True, False, None], dtype="boolean")})
     found = encode_labels(frame, "labels")
@@ -217,6 +221,7 @@ def test_rows_of_labels_may_lack_some_and_have_names() -> None:
 
 
 @pytest.mark.parametrize("values", [[-1, 1, 1], [-1.0, 1.0, 1.0], [-2, -1, 0, 1]])
+@pytest.mark.filterwarnings("ignore:labels. -2 is read as a class beside classes")
 def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> None:
     with pytest.warns(UserWarning, match="-1 in 1 sample is read as unknown, not as a class. If it is a class, give classes from 0 on"):
         encode_labels(values, "labels", unknown=-1)

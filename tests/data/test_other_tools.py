@@ -383,6 +383,7 @@ def test_lists_that_look_like_numbers_with_commas(tmp_path: Path) -> None:
     assert dataset.num_features == 2 and dataset.target.kind == "multi-label"
 
 
+@pytest.mark.filterwarnings("ignore:.*nodes.csv. other is not used")
 def test_labels_of_a_multi_label_column_are_targets_by_name(tmp_path: Path) -> None:
     folder = written(tmp_path / "toy", Written(plain(nodes(label=["0,1", "1,NA", "", "1,1"], other=[1, 2, 1, 2]))))
     one = load_dataset(folder, targets=["label 1"])

@@ -34,6 +34,7 @@ def test_columns_of_nodes_that_are_not_used_are_a_warning(tmp_path: Path) -> Non
         assert load_dataset(written(tmp_path / "others", Written(plain(without)))).feature_names == ("x",)
 
 
+@pytest.mark.filterwarnings("ignore:.* (is|are) not used")  # the others of each call
 def test_labels_and_masks_that_are_not_those_of_samples_are_a_warning(tmp_path: Path) -> None:
     columns = "graph_id,node_id,x,label,train_mask,val_mask,test_mask"
     rows = "1,0,5,0,1,0,0\n1,1,6,1,0,1,0\n2,0,7,0,0,0,1\n2,1,8,1,0,0,1\n"

@@ -12,6 +12,7 @@ from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.trust import check_trust, import_paths, trusted_config
 from tests.cli.conftest import command_line  # noqa: F401  # a fixture
+from tests.reporting.folders import write_run
 
 #: Every place of a configuration in which an import path is imported.
 PLACES = [
@@ -134,11 +135,10 @@ def test_what_no_option_of_a_suite_can_name_is_not_proposed(
 
 @pytest.mark.parametrize("command", ["status", "export", "report", "plot"])
 def test_reading_commands_import_nothing(command_line, command: str, evil: Path) -> None:  # noqa: F811  # the fixture
-    folder = evil / "run"
-    folder.mkdir()
+    folder = write_run(evil)
     resolved = {"task": "node", "dataset": "evil_code:Run", "strategy": "evil_code:Run", "seeds": 1, "protocol": "random"}
     resolved |= {"fingerprint": "x", "training": {"epochs": 1}, "strategy_options": {}, "students": [{"architecture": "evil_code:Run"}]}
     (folder / "config.yaml").write_text(yaml.safe_dump({"given": resolved, "resolved": resolved}))
-    command_line(command, folder)
-    command_line(command, evil)
+    for runs in (folder, evil):
+        assert command_line(command, runs)[0] == 0
     assert not (evil / "executed").exists()

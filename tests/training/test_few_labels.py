@@ -439,6 +439,7 @@ def test_members_of_the_best_epoch_predict_what_was_kept_of_it(
     assert len({member.best_epoch for member in kept.members}) > 1 or kept.members[0].best_epoch not in (0, 8)
 
 
+@pytest.mark.filterwarnings("ignore:unlabelled = pool has no effect")
 def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     short = {**SHORT, "training": {"epochs": 2, "scale_inputs": False}}

@@ -217,6 +217,7 @@ def test_best_targets_are_the_eval_targets_of_each_members_best_epoch_so_far(
     assert len({*chosen}) > 2 and any(source < len(best.steps) - 1 for source in chosen[-2:])
 
 
+@pytest.mark.filterwarnings("ignore:The loss term .shared. .* has no gradient")
 def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     class Terms(Watcher):
         def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -234,6 +235,7 @@ def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type
     assert (row["weights/gcn-0/sage-1"], row["weights/sage-1/gcn-0"]) == (0.25, 0.75)
 
 
+@pytest.mark.filterwarnings("ignore:The loss term .count. .* has no gradient")
 def test_an_epochs_terms_are_means_over_its_steps(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
     class Counter(Watcher):
         def loss_terms(self, step: Step) -> dict[str, Tensor]:
