@@ -204,10 +204,8 @@ def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("strategy", "phases"), [("independent", 1), ("kd", 2)])
-def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(
-    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, phases: int
-) -> None:
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+@pytest.mark.usefixtures("datasets_are_here")
+def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(ring: Dataset, tmp_path: Path, strategy: str, phases: int) -> None:
     config = {"dataset": "ring", "students": "gcn", "strategy": strategy, "seeds": 1, "grid": {"training.epochs": [2, 3]}}
     plan = prepare(parse_config(config), ring)
     told: list[tuple[int, int]] = []

@@ -353,6 +353,7 @@ def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: D
     assert len(works.summary) > 0
 
 
+@pytest.mark.usefixtures("datasets_are_here")
 def test_the_estimate_is_of_epochs_that_exchange_and_of_every_point(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[RunConfig] = []
 
@@ -362,7 +363,6 @@ def test_the_estimate_is_of_epochs_that_exchange_and_of_every_point(tmp_path: Pa
             callbacks[0]()
 
     clock = itertools.count()
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     monkeypatch.setattr("dgl_mutual.experiments.estimate.fit_resolved", fit)
     monkeypatch.setattr("dgl_mutual.experiments.estimate.EpochReports", lambda report: lambda: report(None))
     monkeypatch.setattr("time.perf_counter", lambda: 2.0 * next(clock))

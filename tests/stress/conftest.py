@@ -15,7 +15,7 @@ def fuzz(stress: int, request: pytest.FixtureRequest) -> Callable[..., None]:
     given_much = request.config.getoption("--stress")
 
     def run(test: Callable[..., None], *inputs: st.SearchStrategy[object], share: float = 1.0) -> None:
-        examples = max(10, int((100 * stress if given_much else 24) * share))
+        examples = max(4, int((100 * stress if given_much else 24) * share))
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
         settings(max_examples=examples, deadline=None, database=None, suppress_health_check=checks)(given(*inputs)(test))()
 

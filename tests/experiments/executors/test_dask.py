@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,9 +33,21 @@ TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
 
 
+@contextmanager
+def in_this_process() -> Iterator[Cluster]:
+    """A cluster whose only worker is a thread of this process: another would import torch and DGL first."""
+    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    with (
+        _unprofiled(),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
+        distributed.Client(one, set_as_default=False) as client,
+    ):
+        yield Cluster(client, 1)
+
+
+@pytest.mark.usefixtures("datasets_are_here")
 def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
     (here,) = execute([plan], out=tmp_path / "here", compute=Compute(jobs=1))
     died = tmp_path / "died"
@@ -63,12 +77,11 @@ def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, mon
     assert all((there.folder / file).read_bytes() == (here.folder / file).read_bytes() for file in files if file.suffix == ".safetensors")
 
 
+@pytest.mark.usefixtures("datasets_are_here")
 def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
     lost: list[Any] = []
-    with connected("local:1") as cluster:
+    with in_this_process() as cluster:
         submit = cluster.client.submit
 
         def submit_and_lose(function: Any, task: Any, work: Any, data: Any, **options: Any) -> Any:
@@ -84,9 +97,8 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     assert pd.read_csv(report.folder / "trials.csv")["seed"].nunique() == len(plan.trials)
 
 
-def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+@pytest.mark.usefixtures("datasets_are_here")
+def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dataset) -> None:
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
     works = [Work(0, trial, plan, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
 
@@ -107,12 +119,8 @@ def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dat
             time.sleep(0.01)
         return work.trial.key, (threading.get_ident(), work.plan.dataset.name)
 
-    with (
-        _unprofiled(),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
-        distributed.Client(one, set_as_default=False) as client,
-    ):
-        found: dict[Any, Any] = dict(Cluster(client, 1).outcomes(where, works, Told()))
+    with in_this_process() as cluster:
+        found: dict[Any, Any] = dict(cluster.outcomes(where, works, Told()))
     assert set(found) == {(0, 0), (1, 0)}
     assert told == [((0, 0), 4, 5), ((1, 0), 4, 5)]
     assert {name for _, name in found.values()} == {ring.name}
