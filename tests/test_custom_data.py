@@ -127,6 +127,7 @@ def unlabelled(**columns: Any) -> Any:
         (dm.Dataset.from_arrays(EDGES, FEATURES), "none were given to Dataset.from_arrays"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:None of 1 test sample of graphs? has a known label")
 def test_data_without_labels_say_where_they_were_looked_up(data: Any, message: str) -> None:
     split = dm.Split([0], [1], [2])
     for options in ({"split": split}, {}):

@@ -25,6 +25,7 @@ SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("sui
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.filterwarnings("ignore:On .* splits are stratified by the learned targets")
 def test_a_page_shows_what_the_runs_give(page: Path) -> None:
     assert filled(page, LOAD) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
 
