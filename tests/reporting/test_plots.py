@@ -155,7 +155,11 @@ def test_weights_fill_the_scale_around_uniform_ones(tmp_path: Path) -> None:
 
 
 def test_no_legend_lies_in_a_panel_and_a_note_says_n(everything: Path) -> None:
-    figures = [*drawn(everything).values(), *drawn(everything / "k").values(), *drawn(everything / "noise").values()]
+    figures = [
+        *drawn(everything).values(),
+        *drawn(everything / "k", "cohort-size").values(),
+        *drawn(everything / "noise", "noise").values(),
+    ]
     for each in figures:
         assert all(axes.get_legend() is None for axes in each.axes)
         note = each.legends[0].get_title().get_text() if each.legends else getattr(each._supxlabel, "get_text", str)()
