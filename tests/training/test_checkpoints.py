@@ -217,8 +217,8 @@ def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Pa
 def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     dataset, _ = node_data
     model = load_student(saved / "gcn-0.safetensors")
-    renamed = replace(dataset, feature_names=("x0", "x1", "x2", "x3", "x4", "weight"))
-    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: x5; not expected: weight\."):
+    renamed = replace(dataset, feature_names=(*dataset.feature_names[:5], "weight"))
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: feature 5; not expected: weight\."):
         model.predict(renamed)
     wider = replace(
         dataset,
