@@ -234,7 +234,7 @@ def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     np.testing.assert_array_equal(model.predict(turned), model.predict(dataset))
     many = replace(dataset, feature_names=tuple(f"y{column}" for column in range(6)))
     with pytest.raises(
-        DataError, match=r"Missing: x0, .*; not expected: y0.* as many columns, under .*feature_names=student\.feature_names"
+        DataError, match=r"Missing: feature 0, .*; not expected: y0.* as many columns, under .*feature_names=student\.feature_names"
     ):
         model.predict(many)
     same = dgl_mutual.Dataset.from_arrays(dataset.edges, dataset.features, feature_names=model.feature_names)
