@@ -25,6 +25,7 @@ def ring() -> Dataset:
         split=Split(nodes[:12], nodes[12:18], nodes[18:]),
         name="ring",
         symmetric=True,
+        feature_names=tuple("vwxyz"),
     )
 
 

@@ -310,7 +310,6 @@ def pool(graph_data: Data) -> Dataset:
         features.astype(np.float32),
         np.zeros(32),
         node_offsets=dataset.node_offsets[:33],
-        feature_names=("w", "x", "y", "z"),
         name="pool",
     )
 
