@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
