@@ -3,7 +3,7 @@
 csr             sparse matrices as data
 kernels         sparse products without gradients; chooses MKL, cuSPARSE, DGL or plain torch
 adjacency       the graph of one convolution, and its normalised adjacency matrices
-batch, blocks, split_batch, views, noise        the input of students: graphs with features
+batch, blocks, views, noise     the input of students: graphs with features
 functional, edge_functional     spmm, edge_softmax, propagate, attention; messages of nodes and edges: with gradients
 norm, dropout, pooling, parts   what stands between and after convolutions
 convolutions, dgl_layers, structure_free        one layer each

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias, overload
 
@@ -20,19 +19,6 @@ warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitl
 
 #: Row numbers, or a slice: indexing with it copies nothing.
 Rows: TypeAlias = "Tensor | slice"
-
-
-@dataclass(frozen=True)
-class DiagonalBlock:
-    """A block of a block-diagonal matrix: its rows and columns, and the range of its non-zeros."""
-
-    rows: slice
-    columns: slice
-    entries: slice
-
-    @property
-    def transposed(self) -> DiagonalBlock:
-        return DiagonalBlock(self.columns, self.rows, self.entries)
 
 
 class Pattern:
@@ -51,7 +37,6 @@ class Pattern:
         indices: Tensor,
         num_columns: int,
         *,
-        block_of: tuple[Pattern, DiagonalBlock] | None = None,
         by_column: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take over the arrays of a CSR matrix.
@@ -59,41 +44,23 @@ class Pattern:
         Args:
             by_column: gives the numbers of the non-zeros ordered by column, and where each column begins (columns + 1,), if that is at
                 hand.
-            block_of: the block-diagonal pattern that this is a block of. What is derived from this one is then cut out of what is derived
-                from the whole, once for all blocks.
         """
         self.shape = (len(indptr) - 1, num_columns)
-        if block_of is None:
-            fits = max(*self.shape, len(indices)) < 2**31
-            indptr, indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
-        self.indptr, self.indices = indptr, indices
+        fits = max(*self.shape, len(indices)) < 2**31
+        self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
         self.kernel_data: dict[str, object] = {}
-        self._block_of = block_of
         self._by_column = by_column
         self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
-
-    def block(self, block: DiagonalBlock) -> Pattern:
-        """A block of this pattern, which must be block-diagonal."""
-        rows, columns, entries = block.rows, block.columns, block.entries
-        indptr, indices = self.indptr[rows.start : rows.stop + 1] - entries.start, self.indices[entries] - columns.start
-        return Pattern(indptr, indices, columns.stop - columns.start, block_of=(self, block))
 
     @cached_property
     def rows(self) -> Tensor:
         """(non-zeros,): the row number of each."""
-        if self._block_of is not None:
-            whole, block = self._block_of
-            start: int = block.rows.start
-            return whole.rows[block.entries] - start
         numbers = torch.arange(self.shape[0], dtype=self.indices.dtype, device=self.indices.device)
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
 
     @cached_property
     def one_column(self) -> Tensor:
         """(non-zeros,): zeros, the column numbers of the matrix whose columns are all merged into one."""
-        if self._block_of is not None:
-            whole, block = self._block_of
-            return whole.one_column[block.entries]
         return torch.zeros_like(self.indices)
 
     def incidence(self, dtype: torch.dtype) -> tuple[SparseMatrix, SparseMatrix]:
@@ -110,11 +77,6 @@ class Pattern:
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
         """The pattern of the transpose, and the position in this one of each of its non-zeros."""
-        if self._block_of is not None:
-            whole, block = self._block_of
-            pattern, order = whole.transpose
-            # In both orders the non-zeros of a block follow each other, after those of the blocks before it.
-            return pattern.block(block.transposed), order[block.entries] - block.entries.start
         if self._by_column is not None:
             order, indptr = (part.to(self.indices.dtype) for part in self._by_column())
             return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order
@@ -141,10 +103,9 @@ class SparseMatrix:
         values: (non-zeros,), in the order of the pattern.
     """
 
-    def __init__(self, pattern: Pattern, values: Tensor, *, block_of: tuple[SparseMatrix, DiagonalBlock] | None = None) -> None:
+    def __init__(self, pattern: Pattern, values: Tensor) -> None:
         self.pattern = pattern
         self.values = values
-        self._block_of = block_of
 
     @classmethod
     def from_scipy(cls, matrix: sparse.csr_matrix, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> SparseMatrix:
@@ -156,10 +117,6 @@ class SparseMatrix:
     def shape(self) -> tuple[int, int]:
         return self.pattern.shape
 
-    def block(self, block: DiagonalBlock, pattern: Pattern) -> SparseMatrix:
-        """A block of this matrix, which must be block-diagonal; `pattern` is ``self.pattern.block(block)``."""
-        return SparseMatrix(pattern, self.values[block.entries], block_of=(self, block))
-
     @property
     def dtype(self) -> torch.dtype:
         return self.values.dtype
@@ -168,9 +125,6 @@ class SparseMatrix:
     def transposed(self) -> SparseMatrix:
         """M^T."""
         pattern, order = self.pattern.transpose
-        if self._block_of is not None:
-            whole, block = self._block_of
-            return SparseMatrix(pattern, whole.transposed.values[block.entries])
         return SparseMatrix(pattern, self.values.index_select(0, order))
 
     @cached_property
@@ -187,61 +141,29 @@ class Codes:
         count: R, of distinct rows.
     """
 
-    def __init__(self, numbers: Tensor, count: int, *, cut_of: tuple[_CutCodes, int] | None = None) -> None:
+    def __init__(self, numbers: Tensor, count: int) -> None:
         self.numbers = numbers
         self.count = count
-        self._cut_of = cut_of
-
-    def cut(self, parts: Sequence[slice]) -> list[Codes]:
-        """Those of consecutive ranges of rows. They are ordered together, on first use."""
-        together = _CutCodes(self, parts)
-        return [Codes(self.numbers[part], self.count, cut_of=(together, index)) for index, part in enumerate(parts)]
 
     @cached_property
     def groups(self) -> tuple[Tensor, Tensor]:
         """(R + 1,) and (rows,): the rows with code c are order[offsets[c]:offsets[c + 1]]."""
-        if self._cut_of is None:
-            return _grouped(self.numbers, self.count)
-        together, place = self._cut_of
-        return together.groups(place)
-
-
-class _CutCodes:
-    """The groups of several ranges of codes. They are sorted together, which takes less time than a sort of each range."""
-
-    def __init__(self, whole: Codes, parts: Sequence[slice]) -> None:
-        self._whole = whole
-        self._parts = parts
-
-    @cached_property
-    def _groups(self) -> tuple[Tensor, Tensor]:
-        sizes = torch.tensor([part.stop - part.start for part in self._parts], device=self._whole.numbers.device)
-        place = torch.arange(len(sizes), dtype=torch.int32, device=sizes.device)
-        of_rows = torch.repeat_interleave(place * self._whole.count, sizes, output_size=len(self._whole.numbers))
-        return _grouped(of_rows.add_(self._whole.numbers), len(sizes) * self._whole.count)
-
-    def groups(self, place: int) -> tuple[Tensor, Tensor]:
-        offsets, order = self._groups
-        count, rows = self._whole.count, self._parts[place]
-        return offsets[place * count : (place + 1) * count + 1] - rows.start, order[rows] - rows.start
+        numbers = self.numbers
+        if numbers.device.type != "cpu":
+            in_order, places = torch.sort(numbers, stable=True)
+            bounds = torch.arange(self.count + 1, dtype=in_order.dtype, device=in_order.device)
+            return torch.searchsorted(in_order, bounds, out_int32=True), places.to(torch.int32)
+        offsets = np.zeros(self.count + 1, dtype=np.int32)
+        np.cumsum(np.bincount(numbers.numpy(), minlength=self.count), out=offsets[1:])
+        # NumPy sorts 16-bit integers by their digits: a fraction of the time of torch's sort.
+        order = np.argsort(numbers.numpy().astype(np.uint16) if self.count <= 1 << 16 else numbers.numpy(), kind="stable")
+        return torch.as_tensor(offsets), torch.as_tensor(order.astype(np.int32))
 
 
 def offsets_of(counts: Tensor) -> Tensor:
     """(n + 1,): where each of n consecutive ranges of these sizes begins, and where the last ends; of a mask, how many are kept before."""
     total = counts.cumsum(0)
     return torch.cat([total.new_zeros(1), total])
-
-
-def _grouped(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    if numbers.device.type != "cpu":
-        in_order, places = torch.sort(numbers, stable=True)
-        bounds = torch.arange(count + 1, dtype=in_order.dtype, device=in_order.device)
-        return torch.searchsorted(in_order, bounds, out_int32=True), places.to(torch.int32)
-    offsets = np.zeros(count + 1, dtype=np.int32)
-    np.cumsum(np.bincount(numbers.numpy(), minlength=count), out=offsets[1:])
-    # NumPy sorts 16-bit integers by their digits: a fraction of the time of torch's sort.
-    order = np.argsort(numbers.numpy().astype(np.uint16) if count <= 1 << 16 else numbers.numpy(), kind="stable")
-    return torch.as_tensor(offsets), torch.as_tensor(order.astype(np.int32))
 
 
 class RepeatedRows(SparseMatrix):
@@ -317,13 +239,6 @@ def take_rows(x: NodeFeatures, rows: Rows) -> NodeFeatures:
         return _sparse_rows(x, rows)
     # x[rows] takes five times as long: 20 ms against 4 for 80,000 of 600,000 rows of 64 columns.
     return x.index_select(0, rows) if isinstance(x, Tensor) and isinstance(rows, Tensor) else x[rows]
-
-
-def cut(x: NodeFeatures, parts: Sequence[slice]) -> list[NodeFeatures]:
-    """Consecutive ranges of rows of a matrix."""
-    if isinstance(x, RepeatedRows):
-        return [RepeatedRows(x.table, codes) for codes in x.codes.cut(parts)]
-    return [take_rows(x, part) for part in parts]
 
 
 @overload

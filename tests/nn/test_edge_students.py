@@ -21,7 +21,6 @@ from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.nn.views import perturbed
 from tests.nn.edges import with_edges
@@ -100,31 +99,6 @@ def test_scores_of_edges_and_loops(heads: int, sparse_: bool, make_dataset: Make
     torch.testing.assert_close(
         torch.autograd.grad(ours, weight, grad, retain_graph=True), torch.autograd.grad(torch.stack(expected), weight, grad)
     )
-
-
-@kinds
-@tasks
-@sparse
-def test_pieces_of_a_batch(kind: str, task: str, sparse_: bool, make_dataset: MakeDataset) -> None:
-    dataset = with_edges(make_dataset((4, 0, 1, 7, 3), sparse_=sparse_, directed=True), sparse_=sparse_)
-    kinds = ("edge-sum", "number", "number", "edge-sum", "number")
-    dataset = dataset.replaced(feature_kinds=kinds)
-    student, collate = student_of(kind, task, dataset), Collator(dataset, dtype=torch.float64)
-    parts = split_batch(collate([3, 1, 0, 4, 2]), [2, 1, 2])
-    for part, graphs in zip(parts, ([3, 1], [0], [4, 2]), strict=True):
-        alone = collate(graphs)
-        outputs = [student.forward_batch(batch).logits for batch in (part, alone)]
-        torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
-        gradients = [torch.autograd.grad(output.square().sum(), list(student.parameters()), allow_unused=True) for output in outputs]
-        for ours, theirs in zip(*gradients, strict=True):
-            assert (ours is None) == (theirs is None)
-            if ours is not None and theirs is not None:
-                torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-        for norm in NORMS:
-            torch.testing.assert_close(part.edge_weights(norm), alone.edge_weights(norm))
-        torch.testing.assert_close(part.edge_loops.csr.to_dense(), alone.edge_loops.csr.to_dense())
-        for found, expected in zip(part.attention_order(2), alone.attention_order(2), strict=True):
-            assert torch.equal(found, expected)
 
 
 @kinds

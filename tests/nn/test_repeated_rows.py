@@ -16,13 +16,12 @@ from dgl_mutual.nn import feature_rows, kernels
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
-from dgl_mutual.nn.csr import Codes, RepeatedRows, SparseMatrix, cut, take_columns, take_rows
+from dgl_mutual.nn.csr import Codes, RepeatedRows, SparseMatrix, take_columns, take_rows
 from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.nn.student import Student
 from dgl_mutual.nn.views import perturbed
 
@@ -80,16 +79,11 @@ def test_as_a_sparse_matrix() -> None:
 @pytest.mark.parametrize("count", [5, 40_000])  # numbers that fit 16 bits, and others
 def test_groups_of_codes(count: int) -> None:
     numbers = torch.randint(count, (70,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    parts = [slice(0, 30), slice(30, 30), slice(30, 31), slice(31, 70)]
-    for codes in (Codes(numbers, count), *Codes(numbers, count).cut(parts)):
-        offsets, order = codes.groups
-        assert len(offsets) == count + 1 and offsets[-1] == len(order) == len(codes.numbers)
-        assert torch.equal(order.sort().values, torch.arange(len(order), dtype=torch.int32))
-        expected = torch.repeat_interleave(torch.arange(count), offsets.diff().long())
-        assert torch.equal(codes.numbers[order.long()].long(), expected)
-    x = RepeatedRows(torch.randn(count, 2), Codes(numbers, count))
-    for part, rows in zip(cut(x, parts), parts, strict=True):
-        assert torch.equal(dense(part), dense(x)[rows])
+    offsets, order = Codes(numbers, count).groups
+    assert len(offsets) == count + 1 and offsets[-1] == len(order) == len(numbers)
+    assert torch.equal(order.sort().values, torch.arange(len(order), dtype=torch.int32))
+    expected = torch.repeat_interleave(torch.arange(count), offsets.diff().long())
+    assert torch.equal(numbers[order.long()].long(), expected)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -163,15 +157,14 @@ def test_students(kind: str, make_dataset: MakeDataset, monkeypatch: pytest.Monk
     edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
     student = Student(StudentOptions(architecture=kind, hidden=8, heads=2), "graph", dataset.num_features, 3, edges).double()
     ours, plain = collators(dataset, monkeypatch)
-    order, counts = [5, 3, 1, 0, 4, 2], [2, 1, 2, 1]
-    parts = [split_batch(collate(order), counts) for collate in (ours, plain)]
-    assert kinds_of(parts[0][0]) == [True, True] and kinds_of(parts[1][0]) == [False, False]
+    batches = [[collate(graphs) for graphs in ([5, 3], [1, 0, 4, 2])] for collate in (ours, plain)]
+    assert kinds_of(batches[0][0]) == [True, True] and kinds_of(batches[1][0]) == [False, False]
     wholes, streams = [collate.all() for collate in (ours, plain)], [torch.Generator().manual_seed(1) for _ in range(4)]
     views = [
         perturbed(whole, edge_drop=0.3, feature_mask=0.2, node_drop=0.1, keeps_nodes=False, edges=one, columns=other)
         for whole, one, other in zip(wholes, streams[::2], streams[1::2], strict=True)
     ]
-    for batch, expected in zip([*parts[0], wholes[0], views[0]], [*parts[1], wholes[1], views[1]], strict=True):
+    for batch, expected in zip([*batches[0], wholes[0], views[0]], [*batches[1], wholes[1], views[1]], strict=True):
         outputs = [student.forward_batch(graphs, torch.Generator().manual_seed(0)).logits for graphs in (batch, expected)]
         torch.testing.assert_close(*outputs)
         gradients = [torch.autograd.grad(output.square().sum(), list(student.parameters())) for output in outputs]

@@ -6,9 +6,8 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
-from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training import evaluation_batches, feeds
-from dgl_mutual.training.feeds import graphs, make_feed
+from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.placement import Placement
 
 
@@ -55,20 +54,6 @@ def test_an_epoch_sees_each_training_graph_once_in_a_new_order(graph_data: tuple
 def test_batches_of_an_epoch_differ_by_one_at_most(batch_size: int | None, sizes: list[int], graph_data: tuple[Dataset, Split]) -> None:
     batches = feed_of(graph_data, batch_size=batch_size).training_batches()
     assert [batch.batch.num_graphs for batch in batches] == sizes
-
-
-@pytest.mark.parametrize("nodes", [1, 30, 1 << 14], ids=["step by step", "some steps", "all steps"])
-def test_steps_are_the_same_however_many_are_made_together(
-    nodes: int, graph_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, _ = graph_data
-    monkeypatch.setattr(graphs, "GROUP_NODES", nodes)
-    collate = Collator(dataset, dtype=torch.float64)
-    for batch in feed_of(graph_data, batch_size=4).training_batches():
-        alone, ours = collate(batch.samples.numpy()), batch.batch
-        assert isinstance(ours, GraphBatch)
-        for name in ("in_offsets", "sources", "features", "node_offsets"):
-            assert torch.equal(getattr(ours, name), getattr(alone, name))
 
 
 def test_evaluation_covers_the_samples_in_bounded_batches(graph_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,14 +13,9 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.training.evaluation_batches import evaluation_groups
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.placement import Placement
-
-#: Most nodes (or one step's) of the training steps whose batches are made together: on small graphs deriving a structure takes as long as
-#: using it, and hardly longer for many steps at once.
-GROUP_NODES = 1 << 12
 
 
 class GraphsFeed(Feed):
@@ -57,21 +51,11 @@ class GraphsFeed(Feed):
         # Batches of nearly equal size: batch norm would be noisy in a last one of few graphs.
         drawn = (shuffled(self._train, self._order), shuffled(self._unlabelled, self._order)[: self._per_epoch])
         labelled, others = (np.array_split(graphs, self._num_steps) for graphs in drawn)
-        known = [self._ranks.share(graphs) for graphs in labelled]
-        steps = [np.concatenate([mine, self._ranks.share(unknown)]) for mine, unknown in zip(known, others, strict=True)]
-        batches = itertools.chain.from_iterable(self._collated(group) for group in self._groups(steps))
-        for graphs, mine, batch in zip(steps, known, batches, strict=True):
+        for known, unknown in zip(labelled, others, strict=True):
+            mine = self._ranks.share(known)
+            graphs = np.concatenate([mine, self._ranks.share(unknown)])
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(batch, samples, samples, slice(0, len(mine)))
-
-    def _groups(self, steps: Sequence[IntArray]) -> Iterator[Sequence[IntArray]]:
-        """Steps whose graphs are put together at once."""
-        so_far = np.cumsum([self._num_nodes[graphs].sum() for graphs in steps])
-        for _, group in itertools.groupby(range(len(steps)), key=lambda step: so_far[step] // GROUP_NODES):
-            yield [steps[step] for step in group]
-
-    def _collated(self, group: Sequence[IntArray]) -> Sequence[GraphBatch]:
-        return split_batch(self._collate(np.concatenate(group)), [len(graphs) for graphs in group])
+            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(mine)))
 
     def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
         """By default an epoch sees all of them."""
