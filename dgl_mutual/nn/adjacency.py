@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -46,7 +46,6 @@ class Adjacency:
         dst_index: Rows = slice(None),
         degrees: tuple[Tensor, Tensor] | None = None,
         edge_features: NodeFeatures | None = None,
-        by_source: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take the arrays of the CSC form.
 
@@ -55,7 +54,6 @@ class Adjacency:
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
                 a sample of; default: those here.
             edge_features: see the attribute.
-            by_source: gives the edges ordered by source (edges,), and where those of each source begin (sources + 1,), if that is at hand.
         """
         self.in_offsets = in_offsets
         self.sources = sources
@@ -64,7 +62,6 @@ class Adjacency:
         self.dst_index = dst_index
         self.edge_features = edge_features
         self._degrees = degrees
-        self._by_source = by_source
 
     @property
     def num_destinations(self) -> int:
@@ -105,7 +102,7 @@ class Adjacency:
     @cached_property
     def pattern(self) -> Pattern:
         """A non-zero for each edge, in the row of its destination and the column of its source; in the order of `sources`."""
-        return Pattern(self.in_offsets, self.sources, self.num_sources, by_column=self._by_source)
+        return Pattern(self.in_offsets, self.sources, self.num_sources)
 
     @cached_property
     def looped_pattern(self) -> Pattern:

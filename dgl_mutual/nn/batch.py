@@ -57,10 +57,9 @@ class GraphBatch(Adjacency, Batch):
         node_offsets: Tensor,
         edge_features: NodeFeatures | None = None,
         columns_of: Callable[[tuple[int, ...]], NodeFeatures] | None = None,
-        by_source: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take the arrays of the CSC form (see `Adjacency`), and what gives chosen columns of the features, if that is at hand."""
-        super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features, by_source=by_source)
+        super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features)
         self._columns_of = columns_of
         self.features = features
         self.node_offsets = node_offsets
@@ -214,13 +213,12 @@ class Collator:
         dataset = self.dataset
         chosen = np.asarray(graphs, dtype=np.int64)
         nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
-        edges, _, edge_shift = _gather_ranges(dataset.edge_offsets, chosen)
+        edges = _gather_ranges(dataset.edge_offsets, chosen)[0]
         edges_per_graph = dataset.edge_offsets[chosen + 1] - dataset.edge_offsets[chosen]
         sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
         in_offsets = offsets_of(in_degrees)
         features = self._nodes[nodes]
-        by_source = partial(self._by_source, nodes, edges, edge_shift, edges_per_graph)
         return GraphBatch(
             self._tensor(in_offsets),
             self._tensor(sources),
@@ -228,19 +226,7 @@ class Collator:
             self._tensor(node_offsets),
             edge_features=None if self._edges is None else self._edges[edges],
             columns_of=partial(self._nodes.columns, features, nodes),
-            by_source=by_source,
         )
-
-    @cached_property
-    def _order(self) -> tuple[IntArray, IntArray]:
-        """The edges of the dataset ordered by source, and the out-degree of each node; a graph's edges stay together."""
-        return np.argsort(self._sources, kind="stable"), np.bincount(self._sources, minlength=self.dataset.num_nodes)
-
-    def _by_source(self, nodes: IntArray, edges: IntArray, shift: IntArray, edges_per_graph: IntArray) -> tuple[Tensor, Tensor]:
-        """The edges of a batch ordered by source, and where those of each source begin; see `Adjacency`."""
-        order, out_degrees = self._order
-        starts = offsets_of(out_degrees[nodes])
-        return self._tensor(order[edges] + np.repeat(shift, edges_per_graph)), self._tensor(starts)
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)

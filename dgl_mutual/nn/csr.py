@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeAlias, overload
 
@@ -31,25 +31,11 @@ class Pattern:
         kernel_data: what a kernel library keeps with the pattern, by the library's name.
     """
 
-    def __init__(
-        self,
-        indptr: Tensor,
-        indices: Tensor,
-        num_columns: int,
-        *,
-        by_column: Callable[[], tuple[Tensor, Tensor]] | None = None,
-    ) -> None:
-        """Take over the arrays of a CSR matrix.
-
-        Args:
-            by_column: gives the numbers of the non-zeros ordered by column, and where each column begins (columns + 1,), if that is at
-                hand.
-        """
+    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int) -> None:
         self.shape = (len(indptr) - 1, num_columns)
         fits = max(*self.shape, len(indices)) < 2**31
         self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
         self.kernel_data: dict[str, object] = {}
-        self._by_column = by_column
         self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
 
     @cached_property
@@ -77,9 +63,6 @@ class Pattern:
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
         """The pattern of the transpose, and the position in this one of each of its non-zeros."""
-        if self._by_column is not None:
-            order, indptr = (part.to(self.indices.dtype) for part in self._by_column())
-            return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order
         if self.indices.device.type == "cpu":
             return self._transpose_by_scipy()
         in_order, order = torch.sort(self.indices, stable=True)
