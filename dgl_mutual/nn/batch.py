@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,11 +56,9 @@ class GraphBatch(Adjacency, Batch):
         features: NodeFeatures,
         node_offsets: Tensor,
         edge_features: NodeFeatures | None = None,
-        columns_of: Callable[[tuple[int, ...]], NodeFeatures] | None = None,
     ) -> None:
-        """Take the arrays of the CSC form (see `Adjacency`), and what gives chosen columns of the features, if that is at hand."""
+        """Take the arrays of the CSC form (see `Adjacency`)."""
         super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features)
-        self._columns_of = columns_of
         self.features = features
         self.node_offsets = node_offsets
         self.constant_features = features if isinstance(features, Tensor) and not features.requires_grad else None
@@ -120,7 +118,7 @@ class GraphBatch(Adjacency, Batch):
     @cached_method
     def with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
         """These columns of the features, taken once for all students."""
-        return take_columns(self.features, columns) if self._columns_of is None else self._columns_of(columns)
+        return take_columns(self.features, columns)
 
     @property
     def num_nodes(self) -> int:
@@ -218,14 +216,12 @@ class Collator:
         sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
         in_offsets = offsets_of(in_degrees)
-        features = self._nodes[nodes]
         return GraphBatch(
             self._tensor(in_offsets),
             self._tensor(sources),
-            features,
+            self._nodes[nodes],
             self._tensor(node_offsets),
             edge_features=None if self._edges is None else self._edges[edges],
-            columns_of=partial(self._nodes.columns, features, nodes),
         )
 
     def _tensor(self, array: IntArray) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 
 from dgl_mutual.data.arrays import Features, IntArray
 from dgl_mutual.data.distinct import distinct_rows
-from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
-from dgl_mutual.utils.caching import cached_method
+from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_rows
 
 
 class FeatureRows:
@@ -35,17 +34,3 @@ class FeatureRows:
         if self._dense is not None:
             return take_rows(self._dense, rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.device))
         return SparseMatrix.from_scipy(self._features[rows], self.device, self.dtype)
-
-    def columns(self, taken: NodeFeatures, rows: IntArray, columns: tuple[int, ...]) -> NodeFeatures:
-        """These columns of `taken`, which are the rows `rows`. They are taken out of the table once."""
-        if isinstance(taken, RepeatedRows):
-            return take_columns(taken, columns)
-        narrow = self._narrowed(columns)
-        if isinstance(narrow, np.ndarray):
-            return torch.as_tensor(narrow[rows], dtype=self.dtype, device=self.device)
-        return SparseMatrix.from_scipy(narrow[rows], self.device, self.dtype)
-
-    @cached_method
-    def _narrowed(self, columns: tuple[int, ...]) -> Features:
-        narrow: Features = self._features[:, list(columns)]
-        return narrow
