@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +28,10 @@ def as_compared(metric: float) -> float:
     return round(metric, _DECIMALS)
 
 
-def refuse_non_finite_logits(logits: Tensor, names: Sequence[str] = ()) -> None:
-    """Every comparison with NaN is false, so a metric would take one for some decision or other, and maybe for a right one.
+def refuse_non_finite_logits(logits: Tensor, names: Sequence[str]) -> None:
+    """Refuse logits that are NaN or infinite.
+
+    Every comparison with NaN is false, so a metric would take one for some decision or other, and maybe for a right one.
 
     Args:
         logits: (M, N, C).
@@ -41,42 +43,28 @@ def refuse_non_finite_logits(logits: Tensor, names: Sequence[str] = ()) -> None:
     if torch.isfinite(logits).all():
         return
     broken = (~torch.isfinite(logits)).any(-1).sum(-1).tolist()
-    found = ", ".join(
-        f"{names[index] if index < len(names) else f'member {index}'} ({count} of {logits.shape[1]} samples)"
-        for index, count in enumerate(broken)
-        if count
-    )
+    found = ", ".join(f"{name} ({count} of {logits.shape[1]} samples)" for name, count in zip(names, broken, strict=True) if count)
     raise TrainingError(
         f"Logits are not finite, so they predict nothing: {found}. The likely cause are features of extreme size in some nodes, or a step "
         "size that is too large; rescale the former or lower the latter (training.learning_rate)."
     )
 
 
-def _of_finite_logits(scorer: Scorer) -> Scorer:
-    @wraps(scorer)
-    def checked(logits: Tensor, labels: Tensor) -> list[float]:
-        refuse_non_finite_logits(logits)
-        return scorer(logits, labels)
-
-    return checked
-
-
 def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     """A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure in [0, 1] for each of the M members.
 
-    The function raises `TrainingError` where a logit is not finite, or the metric not defined.
+    The logits must be finite (see `refuse_non_finite_logits`). The function raises `TrainingError` where the metric is not defined.
 
     Args:
         evaluator: an OGB set's name; its `Evaluator` then does the scoring.
     """
     if evaluator is None:
-        return _BATCHED.get(metric) or _of_finite_logits(_average_precisions)
+        return _BATCHED.get(metric, _average_precisions)
     from dgl_mutual.data.ogb_package import make_evaluator
 
-    return _of_finite_logits(partial(_ogb_accuracies if metric == "accuracy" else _ogb_scores, make_evaluator(evaluator)))
+    return partial(_ogb_accuracies if metric == "accuracy" else _ogb_scores, make_evaluator(evaluator))
 
 
-@_of_finite_logits
 def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     """Share of right classes of each member, over samples with a known label; NaN where there is none.
 
@@ -87,7 +75,6 @@ def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return (right.double() / known.sum()).tolist()
 
 
-@_of_finite_logits
 def balanced_accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     """The share of right predictions in each class, averaged over the classes that have a known label; NaN where there is none.
 
@@ -98,7 +85,6 @@ def balanced_accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return recalls.nanmean(1).tolist()
 
 
-@_of_finite_logits
 def macro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
     """The F1 of each class, or of each label, averaged; NaN where no label is known.
 
@@ -126,7 +112,6 @@ def _confusions(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.bincount(cells.flatten(), minlength=members * classes**2).view(members, classes, classes).double()
 
 
-@_of_finite_logits
 def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
     """2 TP / (2 TP + FP + FN) of each member over all known labels; 0 where nothing is positive, NaN where no label is known.
 
@@ -141,7 +126,6 @@ def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
     return scores.tolist() if known.any() else [math.nan] * len(logits)
 
 
-@_of_finite_logits
 def rocaucs(logits: Tensor, labels: Tensor) -> list[float]:
     """Area under the ROC curve of each member: the mean over labels with both classes, NaN where no label is known.
 
