@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -52,26 +53,9 @@ class Assessment:
     reliability: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class TrainedMember:
-    """What is told of a member beside its figures. Attributes as in `MemberResult`."""
-
-    name: str
-    architecture: str
-    best_epoch: int | None
-    inference_ms: float
-    parameters: int
-
-    def with_figures(self, figures: Figures) -> MemberResult:
-        """Its row of a result."""
-        return MemberResult(
-            member=self.name,
-            architecture=self.architecture,
-            best_epoch=self.best_epoch,
-            inference_ms=self.inference_ms,
-            parameters=self.parameters,
-            **vars(figures),
-        )
+def unscored(name: str, architecture: str, best_epoch: int | None, inference_ms: float, parameters: int) -> MemberResult:
+    """The row of a member, whose figures are still NaN: ``replace(row, **vars(figures))`` fills them in."""
+    return MemberResult(name, architecture, math.nan, math.nan, math.nan, best_epoch, inference_ms, parameters)
 
 
 @torch.no_grad()
@@ -144,18 +128,18 @@ def assess(
         logits: (K, N, C) of the members on all samples.
     """
     trained = [
-        TrainedMember(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
+        unscored(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
         for name, student, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
     num_students, students = cohort.num_students, trained[: cohort.num_students]
     milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
-    trained.append(TrainedMember(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
-    found = score_members([one.name for one in trained], logits, dataset, split, cohort.ensemble_logits)
+    trained.append(unscored(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    found = score_members([one.member for one in trained], logits, dataset, split, cohort.ensemble_logits)
     # In each of several tasks the one that is best over all of them.
     best = best_on_validation([figures.val for figures in found.figures[:num_students]])
 
     def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
-        return _with_summaries([one.with_figures(own) for one, own in zip(trained, figures, strict=True)], num_students, best)
+        return _with_summaries([replace(one, **vars(own)) for one, own in zip(trained, figures, strict=True)], num_students, best)
 
     return FitResult(
         members=rows(found.figures),

@@ -21,7 +21,7 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
-from dgl_mutual.training.assessment import TrainedMember, score_members
+from dgl_mutual.training.assessment import score_members, unscored
 from dgl_mutual.training.metrics import Scorer, as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
@@ -110,7 +110,7 @@ def fit_untrained(
     logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
     found = score_members([kind.name], logits, dataset, split)
-    member = TrainedMember(kind.name, "-", None, 1000 * seconds, 0).with_figures(found.figures[0])
+    member = replace(unscored(kind.name, "-", None, 1000 * seconds, 0), **vars(found.figures[0]))
     return FitResult(
         members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),
         history=[],
