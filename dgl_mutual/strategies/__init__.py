@@ -56,9 +56,6 @@ def _fault(value: Any) -> str | None:
             f"has the options of an exchange ({value.Options.__name__} derives from TeachingOptions), and the exchange() of Strategy, "
             "which does not read them. Derive the strategy from dgl_mutual.strategies.ExchangeStrategy, or give it an exchange()."
         )
-    former = [name for name in ("transduces", "transduce") if hasattr(value, name)]
-    if former:
-        return f"has {former[0]}, as earlier versions called it. Call it {former[0].replace('transduce', 'propagate')}."
     if next(kind for kind in value.__mro__ if "propagate" in vars(kind)) is not Strategy and not value.propagates:
         return "has a propagate() that is not called. Set the class attribute propagates = True."
     if not isinstance(value.name, str):

@@ -116,8 +116,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         description = _read_description(path / f"{ENSEMBLE}.json")
         if member != BEST:
-            aliases = () if description.best_by_val is None else (BEST,)
-            raise no_such_member(member, sorted({*(file.stem for file in path.glob("*.json")), *aliases}))
+            raise no_such_member(member, sorted({BEST, *(file.stem for file in path.glob("*.json"))}))
         member = _best_of(path, description)
     return path, member or ENSEMBLE
 
@@ -129,16 +128,10 @@ def _best_of(folder: Path, description: Description) -> str:
         description: that of the ensemble.
 
     Raises:
-        UsageError: the file is of an earlier version, which does not say.
-        DataError: the file names a student that is not in the cohort.
+        DataError: the file names no student of the cohort.
     """
     best = description.best_by_val
-    if best is None:
-        raise UsageError(
-            f"{folder} does not say which student is {BEST}: it was saved by an earlier version. Name the student, one of "
-            f"{listed(description.members)}, or save the cohort again."
-        )
-    if best not in description.members:
+    if best is None or best not in description.members:
         raise _foreign(folder / f"{ENSEMBLE}.json", f"best_by_val: {shortened(best)!r} is none of the members")
     _check_saved_together(
         folder, {f"{ENSEMBLE}.json": description.cohort, f"{best}.json": _read_description(folder / f"{best}.json").cohort}
@@ -275,7 +268,7 @@ def _foreign(path: Path, reason: str) -> DataError:
 
 
 def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> None:
-    """Refuse files that name different cohorts; one that names none is of an earlier version, or was written by other tools."""
+    """Refuse files that name different cohorts; weights that name none were written by other tools."""
     if len({cohort for cohort in cohort_of.values() if cohort is not None}) > 1:
         raise DataError(
             f"{' and '.join(cohort_of)} in {folder} were saved with different cohorts. Saving was interrupted, or files were copied from "

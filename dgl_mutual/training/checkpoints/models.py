@@ -57,8 +57,8 @@ class Description(BaseModel):
     """What it predicts: class or label names."""
     feature_names: tuple[str, ...]
     """The columns that it expects."""
-    feature_kinds: tuple[FeatureKind, ...] | None = None
-    """What they hold; files of earlier versions do not say, and write ``=`` into the names of indicators."""
+    feature_kinds: tuple[FeatureKind, ...]
+    """What they hold."""
     edge_feature_names: tuple[str, ...] = ()
     """The columns of edge features that it expects; none where it takes no edge features."""
     edge_feature_kinds: tuple[FeatureKind, ...] = Field((), validate_default=True)
@@ -72,12 +72,11 @@ class Description(BaseModel):
     """Members saved beside them that have no say in it, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
     best_by_val: str | None = None
-    """The student of the ensemble that is best on validation; files of earlier versions do not say."""
+    """Of an ensemble, the student that is best on validation."""
     code: str | None = None
-    """Digest of the code of a custom student, or of the ensemble's custom weighting; None of others, without source, and in files of
-    earlier versions."""
-    cohort: str | None = None
-    """Digest of all that was saved together, which the weights name, too; files of earlier versions have none."""
+    """Digest of the code of a custom student, or of the ensemble's custom weighting; None of others, and without source."""
+    cohort: str
+    """Digest of all that was saved together, which the weights name, too."""
 
     @field_validator("target")
     @classmethod
@@ -97,21 +96,16 @@ class Description(BaseModel):
 
     @field_validator("feature_kinds", "edge_feature_kinds")
     @classmethod
-    def _check_kinds(cls, kinds: tuple[FeatureKind, ...] | None, info: ValidationInfo) -> tuple[FeatureKind, ...] | None:
+    def _check_kinds(cls, kinds: tuple[FeatureKind, ...], info: ValidationInfo) -> tuple[FeatureKind, ...] | None:
         names = info.data.get("feature_names" if info.field_name == "feature_kinds" else "edge_feature_names")
-        if kinds is not None and names is not None and len(kinds) != len(names):
+        if names is not None and len(kinds) != len(names):
             raise ValueError(f"expected {len(names)} kinds, one for each name, not {len(kinds)}")
         return kinds
 
     @property
-    def kinds(self) -> tuple[FeatureKind, ...]:
-        """What each column holds."""
-        return self.feature_kinds or tuple("indicator" if "=" in name else "number" for name in self.feature_names)
-
-    @property
     def edges(self) -> EdgeInput | None:
         """The edge features that its students are given."""
-        return EdgeInput.of(len(self.edge_feature_names), (*self.kinds, *as_kinds("number", self.preprocessing.positions)))
+        return EdgeInput.of(len(self.edge_feature_names), (*self.feature_kinds, *as_kinds("number", self.preprocessing.positions)))
 
     @property
     def in_features(self) -> int:
@@ -185,7 +179,7 @@ class TrainedModel(nn.Module, ABC):
         return self._predictor(data).prepared(data)
 
     def _aligned(self, data: Dataset) -> Dataset:
-        data = align_features(data, self.feature_names, self.description.kinds)
+        data = align_features(data, self.feature_names, self.description.feature_kinds)
         return align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
 
     @abstractmethod

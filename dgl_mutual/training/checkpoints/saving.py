@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dgl_mutual.training.distilled import DistilledMLP
 
 
-def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None, *, best: str | None = None) -> None:
+def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None, *, best: str) -> None:
     """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
 
     A cohort that is there already is replaced as a whole, once all of the new one is on the disk; other files in the folder stay.
@@ -70,6 +70,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
             "dgl": dgl.__version__,
             "safetensors": safetensors.__version__,
         },
+        cohort="",  # known once all weights are
     )
     named = cohort.names[: cohort.num_students]
     config = cohort.coordinator.config
