@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dgl_mutual.data.arrays import FloatArray, IntArray
+from dgl_mutual.utils.caching import cached_method
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
@@ -28,15 +29,14 @@ class Pattern:
         shape: (rows, columns).
         indptr, indices: (rows + 1,) and (non-zeros,), as 32-bit integers where the numbers fit: MKL takes no other form, and torch would
             convert them on every call.
-        kernel_data: what a kernel library keeps with the pattern, by the library's name.
+        dgl_graph: the pattern as a graph of DGL, once `dgl_kernels` has made it.
     """
 
     def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int) -> None:
         self.shape = (len(indptr) - 1, num_columns)
         fits = max(*self.shape, len(indices)) < 2**31
         self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
-        self.kernel_data: dict[str, object] = {}
-        self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
+        self.dgl_graph: object = None
 
     @cached_property
     def rows(self) -> Tensor:
@@ -49,16 +49,15 @@ class Pattern:
         """(non-zeros,): zeros, the column numbers of the matrix whose columns are all merged into one."""
         return torch.zeros_like(self.indices)
 
+    @cached_method
     def incidence(self, dtype: torch.dtype) -> tuple[SparseMatrix, SparseMatrix]:
         """Matrices (rows, non-zeros) and (columns, non-zeros) that sum values of the non-zeros by row and by column."""
-        if dtype not in self._incidence:
-            transpose, order = self.transpose
-            count = len(self.indices)
-            ones = torch.ones(count, dtype=dtype, device=self.indices.device)
-            numbers = torch.arange(count, dtype=self.indices.dtype, device=ones.device)
-            by_row, by_column = Pattern(self.indptr, numbers, count), Pattern(transpose.indptr, order, count)
-            self._incidence[dtype] = SparseMatrix(by_row, ones), SparseMatrix(by_column, ones)
-        return self._incidence[dtype]
+        transpose, order = self.transpose
+        count = len(self.indices)
+        ones = torch.ones(count, dtype=dtype, device=self.indices.device)
+        numbers = torch.arange(count, dtype=self.indices.dtype, device=ones.device)
+        by_row, by_column = Pattern(self.indptr, numbers, count), Pattern(transpose.indptr, order, count)
+        return SparseMatrix(by_row, ones), SparseMatrix(by_column, ones)
 
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:

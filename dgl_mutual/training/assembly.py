@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,21 +34,6 @@ from dgl_mutual.training.targets import Targets, refuse_moving_average
 from dgl_mutual.training.unlabelled import add_unlabelled
 
 
-@dataclass(frozen=True, eq=False)
-class Assembly:
-    """A training that can begin.
-
-    Attributes:
-        state: what is trained, and on what.
-        feed: its batches.
-        inputs: the features that its students see.
-    """
-
-    state: TrainingState
-    feed: Feed
-    inputs: Inputs
-
-
 def assemble(
     kind: type[Strategy],
     options: StrategyOptions,
@@ -58,11 +42,14 @@ def assemble(
     method: Method,
     seed: TrialSeed,
     placement: Placement,
-) -> Assembly:
+) -> tuple[TrainingState, Feed, Inputs]:
     """Put a training together.
 
     Args:
         kind, options: the strategy of `method`, and its parsed options.
+
+    Returns:
+        What is trained, its batches, and the features that its students see.
 
     Raises:
         UsageError: options that do not fit together, or that several processes cannot train with.
@@ -104,7 +91,7 @@ def assemble(
         streams=Streams.of(seed, len(members), device=placement.device, order=order, process=placement.ranks.stream),
         served_averages=served,
     )
-    return Assembly(state, feed, inputs)
+    return state, feed, inputs
 
 
 def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:

@@ -18,6 +18,8 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.strategies.exchange import ExchangeOn
+from dgl_mutual.training.checkpoints import save_cohort
+from dgl_mutual.training.inference import embeddings, graph_or_dataset, peer_weights, predict
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plotting import import_matplotlib
@@ -183,8 +185,6 @@ class FitResult:
                 this dataset (see `kept`).
             DataError: features or logits that are not finite, or a dataset's columns that are not those of the training data.
         """
-        from dgl_mutual.training.inference import predict
-
         self._check_order("predict", data, member)
         if member == BEST:
             member = self.best_student
@@ -203,8 +203,6 @@ class FitResult:
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
         """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
-        from dgl_mutual.training.inference import graph_or_dataset
-
         if not isinstance(data, Dataset):
             return graph_or_dataset(without_pool(self.dataset) if data is None else data)
         return align_to(data, self.dataset, edge_features=any(student.edge_features for student in self.cohort.members))
@@ -229,8 +227,6 @@ class FitResult:
         Raises:
             UsageError, DataError: as in `predict`; also if there are no students.
         """
-        from dgl_mutual.training.inference import embeddings
-
         self._check_order("embeddings", data, member)
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
@@ -251,8 +247,6 @@ class FitResult:
             UsageError: no students, a coordinator that weighs all peers alike, as that of most strategies does, or as in `predict`.
             DataError: as in `predict`.
         """
-        from dgl_mutual.training.inference import peer_weights
-
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no weights. Use result.predict().")
         return peer_weights(self.cohort, self._in_columns(data))
@@ -277,8 +271,6 @@ class FitResult:
             UsageError: there are no students, not a path, or a student whose class another process cannot import.
             StoreError: a file of that name is there, or the folder cannot be written.
         """
-        from dgl_mutual.training.checkpoints import save_cohort
-
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students to save. Use result.predict().")
         save_cohort(self.cohort, self.dataset, user_path(path), self.mlp, best=self.best_student)

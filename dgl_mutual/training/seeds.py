@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -30,11 +30,9 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
     return torch.Generator(device=device).manual_seed(derive(seed, *path))
 
 
-@contextmanager
-def seeded_globally(seed: int, *path: str | int) -> Iterator[None]:
+def seeded_globally(seed: int, *path: str | int) -> AbstractContextManager[None]:
     """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names (see `seeded`)."""
-    with seeded(derive(seed, *path)):
-        yield
+    return seeded(derive(seed, *path))
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,8 @@ class TrainingState:
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
         served_averages: averages of the members' weights that replace the members in evaluation (training.average).
-        targets: where the targets of the exchange come from.
-        target_averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as
-            `served_averages` if both are the same average.
+        targets: where the targets of the exchange come from. Its `averages` of the members' weights, if the strategy asks for them, are the
+            same object as `served_averages` if both are the same average.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -136,13 +135,9 @@ class TrainingState:
         return self.targets.clean
 
     @property
-    def target_averages(self) -> WeightAverages | None:
-        return self.targets.averages
-
-    @property
     def all_averages(self) -> list[WeightAverages]:
-        """`served_averages` and `target_averages`, without None and without repetition."""
-        return list({id(one): one for one in (self.served_averages, self.target_averages) if one is not None}.values())
+        """`served_averages` and those of `targets`, without None and without repetition."""
+        return list({id(one): one for one in (self.served_averages, self.targets.averages) if one is not None}.values())
 
     def student(self, member: int) -> CohortMember:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""

@@ -18,7 +18,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.training.assembly import Assembly, assemble
+from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.custom_state import CustomStateCheck
@@ -78,17 +78,12 @@ def fit_cohort(
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
     _check_gradients()
-    assembly = assemble(kind, options, dataset, split, method, seed, placement)
-    return _trained(assembly, callbacks, snapshots)
-
-
-def _trained(assembly: Assembly, callbacks: Sequence[Callback], snapshots: Snapshots | None) -> FitResult:
-    """The result of a training, which is run here."""
-    state, clock = assembly.state, EpochClock()
-    loop = _loop(state, assembly.feed, [*callbacks, clock], snapshots)
+    state, feed, inputs = assemble(kind, options, dataset, split, method, seed, placement)
+    clock = EpochClock()
+    loop = _loop(state, feed, [*callbacks, clock], snapshots)
     loop.run()
     state.result = _assessed(loop, clock)
-    assembly.inputs.fold_scaling(state.cohort.members, state.clean.device)
+    inputs.fold_scaling(state.cohort.members, state.clean.device)
     loop.callbacks("on_fit_end", state)
     return state.result
 

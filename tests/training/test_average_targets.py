@@ -128,5 +128,5 @@ def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, no
     training = {"average": "ema", "average_decay": decay}
     options = {"decay": 0.9, "exchange_warmup": (0, 0)}
     fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
-    assert (found[0].served_averages is found[0].target_averages) == (decay == 0.9)
+    assert (found[0].served_averages is found[0].targets.averages) == (decay == 0.9)
     assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)

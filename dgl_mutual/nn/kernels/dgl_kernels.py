@@ -51,11 +51,9 @@ def column_sums(matrix: SparseMatrix) -> Tensor:
 
 def _index(pattern: Pattern) -> Any:
     """The pattern as DGL's kernels take it, kept with it: an edge for each non-zero, from its column to its row."""
-    if "dgl" not in pattern.kernel_data:
+    if pattern.dgl_graph is None:
         # DGL 1.1's CPU kernels need the edge numbers in full even where they are 0, 1, 2, ...
         numbers = torch.arange(len(pattern.indices), dtype=pattern.indices.dtype, device=pattern.indices.device)
         rows, columns = pattern.shape
-        pattern.kernel_data["dgl"] = dgl.create_block(
-            ("csc", (pattern.indptr, pattern.indices, numbers)), num_src_nodes=columns, num_dst_nodes=rows
-        )
-    return cast("dgl.DGLGraph", pattern.kernel_data["dgl"])._graph
+        pattern.dgl_graph = dgl.create_block(("csc", (pattern.indptr, pattern.indices, numbers)), num_src_nodes=columns, num_dst_nodes=rows)
+    return cast("dgl.DGLGraph", pattern.dgl_graph)._graph

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
@@ -76,6 +78,38 @@ class Feed(ABC):
         for batch, numbers in self.evaluation_batches(samples):
             if len(numbers) > 1 or len(samples) == 1:
                 yield batch
+
+
+class SteppedFeed(Feed):
+    """Steps over the training samples in random order, with unlabelled ones if there are any. Several processes divide those of a step."""
+
+    #: What a sample is, for messages.
+    sample: TaskName
+
+    def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
+        """Take `batch_size` training samples in a step, or all of them if there are fewer.
+
+        Raises:
+            UsageError: fewer samples in a step than processes that divide them.
+        """
+        self._num_steps = math.ceil(len(split.train) / batch_size)
+        ranks.check_batch(len(split.train) // self._num_steps, self.sample)
+        self._ranks = ranks
+        self._train = split.train
+        self._order = order
+        self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
+        self._per_epoch: int | None = None
+
+    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+        self._unlabelled, self._per_epoch = samples, per_epoch
+
+    def _steps(self, labelled: IntArray, unlabelled: IntArray) -> list[tuple[IntArray, IntArray]]:
+        """This process's samples of each step of an epoch, which has these.
+
+        Sizes of steps differ by one at most: batch norm would be noisy in a last one of few samples.
+        """
+        parts = (np.array_split(samples, self._num_steps) for samples in (labelled, unlabelled))
+        return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
 
 
 def shuffled(samples: IntArray, order: torch.Generator) -> IntArray:

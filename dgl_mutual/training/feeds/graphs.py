@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,12 +13,17 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training.evaluation_batches import evaluation_groups
-from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
+from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
 from dgl_mutual.training.placement import Placement
 
 
-class GraphsFeed(Feed):
-    """Graph task: shuffled mini-batches of training graphs; evaluation in batches that are kept once they are asked for again."""
+class GraphsFeed(SteppedFeed):
+    """Graph task: shuffled mini-batches of training graphs; evaluation in batches that are kept once they are asked for again.
+
+    By default an epoch sees all unlabelled graphs.
+    """
+
+    sample = "graph"
 
     def __init__(
         self,
@@ -30,36 +34,18 @@ class GraphsFeed(Feed):
         batch_size: int,
         order: torch.Generator,
     ) -> None:
-        """Take the training graphs in a step, and the processes that divide them.
-
-        Raises:
-            UsageError: more processes than graphs in a step.
-        """
-        self._num_steps = math.ceil(len(split.train) / batch_size)
-        placement.ranks.check_batch(len(split.train) // self._num_steps, "graph")
-        self._ranks = placement.ranks
+        super().__init__(split, batch_size=batch_size, order=order, ranks=placement.ranks)
         self._collate = Collator(dataset, placement.device, placement.dtype)
-        self._train = split.train
-        self._order = order
-        self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
-        self._per_epoch: int | None = None
         self._num_nodes, self._num_edges = np.diff(dataset.node_offsets), np.diff(dataset.edge_offsets)
         self._seen: set[bytes] = set()
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        # Batches of nearly equal size: batch norm would be noisy in a last one of few graphs.
-        drawn = (shuffled(self._train, self._order), shuffled(self._unlabelled, self._order)[: self._per_epoch])
-        labelled, others = (np.array_split(graphs, self._num_steps) for graphs in drawn)
-        for known, unknown in zip(labelled, others, strict=True):
-            mine = self._ranks.share(known)
-            graphs = np.concatenate([mine, self._ranks.share(unknown)])
+        labelled, unlabelled = shuffled(self._train, self._order), shuffled(self._unlabelled, self._order)[: self._per_epoch]
+        for known, unknown in self._steps(labelled, unlabelled):
+            graphs = np.concatenate([known, unknown])
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(mine)))
-
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
-        """By default an epoch sees all of them."""
-        self._unlabelled, self._per_epoch = samples, per_epoch
+            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(known)))
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
         """As many batches as an epoch has steps, of two graphs at least, with as many unlabelled graphs as an epoch draws.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,47 +17,28 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
+from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.
 DEFAULT_FANOUT = 10
 
 
-class SeedsFeed(Feed):
+class SeedsFeed(SteppedFeed):
     """Steps over the training nodes in random order.
 
-    Where members exchange on more than labelled samples, a step also sees as many other nodes, without their labels; an epoch draws them
-    without repetition. Several processes divide the nodes of a step.
+    Where members exchange on more than labelled samples, a step also sees other nodes, without their labels, by default as many; an epoch
+    draws them without repetition.
     """
 
     sampled = True
-
-    def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
-        """Take `batch_size` training nodes in a step, or all of them if there are fewer.
-
-        Raises:
-            UsageError: fewer nodes in a step than processes that divide them.
-        """
-        self._num_steps = math.ceil(len(split.train) / batch_size)
-        ranks.check_batch(len(split.train) // self._num_steps, "node")
-        self._ranks = ranks
-        self._train = split.train
-        self._order = order
-        self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
-        self._per_epoch: int | None = None
-
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
-        """By default an epoch sees as many of them as there are training nodes."""
-        self._unlabelled, self._per_epoch = samples, per_epoch
+    sample = "node"
 
     def _epoch(self) -> list[tuple[IntArray, IntArray]]:
-        """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
+        """This process's training nodes and other nodes of each step."""
         unlabelled = self._some(self._unlabelled, len(self._train) if self._per_epoch is None else self._per_epoch)
-        parts = (np.array_split(nodes, self._num_steps) for nodes in (shuffled(self._train, self._order), unlabelled))
-        return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
+        return self._steps(shuffled(self._train, self._order), unlabelled)
 
     def _some(self, nodes: IntArray, most: int) -> IntArray:
         """So many of the nodes at most, in random order. Unlike a shuffle it takes no longer where there are more nodes."""
