@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trial_data import make_trial_data
+from tests.training import gather_scatter
 from tests.training.conftest import Fit
 from tests.training.pretended_device import AWAY, AwayGenerator, PretendedDevice
 from tests.training.small_data import Data
@@ -43,6 +44,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedDevice]:
     monkeypatch.setattr(seeds, "generator", generator)
     monkeypatch.setattr(optimizer, "_fused_adam_works", lambda device: False)
     monkeypatch.setattr(kernels, "choose", lambda device_type: "gather_scatter")
+    monkeypatch.setitem(kernels.IMPLEMENTATIONS, "gather_scatter", cast("kernels.Kernels", gather_scatter))
     return PretendedDevice()
 
 

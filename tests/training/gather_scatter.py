@@ -1,4 +1,4 @@
-"""The kernels by torch's index operations, which every device has: gather rows along the edges, scatter sums to the nodes."""
+"""The sparse kernels by torch's index operations, which the pretended device has: gather rows along edges, scatter sums to nodes."""
 
 from __future__ import annotations
 
