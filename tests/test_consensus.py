@@ -245,10 +245,21 @@ def test_it_trains_on_every_task_and_its_counts_are_kept(task: str) -> None:
     assert "predicted" in result.cohort.coordinator.state_dict()
 
 
-@pytest.mark.parametrize(("option", "value"), [("power", 0), ("rounds", 0), ("prior", 0), ("memory", 0)])
+@pytest.mark.parametrize(("option", "value"), [("power", 0), ("rounds", 0), ("prior", 0), ("memory", 0), ("memory", 10**7 + 1)])
 def test_options_out_of_range_are_refused(option: str, value: int) -> None:
-    with pytest.raises(UsageError, match=f"weighting_options.{option}' = 0"):
+    with pytest.raises(UsageError, match=f"weighting_options.{option}' = {value}"):
         consensus_of(**{option: value})
+
+
+def test_counts_of_the_longest_memory_are_exact() -> None:
+    coordinator = consensus_of(2, 2, memory=10**7).float()
+    coordinator.predicted.fill_(10**7)
+    coordinator.agreed.fill_(10**7)
+    logits = torch.zeros(2, 1000, 2)
+    logits[..., 0] = 3.0
+    logits[1] = torch.tensor([0.0, 3.0])
+    coordinator.observe(logits, torch.arange(1000))
+    assert coordinator.predicted[0, 0].tolist() == [10**7, 10**7 - 1000] and coordinator.agreed[0, 0, 0] == 10**7 - 1000
 
 
 def test_with_very_many_samples_and_a_large_power_disagreements_still_count() -> None:
