@@ -23,19 +23,22 @@ def with_noise(
     Args:
         x: (|V|, F), dense or sparse.
         amount: a, in [0, 1].
-        generator: random numbers are drawn from it. None, as in evaluation: the noise is the same in each call.
+        generator: random numbers are drawn from it. None, as in evaluation: the noise is the same in each call, and for dense and sparse
+            features.
         offsets: (graphs + 1,), where the nodes of each graph begin. In evaluation the noise on a graph then depends on that graph alone,
             and not on the others of its batch.
         task: on a graph task, graphs are many and small, and share the drawn rows.
     """
     values = x.values if isinstance(x, SparseMatrix) else x
-    if generator is not None or offsets is None:
+    if generator is not None:
         noise = _noise_of(values, generator)
+    elif offsets is None:
+        noise = _noise_of_nonzeros(values)
     elif task == "graph":
         noise = _noise_of_graphs(x, offsets)
     else:
         starts = x.pattern.indptr[offsets] if isinstance(x, SparseMatrix) else offsets
-        noise = torch.cat([_noise_of(part) for part in values.tensor_split(starts[1:-1].tolist())])
+        noise = torch.cat([_noise_of_nonzeros(part) for part in values.tensor_split(starts[1:-1].tolist())])
     noisy: Tensor = noise.mul_(amount).add_(1 - amount).mul_(values)
     return SparseMatrix(x.pattern, noisy) if isinstance(x, SparseMatrix) else noisy
 
@@ -44,6 +47,13 @@ def _noise_of(values: Tensor, generator: torch.Generator | None = None) -> Tenso
     """Standard normal numbers, one for each value; the same in each call if there is no generator."""
     drawn_from = torch.Generator(device=values.device).manual_seed(0) if generator is None else generator
     return torch.randn(values.shape, generator=drawn_from, device=values.device, dtype=values.dtype)
+
+
+def _noise_of_nonzeros(values: Tensor) -> Tensor:
+    """Standard normal numbers, drawn for the values that are not zero in row-major order: for others 0. The same in each call."""
+    noise, is_drawn = torch.zeros_like(values), values != 0
+    noise[is_drawn] = _noise_of(values[is_drawn])
+    return noise
 
 
 def _noise_of_graphs(x: NodeFeatures, offsets: Tensor) -> Tensor:

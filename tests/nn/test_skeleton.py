@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve, resolved_values
@@ -19,7 +20,7 @@ from dgl_mutual.nn import blocks
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.convolutions import CONVOLUTIONS
-from dgl_mutual.nn.csr import SparseMatrix
+from dgl_mutual.nn.csr import Pattern, SparseMatrix, take_rows
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.options import StudentOptions
@@ -230,11 +231,22 @@ def test_the_noise_on_nodes_depends_on_their_graph_alone(sparse_: bool, make_dat
     samples = torch.tensor([3, 7, 410, 417])
     torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, samples)).logits, together[samples])
     one = make_dataset((400,), sparse_=sparse_)
-    batch = Collator(one, dtype=torch.float64).all()
-    as_drawn = with_noise(batch.features, 0.25, torch.Generator().manual_seed(0))
-    seen = with_noise(batch.features, 0.25, None, batch.node_offsets, "node")
+    features = take_rows(Collator(one, dtype=torch.float64).all().features, slice(0, 399))  # the last node has none
+    as_drawn = with_noise(features, 0.25, torch.Generator().manual_seed(0))
+    seen = with_noise(features, 0.25, None, torch.tensor([0, 399]), "node")
     first, second = (part.values if isinstance(part, SparseMatrix) else part for part in (as_drawn, seen))
     assert torch.equal(first, second)  # of one graph, a row for each node
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_the_noise_in_evaluation_does_not_depend_on_how_features_are_stored(task: TaskName) -> None:
+    offsets, random = torch.tensor([0, 4, 4, 30]), torch.Generator().manual_seed(0)
+    x = torch.randn(30, 40, generator=random) * (torch.rand(30, 40, generator=random) < 0.1)
+    matrix = x.to_sparse_csr()
+    stored = SparseMatrix(Pattern(matrix.crow_indices(), matrix.col_indices(), 40), matrix.values())
+    noisy = with_noise(stored, 0.5, None, offsets, task)
+    assert isinstance(noisy, SparseMatrix)
+    assert torch.equal(noisy.csr.to_dense(), with_noise(x, 0.5, None, offsets, task))
 
 
 @pytest.mark.parametrize(("task", "options"), [("node", {"residual": True}), ("graph", {"input_readout": True})])

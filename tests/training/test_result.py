@@ -11,6 +11,7 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
@@ -140,6 +141,22 @@ def test_figures_of_a_noisy_student_are_those_of_its_best_epoch(fit: Callable[..
     probabilities = result.predict(member="gin-0")
     right = probabilities.argmax(1) == graph_data[0].labels
     assert noisy.test == right[graph_data[1].test].mean()
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["result", "checkpoint"])
+def test_a_noisy_student_sees_the_same_noise_on_dense_features(
+    loaded: bool, fit: Callable[..., FitResult], node_data: Data, tmp_path: Path
+) -> None:
+    """The features of a DGL graph are dense, those of the dataset sparse."""
+    dataset, split = node_data
+    kept = np.random.default_rng(0).random(dataset.features.shape) < 0.5
+    dataset = dataset.replaced(features=sparse.csr_matrix(np.asarray(dataset.features) * kept))
+    result = fit((dataset, split), [StudentOptions(hidden=8, feature_noise=0.8), StudentOptions(hidden=8)], epochs=2)
+    result.save(tmp_path)
+    graph = dgl.graph(tuple(dataset.edges), num_nodes=dataset.num_nodes)
+    graph.ndata["feat"] = torch.as_tensor(dataset.features.toarray())
+    found = load_student(tmp_path / "gcn-0.safetensors").predict(graph) if loaded else result.predict(graph, member="gcn-0")
+    np.testing.assert_allclose(found, result.predict(member="gcn-0"), rtol=1e-5, atol=1e-6)
 
 
 def test_columns_are_matched_by_name(fit: Callable[..., FitResult], node_data: Data) -> None:
