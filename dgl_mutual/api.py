@@ -116,8 +116,8 @@ def fit(
 
     On the same device, with the same number of threads, the result equals that of ``dgl-mutual run``.
 
-    `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers change the last
-    digits of sums.
+    `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers round
+    sums differently, which training with batch norm amplifies.
 
     Args:
         dataset: a dataset, or what `load` takes: a name, a folder, or a DGL or PyG graph.

@@ -92,7 +92,8 @@ def experiment(
         out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
         jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
-        threads: threads a trial computes with. Other numbers change the last digits of results, so the default is the same everywhere.
+        threads: threads a trial computes with. Other numbers change results within rounding, which training with batch norm amplifies,
+            so the default is the same everywhere.
         device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda where torch has a GPU.
         resume: keep the trials that are finished.
         progress: show how far it is, on standard error.

@@ -124,7 +124,7 @@ KEYS = {
     default=1,
     show_default=True,
     metavar="N",
-    help="Threads of each trial. Other numbers change the last digits of results.",
+    help="Threads of each trial. Other numbers change results within rounding, which training with batch norm amplifies.",
 )
 @click.option("--servers", type=PATH, metavar="FILE", help="Where the parts of a partitioned graph are served.")
 @click.option(
