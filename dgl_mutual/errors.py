@@ -63,7 +63,7 @@ def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
 
 
 def advice(value: object, choices: Iterable[str]) -> str:
-    """What to give in place of an unknown name, without the point at its end: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
+    """What to give in place of an unknown name, without the final period: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
     names = list(choices)
     typed = shortened(value).lower()
     # Of dotted names the last part may be what was typed.

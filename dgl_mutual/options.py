@@ -90,7 +90,7 @@ class Options(BaseModel):
             annotation = cls.model_fields[info.field_name].annotation
             kinds = get_args(annotation) or (annotation,)
             if bool not in kinds and (int in kinds or float in kinds):
-                raise ValueError("a truth value is not a number")
+                raise ValueError("a boolean is not a number")
         return value
 
     @field_validator("*", mode="after")
@@ -212,7 +212,7 @@ def _fault_of_defaults(options: type[Options]) -> str | None:
 
 
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: Sequence[str] = ()) -> tuple[str, str]:
-    """The beginning of a sentence, which says what was found where, and its end, without its point."""
+    """The beginning of a sentence, which says what was found where, and its end, without the final period."""
     location, group = _place(kind, fault["loc"])
     key = shortened(".".join([where, *location] if where else location))
     if fault["type"] == "extra_forbidden":
@@ -247,7 +247,7 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
 
 
 def plain_message(fault: Any) -> str:
-    """What is wrong with a value, of an error of pydantic, without the words of Python: an end of a sentence without its point."""
+    """What is wrong with a value, of an error of pydantic, without the words of Python: an end of a sentence without the final period."""
     kind, value = fault["type"], fault["input"]
     if kind in _PLAIN:
         return _PLAIN[kind]

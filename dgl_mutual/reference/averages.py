@@ -37,15 +37,15 @@ class WeightAverage:
     def after_step(self, epoch: int) -> None:
         """Take in the weights after a step of an epoch."""
         if self.kind == "ema" and epoch >= self.start:
-            self._take_in(min(1 - 1 / (self.count + 1), self.decay))
+            self._update(min(1 - 1 / (self.count + 1), self.decay))
 
     def after_epoch(self, epoch: int) -> None:
         """Take in the weights after an epoch."""
         if self.kind == "swa" and epoch >= self.start:
-            self._take_in(1 - 1 / (self.count + 1))
+            self._update(1 - 1 / (self.count + 1))
 
     @torch.no_grad()
-    def _take_in(self, kept: float) -> None:
+    def _update(self, kept: float) -> None:
         latest = self.student.state_dict()
         for name, value in self.averaged.state_dict().items():
             value.copy_(kept * value + (1 - kept) * latest[name] if value.is_floating_point() else latest[name])

@@ -65,7 +65,7 @@ class Best:
     state: dict[str, Tensor] = field(default_factory=dict)
     stopped: bool = False
 
-    def look(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int, start: int) -> None:
+    def update(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int, start: int) -> None:
         """Take in an evaluation; epochs before `start` do not count as waiting.
 
         Raises:
@@ -249,7 +249,7 @@ class ReferenceTrainer:
         members = dict(zip(self.names, self._served(), strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
             loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
-            self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
+            self.best[name].update(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
 
     def renew_targets(self, decay: float) -> None:
         """Clean logits of whatever the next epoch's targets and the validation need."""

@@ -35,7 +35,7 @@ class Alignahead(Strategy):
 
     NOTE[PAPER]: the paper updates its students in turns; here one step updates all of them, from what they were before it.
     NOTE[PAPER]: where neighbours are much nearer than the bandwidth (the paper's 100), S is uniform and there is little to learn: on Cora
-    the history shows an ``exchange`` of 0.003 nats. Small states lower it as well as agreement does.
+    the history shows an ``exchange`` of 0.003 nats. Shrinking the states lowers it, too.
     NOTE[PAPER]: layers are all convolutions, so on a node task with a plain read-out the last one's states are the logits.
     """
 

@@ -18,7 +18,7 @@ class BestTeacher(nn.Module):
     """Finds the best student on training labels that no student learns from; it teaches all others, and learns from none.
 
     Args:
-        share: the share of the training samples that is held out.
+        fraction: that of the training samples that is held out.
         decay: of the running loss of each student on them.
 
     Raises:
@@ -30,10 +30,10 @@ class BestTeacher(nn.Module):
     #: True for training samples that no student learns from: (samples,).
     held_out: Tensor
 
-    def __init__(self, setting: Setting, share: float, decay: float) -> None:
+    def __init__(self, setting: Setting, fraction: float, decay: float) -> None:
         super().__init__()
         assert setting.training_samples is not None
-        mask = held_out_samples(setting.training_samples, share, seed=setting.seed)
+        mask = held_out_samples(setting.training_samples, fraction, seed=setting.seed)
         refuse_nothing(mask, "direction = best", "all")
         self.decay = decay
         self.register_buffer("held_out", mask, persistent=False)

@@ -19,16 +19,16 @@ class CrossFitting(nn.Module):
     """The part of the training labels that each student leaves out, and the loss terms without it.
 
     Args:
-        share: the share of the training samples that each student leaves out.
+        fraction: that of the training samples that each student leaves out.
     """
 
     #: (K, samples), true for the training samples that a student leaves out.
     left_out: Tensor
 
-    def __init__(self, setting: Setting, share: float) -> None:
+    def __init__(self, setting: Setting, fraction: float) -> None:
         super().__init__()
         assert setting.training_samples is not None
-        mask = left_out_samples(setting.training_samples, share, setting.num_students, seed=setting.seed)
+        mask = left_out_samples(setting.training_samples, fraction, setting.num_students, seed=setting.seed)
         refuse_nothing(mask, "weighting = cross-fitted", "uniform")
         self.register_buffer("left_out", mask, persistent=False)
 

@@ -11,15 +11,15 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.setting import TrainingSamples
 
 
-def held_out_samples(training: TrainingSamples, share: float, *, seed: int) -> Tensor:
-    """Which samples are held out: a boolean mask over all samples, true for round(share * training samples) of the training samples.
+def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -> Tensor:
+    """Which samples are held out: a boolean mask over all samples, true for round(fraction * training samples) of the training samples.
 
     Classes are represented in proportion: the samples are drawn at even steps from a random order that is sorted by class. Of a class that
     would be held out as a whole one sample is not.
     """
     mask = np.zeros(training.num_all, dtype=np.bool_)
     order = _by_class(training, seed)
-    count = round(share * len(order))
+    count = round(fraction * len(order))
     held_out = order[((np.arange(count) + 0.5) * len(order) / max(count, 1)).astype(np.int64)]
     if training.classes is not None:
         _, last_of_class, class_of = np.unique(training.classes[order[::-1]], return_index=True, return_inverse=True)
@@ -29,13 +29,13 @@ def held_out_samples(training: TrainingSamples, share: float, *, seed: int) -> T
     return torch.as_tensor(mask)
 
 
-def left_out_samples(training: TrainingSamples, share: float, num_students: int, *, seed: int) -> Tensor:
+def left_out_samples(training: TrainingSamples, fraction: float, num_students: int, *, seed: int) -> Tensor:
     """Which samples each student leaves out: a boolean mask (students, samples), true for the student's part of the training samples.
 
-    There are round(1 / share) parts, at least two, all of nearly the same size and with the classes in proportion. Student k leaves out
+    There are round(1 / fraction) parts, at least two, all of nearly the same size and with the classes in proportion. Student k leaves out
     part k; where there are more students than parts, several leave out the same one. The only sample of a class is in no part.
     """
-    num_parts = max(2, round(1 / share))
+    num_parts = max(2, round(1 / fraction))
     order = _by_class(training, seed)
     part = np.full(training.num_all, -1)
     part[training.numbers[order]] = np.arange(len(order)) % num_parts

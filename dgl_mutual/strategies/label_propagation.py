@@ -57,9 +57,9 @@ class LabelPropagation(Strategy):
             scores[known] = labels[known]
             return scores
 
-        shares = np.bincount(graph.classes, minlength=graph.num_classes) / max(len(known), 1)
+        fractions = np.bincount(graph.classes, minlength=graph.num_classes) / max(len(known), 1)
         candidates = [
-            as_probabilities(spread(graph.by_rows, labels, alpha, options.steps, clamped), otherwise=shares) for alpha in options.alphas
+            as_probabilities(spread(graph.by_rows, labels, alpha, options.steps, clamped), otherwise=fractions) for alpha in options.alphas
         ]
         return [candidates[graph.best(candidates)]]
 

@@ -89,5 +89,5 @@ class PseudoLabel(Strategy):
             kept = (-task.nll(theirs, pseudo)).exp() >= self.options.threshold
             losses.append(torch.where(kept, task.nll(logits, pseudo), 0.0).sum() / max(kept.numel(), 1))
             confident.append(kept.flatten())
-        share = torch.cat(confident)
-        return self.distribution.over_tasks(losses), share.sum().to(own.dtype) / max(len(share), 1)
+        is_confident = torch.cat(confident)
+        return self.distribution.over_tasks(losses), is_confident.sum().to(own.dtype) / max(len(is_confident), 1)

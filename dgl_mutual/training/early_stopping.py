@@ -32,8 +32,8 @@ class EarlyStopping:
         """
         if not (math.isfinite(val_metric) and math.isfinite(val_loss)):
             raise TrainingError(
-                f"Validation is not finite in epoch {epoch} (metric {val_metric}, loss {val_loss}), so no epoch can be chosen. The likely "
-                "cause are features of extreme size, or a step size that is too large; rescale the former or lower the latter."
+                f"Validation is not finite in epoch {epoch} (metric {val_metric}, loss {val_loss}), so no epoch can be chosen. Likely "
+                "causes are features of extreme size and a learning rate that is too large; rescale the former or lower the latter."
             )
         if self.stopped:
             return False

@@ -49,7 +49,7 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
             broken.append(f"{loss} of {', '.join(members)}")
     if broken:
         cause = cause or (
-            f"The likely cause is a step size that is too large (training.learning_rate = {learning_rate}) or features of extreme size; "
+            f"Likely causes are a learning rate that is too large (training.learning_rate = {learning_rate}) and features of extreme size; "
             "lower the one or rescale the other."
         )
         raise TrainingError(f"The loss is not finite in epoch {epoch}: {'; '.join(broken)}. {cause}")

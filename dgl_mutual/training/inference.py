@@ -252,7 +252,7 @@ def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Ten
     if broken.any():
         raise DataError(
             f"The logits of {member} for {task} {int(samples[broken][0])} are not finite, so they predict nothing "
-            f"({int(broken.sum())} of {len(samples)} {task}s). The likely cause are features of extreme size; look at them with "
+            f"({int(broken.sum())} of {len(samples)} {task}s). Likely causes are features of extreme size; look at them with "
             "'dgl-mutual data describe' and rescale them."
         )
     return logits

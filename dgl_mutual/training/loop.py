@@ -1,4 +1,4 @@
-"""The training loop: phases, epochs and validation. What is learned comes as named terms from the strategy, all else hangs on callbacks."""
+"""The training loop: phases, epochs and validation. A strategy gives named loss terms; everything else is a callback."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def refuse_non_finite_logits(logits: Tensor, names: Sequence[str]) -> None:
     broken = (~torch.isfinite(logits)).any(-1).sum(-1).tolist()
     found = ", ".join(f"{name} ({count} of {logits.shape[1]} samples)" for name, count in zip(names, broken, strict=True) if count)
     raise TrainingError(
-        f"Logits are not finite, so they predict nothing: {found}. The likely cause are features of extreme size in some nodes, or a step "
-        "size that is too large; rescale the former or lower the latter (training.learning_rate)."
+        f"Logits are not finite, so they predict nothing: {found}. Likely causes are features of extreme size in some nodes and a learning "
+        "rate that is too large; rescale the former or lower the latter (training.learning_rate)."
     )
 
 

@@ -88,6 +88,7 @@ class Streams:
             edges=seed.generator("view", part=of_process, device=device),
             columns=seed.generator("view", "columns", device=device),
             order=order,
+            # The name is fixed: results that are kept were drawn from this stream.
             custom=seed.generator("own strategy", device=device),
         )
 

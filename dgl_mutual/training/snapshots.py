@@ -1,4 +1,4 @@
-"""Everything that changes while a cohort trains, as a file from which an interrupted training goes on to the very same end.
+"""Everything that changes while a cohort trains, as a file from which an interrupted training resumes, bit for bit.
 
 What is not in it follows from the options, the data and the seed. It is one safetensors file with JSON in its header: nothing in it is ever
 executed.

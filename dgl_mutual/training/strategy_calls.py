@@ -248,7 +248,7 @@ def likely_cause(strategy: Strategy, learning_rate: float, *, finite_logits: boo
         )
     return (
         f"Likely causes are a gradient that is not finite in loss_terms of the strategy {strategy.name!r} (a square root or a norm at "
-        f"zero), and a step size that is too large (training.learning_rate = {learning_rate})."
+        f"zero), and a learning rate that is too large (training.learning_rate = {learning_rate})."
     )
 
 

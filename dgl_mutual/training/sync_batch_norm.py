@@ -81,10 +81,10 @@ class SyncBatchNorm(nn.BatchNorm1d):
             several = count > 1  # of a single row see `dgl_mutual.nn.norm.BatchNorm`
             self.num_batches_tracked += several
             # Without a momentum: the mean over all batches, as torch computes it.
-            share = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), share)
+            fraction = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), fraction)
             unbiased = variance * (count / (count - 1).clamp(min=1))
-            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), share)
+            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), fraction)
         mean = torch.where(several, mean, self.running_mean)
         variance = torch.where(several, variance, self.running_var)
         normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)

@@ -79,7 +79,7 @@ def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) 
 def refuse_undefined(
     scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, parts: Sequence[str] = ("training", "validation", "test")
 ) -> None:
-    """Say before training what scoring would say after it.
+    """Refuse a split on which the metric is undefined, before training.
 
     Unknown test labels alone are allowed where the metric is then NaN.
 

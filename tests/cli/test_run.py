@@ -157,7 +157,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
     assert "Written to" not in out  # there is no trials.csv
     assert "2 trials failed (results/" in err and "failures.csv):" in err
     assert "seed 0, fold 0: The loss is not finite in epoch 0: the validation loss of gcn-0, sage-1, ensemble. " in err
-    assert "The likely cause is a step size that is too large (training.learning_rate = 1e+30)" in err
+    assert "Likely causes are a learning rate that is too large (training.learning_rate = 1e+30)" in err
     (folder,) = (elsewhere / "results").iterdir()
     assert pd.read_csv(folder / "failures.csv")["seed"].tolist() == [0, 1]
 

@@ -38,14 +38,14 @@ def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
     best, module = Best(), torch.nn.Linear(1, 1)
     for metric, loss in ((value, 1.0), (0.5, value)):
         with pytest.raises(TrainingError, match="not finite in epoch 3"):
-            best.look(3, metric, loss, module, patience=5, start=0)
+            best.update(3, metric, loss, module, patience=5, start=0)
     assert best.epoch < 0 and not best.state
 
 
 def test_a_metric_that_is_equal_but_for_its_last_bit_is_a_tie() -> None:
     best, module = Best(), torch.nn.Linear(1, 1)
     for epoch, (metric, loss) in enumerate([(0.1 + 0.2, 1.0), (0.3, 0.8), (0.1 + 0.2, 0.9)]):
-        best.look(epoch, metric, loss, module, patience=5, start=0)
+        best.update(epoch, metric, loss, module, patience=5, start=0)
     assert best.epoch == 1
 
 

@@ -259,5 +259,5 @@ def test_no_metric_takes_a_logit_that_is_not_finite(metric, evaluator: str | Non
     scorer = make_scorer(metric.removeprefix("classes' "), evaluator)
     assert len(scorer(logits, labels)) == MEMBERS
     logits[1, sample, 2] = value
-    with pytest.raises(TrainingError, match=rf"Logits are not finite.*: gat \(1 of {N} samples\)\. The likely cause"):
+    with pytest.raises(TrainingError, match=rf"Logits are not finite.*: gat \(1 of {N} samples\)\. Likely causes"):
         score(scorer, logits, labels, ["gcn", "gat", "gin"])

@@ -69,7 +69,7 @@ class Description(BaseModel):
     members: tuple[str, ...] = ()
     """Students of the ensemble."""
     added: tuple[str, ...] = ()
-    """Members saved beside them that have no say in it, such as a teacher."""
+    """Members saved beside them that are not part of the ensemble, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
     best_by_val: str | None = None
     """Of an ensemble, the student that is best on validation."""
