@@ -194,7 +194,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--threads", "100000"), "100000 is not in the range 1<=x<=1024"),
         (("--set", "student.hidden=99999999999999999999"), "student.hidden' = 99999999999999999999: the number is too large"),
         (("--sampler", "neighbor", "--fanout", "99999999999999999999,5"), "training.fanout"),
-        (("--set", f"strategy_options.weighting_options.memory={10**20}"), "memory' = 100000000000000000000: the number is too large"),
+        (("--set", f"strategy_options.weighting_options.memory={10**20}"), "memory' = 100000000000000000000: at most 10000000 is needed"),
         (("--set", "students.0.hidden=8"), "the cohort is a list, and is given as a whole"),
     ],
 )

@@ -42,9 +42,7 @@ def test_a_wide_table_is_read_and_a_number_that_no_trial_has_is_named(tmp_path: 
 def test_columns_that_a_strategy_or_callback_has_logged_have_no_range(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("seed,fold,epoch,nll,disagreement,test\n0,0,0,-1.5,1.7,-3e17\n")
     assert read_table(tmp_path / "history.csv", [*KEY, "epoch"]).shape == (1, 6)
-    assert read_trials(trials(tmp_path / "trials.csv", nll=1.19e29).parent)["nll"].max() == 1.19e29, (
-        "of a learning rate that is far too large"
-    )
+    assert read_trials(trials(tmp_path / "trials.csv", nll=1.19e29).parent)["nll"].max() == 1.19e29, "of a far too large learning rate"
     (tmp_path / "history.csv").write_text("seed,fold,epoch\n0,0,-1\n")
     with pytest.raises(StoreError, match="epoch = -1 in its row 1"):
         read_table(tmp_path / "history.csv", [*KEY, "epoch"])
