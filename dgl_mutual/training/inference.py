@@ -63,8 +63,7 @@ class Predictor:
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C), in float64: in float32 many that are close to 1 would be equal, and their order lost.
 
-        Near 1 it is lost in float64, too, for logits above about 37. There the ROC-AUC of probabilities can differ slightly from the
-        reported one, which is that of logits.
+        For logits above about 37 it is lost in float64, too: see `FitResult.predict`.
 
         Raises:
             UsageError: features or edge features of another width than was trained on.

@@ -178,7 +178,8 @@ class FitResult:
             member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
-        are taken in their order.
+        are taken in their order. For logits above about 37 the probability is 1, so a ROC-AUC of probabilities can there differ slightly
+        from the reported one, which is that of logits.
 
         Raises:
             UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to
