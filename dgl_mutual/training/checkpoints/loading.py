@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
-from dgl_mutual.errors import DataError, UsageError, listed, shortened
+from dgl_mutual.errors import DataError, UsageError, shortened
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
