@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import temporary_folder
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:
@@ -164,12 +164,12 @@ def experiment(
     if failed and not finished:
         raise TrainingError(f"All trials failed. The first: {failed[0]}")
     if failed:
-        warnings.warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}", stacklevel=2)
+        warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}")
     else:
         try:
             write_suite_tables(plan.folder)
         except UsageError as error:  # the trials are there all the same, and would be lost with a temporary folder
-            warnings.warn(f"No table of all methods: {error} The trials are in .trials.", stacklevel=2)
+            warn(f"No table of all methods: {error} The trials are in .trials.")
     return found
 
 

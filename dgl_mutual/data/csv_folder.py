@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -305,7 +304,7 @@ def _warn_of_spellings(table: CsvTable) -> None:
     for column in table.frame:
         meant = str(column).strip().casefold()
         if meant in ("label", "feat", *MASKS) and meant not in table.frame:
-            warnings.warn(f"{table.path}: the column {column} is not read as {meant}. If it is meant to be, rename it.", stacklevel=3)
+            warn(f"{table.path}: the column {column} is not read as {meant}. If it is meant to be, rename it.")
 
 
 def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:
@@ -372,7 +371,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
         return unknown_labels(len(cells))
     if required:
         for note in encoding.notes:
-            warnings.warn(f"{samples.path}, column {name}: {note}.", stacklevel=2)
+            warn(f"{samples.path}, column {name}: {note}.")
     if encoding.kind == "multi-label":
         return encoding.labels, Target("multi-label", encoding.names, "micro-f1" if task == "node" else "rocauc")
     return encoding.labels, Target("single-label", encoding.names, "accuracy")

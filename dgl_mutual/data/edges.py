@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -70,11 +69,10 @@ def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, featu
     unlike = features[rows[later]] != features[firsts[later]]
     differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
     if len(differing):
-        warnings.warn(
+        warn(
             f"Edges are repeated with other features ({len(differing)} in all), for example "
             f"{source[differing[0]]} -> {destination[differing[0]]} (nodes counted over all graphs). The first of each counts. "
-            "Merge their features, or leave the others out.",
-            stacklevel=3,
+            "Merge their features, or leave the others out."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table
 from dgl_mutual.data.names import refuse_duplicate_names
 from dgl_mutual.errors import DataError
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, value_and_kind
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
@@ -233,10 +233,9 @@ def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
 def _warn_of_codes(values: Any, where: str) -> None:
     """Warn of whole numbers that may be codes of categories, as in the raw data of OGB: students would take them as amounts."""
     if values.dtype.kind in "iu" and not sparse.issparse(values) and values.size and values.min() >= 0 and values.max() > 1:
-        warnings.warn(
+        warn(
             f"The {where} are whole numbers from {values.min()} to {values.max()}, and are taken as amounts. If they are codes of "
-            "categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, give floats.",
-            stacklevel=5,  # where `Dataset.from_arrays` is called
+            "categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, give floats."
         )
 
 

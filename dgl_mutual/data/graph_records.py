@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,9 +110,7 @@ def arrays_of(
 
 
 def warn_of_weights(name: str, hint: str) -> None:
-    warnings.warn(
-        f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {hint}.", stacklevel=4
-    )
+    warn(f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {hint}.")
 
 
 def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> TaskName:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -110,10 +109,9 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
                 kind = f"the class {value!r}" if dataset.target.kind == "single-label" else f"{name!r} = {value}"
                 missing.append(kind)
     if missing:
-        warnings.warn(
+        warn(
             f"The training part of {dataset.name} has no sample with {listed(missing)}, and the parts for validation and test have some: "
-            "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples.",
-            stacklevel=2,
+            "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples."
         )
     if not dataset.is_labelled[split.test].any():
         warnings.warn(
@@ -191,7 +189,4 @@ def _check(
         sizes = {value: int((columns[:, 0] == label).sum()) for label, value in enumerate(values)}
         small = [f"{size} of {value!r}" for value, size in sizes.items() if 0 < size < rate]
         if small:
-            warnings.warn(
-                f"{asked} a class keeps all labels of classes that have fewer in the training part of {dataset.name}: {listed(small)}.",
-                stacklevel=3,
-            )
+            warn(f"{asked} a class keeps all labels of classes that have fewer in the training part of {dataset.name}: {listed(small)}.")

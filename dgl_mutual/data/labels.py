@@ -9,7 +9,6 @@ import contextlib
 import math
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -22,6 +21,7 @@ import pandas as pd
 from dgl_mutual.data.arrays import as_array, exact_below, native
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 BoolArray = npt.NDArray[np.bool_]
@@ -133,7 +133,7 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
         row = "" if first.rows is None else f", sample {int(np.flatnonzero(first.rows)[0])}"
         raise DataError(f"{where}{row}: {first.rule}.")
     for note in encoding.notes:
-        warnings.warn(f"{where}: {note}.", stacklevel=2)
+        warn(f"{where}: {note}.")
     return encoding
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection
 
 from dgl_mutual.data.csv_table import CsvTable

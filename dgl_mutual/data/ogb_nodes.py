@@ -6,7 +6,6 @@ As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean 
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
+from dgl_mutual.utils.warning import warn
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
@@ -86,7 +86,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
             faults.add(folder / "raw", f"labels: {continuous}")
             faults.check()
         elif identifiers is not None:
-            warnings.warn(f"{folder / 'raw'}: labels: {identifiers}.", stacklevel=2)
+            warn(f"{folder / 'raw'}: labels: {identifiers}.")
     names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
     return Dataset(
         name=name,

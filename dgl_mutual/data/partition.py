@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.files import read_bytes, replacing, unwritable
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
@@ -179,7 +179,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
             f"Choose --parts 1 ... {dataset.num_nodes}."
         )
     if dataset.edge_features is not None:
-        warnings.warn(f"The edge features of {dataset.name} are left out: parts of a graph have node features alone.", stacklevel=2)
+        warn(f"The edge features of {dataset.name} are left out: parts of a graph have node features alone.")
         dataset = dataset.without_edge_features()
     folder = user_path(folder)
     if folder.is_symlink() and not folder.exists():

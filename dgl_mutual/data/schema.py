@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -82,10 +81,9 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
         return dataset
     higher = _higher_degrees(found, columns)
     if higher:
-        warnings.warn(
+        warn(
             f"Nodes of {dataset.name} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
-            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too.",
-            stacklevel=3,
+            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
         )
     stand_in = dict.fromkeys(higher, columns[-1])
     features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature", owner, stand_in)

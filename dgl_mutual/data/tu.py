@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_featu
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
+from dgl_mutual.utils.warning import warn
 
 
 def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
@@ -62,7 +62,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
         if continuous is not None:
             faults.add(labels.path, continuous)
         elif identifiers is not None:
-            warnings.warn(f"{labels.path}: {identifiers}.", stacklevel=2)
+            warn(f"{labels.path}: {identifiers}.")
     faults.check()
     assert graph_of is not None and edges is not None
 

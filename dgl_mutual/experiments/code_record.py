@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -16,6 +15,7 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -51,11 +51,10 @@ def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
     changed = changed_code(before, code)
     unknown = [name for name in code if name not in before]
     if num_finished and missing and unknown:
-        warnings.warn(
+        warn(
             f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
             f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume "
-            "(in Python: resume=False).",
-            stacklevel=2,
+            "(in Python: resume=False)."
         )
     if not changed or not num_finished:
         return

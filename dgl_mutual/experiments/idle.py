@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
@@ -47,7 +46,6 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[S
         spaces: what the search of each of `runs` draws, by dotted key; empty where nothing is searched. Nothing is said of these options,
             nor of others that have an effect beside a value that may be drawn.
     """
-    level = level_of_caller()
     each = list(zip(runs, spaces or [{}] * len(runs), strict=True))
     named: set[str] = set()
     for effect, findings_of in _EFFECTS.items():

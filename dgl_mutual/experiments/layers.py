@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments
 
 DEFAULT_STRATEGY = "gml"
@@ -187,7 +187,7 @@ def _without_options_of_the_default(values: dict[str, Any], now: Any) -> dict[st
     known, default = (set(resolve_strategy(name).Options.model_fields) for name in (now, DEFAULT_STRATEGY))
     idle = {key: value for key, value in options.items() if key in default - known}
     if idle:
-        _warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {assignments(idle)}.")
+        warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {assignments(idle)}.")
     return {**values, "strategy_options": {key: value for key, value in options.items() if key not in idle}}
 
 
@@ -199,9 +199,5 @@ def _without_weighting_options(values: dict[str, Any], layer: Mapping[str, Any])
     before, now = options.get("weighting"), later.get("weighting")
     if before is None or now is None or now == before:
         return values
-    _warn(f"Options of the weighting {before} that {now} does not take over: {assignments(options['weighting_options'])}.")
+    warn(f"Options of the weighting {before} that {now} does not take over: {assignments(options['weighting_options'])}.")
     return {**values, "strategy_options": {key: value for key, value in options.items() if key != "weighting_options"}}
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=5)

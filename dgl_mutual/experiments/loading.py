@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 
@@ -74,9 +74,8 @@ def joined_with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = T
         dataset, pool = dataset.without_edge_features(), pool.without_edge_features()
     joined, dropped = with_pool(dataset, pool, edge_features=edge_features)
     if dropped:
-        warnings.warn(
+        warn(
             f"Of the pool {pool.name!r}, {dropped} of {counted(pool.num_graphs, 'graph')} are in {dataset.name!r}, too, and are left out, "
-            f"since some of those are for validation or test; {joined.num_pool} are left.",
-            stacklevel=3,
+            f"since some of those are for validation or test; {joined.num_pool} are left."
         )
     return joined

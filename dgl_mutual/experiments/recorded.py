@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
 from dgl_mutual.experiments.given import layer_of_file, without_defaults
 from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import Role, given_part, has_both, identity, keys_of, resolved_part
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments
 
 
@@ -64,7 +64,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
             left = dict(_differences(then, resolved_now(kept), split))
         found = parse_config(record.below, kept, record.above)
     except UsageError as error:
-        warnings.warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}", stacklevel=3)
+        warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}")
         return config
     if edited:
         raise UsageError(

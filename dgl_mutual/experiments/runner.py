@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
@@ -36,6 +35,7 @@ from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable
+from dgl_mutual.utils.warning import warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,7 @@ def _announce_failures(plans: Sequence[Plan]) -> None:
     for plan in plans:
         fault = why_it_fails(plan)
         if fault is not None:
-            warnings.warn(f"The run {plan.trials[0].run or plan.name!r} will fail, and the others go on. {fault}", stacklevel=3)
+            warn(f"The run {plan.trials[0].run or plan.name!r} will fail, and the others go on. {fault}")
 
 
 def _report(store: RunStore, keys: set[tuple[int, int]]) -> RunReport:

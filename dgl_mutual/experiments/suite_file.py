@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -25,6 +24,7 @@ from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments, counted
 
 #: A small suite, as a file would hold it.
@@ -190,10 +190,9 @@ def method_of_file(file: Path) -> dict[str, Any]:
     layer = read_config(file)
     left_out = {key: layer[key] for key in OF_THE_DATA if key not in _ORIGIN and layer.get(key) is not None}
     if left_out:
-        warnings.warn(
+        warn(
             f"A method does not take over from {str(file)!r}: {assignments(left_out)}. It belongs to the data, for all methods alike: give "
-            "it for the datasets of the suite, or to dgl_mutual.experiment. A method that is a mapping can set it for itself.",
-            stacklevel=4,
+            "it for the datasets of the suite, or to dgl_mutual.experiment. A method that is a mapping can set it for itself."
         )
     return {key: value for key, value in layer.items() if key not in OF_THE_DATA}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -311,11 +310,10 @@ class CustomStudent(CohortMember):
     def _warn_of_probabilities(self, logits: Tensor) -> None:
         """Warn if all rows are distributions over the classes. Outputs of a sigmoid are not told: logits can look like them."""
         if self.num_outputs > 1 and bool((logits >= 0).all()) and bool(((logits.double().sum(-1) - 1).abs() < 1e-2).all()):
-            warnings.warn(
+            warn(
                 f"The student {self.name!r} gives probabilities, it seems: its outputs are not negative, and sum to 1 in each row. A "
                 "softmax is applied to them in training and prediction, so they would be nearly uniform. Return logits: leave out the "
-                "softmax at the end of forward.",
-                stacklevel=2,
+                "softmax at the end of forward."
             )
 
 

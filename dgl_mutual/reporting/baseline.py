@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
+from dgl_mutual.utils.warning import warn
 
 _DEFAULT_BASELINE = "independent"
 #: In the place of a baseline: nothing is tested.
@@ -54,13 +54,13 @@ def compare_with_baseline(
         return table_of(baseline=of_suite or default_baseline(trials))
     except UsageError as error:
         comparison = table_of()  # a table without tests can be made, or the same error comes again
-        warnings.warn(f"Nothing is tested. {error}", stacklevel=3)
+        warn(f"Nothing is tested. {error}")
         return replace(comparison, objection=str(error))
 
 
 def warn_of_gaps(comparison: Comparison) -> None:
     """Warn of methods that are not tested somewhere, and of trials that are missing: a table as CSV says neither."""
     if comparison.unpaired:
-        warnings.warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=3)
+        warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.")
     if comparison.unfinished:
-        warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=3)
+        warn(f"Not finished: {', '.join(comparison.unfinished)}.")

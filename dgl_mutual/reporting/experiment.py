@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 import shutil
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +29,7 @@ from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, whole_number
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Experiment:
         trials = gather([run for run in self.runs if run.method in (a, b)])
         comparison = compare(trials, value=value, members=members, baseline=b)
         if comparison.unpaired:
-            warnings.warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
+            warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.")
         rows = comparison.rows[(comparison.rows["method"] == b) | (comparison.rows["test"] != "")]
         keys = ["data", "member"]
         other = rows[rows["method"] == b][[*keys, "mean"]].rename(columns={"mean": "mean_b"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +14,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.store.outputs import refuse_other_endings
+from dgl_mutual.utils.warning import warn
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
 #: The ending of a file's name -> the format of the table in it.
@@ -79,10 +79,9 @@ def export(
         of_suite = None
     comparison = compare_with_baseline(trials, baseline, of_suite, value=value, metric=metric, members=members)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
-        warnings.warn(
+        warn(
             f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "
-            "target than for several, and the significance tests between these are not strictly paired.",
-            stacklevel=2,
+            "target than for several, and the significance tests between these are not strictly paired."
         )
     warn_of_gaps(comparison)
     if kind == "csv":

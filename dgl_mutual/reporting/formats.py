@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.tables import BETTER, BOLD, WORSE, Cell, TextTable, flat_rows, scale
 from dgl_mutual.utils.safe_text import csv_text, latex_label, latex_text, lost_in_latex, markdown_text
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import aligned
 
 _LONG = [
@@ -77,10 +76,9 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
     texts = (*table.caption, *table.header, *(cell.text for group in table.groups for row in group for cell in row))
     lost = lost_in_latex("".join(texts))
     if lost:
-        warnings.warn(
+        warn(
             f"pdflatex has no letters for {', '.join(map(repr, lost))}: question marks stand for them in the LaTeX table. Rename the "
-            "datasets or methods, or write the table as Markdown or CSV.",
-            stacklevel=2,
+            "datasets or methods, or write the table as Markdown or CSV."
         )
     lines = [
         "% needs \\usepackage{booktabs}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -198,11 +197,10 @@ def _warn_of_constants(terms: Mapping[str, Tensor], strategy: Strategy) -> None:
     for name in terms.keys() - told:
         if not terms[name].requires_grad and bool(terms[name].any()):
             told.add(name)
-            warnings.warn(
+            warn(
                 f"The loss term {name!r} of the strategy {strategy.name!r} has no gradient, so nothing is learned from it: it is made of "
                 "step.targets, which are detached, or of other constants. Use step.logits for what a student itself predicts. A value that "
-                "is only to be seen belongs into step.log.",
-                stacklevel=2,
+                "is only to be seen belongs into step.log."
             )
 
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
@@ -30,11 +31,18 @@ def is_custom(value: Any) -> bool:
 
 
 def level_of_caller() -> int:
-    """The `stacklevel` with which the function that calls this one warns of the innermost line outside this package."""
-    frame, level = sys._getframe(1), 1
-    while str(frame.f_globals.get("__name__")).partition(".")[0] == "dgl_mutual" and frame.f_back is not None:
+    """The `stacklevel` with which the function that calls this one warns of the user's line that led to it.
+
+    This is the innermost line that is neither in this package nor in a library. In a process that has none, as a worker, it is the
+    line that called that function.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None:
+        if _is_custom_file(frame.f_code.co_filename) or _is_typed(frame):
+            return level
         frame, level = frame.f_back, level + 1
-    return level
+    return 2
 
 
 def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
@@ -128,6 +136,11 @@ def raised_in(error: BaseException, package: str) -> bool:
     """Whether a line of an installed package has raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and package in Path(frames[-1].filename).parts
+
+
+def _is_typed(frame: FrameType) -> bool:
+    """Whether a frame is of code that was typed at the prompt of Python, or given with -c: it has no file."""
+    return frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_filename.startswith("<")
 
 
 def _is_custom_file(file: str) -> bool:

@@ -5,7 +5,6 @@ Each is a YAML file in this folder. Its first lines name the sources of its valu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -17,6 +16,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.utils.plain_yaml import read_yaml
+from dgl_mutual.utils.warning import warn
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
@@ -80,7 +80,7 @@ def _for_nodes(values: Mapping[str, Any], name: str, dataset: str) -> dict[str, 
     if not idle:
         return dict(values)
     told = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in idle)
-    warnings.warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {told}.", stacklevel=5)
+    warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {told}.")
     groups = {group: {key: value for key, value in values[group].items() if (group, key) not in idle} for group, _ in idle}
     return {**values, **groups}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
 from dgl_mutual.statistics import FEWEST_PAIRS, holm
 from dgl_mutual.store.members import ENSEMBLE, MEAN
+from dgl_mutual.utils.warning import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def differences(runs: Sequence[Run]) -> pd.DataFrame:
         return pd.DataFrame()
     comparison = compare(trials, members=_MEMBERS, baseline=baseline)
     if comparison.unpaired:
-        warnings.warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
+        warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.")
     rows = comparison.rows
     rows = rows[rows["difference"].notna() & (rows["method"] != baseline)].assign(baseline=baseline).reset_index(drop=True)
     for places in rows.groupby("data", sort=False).groups.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.members import ENSEMBLE, MEAN
+from dgl_mutual.utils.warning import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import refuse_other_arguments
+from dgl_mutual.utils.custom_code import level_of_caller, refuse_other_arguments
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Tracker(Callback, ABC):
             warnings.warn(
                 f"{self.title} failed, and {self.run.name} goes on without it: {type(error).__name__}: {error}",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=level_of_caller(),
             )
 
 
