@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +114,7 @@ def configurations(
                     _refuse_other_strategy(method, without_overrides[-1].strategy)
             runs.append(SuiteRun(data.name, method, config, data.tuning))
     _refuse_wrong_names(runs, without_overrides)
-    return [replace(run, config=_scaled_down(run.config)) for run in runs] if quick else runs
+    return [_scaled_down(run) for run in runs] if quick else runs
 
 
 #: Keys of a configuration that the names of data and methods of every suite stand for.
@@ -184,19 +184,56 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
     return combine_layers(recipe, {key: method[key] for key in ("strategy",) if key in method}, own)
 
 
-def _scaled_down(config: RunConfig) -> RunConfig:
-    fewer: dict[str, Any] = {key: min(getattr(config, key) or most, most) for key, most in QUICK.items()}
-    if config.grid and _EPOCHS in config.grid:
-        capped = tuple(dict.fromkeys(min(epochs, QUICK_EPOCHS) for epochs in config.grid[_EPOCHS]))
-        return config.model_copy(update={"grid": {**config.grid, _EPOCHS: capped}, **fewer})
-    epochs = min(config.training.epochs, QUICK_EPOCHS)
-    start = config.training.average_start
-    average = {} if start is None or start < epochs else {"average_start": epochs // 2}
-    training = config.training.model_copy(update={"epochs": epochs, **average})
-    warmup = config.strategy_options.get("exchange_warmup")
-    late = isinstance(warmup, list | tuple) and len(warmup) > 0 and isinstance(warmup[0], int) and warmup[0] >= epochs
-    options = {**config.strategy_options, **({"exchange_warmup": None} if late else {})}
-    return config.model_copy(update={"training": training, "strategy_options": options, **fewer})
+def _scaled_down(run: SuiteRun) -> SuiteRun:
+    """The same run with at most what `QUICK` and `QUICK_EPOCHS` say. What would begin after the last of its epochs begins earlier."""
+    config, options = run.config, run.config.strategy_options
+    grid = dict(config.grid or {})
+    training: dict[str, Any] = {}
+    epochs = min(QUICK_EPOCHS, *filter(_is_number, grid.get(_EPOCHS, (config.training.epochs,))))  # the fewest of a point
+    if _EPOCHS in grid:
+        grid[_EPOCHS] = _distinct(min(count, QUICK_EPOCHS) if _is_number(count) else count for count in grid[_EPOCHS])
+    else:
+        training["epochs"] = epochs
+    if config.training.average_start is not None:
+        training["average_start"] = _start_within(epochs, config.training.average_start)
+    if "exchange_warmup" in options:
+        options = {**options, "exchange_warmup": _warmup_within(epochs, options["exchange_warmup"])}
+    for key, within in (("training.average_start", _start_within), ("strategy_options.exchange_warmup", _warmup_within)):
+        if key in grid:
+            grid[key] = _distinct(within(epochs, value) for value in grid[key])
+    changed = {
+        **{key: min(getattr(config, key) or most, most) for key, most in QUICK.items()},
+        "strategy_options": options,
+        **({"training": config.training.model_copy(update=training)} if training else {}),
+        **({"grid": grid} if grid else {}),
+    }
+    tuning = run.tuning.model_copy(update={"splits": min(run.tuning.splits, QUICK["folds"])})
+    return replace(run, config=config.model_copy(update=changed), tuning=tuning)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of a grid is a whole number; what is none is refused later."""
+    return isinstance(value, int)
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values of a grid, which may be lists, without repetitions."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return tuple(found)
+
+
+def _start_within(epochs: int, start: Any) -> Any:
+    """`training.average_start`, or half of the epochs if these do not reach it."""
+    return epochs // 2 if _is_number(start) and start >= epochs else start
+
+
+def _warmup_within(epochs: int, warmup: Any) -> Any:
+    """`strategy_options.exchange_warmup`, or its default if the epochs do not reach its start."""
+    is_late = isinstance(warmup, list | tuple) and len(warmup) > 0 and _is_number(warmup[0]) and warmup[0] >= epochs
+    return None if is_late else warmup
 
 
 def plan_suite(

@@ -17,7 +17,7 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
-from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
@@ -109,6 +109,53 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
     datasets = ["ring", {"dataset": "ring", "name": "ring, more seeds", "seeds": 9}]
     suite = parse_options(Suite, {**SMALL, "datasets": datasets})
     assert {entry.config.seeds for entry in configurations(suite, overrides={"seeds": 1})} == {1}
+
+
+@pytest.mark.parametrize(
+    "grid", [{}, {"training.epochs": [100, 200]}, {"training.epochs": [20, 100]}, {"training.learning_rate": [0.1, 0.01]}]
+)
+@pytest.mark.parametrize(
+    ("values", "varied"),
+    [
+        ({"training": {"average": "swa", "average_start": 60}}, {}),
+        ({"strategy_options": {"exchange_warmup": [50, 20]}}, {}),
+        ({"training": {"average": "ema"}}, {"training.average_start": [None, 10, 60, 80]}),
+        ({}, {"strategy_options.exchange_warmup": [None, [0, 0], [10, 5], [50, 20], [60, 0]]}),
+        ({"student": {"starts_after": 0.9}}, {"strategy_options.weight": [0.5, 1.0]}),
+        ({"strategy_options": {"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [40, 0]}}, {}),
+    ],
+)
+def test_what_resolves_in_full_resolves_quickly(
+    values: dict[str, Any], varied: dict[str, Any], grid: dict[str, Any], ring: Dataset
+) -> None:
+    base = {**values, "grid": {**grid, **varied} or None}
+    suite = parse_options(Suite, {"base": base, "datasets": ["ring"], "methods": ["gml"]})
+
+    def plan(*, quick: bool) -> Plan:
+        (run,) = configurations(suite, quick=quick)
+        return prepare(run.config, ring, in_memory=True)
+
+    try:
+        full = plan(quick=False)
+    except UsageError:
+        assert min(grid["training.epochs"]) < 60, "what 20 epochs do not reach"
+        return
+    quick = plan(quick=True)
+    assert 1 <= len(quick.points) <= len(full.points)
+    assert {point.training.epochs for _, point in quick.points} <= {20, 30}
+
+
+def test_values_of_a_grid_that_are_alike_in_a_quick_run_are_trained_at_once() -> None:
+    values = {"strategy_options.exchange_warmup": [[50, 20], [60, 0], [10, 5]], "training.average_start": [15, 60, 80]}
+    base = {"training": {"average": "ema"}, "grid": {"training.epochs": [100, 200], **values}}
+    (run,) = configurations(parse_options(Suite, {"base": base, "datasets": ["ring"], "methods": ["gml"]}), quick=True)
+    expected = {"training.epochs": (30,), "strategy_options.exchange_warmup": (None, [10, 5]), "training.average_start": (15,)}
+    assert run.config.grid == expected
+
+
+def test_a_quick_search_has_no_more_splits_than_there_are_folds() -> None:
+    values = {"datasets": [{"dataset": "MUTAG", "tuning": {"splits": 5}}, {"dataset": "ring", "tuning": {"splits": 2}}], "methods": ["gml"]}
+    assert [run.tuning.splits for run in configurations(parse_options(Suite, values), quick=True)] == [3, 2]
 
 
 @pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with ENZYMES")
