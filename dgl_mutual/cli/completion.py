@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import get_args
 
 import click
 from click.shell_completion import CompletionItem
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-#: How the class of a strategy says its name.
-_NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
+#: Names of the built-in strategies; importing them would take seconds.
+STRATEGIES = (
+    *("alignahead", "bgnn", "correct-and-smooth", "dml", "ensemble-distillation", "gml", "independent", "kd", "kdcl", "label-propagation"),
+    *("mean-teacher", "oad", "okddip", "pseudo-label", "self-distillation", "snapshot-distillation"),
+)
 PROTOCOLS = ("public", "splits", "random", "nested", "holdout", "scaffold")
 TASKS = ("node", "graph")
-METRICS = ("accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap")
 NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")
 
 
 def strategies() -> list[str]:
-    """Names of the built-in strategies, as their files give them, and of those of installed packages; importing them would take seconds."""
-    texts = (file.read_text(encoding="utf-8") for file in (Path(__file__).parents[1] / "strategies").glob("*.py"))
-    return sorted(name for text in texts for name in _NAME.findall(text)) + _installed("strategies")
+    """Names of the built-in strategies, and of those of installed packages."""
+    return [*STRATEGIES, *_installed("strategies")]
+
+
+def metrics() -> tuple[str, ...]:
+    """Names of metrics."""
+    from dgl_mutual.data.target import ChosenMetric
+
+    return get_args(ChosenMetric)
 
 
 def students() -> list[str]:
@@ -47,8 +56,9 @@ def suites() -> list[str]:
 
 def recipes() -> list[str]:
     """Names of the package's recipes."""
-    folder = Path(__file__).parents[1] / "experiments" / "recipes"
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+    from dgl_mutual.experiments import recipes as package
+
+    return list(package.recipes())
 
 
 def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Complete:

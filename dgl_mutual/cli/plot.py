@@ -9,6 +9,7 @@ import click
 from dgl_mutual.cli.arguments import PATH
 from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
 from dgl_mutual.cli.output import say
+from dgl_mutual.reporting.plot_names import PLOT_NAMES
 
 
 @click.command()
@@ -18,7 +19,7 @@ from dgl_mutual.cli.output import say
     "kinds",
     multiple=True,
     metavar="NAMES",
-    help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks, reliability (default: all).",
+    help=f"Of {', '.join(PLOT_NAMES)} (default: all).",
 )
 @dataset_option
 @method_option

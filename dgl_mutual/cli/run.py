@@ -56,7 +56,7 @@ KEYS = {
 @click.option(
     "--metric",
     metavar="NAME",
-    shell_complete=completion.one(lambda: completion.METRICS),
+    shell_complete=completion.one(completion.metrics),
     help="What is scored and chosen by: accuracy, balanced-accuracy, macro-f1, micro-f1, rocauc or ap (default: the dataset's).",
 )
 @click.option(

@@ -218,7 +218,7 @@ class Experiment:
         """Figures by name.
 
         Args:
-            kind: gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks or reliability.
+            kind: a kind of plot, for example ``gains`` or ``curves``; ``dgl-mutual plot --help`` lists all of them.
 
         Raises:
             UsageError: no such kind, no matplotlib, or the trials have no figures for it.

@@ -25,19 +25,6 @@ from dgl_mutual.store.outputs import MADE_BY
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HEADINGS = {
-    "gains": "Difference to the baseline",
-    "ranks": "Critical differences",
-    "cohort-size": "Number of students",
-    "noise": "Noise",
-    "time": "Accuracy against inference time",
-    "curves": "Learning curves",
-    "weights": "Weights of the peers",
-    "cka": "Similarity of hidden layers",
-    "exchange": "Exchanged information",
-    "reliability": "Reliability of predicted probabilities",
-}
-
 
 def report(paths: Sequence[Path]) -> str:
     """The page.
@@ -92,13 +79,13 @@ def _description(paths: Sequence[Path]) -> str:
 def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Heading -> (name, image as a data URI)."""
     with drawing():
-        for kind, draw in PLOTS.items():
+        for plot in PLOTS.values():
             try:
-                images = [(name, _data_uri(figure)) for name, figure in draw(runs)]
+                images = [(name, _data_uri(figure)) for name, figure in plot.draw(runs)]
             except UsageError:  # ranks of runs that cannot stand in one table: the table says why
                 continue
             if images:
-                yield _HEADINGS[kind], images
+                yield plot.heading, images
 
 
 def _data_uri(figure: Figure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,3 +105,11 @@ class Run:
 
     def _asked_for(self, table: pd.DataFrame) -> pd.DataFrame:
         return table[table["seed"] < self.config["seeds"]].reset_index(drop=True) if len(table) else table
+
+
+def by_data(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs on each data, in their order."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.data, []).append(run)
+    return found

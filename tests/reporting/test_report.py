@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.reporting.plots import PLOTS
-from dgl_mutual.reporting.report import _HEADINGS, report
+from dgl_mutual.reporting.report import report
 from tests.reporting.folders import write_run, write_suite
 
 pytest.importorskip("matplotlib")
@@ -121,7 +120,3 @@ def test_a_browser_shows_the_page_without_complaint(text: str, tmp_path: Path) -
     assert "CONSOLE" not in ended.stderr
     assert "Learning curves" in ended.stdout
     assert "&lt;script&gt;alert" in ended.stdout
-
-
-def test_every_plot_has_a_heading() -> None:
-    assert set(_HEADINGS) == set(PLOTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dgl_mutual.errors import UsageError, unknown
@@ -23,31 +24,33 @@ if TYPE_CHECKING:
     Draw = Callable[[Sequence[Run]], Iterator[tuple[str, Figure]]]
 
 
-#: What each kind of plot needs, for messages.
-_NEEDS = {
-    "gains": "gains need the strategy independent and another one on the same data",
-    "ranks": "ranks need at least three methods on three datasets",
-    "cohort-size": "cohort-size needs several runs that differ in their students alone",
-    "noise": "noise needs several runs that differ in it",
-    "time": "time needs 'dgl-mutual time-inference RUN' first",
-    "curves": "curves need a strategy that trains students",
-    "weights": "weights need the strategy gml or okddip, and weights that are not uniform",
-    "exchange": "exchange needs a strategy with an exchange",
-    "cka": "cka needs runs with training.diversity = true",
-    "reliability": "reliability needs runs of this version",
-}
+@dataclass(frozen=True)
+class Plot:
+    """One kind of plot.
 
-PLOTS: dict[str, Draw] = {
-    "gains": gains,
-    "ranks": critical_differences,
-    "cohort-size": accuracy_by_size,
-    "noise": accuracy_by_noise,
-    "time": accuracy_by_time,
-    "curves": learning_curves,
-    "weights": weight_maps,
-    "exchange": exchanged_information,
-    "cka": similarity_matrices,
-    "reliability": reliability_diagrams,
+    Attributes:
+        draw: yields figures of runs, each with a file name.
+        heading: its title in reports.
+        needs: what it needs, for messages.
+    """
+
+    draw: Draw
+    heading: str
+    needs: str
+
+
+#: The kinds of plots, in the order in which they are drawn; `PLOT_NAMES` has the same names.
+PLOTS = {
+    "gains": Plot(gains, "Difference to the baseline", "gains need the strategy independent and another one on the same data"),
+    "ranks": Plot(critical_differences, "Critical differences", "ranks need at least three methods on three datasets"),
+    "cohort-size": Plot(accuracy_by_size, "Number of students", "cohort-size needs several runs that differ in their students alone"),
+    "noise": Plot(accuracy_by_noise, "Noise", "noise needs several runs that differ in it"),
+    "time": Plot(accuracy_by_time, "Accuracy against inference time", "time needs 'dgl-mutual time-inference RUN' first"),
+    "curves": Plot(learning_curves, "Learning curves", "curves need a strategy that trains students"),
+    "weights": Plot(weight_maps, "Weights of the peers", "weights need the strategy gml or okddip, and weights that are not uniform"),
+    "exchange": Plot(exchanged_information, "Exchanged information", "exchange needs a strategy with an exchange"),
+    "cka": Plot(similarity_matrices, "Similarity of hidden layers", "cka needs runs with training.diversity = true"),
+    "reliability": Plot(reliability_diagrams, "Reliability of predicted probabilities", "reliability needs runs of this version"),
 }
 
 
@@ -57,7 +60,7 @@ def plots_need(kinds: Sequence[str] | None = None) -> str:
     Args:
         kinds: names in `PLOTS` (default: all).
     """
-    needs = "; ".join(_NEEDS[kind] for kind in dict.fromkeys(kinds or PLOTS))
+    needs = "; ".join(PLOTS[kind].needs for kind in dict.fromkeys(kinds or PLOTS))
     return f"{needs[0].upper()}{needs[1:]}."
 
 
@@ -65,10 +68,10 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
     """Every plot that these runs have the figures for, each with a file name of its own. Runs without a finished trial are left out.
 
     Args:
-        kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot stand in one table).
+        kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot be combined in one table).
 
     Raises:
-        UsageError: an unknown kind, or the runs cannot stand in one table and nothing else can be drawn.
+        UsageError: an unknown kind, or the runs cannot be combined in one table and nothing else can be drawn.
     """
     for kind in kinds or ():
         if kind not in PLOTS:
@@ -78,7 +81,7 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
     refused = None
     for kind in kinds or PLOTS:
         try:
-            for name, figure in PLOTS[kind](runs):
+            for name, figure in PLOTS[kind].draw(runs):
                 # Names of different runs may differ in nothing that a file name keeps.
                 numbered = (name, *(f"{name}-{number}" for number in range(2, len(names) + 2)))
                 unused = next(candidate for candidate in numbered if candidate not in names)

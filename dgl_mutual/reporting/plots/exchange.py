@@ -20,7 +20,7 @@ from dgl_mutual.reporting.plots.style import (
     whole_numbers,
     with_room,
 )
-from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.run import Run, by_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +36,8 @@ def exchanged_information(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     A line that falls to zero early means that the members of a method have stopped learning from each other.
     """
     measured = [run for run in runs if any(name.startswith(_PREFIX) for name in run.history.columns)]
-    for data in dict.fromkeys(run.data for run in measured):
-        yield file_name("exchange", data), _draw(data, [run for run in measured if run.data == data])
+    for data, here in by_data(measured).items():
+        yield file_name("exchange", data), _draw(data, here)
 
 
 def exchange_of(run: Run) -> pd.Series[float]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import trials_text
 from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, with_room
-from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.run import Run, by_data
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.members import ENSEMBLE, MEAN, MLP_MEMBER
 
@@ -32,8 +32,7 @@ def reliability_diagrams(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     overconfident. Bars: share of the students' decisions in each bin. The title has the expected calibration error, mean over trials.
     """
     measured = [run for run in runs if len(run.reliability)]
-    for data in dict.fromkeys(run.data for run in measured):
-        here = [run for run in measured if run.data == data]
+    for data, here in by_data(measured).items():
         metrics = list(dict.fromkeys(metric for run in here for metric in run.reliability["metric"]))
         for metric in metrics:
             named = (data, metric) if len(metrics) > 1 else (data,)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name, with_room
-from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.run import Run, by_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +22,8 @@ _PREFIX = "diversity/cka/"
 def similarity_matrices(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure for each data: linear CKA between students in the last epoch, mean over trials, a panel a method."""
     measured = [run for run in runs if any(name.startswith(_PREFIX) for name in run.history.columns)]
-    for data in dict.fromkeys(run.data for run in measured):
-        yield file_name("cka", data), _draw(data, [run for run in measured if run.data == data])
+    for data, here in by_data(measured).items():
+        yield file_name("cka", data), _draw(data, here)
 
 
 def _draw(data: str, runs: Sequence[Run]) -> Figure:
