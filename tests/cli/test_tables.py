@@ -34,7 +34,7 @@ def page(tmp_path: Path) -> Path:
 
 def test_tables_of_a_page_are_those_of_its_runs(command_line: CommandLine, page: Path, tmp_path: Path) -> None:
     status, out, _ = command_line("tables", page, "--check")
-    assert (status, out) == (1, f"Not what its runs give: {page}\n")
+    assert (status, out) == (1, f"Out of date: {page}\n")
     assert "typed by hand" in page.read_text()
     assert command_line("tables", page)[:2] == (0, f"Written to {page}\n")
     text = page.read_text()
@@ -124,7 +124,7 @@ def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, t
     assert "| gml |" in (suite / "table.md").read_text()
     (suite / "table.md").write_text("| gml | 99.9 |")
     status, out, _ = command_line("tables", tmp_path / "results", "--check")
-    assert (status, out) == (1, f"Not what its runs give: {suite / 'table.md'}\n")
+    assert (status, out) == (1, f"Out of date: {suite / 'table.md'}\n")
 
 
 def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
@@ -136,25 +136,28 @@ def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("<!-- table: results -->\n", "table that begins in line 1 has no end"),
-        ("text\n<!-- end of table -->\n", "Line 2 ends a table that has not begun"),
-        (f"{FIRST}| 1 |\nProse.\n{FIRST}| 2 |\n<!-- end of table -->\n", "table that begins in line 1 has no end"),
-        (f"{FIRST}<!-- end of table -->\n\n{FIRST}| 2 |\nProse.\n", "table that begins in line 4 has no end"),
-        (f"{FIRST}| 1 |\n<!-- end of table --> Prose.\n", "Line 3 ends a table .* or has other text"),
-        ("<!-- table: results\n--percent -->\n<!-- end of table -->\n", "Line 1 begins a table, but is .* in one line"),
+        ("<!-- table: results -->\n", "A table is not marked as it should be: line 1: '<!-- table: results -->'. Write"),
+        ("text\n<!-- end of table -->\n", "should be: line 2: '<!-- end of table -->'. Write"),
+        (f"{FIRST}| 1 |\nProse.\n{FIRST}| 2 |\n<!-- end of table -->\n", "should be: line 1: '<!-- table: results -->'. Write"),
+        (f"{FIRST}<!-- end of table -->\n\n{FIRST}| 2 |\nProse.\n", "should be: line 4: '<!-- table: results -->'. Write"),
+        (f"{FIRST}| 1 |\n<!-- end of table --> Prose.\n", "should be: line 1: .*, line 3: '<!-- end of table --> Prose.'. Write"),
+        ("<!-- table: results\n--percent -->\n<!-- end of table -->\n", "should be: line 1: '<!-- table: results', line 3: "),
         ("<!-- table: nowhere -->\n<!-- end of table -->\n", "There is no folder .*nowhere"),
         ("<!-- table: results --percents -->\n<!-- end of table -->\n", "No such option '?--percents"),
         ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
-        ("<!-- table: -->\n<!-- end of table -->\n", "Line 1 begins a table, but is"),
+        ("<!-- table: -->\n<!-- end of table -->\n", "should be: line 1: '<!-- table: -->', line 2: "),
         (
             "<!-- table: results --members mean --members ensemble -->\n<!-- end of table -->\n",
             "--members was given 2 times, and takes one value.",
         ),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
         ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
-        ("<!--table: results-->\n<!-- end of table -->\n", "Line 1 is nearly the beginning or end of a table"),
-        (f"{FIRST}<!-- End of table -->\n", "Line 2 is nearly the beginning or end of a table"),
-        ("  <!-- table: results -->\n  <!-- end of table -->\n", "Line 1 is nearly .*, at the beginning of the line"),
+        ("<!--table: results-->\n<!-- end of table -->\n", "should be: line 1: '<!--table: results-->', line 2: "),
+        (f"{FIRST}<!-- End of table -->\n", "should be: line 1: .*, line 2: '<!-- End of table -->'. Write"),
+        (
+            "  <!-- table: results -->\n  <!-- end of table -->\n",
+            "should be: line 1: .*, line 2: .*, at the beginning of lines of their own",
+        ),
         ("Prose.\n\n    <!-- table: results -->\n", "There is no table in it"),
     ],
 )
