@@ -34,8 +34,8 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
     if lines:
         told = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in lines[:3])
         raise UsageError(
-            f"A table is not marked as it should be: {told}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the beginning of "
-            "lines of their own."
+            f"A table is not marked as it should be: {told}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the "
+            "beginning of lines of their own."
         )
     if not _BLOCK.search(page):
         raise UsageError(f"There is no table in it. Put '{_BEGIN} ARGUMENTS -->' and {_END} at the beginning of lines of their own.")
