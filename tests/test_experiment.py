@@ -402,7 +402,7 @@ def test_methods_with_a_pool_are_compared_with_those_without(label_rate: float |
 
 def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*arguments: object, **options: object) -> None:
-        raise UsageError("They cannot stand in one table.")
+        raise UsageError("They cannot be combined in one table.")
 
     monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_baseline", refused)
     monkeypatch.setattr("dgl_mutual.reporting.experiment.compare_with_baseline", refused)

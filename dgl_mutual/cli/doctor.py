@@ -47,4 +47,4 @@ def _show(findings: list[Finding]) -> None:
     for finding in findings:
         say(f"{'ok' if finding.ok else 'optional' if finding.optional else 'WRONG':<9} {finding.subject:<16} {finding.state}")
         if finding.hint:
-            say(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.hint}")
+            say(f"{'':<9} {'':<16} {'to install it' if finding.optional else 'to fix it'}: {finding.hint}")

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 @click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
 @click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
-@click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
+@click.option(
+    "--cluster",
+    metavar="tcp://HOST:PORT|local:N",
+    help="Run trials on a Dask cluster: the address of a scheduler, or local:N for N local processes.",
+)
 @click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @track_option

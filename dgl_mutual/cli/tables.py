@@ -25,9 +25,9 @@ _MAX_BYTES = 1 << 26
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=UserPath(exists=True), metavar="PAGE.md|DIR...")
-@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file is not what its runs give.")
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file is out of date.")
 def command(paths: tuple[Path, ...], check: bool) -> None:
-    """Update tables: in Markdown pages, and of every suite below a folder.
+    """Update the tables of Markdown pages, and of every suite below a folder.
 
     In a page, the text between these two lines is replaced by the output of 'dgl-mutual export' with these arguments.
     Folders are relative to the page.
@@ -65,15 +65,15 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
         if not check:
             write = write_result if file in paths else write_text  # pages that users name may be links; files of a suite may not
             write(file, texts[file])
-        say(f"{'Not what its runs give:' if check else 'Written to'} {file}")
+        say(f"{'Out of date:' if check else 'Written to'} {file}")
     if not stale:
-        say("Nothing to change: all tables are what their runs give.")
+        say("Nothing to change: all tables are up to date.")
     if stale and check:
         raise click.exceptions.Exit(1)
 
 
 def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
-    """The text of a page with its tables made anew.
+    """The text of a page with its tables made again.
 
     Args:
         load: how the runs of these folders are read.

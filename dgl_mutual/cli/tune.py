@@ -68,7 +68,7 @@ def _tune(
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):
-        raise UsageError(f"{config.dataset!r} is a graph in parts, which is not tuned on. Tune on the whole graph, or on a part of it.")
+        raise UsageError(f"{config.dataset!r} is a partitioned graph, which is not tuned on. Tune on the whole graph, or on a part of it.")
     compute = Compute(device=device, jobs=jobs, threads=threads)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     with display() as progress:

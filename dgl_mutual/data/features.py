@@ -133,7 +133,7 @@ def as_features(features: Any, where: str, what: str = "node") -> Features:
         raise DataError(
             f"{where}: expected shape ({what}s, columns), found {array.shape}. One number for each {what} is a matrix of one column."
         )
-    # In a graph that is kept in parts one value stands for all.
+    # In a partitioned graph one value stands for all.
     one = len(array) > 1 and not any(array.strides)
     check_features(array[:1] if one else array, 1 if one else len(array), where, what)
     result: Features = array if array.dtype == np.float32 else compact(array, where, what)

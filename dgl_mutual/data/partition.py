@@ -1,4 +1,4 @@
-"""A graph in parts, for machines none of which could hold it: DGL's distributed graph store serves structure and features of the nodes.
+"""A partitioned graph, for machines none of which could hold it: DGL's distributed graph store serves structure and features of the nodes.
 
 What every trainer keeps whole is small: labels, the official split, and the store's number of each node.
 """

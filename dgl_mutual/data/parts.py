@@ -10,7 +10,7 @@ from dgl_mutual.data.arrays import IntArray
 
 @dataclass(frozen=True, eq=False)
 class GraphStore:
-    """A graph in parts, and how to ask for its nodes.
+    """A partitioned graph, and how to ask for its nodes.
 
     Attributes:
         graph: its `dgl.distributed.DistGraph`, with node data ``feat``, ``in_degree`` and ``out_degree``.

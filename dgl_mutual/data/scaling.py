@@ -27,10 +27,10 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     zeros.
 
     Raises:
-        UsageError: the features are in parts on several machines.
+        UsageError: the graph is partitioned.
     """
     if dataset.store is not None:
-        raise UsageError("training.scale_inputs looks at all training features, and a graph in parts has them on several machines.")
+        raise UsageError("training.scale_inputs looks at all training features, and a partitioned graph has them on several machines.")
     rows = dataset.features[_training_nodes(dataset, split)]
     return _scales(rows, dataset.feature_kinds, by_column=dataset.task == "graph")
 

@@ -44,8 +44,8 @@ class Recorded:
     """A run's config.yaml from which a configuration was made, and the layers below and above it."""
 
     values: Mapping[str, Any]
-    below: Mapping[str, Any]
-    above: Mapping[str, Any]
+    lower_layers: Mapping[str, Any]
+    upper_layers: Mapping[str, Any]
 
 
 class RunConfig(Options):

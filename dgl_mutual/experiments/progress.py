@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
+from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.display import RepeatingTimer, TolerantStream, make_bar, shows_bars
@@ -64,65 +64,65 @@ class Lines:
     """A plain line for every trial, for every `every`-th epoch, and for the time left: when it is known, and then every `seconds`.
 
     Args:
-        board: what other processes leave their epochs on.
+        files: where other processes leave their epochs.
         unit: what is counted.
     """
 
-    def __init__(self, board: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0, unit: str = "trials") -> None:
+    def __init__(self, files: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0, unit: str = "trials") -> None:
         self.every, self.seconds, self.unit = every, seconds, unit
-        self.pace = ProgressEstimator(board)
+        self.estimate = ProgressEstimator(files)
         self._told: float | None = None
         self._clock = RepeatingTimer(self.tell)
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
-        self.pace.start(trials, finished, seconds)
+        self.estimate.start(trials, finished, seconds)
         if finished:
             left = "" if seconds is None or not trials else f", about {tqdm.format_interval(seconds)} left"
-            _say(f"{finished} of {self.pace.total} {self.unit} are finished already{left}")
+            _say(f"{finished} of {self.estimate.total} {self.unit} are finished already{left}")
         self._clock.start()
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.pace.epoch(trial, report)
+        self.estimate.epoch(trial, report)
         _EpochLines(self.every)(trial, report)
 
     @property
     def remote_epoch(self) -> Callable[[Trial, EpochReport], None]:
-        return _EpochLines(self.every, self.pace.board)  # standard error is shared with the processes
+        return _EpochLines(self.every, self.estimate.files)  # standard error is shared with the processes
 
     def end(self, trial: Trial, error: str | None = None) -> None:
-        self.pace.end(trial)
-        self.pace.look()
+        self.estimate.end(trial)
+        self.estimate.update()
         ending = f"failed: {error}" if error else "finished"
-        _say(f"{trial.title}  {ending}  [{self.pace.done}/{self.pace.total}{self._left()}]")
+        _say(f"{trial.title}  {ending}  [{self.estimate.done}/{self.estimate.total}{self._left()}]")
 
     def tell(self) -> None:
         """Say how far all is and what is left, if that is known and was not said lately."""
-        self.pace.look()
+        self.estimate.update()
         now = time.monotonic()
-        if self.pace.measured and self.pace.done < self.pace.total and (self._told is None or now - self._told >= self.seconds):
+        if self.estimate.measured and self.estimate.done < self.estimate.total and (self._told is None or now - self._told >= self.seconds):
             self._told = now
-            running = _fitting(self.pace.running, "", 60)
-            _say(f"{self.pace.done}/{self.pace.total} {self.unit}{f', {running}' if running else ''}{self._left()}")
+            running = _longest_that_fits(self.estimate.running, "", 60)
+            _say(f"{self.estimate.done}/{self.estimate.total} {self.unit}{f', {running}' if running else ''}{self._left()}")
 
     def close(self) -> None:
         """Say no more."""
         self._clock.close()
 
     def _left(self) -> str:
-        seconds = self.pace.seconds_left() if self.pace.done < self.pace.total else None
+        seconds = self.estimate.seconds_left() if self.estimate.done < self.estimate.total else None
         return "" if seconds is None else f", {tqdm.format_interval(seconds)} left"
 
 
 @dataclass(frozen=True)
 class _EpochLines:
-    """Prints a line for every `every`-th epoch, wherever the trial runs, and leaves each on the board."""
+    """Prints a line for every `every`-th epoch, wherever the trial runs, and leaves each in the files."""
 
     every: int
-    board: ProgressFiles | None = None
+    files: ProgressFiles | None = None
 
     def __call__(self, trial: Trial, report: EpochReport) -> None:
-        if self.board is not None:
-            self.board(trial, report)
+        if self.files is not None:
+            self.files(trial, report)
         if (report.epoch + 1) % self.every == 0:
             _say(f"{trial.title}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
 
@@ -136,32 +136,32 @@ class Bar:
         unit: what is counted.
     """
 
-    def __init__(self, bar: tqdm[Any], board: ProgressFiles, seconds: float = 0.5, unit: str = "trials") -> None:
-        self.bar, self.board, self.unit = bar, board, unit
-        self.pace = ProgressEstimator(board)
+    def __init__(self, bar: tqdm[Any], files: ProgressFiles, seconds: float = 0.5, unit: str = "trials") -> None:
+        self.bar, self.files, self.unit = bar, files, unit
+        self.estimate = ProgressEstimator(files)
         self.figures = ""
         self._lock = threading.Lock()
         self._clock = RepeatingTimer(self.show, seconds)
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
-        self.pace.start(trials, finished, seconds)
-        self.bar.reset(total=self.pace.total)
+        self.estimate.start(trials, finished, seconds)
+        self.bar.reset(total=self.estimate.total)
         self.bar.n = self.bar.initial = finished
         self.show()
         self._clock.start()
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.pace.epoch(trial, report)
+        self.estimate.epoch(trial, report)
         self.figures = _figures(report)
 
     @property
     def remote_epoch(self) -> ProgressFiles:
-        return self.board
+        return self.files
 
     def end(self, trial: Trial, error: str | None = None) -> None:
         if error:
             self.bar.write(terminal_text(f"{trial.title} failed: {error}"), file=self.bar.fp)
-        self.pace.end(trial)
+        self.estimate.end(trial)
         self.show()
 
     def close(self) -> None:
@@ -172,14 +172,16 @@ class Bar:
     def show(self) -> None:
         """Draw the bar as things stand."""
         with self._lock:
-            self.pace.look()
-            self.bar.n = self.pace.reached if self.bar.total else 0
-            seconds = self.pace.seconds_left()
-            left = "?" if seconds is None else f"{'' if self.pace.measured else '~'}{tqdm.format_interval(seconds)}"
+            self.estimate.update()
+            self.bar.n = self.estimate.fractional_done if self.bar.total else 0
+            seconds = self.estimate.seconds_left()
+            left = "?" if seconds is None else f"{'' if self.estimate.measured else '~'}{tqdm.format_interval(seconds)}"
             self.bar.bar_format = _FORMAT.replace("{remaining}", left)
-            width, count = self._width(), f"{self.pace.done}/{self.bar.total}"
+            width, count = self._width(), f"{self.estimate.done}/{self.bar.total}"
             self.bar.set_description_str(f"{count} {self.unit}" if width >= _WIDE else count, refresh=False)
-            self.bar.set_postfix_str(_fitting(self.pace.running, self.figures, width - _TAKEN - len(self.bar.desc)), refresh=False)
+            self.bar.set_postfix_str(
+                _longest_that_fits(self.estimate.running, self.figures, width - _TAKEN - len(self.bar.desc)), refresh=False
+            )
         self.bar.refresh()
 
     def _width(self) -> int:
@@ -194,16 +196,16 @@ def display(unit: str = "trials") -> Iterator[Progress]:
         unit: what is counted.
     """
     with temporary_folder() as folder, ExitStack() as stack:
-        board = ProgressFiles(Path(folder))
-        shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), board, unit=unit) if shows_bars() else Lines(board, unit=unit)
+        files = ProgressFiles(Path(folder))
+        shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), files, unit=unit) if shows_bars() else Lines(files, unit=unit)
         try:
             yield shown
         finally:
             shown.close()
 
 
-def _fitting(running: Sequence[tuple[int, int]], figures: str, room: int) -> str:
-    """The most telling text on the running trials that has room."""
+def _longest_that_fits(running: Sequence[tuple[int, int]], figures: str, room: int) -> str:
+    """The most informative text on the running trials that fits."""
     if not running:
         return ""
     last = {epochs for _, epochs in running}

@@ -62,7 +62,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         if left:  # defaults that depend on other options: all of a group count as given
             kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
             left = dict(_differences(then, resolved_now(kept), split))
-        found = parse_config(record.below, kept, record.above)
+        found = parse_config(record.lower_layers, kept, record.upper_layers)
     except UsageError as error:
         warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}")
         return config

@@ -44,8 +44,8 @@ def compare_with_baseline(
         value, metric, members: see `compare`.
 
     Raises:
-        UsageError: an unknown name, runs that must not stand in one table, or a baseline that was asked for and is not there, or whose
-            trials do not pair.
+        UsageError: an unknown name, runs that must not be combined in one table, or a baseline that was asked for and is not there, or
+            whose trials do not pair.
     """
     table_of = partial(compare, trials, value=value, metric=metric, members=members)
     if asked is not None:

@@ -99,7 +99,7 @@ def compare(
         baseline: a method (see `dgl_mutual.reporting.baseline`); None: nothing is tested.
 
     Raises:
-        UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials pair with those of no
+        UsageError: an unknown name, runs that must not be combined in one table, or a baseline whose trials pair with those of no
             other method on any dataset.
     """
     if value not in _VALUES:
@@ -186,8 +186,8 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
             f"Runs of different data or splits on {where} cannot be compared in one table. By the column 'split' of trials.csv: {shown}. "
             "Give those of one split."
         )
-    for name, told in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
-        _refuse_meanings(str(name), [(str(run), json.loads(schema)) for run, schema in zip(told["run"], told["schema"], strict=True)])
+    for name, rows in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
+        _refuse_meanings(str(name), [(str(run), json.loads(schema)) for run, schema in zip(rows["run"], rows["schema"], strict=True)])
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]
     if len(double):
         data, method = double[["data", "method"]].iloc[0]
@@ -199,12 +199,12 @@ def _refuse_meanings(data: str, schemas: Sequence[tuple[str, Mapping[str, str]]]
     """Refuse runs whose columns or labels have the same numbers and mean something else.
 
     Args:
-        schemas: the folder of each run, and its schema (see `Run.schema`). What not all of them tell is compared among those that do.
+        schemas: the folder of each run, and its schema (see `Run.schema`). What not all of them have is compared among those that do.
     """
-    told: dict[str, tuple[str, str]] = {}
+    first: dict[str, tuple[str, str]] = {}
     for run, schema in schemas:
         for part, value in schema.items():
-            other, before = told.setdefault(part, (run, value))
+            other, before = first.setdefault(part, (run, value))
             if value != before:
                 raise UsageError(
                     f"Runs on {data} cannot be compared in one table, since their data do not mean the same: the {part} are {before} in "

@@ -19,7 +19,7 @@ _OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
 #: No option of the method: it belongs to the data, or is shown elsewhere.
 _NO_OPTION = {"strategy", "students", "pool"} | {key for key, role in ROLES.items() if role is not Role.METHOD}
-#: Parts of a run that are there or not: of one that is not there, no option is described.
+#: Parts of a run that are there or not: of one that is not there, no option is named.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
 MAX_LABEL = 60
@@ -28,7 +28,7 @@ MAX_LABEL = 60
 def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
-    Runs of one strategy on one dataset whose configurations differ are told apart by what differs and each was given:
+    Runs of one strategy on one dataset whose configurations differ are distinguished by what differs and each was given:
     ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, metric, cohort, protocol and folds where a dataset
     was run with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
     Where runs on a dataset differ in their pool of unlabelled graphs, it belongs to the method, so that methods with and without are
@@ -74,7 +74,7 @@ def _with_common_pools(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def data_of_suite(runs: Sequence[Run]) -> list[Run]:
-    """The runs of a suite, those of one data that learned on different samples, or have other metrics, told apart as by `label_runs`.
+    """The runs of a suite, those of one data that learned on different samples, or have other metrics, distinguished as by `label_runs`.
 
     A suite's methods may have label rates, noise, targets, metrics and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
     """
@@ -105,8 +105,8 @@ def line_names(runs: Sequence[Run], shown: str) -> list[str]:
 
 def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
     method, flat = runs[0].method, [_flat(run) for run in runs]
-    described = [key for key in (*_OF_THE_DATA, "protocol", "folds") if key != shown and len({str(values.get(key)) for values in flat}) > 1]
-    by_data = [_named(method, values, described) for values in flat]
+    keys = [key for key in (*_OF_THE_DATA, "protocol", "folds") if key != shown and len({str(values.get(key)) for values in flat}) > 1]
+    by_data = [_named(method, values, keys) for values in flat]
     by_options = [_method_label({**values, "strategy": name}, _differing(flat)) for name, values in zip(by_data, flat, strict=True)]
     for names in ([method] * len(runs), by_data, by_options):
         if len(set(names)) == len(runs):
@@ -158,20 +158,20 @@ def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
-    described = [
+    keys = [
         key
         for key in ("task", "targets", "metric", "students", "protocol", "folds")
         if len({str(other.get(key)) for other in of_dataset}) > 1
     ]
-    if "task" in described:  # node and graph tasks have protocols of their own
+    if "task" in keys:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
-        described = [key for key in described if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
-    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *described))
+        keys = [key for key in keys if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
+    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *keys))
 
 
-def _named(name: str, values: Mapping[str, Any], described: Sequence[str]) -> str:
-    """A name of data with what describes it: ``Cora (10% labels)``."""
-    extra = [_data_part(key, values[key]) for key in described if values.get(key) is not None]
+def _named(name: str, values: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """A name of data with what distinguishes it: ``Cora (10% labels)``."""
+    extra = [_data_part(key, values[key]) for key in keys if values.get(key) is not None]
     return _short(f"{name} ({', '.join(extra)})") if extra else name
 
 
@@ -225,24 +225,24 @@ def _has(values: Mapping[str, Any], part: str) -> bool:
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
     """Omits options that are off: ``gml`` beside ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
-    described: list[tuple[str, Any]] = []
+    options: list[tuple[str, Any]] = []
     if values.get("unlabelled") is not None:
-        described.append(("unlabelled", values["unlabelled"]))
+        options.append(("unlabelled", values["unlabelled"]))
     for key, name in zip(differing, last, strict=True):
         if key in _PARTS:
-            described += [(key, None)] if _has(values, key) else []
+            options += [(key, None)] if _has(values, key) else []
         elif values.get(key) is not None:
-            described.append((name if last.count(name) == 1 else key, values[key]))
-    return _listed(str(values["strategy"]), described) if described else str(values["strategy"])
+            options.append((name if last.count(name) == 1 else key, values[key]))
+    return _listed(str(values["strategy"]), options) if options else str(values["strategy"])
 
 
-def _listed(strategy: str, described: Sequence[tuple[str, Any]]) -> str:
+def _listed(strategy: str, options: Sequence[tuple[str, Any]]) -> str:
     """``gml (hidden=8, epochs=7)``. Where this is too long: rounded numbers, as many whole entries as fit, and a hash of all."""
-    label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in described)})"
+    label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in options)})"
     if len(label) <= MAX_LABEL:
         return label
     shown = f"{strategy} ("
-    for name, value in described:
+    for name, value in options:
         entry = name if value is None else f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         if len(shown) + len(entry) > MAX_LABEL - 14:
             break

@@ -32,9 +32,9 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
     rest = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), page)
     lines = [(rest.count("\n", 0, mark.start()) + 1, rest[mark.start() :].partition("\n")[0]) for mark in _MARKED.finditer(rest)]
     if lines:
-        told = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in lines[:3])
+        shown = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in lines[:3])
         raise UsageError(
-            f"A table is not marked as it should be: {told}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the "
+            f"A table is not marked as it should be: {shown}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the "
             "beginning of lines of their own."
         )
     if not _BLOCK.search(page):

@@ -66,7 +66,7 @@ def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | N
     trials = gather(runs)
     try:
         comparison = compare_with_baseline(trials, of_suite=preferred_baseline(paths))
-    except UsageError as error:  # they cannot stand in one table
+    except UsageError as error:  # they cannot be combined in one table
         return None, str(error)
     return comparison, comparison.objection
 
@@ -82,7 +82,7 @@ def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         for plot in PLOTS.values():
             try:
                 images = [(name, _data_uri(figure)) for name, figure in plot.draw(runs)]
-            except UsageError:  # ranks of runs that cannot stand in one table: the table says why
+            except UsageError:  # ranks of runs that cannot be combined in one table: the table says why
                 continue
             if images:
                 yield plot.heading, images

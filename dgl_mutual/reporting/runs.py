@@ -154,8 +154,8 @@ def preferred_baseline(paths: Sequence[Path]) -> str | None:
 def suite_runs(folder: Path) -> list[Run]:
     """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`).
 
-    Methods that learned on different samples of one data, for example at different label rates, or that have different metrics, are told
-    apart (see `data_of_suite`).
+    Methods that learned on different samples of one data, for example at different label rates, or that have different metrics, are
+    distinguished (see `data_of_suite`).
 
     Raises:
         StoreError: suite.yaml or a run is not what a suite writes, or the runs ask for more than `MAX_TRIALS` trials together.

@@ -29,7 +29,7 @@ def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]]) ->
         load: how the runs of these folders are read; whoever makes several tables of the same runs can keep them.
 
     Raises:
-        UsageError, StoreError: the runs cannot stand in one table, or there are none.
+        UsageError, StoreError: the runs cannot be combined in one table, or there are none.
     """
     runs = [run for run in load((folder,)) if len(run.trials)]
     trials = gather(runs)
@@ -57,7 +57,7 @@ def _tables(folder: Path, trials: pd.DataFrame) -> tuple[TextTable, dict[Path, s
 
 
 def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
-    """Write the tables of a suite; see `suite_tables`. all.csv is written also where the runs cannot stand in one table.
+    """Write the tables of a suite; see `suite_tables`. all.csv is written also where the runs cannot be combined in one table.
 
     Returns:
         The table as a screen shows it, and the files.

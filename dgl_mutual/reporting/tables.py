@@ -166,9 +166,9 @@ def _protocols(rows: pd.DataFrame) -> str:
     for data, table in rows[rows["n"] > 0].groupby("data", sort=False):
         low, high = int(table["n"].min()), int(table["n"].max())
         number = low if low == high else f"{low} to {high}"
-        told = f"protocol {table['protocol'].iloc[0]}, {n_text(number, table['counts'].iloc[0])}"
-        parts.setdefault(told, []).append(str(data))
-    texts = [f"{', '.join(datas)}: {told}" if len(parts) > 1 else told for told, datas in parts.items()]
+        text = f"protocol {table['protocol'].iloc[0]}, {n_text(number, table['counts'].iloc[0])}"
+        parts.setdefault(text, []).append(str(data))
+    texts = [f"{', '.join(datas)}: {text}" if len(parts) > 1 else text for text, datas in parts.items()]
     return ("; ".join(texts) if len(parts) > 1 else _capital(texts[0])) + "."
 
 
@@ -189,8 +189,8 @@ def _searches(comparison: Comparison) -> Iterator[str]:
     by_count: dict[str, list[str]] = {}
     for data, counts in by_data.items():
         by_count.setdefault(" to ".join(map(str, sorted({min(counts), max(counts)}))), []).append(data)
-    told = "; ".join(f"{counts} trials" + (f" ({', '.join(datas)})" if len(by_count) > 1 else "") for counts, datas in by_count.items())
-    yield f"Tuned: the options of each method on each dataset, by a search of {told}, on validation and with other seeds."
+    sizes = "; ".join(f"{counts} trials" + (f" ({', '.join(datas)})" if len(by_count) > 1 else "") for counts, datas in by_count.items())
+    yield f"Tuned: the options of each method on each dataset, by a search of {sizes}, on validation and with other seeds."
     without: dict[str, list[str]] = {}
     for (data, method), count in comparison.tuned.items():
         if not count:
@@ -220,10 +220,10 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         yield f"Baseline: {comparison.baseline}; no test: too few trials, or the same difference in each."
         return
     tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
-    told = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())
+    named = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())
     up, down = ("more", "less") if comparison.value in NEUTRAL else ("better", "worse")
     yield (
-        f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {told}, two-sided, "
+        f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {named}, two-sided, "
         f"paired by seed and fold; Holm's adjustment over {counted(comparison.num_comparisons, 'comparison')})."
     )
     least = float(tested["smallest_p"].max())

@@ -78,7 +78,7 @@ class TrainingOptions(Options):
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
-    (default: yes, but no on a node task whose features are mostly zeros, as words are, or in parts on several machines, and no where
+    (default: yes, but no on a node task whose features are mostly zeros, as words are, or on a partitioned graph, and no where
     custom students take columns that may hold codes of categories: whole numbers from 0, and others than 0 and 1 among them)."""
     positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
@@ -160,7 +160,7 @@ def resolve_training(options: TrainingOptions, dataset: Dataset, students: Seque
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     if options.positions and dataset.store is not None:
-        raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
+        raise UsageError("training.positions walks on the whole graph, and a partitioned graph is on several machines. Leave it out.")
     if options.average != "none" and options.average_start is not None and options.average_start >= options.epochs:
         raise UsageError(
             f"training.average_start = {options.average_start} is not reached in "

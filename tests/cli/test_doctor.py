@@ -12,11 +12,11 @@ from dgl_mutual.experiments.doctor import Finding
     ("findings", "status", "parts"),
     [
         ([Finding("torch", True, "2.5")], 0, ["ok        torch", "Training can work here."]),
-        ([Finding("dgl", False, "2.1.0; broken", "pip install it")], 1, ["WRONG     dgl", "to mend it: pip install it"]),
+        ([Finding("dgl", False, "2.1.0; broken", "pip install it")], 1, ["WRONG     dgl", "to fix it: pip install it"]),
         (
             [Finding("plots", False, "not installed", "pip install them", optional=True)],
             0,
-            ["optional  plots", "to have it: pip install them"],
+            ["optional  plots", "to install it: pip install them"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Training on a graph in parts: two machines, each with a server and a trainer, played by processes with mount namespaces of their own."""
+"""Training on a partitioned graph: two machines, each with a server and a trainer, played by processes with own mount namespaces."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
     assert status == 0 and re.search(r"^member .*  digits  +digits \(30% labels\)$", out, re.MULTILINE)
 
     def refused(*arguments: object, **options: object) -> None:
-        raise UsageError("They cannot stand in one table.")
+        raise UsageError("They cannot be combined in one table.")
 
     monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_baseline", refused)
     status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--set", "seeds=1")

@@ -19,9 +19,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments import progress
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Bar, Lines, _fitting, display
+from dgl_mutual.experiments.progress import Bar, Lines, _longest_that_fits, display
+from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Trial, run_trial
 from dgl_mutual.training.history import EpochReport
 from tests.closed import full_disk
@@ -30,12 +30,12 @@ TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-t
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> ProgressFiles:
+def files(tmp_path: Path) -> ProgressFiles:
     return ProgressFiles(tmp_path)
 
 
-def shown(board: ProgressFiles, width: int) -> Bar:
-    return Bar(tqdm(file=io.StringIO(), ncols=width, bar_format=progress._FORMAT), board, seconds=0.01)
+def shown(files: ProgressFiles, width: int) -> Bar:
+    return Bar(tqdm(file=io.StringIO(), ncols=width, bar_format=progress._FORMAT), files, seconds=0.01)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def closing() -> Iterator[list[Bar]]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: ProgressFiles, closing: list[Bar], width: int) -> None:
-    bar = shown(board, width)
+def test_a_bar_shows_count_clock_and_epochs_at_any_width(files: ProgressFiles, closing: list[Bar], width: int) -> None:
+    bar = shown(files, width)
     closing.append(bar)
     bar.start(len(TRIALS), finished=0)
     bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {"gcn-0": 0.25}))
@@ -60,8 +60,8 @@ def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: ProgressFiles, c
     assert bar.bar.n == pytest.approx(0.25)
 
 
-def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(board: ProgressFiles, closing: list[Bar]) -> None:
-    bar = shown(board, 80)
+def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(files: ProgressFiles, closing: list[Bar]) -> None:
+    bar = shown(files, 80)
     closing.append(bar)
     bar.start(len(TRIALS), finished=2)
     assert bar.bar.initial == 2
@@ -75,8 +75,8 @@ def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(bo
     assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
 
 
-def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: ProgressFiles, closing: list[Bar]) -> None:
-    bar = shown(board, 80)
+def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(files: ProgressFiles, closing: list[Bar]) -> None:
+    bar = shown(files, 80)
     closing.append(bar)
     bar.start(len(TRIALS), finished=2, seconds=125.9)
     assert "00:00<~02:05" in str(bar.bar)
@@ -98,58 +98,58 @@ class Hours:
 
 def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
     clock = Hours()
-    pace = ProgressEstimator(clock=clock)
-    pace.start(2, finished=0)
-    assert pace.seconds_left() is None
+    estimate = ProgressEstimator(clock=clock)
+    estimate.start(2, finished=0)
+    assert estimate.seconds_left() is None
     clock.now += 30  # processes start
-    pace.epoch(TRIALS[0], EpochReport(9, 100, 0.5, {}))
-    pace.look()
-    assert pace.seconds_left() is None
+    estimate.epoch(TRIALS[0], EpochReport(9, 100, 0.5, {}))
+    estimate.update()
+    assert estimate.seconds_left() is None
     clock.now += 2
-    pace.epoch(TRIALS[0], EpochReport(29, 100, 0.5, {}))
-    pace.look()
-    assert pace.measured and pace.seconds_left() == pytest.approx(2 / 0.2 * 1.7)  # 0.2 of a trial in 2 s
+    estimate.epoch(TRIALS[0], EpochReport(29, 100, 0.5, {}))
+    estimate.update()
+    assert estimate.measured and estimate.seconds_left() == pytest.approx(2 / 0.2 * 1.7)  # 0.2 of a trial in 2 s
     clock.now += 5
-    pace.look()
-    assert pace.seconds_left() == pytest.approx(2 / 0.2 * 1.7 - 5)
-    pace.end(TRIALS[0])  # early
-    pace.look()
-    assert pace.seconds_left() == pytest.approx(7 / 0.9 * 1.0)
+    estimate.update()
+    assert estimate.seconds_left() == pytest.approx(2 / 0.2 * 1.7 - 5)
+    estimate.end(TRIALS[0])  # early
+    estimate.update()
+    assert estimate.seconds_left() == pytest.approx(7 / 0.9 * 1.0)
     clock.now += 100
-    assert pace.seconds_left() == 0
+    assert estimate.seconds_left() == 0
 
 
 def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
     clock = Hours()
-    pace = ProgressEstimator(clock=clock)
-    pace.start(len(TRIALS), finished=1)
+    estimate = ProgressEstimator(clock=clock)
+    estimate.start(len(TRIALS), finished=1)
     clock.now += 30
-    pace.end(TRIALS[0])
-    pace.look()
+    estimate.end(TRIALS[0])
+    estimate.update()
     clock.now += 10
-    assert pace.seconds_left() == pytest.approx(30 * 3 - 10)
+    assert estimate.seconds_left() == pytest.approx(30 * 3 - 10)
 
 
 def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
     clock = Hours()
-    pace = ProgressEstimator(clock=clock)
-    pace.start(1, finished=0)
+    estimate = ProgressEstimator(clock=clock)
+    estimate.start(1, finished=0)
     for epoch in (150, 151):
         clock.now += 1
-        pace.epoch(TRIALS[0], EpochReport(epoch - 1, 200, 0.5, {}))
-        pace.look()
-    assert pace.seconds_left() == pytest.approx(49)
+        estimate.epoch(TRIALS[0], EpochReport(epoch - 1, 200, 0.5, {}))
+        estimate.update()
+    assert estimate.seconds_left() == pytest.approx(49)
 
 
-def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], board: ProgressFiles) -> None:
-    lines = Lines(board, seconds=3600)
-    lines.pace.start(len(TRIALS), finished=0)
+def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], files: ProgressFiles) -> None:
+    lines = Lines(files, seconds=3600)
+    lines.estimate.start(len(TRIALS), finished=0)
     lines.tell()
-    board(TRIALS[0], EpochReport(4, 200, 0.5, {}))
+    files(TRIALS[0], EpochReport(4, 200, 0.5, {}))
     lines.tell()
     assert capsys.readouterr().err == ""
     for epoch in (9, 14):  # said once an hour
-        board(TRIALS[0], EpochReport(epoch, 200, 0.5, {}))
+        files(TRIALS[0], EpochReport(epoch, 200, 0.5, {}))
         lines.tell()
     assert re.fullmatch(r"0/4 trials, epoch 10/200, 0\d:\d\d left\n", capsys.readouterr().err)
 
@@ -161,8 +161,8 @@ def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
 
 
-def test_the_clock_moves_though_nothing_happens(board: ProgressFiles, closing: list[Bar]) -> None:
-    bar = shown(board, 60)
+def test_the_clock_moves_though_nothing_happens(files: ProgressFiles, closing: list[Bar]) -> None:
+    bar = shown(files, 60)
     closing.append(bar)
     bar.start(len(TRIALS), finished=0)
     stream: Any = bar.bar.fp
@@ -174,23 +174,23 @@ def test_the_clock_moves_though_nothing_happens(board: ProgressFiles, closing: l
     assert len(stream.getvalue()) > before
 
 
-def test_a_board_has_the_last_report_of_each_process(board: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_have_the_last_report_of_each_process(files: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch in range(3):
-        board(TRIALS[0], EpochReport(epoch, 10, 0.5, {}))
+        files(TRIALS[0], EpochReport(epoch, 10, 0.5, {}))
     monkeypatch.setattr("os.getpid", lambda: 1)
-    board(TRIALS[1], EpochReport(6, 10, 0.5, {}))
-    (board.folder / "half").write_bytes(b"abc")
-    assert sorted(board.read().values()) == [(3, 10), (7, 10)]
-    ProgressFiles(board.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
+    files(TRIALS[1], EpochReport(6, 10, 0.5, {}))
+    (files.folder / "half").write_bytes(b"abc")
+    assert sorted(files.read().values()) == [(3, 10), (7, 10)]
+    ProgressFiles(files.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
 
 
 def test_the_longest_text_that_fits_is_chosen() -> None:
     running = [(37, 200), (12, 200)]
-    assert _fitting(running, "", 80) == "epochs 37, 12 of 200"
-    assert _fitting([(37, 200), (1, 50)], "", 80) == "epochs 37/200, 1/50"
-    assert _fitting(running, "", 15) == "epoch 37/200"
-    assert _fitting(running, "", 6) == "37/200"
-    assert _fitting(running, "", 3) == _fitting([], "", 80) == ""
+    assert _longest_that_fits(running, "", 80) == "epochs 37, 12 of 200"
+    assert _longest_that_fits([(37, 200), (1, 50)], "", 80) == "epochs 37/200, 1/50"
+    assert _longest_that_fits(running, "", 15) == "epoch 37/200"
+    assert _longest_that_fits(running, "", 6) == "37/200"
+    assert _longest_that_fits(running, "", 3) == _longest_that_fits([], "", 80) == ""
 
 
 def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,37 +224,37 @@ def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(ring: Dataset, 
     assert told == [(epoch, 5 * phases) for epoch in range(5 * phases)]
 
 
-def test_lines_that_nobody_reads_any_more_cost_no_training(board: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_nobody_reads_any_more_cost_no_training(files: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after `2>&1 | head -1`: a trial failed by it, and lost its snapshots."""
     reader, writer = os.pipe()
     os.close(reader)
     with suppress(BrokenPipeError), open(writer, "w") as pipe:  # closing it is another try
         monkeypatch.setattr(sys, "stderr", pipe)
-        lines = Lines(board)
+        lines = Lines(files)
         lines.start(len(TRIALS), finished=1)
         lines.end(TRIALS[0])
         lines.close()
-        told = lines.pace.done
+        told = lines.estimate.done
     assert told == 2
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_lines_that_cannot_be_written_cost_no_training(
-    board: ProgressFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool
+    files: ProgressFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool
 ) -> None:
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full_disk, flush=full_disk, isatty=lambda: False) if there else None)
-    lines = Lines(board)
+    lines = Lines(files)
     lines.start(len(TRIALS), finished=1)
     lines.end(TRIALS[0])
     lines.close()
-    assert lines.pace.done == 2
+    assert lines.estimate.done == 2
     assert capsys.readouterr().out == ""  # standard output is for results
 
 
-def test_a_board_that_was_cleared_away_costs_no_training(tmp_path: Path) -> None:
+def test_files_that_were_cleared_away_cost_no_training(tmp_path: Path) -> None:
     estimator = ProgressEstimator(ProgressFiles(tmp_path / "gone"))
     estimator.start(len(TRIALS), finished=0)
-    estimator.look()
+    estimator.update()
     assert estimator.running == []
 
 

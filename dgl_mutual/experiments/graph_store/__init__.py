@@ -1,1 +1,1 @@
-"""Training on a graph in parts, by DGL's distributed graph store, without pickles on the wire."""
+"""Training on a partitioned graph, by DGL's distributed graph store, without pickles on the wire."""

@@ -1,4 +1,4 @@
-"""Where the servers of a graph in parts listen, and which part is this machine's."""
+"""Where the servers of a partitioned graph listen, and which part is this machine's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages between trainers and servers of a graph in parts, as plain numbers, text and tensors.
+"""Messages between trainers and servers of a partitioned graph, as plain numbers, text and tensors.
 
 Nothing in a message names a class or a function: DGL's own are pickles, and unpickling runs what the sender likes.
 """
@@ -27,7 +27,7 @@ _MOST_HEADER, _MOST_TENSORS = 2**20, 2**32
 _GREETING = b"dgl-mutual/parts"
 _NONCE, _DIGEST, NAME = 32, 32, 32
 
-#: What a training asks of servers. Others of DGL's requests change what is stored, or carry functions.
+#: Requests that training needs. DGL's other requests change what is stored, or carry functions.
 _SERVICES = frozenset(
     {
         "BarrierRequest",

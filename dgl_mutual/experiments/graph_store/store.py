@@ -94,7 +94,7 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
-    """The dataset of a partition with its store, to be had before other processes are joined. If the block fails, servers are told to end.
+    """The dataset of a partition with its store. Open it before the process group is created. If the block fails, servers are told to end.
 
     Each machine runs the server of its own part. Where several parts have addresses of one machine, torchrun's node m takes part m.
 
@@ -144,15 +144,15 @@ def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> Abstra
         DataError, GraphStoreError: see `read_partition` and `opened`.
     """
     if servers is None:
-        raise UsageError(f"{config.dataset!r} is a graph in parts, which servers hold. Say where they are with --servers FILE.")
+        raise UsageError(f"{config.dataset!r} is a partitioned graph, which servers hold. Say where they are with --servers FILE.")
     if config.training.sampler is None or config.noise is not None or config.unlabelled is not None or config.distill is not None:
         raise UsageError(
-            "A graph in parts is trained on by samples of neighbourhoods, without noise, a pool, or an MLP after it. Add "
+            "A partitioned graph is trained on by samples of neighbourhoods, without noise, a pool, or an MLP after it. Add "
             "--sampler neighbor, and leave out the others."
         )
     if divide == "students":
         raise UsageError(
-            "Each process draws neighbours of its own from the servers of a graph in parts, so students in several processes would not run "
-            "on the same. Leave out --divide students."
+            "Each process draws neighbours of its own from the servers of a partitioned graph, so students in several processes would not "
+            "run on the same. Leave out --divide students."
         )
     return opened(read_partition(Path(config.dataset)), servers)

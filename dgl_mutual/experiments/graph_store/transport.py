@@ -1,4 +1,4 @@
-"""The connections of a graph in parts: DGL's requests and responses, sent as plain numbers and text.
+"""The connections of a partitioned graph: DGL's requests and responses, sent as plain numbers and text.
 
 `dgl.distributed` unpickles whatever is sent to its open ports, and its C++ reader ends the process at a malformed message. So its functions
 that send and receive are replaced by those of a `ServerTransport` or a `TrainerTransport`:
@@ -53,8 +53,8 @@ dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name 
 HANDSHAKE_SECONDS = 10
 #: Seconds in which a trainer tries to reach a server; DGL has it try several times, with three seconds between.
 _TIMEOUT_SECONDS = 3
-#: Connections that may be at it at a time; for a further one the oldest is closed, so that silent ones keep no trainer out.
-_MOST_HANDSHAKES = 128
+#: Handshakes in progress at a time; for a further one the oldest connection is closed, so that silent ones keep no trainer out.
+MAX_HANDSHAKES = 128
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class ServerTransport(Transport):
             while len(self._trainers) < number:
                 with suppress(TimeoutError):
                     sock, peer = listener.accept()
-                    if len(unproved) >= _MOST_HANDSHAKES:
+                    if len(unproved) >= MAX_HANDSHAKES:
                         _give_up(unproved, next(iter(list(unproved)), sock))
                     unproved[sock] = True
                     threading.Thread(target=self._greet, args=(sock, peer[0], arrived, unproved), daemon=True).start()

@@ -28,7 +28,7 @@ def critical_differences(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     No figure if there are too few datasets for any rejection (see `dgl_mutual.statistics.datasets_to_reject`).
 
     Raises:
-        UsageError: the runs cannot stand in one table.
+        UsageError: the runs cannot be combined in one table.
     """
     for member, ranking in compare(gather(runs)).rankings.items() if runs else ():
         if not math.isnan(ranking.critical_difference):

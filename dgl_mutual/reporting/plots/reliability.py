@@ -82,10 +82,10 @@ def _panel(axes: Axes, run: Run, metric: str) -> None:
         enough = bins[bins["count"] >= FEWEST]
         axes.plot(enough["confidence"], enough["accuracy"], label=line, clip_on=False, **line_style(_LINES.index(line)))
     errors = run.figures[run.figures["metric"] == metric].groupby("member")["ece"].mean()
-    told = ", ".join(
+    shown = ", ".join(
         f"{errors[member]:.3f} ({name})" for member, name in ((MEAN, "mean student"), (ENSEMBLE, "ensemble")) if member in errors
     )
-    axes.set_title("\n".join((*textwrap.wrap(run.method, 26), *textwrap.wrap(f"ECE {told}", 30))), fontsize=7)
+    axes.set_title("\n".join((*textwrap.wrap(run.method, 26), *textwrap.wrap(f"ECE {shown}", 30))), fontsize=7)
     axes.set_xlabel("confidence")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

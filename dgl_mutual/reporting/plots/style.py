@@ -85,7 +85,7 @@ def figure(width: float, height: float) -> Figure:
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the series at this place. Where colours begin anew, dashes and markers are other ones."""
+    """Colour, dashes and marker of the series at this place. Where colours begin again, dashes and markers are other ones."""
     turn, place = divmod(place, len(COLOURS))
     return {
         "color": COLOURS[place],

@@ -42,7 +42,7 @@ def make_feed(
             return StoredFeed(dataset.store, split, placement, fanout=fanout, batch_size=batch_size, order=order)
         return NeighbourFeed(dataset, split, placement, fanout=fanout, batch_size=batch_size, order=order)
     if dataset.store is not None:
-        raise UsageError("A graph in parts is trained on by samples of neighbourhoods. Add --sampler neighbor.")
+        raise UsageError("A partitioned graph is trained on by samples of neighbourhoods. Add --sampler neighbor.")
     if splits_whole_graphs(dataset, split):
         from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 

@@ -1,4 +1,4 @@
-"""Node tasks whose graph is in parts on several machines: steps ask DGL's graph store for neighbours and their features."""
+"""Node tasks on a partitioned graph, whose parts are on several machines: steps ask DGL's graph store for neighbours and their features."""
 
 from __future__ import annotations
 

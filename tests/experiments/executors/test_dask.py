@@ -21,9 +21,9 @@ from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _unprofiled, connected
-from dgl_mutual.experiments.pace import ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, NoProgress
+from dgl_mutual.experiments.progress_estimate import ProgressFiles
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
@@ -63,10 +63,10 @@ def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, mon
     monkeypatch.setattr(runner, "do_work", dies_once)
     with connected("local:2") as cluster:
         assert cluster.num_jobs == 2
-        (tmp_path / "board").mkdir()
-        board = ProgressFiles(tmp_path / "board")
-        (there,) = execute([plan], out=tmp_path / "there", executor=cluster, progress=Lines(board))
-    assert set(board.read().values()) == {(3, 3)}  # a display sees epochs of processes of this machine
+        (tmp_path / "files").mkdir()
+        files = ProgressFiles(tmp_path / "files")
+        (there,) = execute([plan], out=tmp_path / "there", executor=cluster, progress=Lines(files))
+    assert set(files.read().values()) == {(3, 3)}  # a display sees epochs of processes of this machine
     assert died.exists()
     assert here.failed == there.failed == ()
     rows = [pd.read_csv(report.folder / "trials.csv").drop(columns=TIMES) for report in (here, there)]
@@ -170,12 +170,12 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
     monkeypatch.setattr("dgl_mutual.experiments.executors.dask._dask", lambda: SimpleNamespace(get_worker=lambda: worker))
     trials = [Trial(seed, 0, split=None) for seed in range(2)]  # type: ignore[arg-type]  # a display does not look at it
     lines = Lines()
-    lines.pace.start(len(trials), 0)
+    lines.estimate.start(len(trials), 0)
     with _epochs_of(client, trials, lines) as tell:
         for epoch in range(4):  # those within half a second of the first are not reported, except the last
             tell(trials[0], EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
-        lines.pace.look()
-        assert lines.pace.running == [(1, 5)]
+        lines.estimate.update()
+        assert lines.estimate.running == [(1, 5)]
         tell(trials[0], EpochReport(4, 5, 1.0, {"gcn": 0.5}))
         tell(trials[1], EpochReport(1, 5, 1.0, {"gcn": 0.5}))
         (handle,) = handlers.values()
@@ -187,8 +187,8 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
             {"trial": trials[1].title, "epoch": float("inf"), "epochs": 1, "loss": 0, "val": {}},
         ):
             handle((0.0, wrong))
-        lines.pace.look()
-        assert lines.pace.running == [(5, 5), (2, 5)]
+        lines.estimate.update()
+        assert lines.estimate.running == [(5, 5), (2, 5)]
     assert not handlers
 
 

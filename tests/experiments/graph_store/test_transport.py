@@ -127,7 +127,7 @@ def test_a_slow_connection_is_closed(server: ServerTransport, address: Address, 
 def test_silent_connections_keep_no_trainer_out(
     server: ServerTransport, address: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(graph_transport, "_MOST_HANDSHAKES", 3)
+    monkeypatch.setattr(graph_transport, "MAX_HANDSHAKES", 3)
     waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 1))
     waiting.start()
     knock(address, b"")

@@ -19,7 +19,7 @@ _ENTRY = struct.Struct("=16sqq")
 
 
 class ProgressFiles:
-    """Where trials in other processes of this machine leave how far they are: a small file a process, written anew after each epoch."""
+    """Where trials in other processes of this machine leave how far they are: a small file a process, written again after each epoch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,14 +48,14 @@ class ProgressEstimator:
 
     Attributes:
         done: trials that are over.
-        reached: the same, with the parts of those that run.
+        fractional_done: the same, with the parts of those that run.
         running: epochs that are over, of how many, of each trial that runs.
     """
 
-    def __init__(self, board: ProgressFiles | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.board = board
+    def __init__(self, files: ProgressFiles | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.files = files
         self.total = self.initial = self.done = 0
-        self.reached = 0.0
+        self.fractional_done = 0.0
         self.running: list[tuple[int, int]] = []
         self._clock = clock
         self._expected: float | None = None
@@ -69,9 +69,9 @@ class ProgressEstimator:
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         """See `Progress.start`."""
-        self.total, self.initial, self.done, self.reached = finished + trials, finished, finished, float(finished)
+        self.total, self.initial, self.done, self.fractional_done = finished + trials, finished, finished, float(finished)
         self._expected, self._started = seconds, self._clock()
-        self._last = (self._started, self.reached)
+        self._last = (self._started, self.fractional_done)
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
         """An epoch is over in this process."""
@@ -84,17 +84,17 @@ class ProgressEstimator:
             self.done += 1
             self._ended.add(_digest(trial))
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Take in what other processes have reported."""
         with self._lock:
-            if self.board is not None:
-                self._epochs.update(self.board.read())
+            if self.files is not None:
+                self._epochs.update(self.files.read())
             self.running = [entry for trial, entry in self._epochs.items() if trial not in self._ended]
             part = sum(min(1.0, epoch / epochs) for epoch, epochs in self.running)
             # What a trial has reached is not lost when it ends early, or when another takes its place.
-            reached = max(self.reached, min(self.done + part, self.total))
-            if reached > self.reached:
-                self.reached, self._last = reached, (self._clock(), reached)
+            reached = max(self.fractional_done, min(self.done + part, self.total))
+            if reached > self.fractional_done:
+                self.fractional_done, self._last = reached, (self._clock(), reached)
                 self._first = self._first or self._last
 
     @property
@@ -103,7 +103,7 @@ class ProgressEstimator:
         return self._first is not None and self._first != self._last
 
     def seconds_left(self) -> float | None:
-        """Seconds that the rest should take, as seen at the last look; None before anything is known."""
+        """Seconds that the rest should take, as of the last update; None before anything is known."""
         now = self._clock()
         (begin, from_here), (end, reached) = self._first or self._last, self._last
         if not self.measured:
