@@ -34,9 +34,9 @@ def test_numbers(text: str) -> None:
     assert not is_number(text)
 
 
-@pytest.mark.parametrize("text", ["x" * N, " -->" * N + "x", " " * N + "x"])
+@pytest.mark.parametrize("text", ["x" * N, " -->" * N + "x", " " * N + "x", "x -->\n" + "text\n" * N, "x -->\n<!-- table: " * (N // 10)])
 def test_pages(text: str) -> None:
-    with pytest.raises(UsageError, match="Line 1 begins a table"):
+    with pytest.raises(UsageError, match="A table is not marked as it should be: line 1: "):
         fill(f"<!-- table: {text}", lambda _: "")
 
 

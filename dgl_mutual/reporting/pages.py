@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from dgl_mutual.errors import UsageError
 
@@ -12,7 +13,9 @@ _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 _MARK = r"\ufeff? {0,3}<!--\s*(?i:table\s*:|end of table\s*(?:-->|$))"
 #: Whole lines, whose end may be that of Windows. A page may start with a mark of its byte order.
 _BLOCK = re.compile(
-    rf"^(?P<first>\ufeff?{_BEGIN} (?P<arguments>.*\S.*) -->[ \t]*(?P<newline>\r?\n))(?:(?!{_MARK}).*\n)*(?P<last>{_END}[^\S\n]*)$",
+    rf"^(?P<first>\ufeff?{_BEGIN} (?![^\S\n]*-->)(?P<arguments>.*) -->[ \t]*(?P<newline>\r?\n))"
+    rf"(?:(?!{_MARK}).*\n)*"
+    rf"(?P<last>{_END}[^\S\n]*)$",
     re.MULTILINE,
 )
 _MARKED = re.compile(rf"^{_MARK}", re.MULTILINE)
@@ -30,9 +33,9 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks.
     """
     rest = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), page)
-    lines = [(rest.count("\n", 0, mark.start()) + 1, rest[mark.start() :].partition("\n")[0]) for mark in _MARKED.finditer(rest)]
-    if lines:
-        shown = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in lines[:3])
+    wrong = [(rest.count("\n", 0, mark.start()) + 1, rest[mark.start() :].partition("\n")[0]) for mark in islice(_MARKED.finditer(rest), 3)]
+    if wrong:
+        shown = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in wrong)
         raise UsageError(
             f"A table is not marked as it should be: {shown}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the "
             "beginning of lines of their own."
