@@ -33,6 +33,7 @@ from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, listed
 from dgl_mutual.utils.exact_numbers import is_number
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
@@ -312,7 +313,7 @@ def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> N
     if unused:
         columns = [str(column) for column in table.frame if column in unused]
         one = "is" if len(columns) == 1 else "are"
-        warnings.warn(f"{table.path}: {listed(columns, 8)} {one} not used. {hint}", stacklevel=2)
+        warn(f"{table.path}: {listed(columns, 8)} {one} not used. {hint}")
 
 
 def _labels(

@@ -9,6 +9,7 @@ import numpy as np
 from dgl_mutual.data.arrays import Features, IntArray, as_exact_array, as_integers
 from dgl_mutual.errors import DataError, listed, shortened
 from dgl_mutual.utils.arguments import check_booleans
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 #: What the columns of a data frame of edges are called, as in files of the CSV form.

@@ -85,10 +85,9 @@ def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:
     lost = np.flatnonzero((high > low) & (high - low < _MIN_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
     if len(lost):
         column = lost[0]
-        warnings.warn(
+        warn(
             f"{where}, column {column}: values from {low[column]:.17g} to {high[column]:.17g} can hardly be distinguished in float32, in "
-            f"which students compute. Subtract {low[column]:.17g} from the column.",
-            stacklevel=3,
+            f"which students compute. Subtract {low[column]:.17g} from the column."
         )
 
 

@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, listed, shortened
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
@@ -114,10 +115,7 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples."
         )
     if not dataset.is_labelled[split.test].any():
-        warnings.warn(
-            f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.",
-            stacklevel=2,
-        )
+        warn(f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.")
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dgl_mutual.data.csv_table import CsvTable
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import listed
+from dgl_mutual.utils.warning import warn
 
 #: ``train``, ``is_valid``, ``test_set``, ``val_idx_0``, ``TrainMask``, ...
 _PART = re.compile(
@@ -33,10 +34,9 @@ def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[st
     if found:
         named = listed(found, 8)
         they_look = "looks like a mask, and is" if len(found) == 1 else "look like masks, and are"
-        warnings.warn(
+        warn(
             f"{table.path}: {named} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "
-            f"{MASKS[-1]}, and have True or False in each row. If these tell the parts of a split, write such columns instead.",
-            stacklevel=3,
+            f"{MASKS[-1]}, and have True or False in each row. If these tell the parts of a split, write such columns instead."
         )
     return set(found)
 

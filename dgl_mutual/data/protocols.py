@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import whole_number
-from dgl_mutual.utils.custom_code import level_of_caller
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 DEFAULT_FOLDS = 10
@@ -108,10 +107,9 @@ def _warn_of_graphs_without_labels(dataset: Dataset) -> None:
     graphs = dataset.num_graphs - dataset.num_pool
     without = graphs - int(dataset.is_labelled.sum())
     if dataset.task == "graph" and without:
-        warnings.warn(
+        warn(
             f"{dataset.name} has {counted(without, 'graph', form=',')} of {graphs:,} without a label, in no part of the split. To train on "
-            "such graphs, too, take them out of the dataset and give them as a pool (--unlabelled, in Python unlabelled=...).",
-            stacklevel=level_of_caller(),
+            "such graphs, too, take them out of the dataset and give them as a pool (--unlabelled, in Python unlabelled=...)."
         )
 
 

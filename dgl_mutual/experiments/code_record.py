@@ -67,6 +67,4 @@ def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
             f"{message} A mean over them and new ones would be one over different code. Start over with --no-resume (in Python: "
             "resume=False), or choose another folder with --out."
         )
-    warnings.warn(
-        f"{message} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).", stacklevel=2
-    )
+    warn(f"{message} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).")

@@ -19,7 +19,8 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.utils.custom_code import is_custom, level_of_caller
+from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.warning import warn
 
 #: What was asked for, as messages name it -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]
@@ -52,7 +53,7 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[S
         found = _nowhere_effective(finding for run, space in each for finding in findings_of(*run, space))
         for what, why in found.items():
             if what not in named:
-                warnings.warn(f"{what} {effect}, {why}", stacklevel=level)
+                warn(f"{what} {effect}, {why}")
         named |= found.keys()
 
 

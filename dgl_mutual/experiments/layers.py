@@ -174,7 +174,7 @@ def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> 
     if not options and not varied:
         return values
     described = [*([assignments(options)] if options else []), *(f"grid over {key.partition('.')[2]}" for key in varied)]
-    _warn(f"Options of {before} that {now} does not take over: {', '.join(described)}.")
+    warn(f"Options of {before} that {now} does not take over: {', '.join(described)}.")
     rest = {key: choices for key, choices in grid.items() if key not in varied}
     return {**values, "strategy_options": {}, "grid": rest or None}
 

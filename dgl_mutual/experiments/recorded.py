@@ -72,13 +72,12 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
             "'resolved' holds. Restore the file and set the option beside it, as with --set, or use a file with the part 'given' alone."
         )
     if left:
-        warnings.warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.", stacklevel=3)
+        warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.")
     described = {key: value for key, value in changed.items() if key not in left}
     if described:
-        warnings.warn(
+        warn(
             f"Defaults have changed since the run of this configuration, and its own are kept: {assignments(described)}. For those of this "
-            "version, use a file with the part 'given' alone.",
-            stacklevel=3,
+            "version, use a file with the part 'given' alone."
         )
     return found
 

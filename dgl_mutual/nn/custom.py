@@ -24,6 +24,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
 from dgl_mutual.utils.torch_settings import settings_kept
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.

@@ -27,6 +27,7 @@ from dgl_mutual.training.history import KEYS, fault_of_name
 from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.utils.custom_code import blamed, described, is_custom
 from dgl_mutual.utils.torch_settings import settings_kept
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import kind_of
 
 #: What torch says of a label of -1 in a cross-entropy, a gather or a one-hot encoding.

@@ -77,7 +77,7 @@ def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     if drawn and alone:
         names = [f"{run.method} ({run.folder.name})" for run in alone]
         shown = listed(names, 8)
-        warnings.warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {shown}.", stacklevel=2)
+        warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {shown}.")
     return drawn
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,12 +33,13 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedStudent,
 )
 from dgl_mutual.training.checkpoints.saving import digest_of_code
-from dgl_mutual.utils.custom_code import is_custom, level_of_caller
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.torch_settings import float32_by_default
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
@@ -227,10 +227,9 @@ def _warn_of_changed_code(what: str, folder: Path, description: Description, mod
     """Warn where custom code is not what it was when the files were saved."""
     before, now = description.code, digest_of_code(module)
     if before is not None and now is not None and before != now:
-        warnings.warn(
+        warn(
             f"The code of {what} has changed since it was saved in {folder}. What it predicts is made by the present code with the saved "
-            "weights. Bring back the former code, or train it again.",
-            stacklevel=level_of_caller(),
+            "weights. Bring back the former code, or train it again."
         )
 
 
