@@ -65,7 +65,7 @@ def _texts_of(module: str, name: str) -> list[str]:
 def _defined_by(statement: ast.stmt) -> set[str]:
     """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
+        return {statement.name}.union(*(node.names for node in ast.walk(statement) if isinstance(node, ast.Global)))
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
     if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)

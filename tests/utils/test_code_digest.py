@@ -92,6 +92,11 @@ match (SIGN, 5):
         SIZE = 0
 if (half := RATE / 2) > 0.1:
     pass
+def set_up():
+    global SCALE
+    SCALE = 3
+set_up()
+of_global = lambda: SCALE
 of_if = lambda: SIGN
 of_for = lambda: (key, WEIGHTS)
 of_while = lambda: STEPS
@@ -129,6 +134,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     ("name", "change"),
     [
         ("Net", ("RATE = 1.0", "RATE = 2.0")),
+        ("of_global", ("SCALE = 3", "SCALE = 4")),
         ("Net", ("RATE * x", "RATE + x")),
         ("Net", ("return act(x)", "return -act(x)")),
         ("Net", ("relu as act", "tanh as act")),
