@@ -400,7 +400,8 @@ def test_it_prints_how_many_samples_have_a_label_if_not_all_do() -> None:
 
 def test_classes_name_the_outputs() -> None:
     assert toy(labels=["b", "a", "b", "b"]).classes == ("a", "b")
-    several = toy(labels={"digit": [7, 3, 7, 3], "even": [[1], [0], [1], [0]]})
+    with pytest.warns(UserWarning, match="one binary label"):
+        several = toy(labels={"digit": [7, 3, 7, 3], "even": [[1], [0], [1], [0]]})
     assert several.classes == ("digit=3", "digit=7", "even")
 
 

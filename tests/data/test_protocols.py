@@ -76,6 +76,7 @@ def test_random_takes_twenty_and_thirty_of_each_class() -> None:
     assert sorted(np.concatenate(parts(split))) == list(range(7, 300))
 
 
+@pytest.mark.filterwarnings("ignore:.* without a label, in no part of the split")
 def test_multi_label_folds_leave_out_unlabelled_graphs() -> None:
     labels = np.zeros((30, 2), dtype=np.float32)
     labels[4] = np.nan
@@ -84,6 +85,7 @@ def test_multi_label_folds_leave_out_unlabelled_graphs() -> None:
     assert all(4 not in np.concatenate(parts(split)) for split in splits)
 
 
+@pytest.mark.filterwarnings("ignore:.* without a label, in no part of the split")
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_holdout_takes_a_fifth_of_each_class_twice_and_leaves_out_unlabelled_samples(task: str) -> None:
     labels = np.repeat([0, 1, 2, -1], [100, 50, 10, 7])
@@ -93,6 +95,7 @@ def test_holdout_takes_a_fifth_of_each_class_twice_and_leaves_out_unlabelled_sam
     assert sorted(np.concatenate(parts(split))) == list(range(160))
 
 
+@pytest.mark.filterwarnings("ignore:.* without a label, in no part of the split")
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_holdout_draws_samples_with_several_labels_without_strata(task: str) -> None:
     labels = (np.arange(80).reshape(40, 2) % 3 == 0).astype(np.float32)

@@ -139,6 +139,7 @@ def test_splits_follow_the_classes_of_one_target(digits: Dataset) -> None:
             assert all(np.array_equal(a, b) for a, b in zip(vars(ours).values(), vars(theirs).values(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:.* without a label, in no part of the split")
 def test_a_target_with_unknown_classes_does_not_divide_the_samples(digits: Dataset) -> None:
     labels = digits.labels.copy()
     labels[0, 0] = np.nan

@@ -218,8 +218,8 @@ def _load_custom(folder: Path, name: str, description: Description, options: Stu
             student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
         raise _CustomClassError(str(error)) from error
-    _warn_of_changed_code(f"the student {name!r} ({options.architecture_name})", folder, description, student)
     _load_weights(folder, name, student, description)
+    _warn_of_changed_code(f"the student {name!r} ({options.architecture_name})", folder, description, student)
     return student
 
 
