@@ -34,6 +34,8 @@ MAX_DEGREE = 512
 LARGEST = float(np.finfo(np.float32).max)
 #: Values of a column between its lowest and its highest that float32 should at least distinguish.
 _MIN_STEPS = 64
+#: Rows that are looked at together where a whole matrix is.
+_ROWS = 1 << 14
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
@@ -238,19 +240,20 @@ def _warn_of_codes(values: Any, where: str) -> None:
         )
 
 
-def may_hold_codes(features: Features, kinds: Sequence[FeatureKind]) -> bool:
-    """Whether a column of numbers may hold codes of categories: whole numbers from 0, and others than 0 and 1 among them."""
-    numbers = features[:, [column for column, kind in enumerate(kinds) if kind == "number"]]
-    if not numbers.shape[0] or not numbers.shape[1]:
-        return False
-    highest, lowest = (np.asarray(end.toarray() if sparse.issparse(end) else end) for end in (numbers.max(axis=0), numbers.min(axis=0)))
-    columns = np.flatnonzero((highest.ravel() > 1) & (lowest.ravel() >= 0))
-    return any(_are_whole(numbers[:, [column]]) for column in columns)
-
-
-def _are_whole(column: Features) -> bool:
-    values = column if isinstance(column, np.ndarray) else column.data
-    return bool((values == np.round(values)).all())
+def may_hold_codes(features: Features, kinds: Sequence[FeatureKind]) -> npt.NDArray[np.bool_]:
+    """Which columns of numbers may hold codes of categories, (F,): whole numbers from 0, and others than 0 and 1 among them."""
+    may = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
+    is_high = np.zeros_like(may)
+    if isinstance(features, np.ndarray):
+        for start in range(0, len(features), _ROWS):  # needs no second matrix
+            rows = features[start : start + _ROWS]
+            may &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
+            is_high |= (rows > 1).any(axis=0)
+    else:
+        values = features.data
+        may[features.indices[(values < 0) | (values != np.round(values))]] = False
+        is_high[features.indices[values > 1]] = True
+    return may & is_high
 
 
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:

@@ -96,7 +96,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate  # 1.0: all of them
     strategy_options = _resolved_strategy_options(config, kind, dataset, protocol, split, label_rate)
-    training = resolve_training(config.training, dataset, students)
+    training = resolve_training(config.training, dataset)
     _check_views(kind, training, dataset.task)
     if kind.trains:
         check_members(students, training)

@@ -42,8 +42,8 @@ class CustomStudent(CohortMember):
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
-    them itself. By default they are not scaled where a column may hold codes of categories (whole numbers from 0, and others than 0 and 1
-    among them), so that an embedding can look them up.
+    them itself. Columns that may hold codes of categories (whole numbers from 0, and others than 0 and 1 among them) are not scaled, so
+    that an embedding can look them up.
 
     The module may change features in place and write into the graph's data: what it gets are copies.
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.features import may_hold_codes
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.split import Split
+from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student
@@ -29,6 +33,7 @@ class Inputs:
     dataset: Dataset
     scales: ScaleArray | None
     edge_scales: ScaleArray | None
+    _unscaled: Dataset
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> Inputs:
@@ -37,18 +42,34 @@ class Inputs:
         scales = column_scales(dataset, split) if training.scale_inputs else None
         edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
         scaled = dataset if scales is None else with_scaled_columns(dataset, scales)
-        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales)
+        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales, dataset)
 
     def student(self, member: StudentOptions, setting: Setting, name: str) -> CohortMember:
         """A member with resolved options that fits these inputs."""
         edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
-        return make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
+        student = make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
+        if isinstance(student, CustomStudent):
+            node, edge = self._scales_of_codes
+            self._fold(student, [None if scales is None else np.reciprocal(scales) for scales in (node, edge)], torch.device("cpu"))
+        return student
+
+    @cached_property
+    def _scales_of_codes(self) -> tuple[ScaleArray | None, ScaleArray | None]:
+        """The scales of columns that may hold codes of categories, and 1 for all others."""
+        dataset, node, edge = self._unscaled, self.scales, self.edge_scales
+        if node is not None:
+            node = np.where(may_hold_codes(dataset.features, dataset.feature_kinds), node, np.float32(1))
+        if edge is not None and dataset.edge_features is not None:
+            edge = np.where(may_hold_codes(dataset.edge_features, dataset.edge_feature_kinds), edge, np.float32(1))
+        return node, edge
 
     def fold_scaling(self, students: Iterable[CohortMember], device: torch.device) -> None:
         """Put the scales into the first layers, so that students take inputs as they are."""
-        if self.scales is None:
-            return
         for student in students:
-            student.fold_input_scaling(torch.as_tensor(self.scales, device=device))
-            if self.edge_scales is not None:
-                student.fold_edge_scaling(torch.as_tensor(self.edge_scales, device=device))
+            self._fold(student, (self.scales, self.edge_scales), device)
+
+    @staticmethod
+    def _fold(student: CohortMember, scales: Sequence[ScaleArray | None], device: torch.device) -> None:
+        for one, fold in zip(scales, (student.fold_input_scaling, student.fold_edge_scaling), strict=True):
+            if one is not None:
+                fold(torch.as_tensor(one, device=device))

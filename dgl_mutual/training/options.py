@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import may_hold_codes
 from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.utils.wording import counted
@@ -78,8 +76,8 @@ class TrainingOptions(Options):
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
-    (default: yes, but no on a node task whose features are mostly zeros, as words are, or on a partitioned graph, and no where
-    custom students take columns that may hold codes of categories: whole numbers from 0, and others than 0 and 1 among them)."""
+    (default: yes, but no on a node task whose features are mostly zeros, as words are, or on a partitioned graph). A custom student takes
+    columns that may hold codes of categories as they are, also in training: whole numbers from 0, and others than 0 and 1 among them."""
     positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     average: Literal["none", "ema", "swa"] = "none"
@@ -147,8 +145,8 @@ class DistillOptions(Options):
     """Epochs without a better validation metric after which training ends."""
 
 
-def resolve_training(options: TrainingOptions, dataset: Dataset, students: Sequence[StudentOptions] = ()) -> TrainingOptions:
-    """Fill in what depends on the data, and on whether there are custom students among these.
+def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOptions:
+    """Fill in what depends on the data.
 
     Raises:
         UsageError: options of sampling that do not fit the task or each other, or an average that would not begin.
@@ -172,18 +170,6 @@ def resolve_training(options: TrainingOptions, dataset: Dataset, students: Seque
         "average_start": None if options.average == "none" else 0 if options.average == "ema" else options.epochs // 2,
         "weight_decay": 5e-4 if node else 0.0,
         "batch_size": node_batch if node else 32,
-        "scale_inputs": (not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None))
-        and not (options.scale_inputs is None and _looks_up_codes(dataset, students)),
+        "scale_inputs": not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
-
-
-def _looks_up_codes(dataset: Dataset, students: Sequence[StudentOptions]) -> bool:
-    """Whether a custom student takes columns that may hold codes of categories: scaled, they would be no whole numbers."""
-    custom = [student for student in students if student.is_custom]
-    if not custom:
-        return False
-    if may_hold_codes(dataset.features, dataset.feature_kinds):
-        return True
-    edge_features = dataset.edge_features if any(student.edge_features for student in custom) else None
-    return edge_features is not None and may_hold_codes(edge_features, dataset.edge_feature_kinds)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dgl_mutual
+from dgl_mutual.data.features import may_hold_codes
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
@@ -24,7 +26,6 @@ from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
-from tests import small_graph
 from tests.training.conftest import Fit
 from tests.training.small_data import Data
 
@@ -56,31 +57,9 @@ def test_measurements_are_scaled_and_words_are_not(node_data: Data, graph_data: 
     assert resolve_training(TrainingOptions(scale_inputs=True), words).scale_inputs
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
-def test_codes_are_not_scaled_where_a_custom_student_takes_them(graph_data: Data, is_sparse: bool) -> None:
-    built_in, custom = (StudentOptions(architecture=name) for name in ("gcn", "mypkg.nets:MyNet"))
-    on_edges = StudentOptions(architecture="mypkg.nets:MyNet", edge_features=True)
-    plain = graph_data[0].without_edge_features()
-    measured = np.random.default_rng(0).random((plain.num_nodes, 3), dtype=np.float32)
-    codes, zeros_and_ones, negative = measured.copy(), measured.copy(), measured.copy()
-    codes[:, 1], zeros_and_ones[:, 1], negative[:, 1] = np.arange(plain.num_nodes) % 5, np.arange(plain.num_nodes) % 2, -2.0
-
-    def scaled(features: Any, *students: StudentOptions, **given: Any) -> bool | None:
-        columns = sparse.csr_matrix(features) if is_sparse else features
-        names = {"feature_names": ("a", "b", "c"), "feature_kinds": given.pop("kinds", ("number",) * 3)}
-        dataset = replace(plain, features=columns, **names, **given.pop("edges", {}))
-        return resolve_training(TrainingOptions(**given), dataset, students).scale_inputs
-
-    assert scaled(codes, built_in) and not scaled(codes, built_in, custom) and scaled(codes, custom, scale_inputs=True)
-    assert scaled(codes, custom, kinds=("number", "indicator", "number"))
-    assert all(scaled(features, built_in, custom) for features in (measured, zeros_and_ones, negative))
-    of_edges = np.arange(plain.num_edges, dtype=np.float32)[:, None] % 4
-    edges = {"edge_features": of_edges, "edge_feature_names": ("bond",), "edge_feature_kinds": ("number",)}
-    assert scaled(measured, custom, edges=edges) and not scaled(measured, on_edges, edges=edges)
-
-
-def test_an_embedding_looks_up_the_codes_themselves() -> None:
-    seen: set[float] = set()
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(task: str) -> None:
+    seen: dict[str, set[float]] = {"codes": set(), "measured": set(), "bonds": set()}
 
     class Embeds(nn.Module):
         def __init__(self, in_features: int, num_outputs: int) -> None:
@@ -88,13 +67,34 @@ def test_an_embedding_looks_up_the_codes_themselves() -> None:
             self.rows = nn.Embedding(20, num_outputs)
 
         def forward(self, graph: Any, feat: Tensor) -> Tensor:
-            seen.update(feat[:, 0].tolist())
-            return self.rows(feat[:, 0].long())
+            seen["codes"].update(feat[:, 0].tolist())
+            seen["measured"].update(feat[:, 1].tolist())
+            seen["bonds"].update(graph.edata["feat"][:, 0].tolist())
+            rows = self.rows(feat[:, 0].long())
+            return rows if task == "node" else dgl.ops.segment_reduce(graph.batch_num_nodes(), rows, "mean")
 
-    codes = np.arange(30, dtype=np.float32)[:, None] % 20
-    data = dgl_mutual.Dataset.from_arrays(small_graph.EDGES, codes, small_graph.LABELS)
-    result = small_graph.fit([Embeds, "gcn"], data=data)
-    assert seen == {*range(20)} and result.config["training"]["scale_inputs"] is False
+    random = np.random.default_rng(0)
+    features = np.stack([np.arange(60) % 20, 100 * random.random(60)], axis=1).astype(np.float32)
+    edges = np.stack([np.arange(60), np.arange(60) ^ 1])
+    bonds = (np.minimum(*edges) // 2 % 4).astype(np.float32)[:, None]
+    graphs = {} if task == "node" else {"node_offsets": np.arange(0, 61, 2)}
+    labels = np.arange(60 if task == "node" else 30) % 2
+    data = dgl_mutual.Dataset.from_arrays(edges, features, labels, edge_features=bonds, **graphs)
+    student = {"architecture": Embeds, "edge_features": True}
+    result = dgl_mutual.fit(data, [student, "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
+    assert seen["codes"] == {*range(20)} and seen["bonds"] == {*range(4)}
+    scale = column_scales(data, result.split)[1]
+    assert scale < 1 and {float(scale * value) for value in features[:, 1]} == seen["measured"] - {0.0}
+    alone = dgl_mutual.fit(data, ["gcn", "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
+    assert [row["loss/supervised/gcn-1"] for row in result.history] == [row["loss/supervised/gcn-1"] for row in alone.history]
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_codes_are_whole_numbers_from_0_and_others_than_0_and_1(is_sparse: bool) -> None:
+    columns = np.array([[0, 1, 5, 2], [0, 1, 0, 1], [0, -1, 5, 2], [0, 1, 1.5, 2], [0, 3, 3, 3]], dtype=np.float32).T
+    features = sparse.csr_matrix(columns) if is_sparse else columns
+    assert may_hold_codes(features, ["number"] * 5).tolist() == [True, False, False, False, True]
+    assert may_hold_codes(features, ["indicator"] * 4 + ["number"]).tolist() == [False] * 4 + [True]
 
 
 @TASKS
