@@ -63,7 +63,7 @@ ONE_COLUMN = (
 #: What is said of floating-point numbers that are probably measured, as years are.
 FLOATS = (
     "floating-point numbers without fractions are read as {} classes. If they are amounts to be predicted (regression), note that only "
-    "classification is supported. If they are classes, give integers or text, and -1 where unknown"
+    "classification is supported. If they are classes, give integers or text"
 )
 #: More classes than this, given as floating-point numbers, are probably amounts.
 _MAX_FLOATS = 20
@@ -191,7 +191,8 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None,
     inexact = _inexact(values, *min((limit, kind), exact_below(values)))
     if inexact is not None:
         return replace(encoding, refusals=(inexact,))
-    if values.dtype.kind == "f" and len(encoding.names) > _MAX_FLOATS:
+    # With NaN among them, whole numbers are floating-point ones in any case.
+    if values.dtype.kind == "f" and len(encoding.names) > _MAX_FLOATS and not (codes < 0).any():
         encoding = replace(encoding, notes=(*encoding.notes, FLOATS.format(len(encoding.names))))
     looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
     if any(hidden) and unknown == -1 and looks_like_class:

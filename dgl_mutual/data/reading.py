@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dgl_mutual.data.faults import MISSING_FILE
-from dgl_mutual.errors import shortened
+from dgl_mutual.errors import DglMutualError, shortened
 from dgl_mutual.utils.files import RefusedFile, open_regular
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def recording(path: Path, faults: Faults, rule: str) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
-        raise
     except RefusedFile as error:
         faults.add(path, str(error))
     except Exception as error:
+        if isinstance(error, MemoryError | DglMutualError | Warning) or getattr(error, "errno", None) == errno.ENOMEM:
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             faults.add(path, f"the file cannot be opened or read ({error.strerror})")
         else:

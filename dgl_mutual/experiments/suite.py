@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
@@ -189,9 +190,10 @@ def _scaled_down(run: SuiteRun) -> SuiteRun:
     config, options = run.config, run.config.strategy_options
     grid = dict(config.grid or {})
     training: dict[str, Any] = {}
-    epochs = min(QUICK_EPOCHS, *filter(_is_number, grid.get(_EPOCHS, (config.training.epochs,))))  # the fewest of a point
+    counts = grid.get(_EPOCHS, (config.training.epochs,))
+    epochs = min([QUICK_EPOCHS, *(count for count in map(_whole, counts) if count is not None)])  # the fewest of a point
     if _EPOCHS in grid:
-        grid[_EPOCHS] = _distinct(min(count, QUICK_EPOCHS) if _is_number(count) else count for count in grid[_EPOCHS])
+        grid[_EPOCHS] = _distinct(given if (count := _whole(given)) is None else min(count, QUICK_EPOCHS) for given in counts)
     else:
         training["epochs"] = epochs
     if config.training.average_start is not None:
@@ -211,9 +213,12 @@ def _scaled_down(run: SuiteRun) -> SuiteRun:
     return replace(run, config=config.model_copy(update=changed), tuning=tuning)
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value of a grid is a whole number; what is none is refused later."""
-    return isinstance(value, int)
+def _whole(value: Any) -> int | None:
+    """The whole number that a value of a grid is read as; None of what is none, and refused later."""
+    try:
+        return None if isinstance(value, bool) else TypeAdapter(int).validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -227,13 +232,14 @@ def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
 
 def _start_within(epochs: int, start: Any) -> Any:
     """`training.average_start`, or half of the epochs if these do not reach it."""
-    return epochs // 2 if _is_number(start) and start >= epochs else start
+    count = _whole(start)
+    return epochs // 2 if count is not None and count >= epochs else start
 
 
 def _warmup_within(epochs: int, warmup: Any) -> Any:
     """`strategy_options.exchange_warmup`, or its default if the epochs do not reach its start."""
-    is_late = isinstance(warmup, list | tuple) and len(warmup) > 0 and _is_number(warmup[0]) and warmup[0] >= epochs
-    return None if is_late else warmup
+    start = _whole(warmup[0]) if isinstance(warmup, list | tuple) and len(warmup) > 0 else None
+    return None if start is not None and start >= epochs else warmup
 
 
 def plan_suite(

@@ -10,7 +10,7 @@ from dgl_mutual.errors import UsageError
 
 _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 #: What is, or was meant as, the first or last line of a block. Lines that are further indented are code.
-_MARK = r"\ufeff? {0,3}<!--\s*(?i:table\s*:|end of table\s*(?:-->|$))"
+_MARK = r"\ufeff? {0,3}<!--[^\S\n]*(?i:table[^\S\n]*:|end of table[^\S\n]*(?:-->|$))"
 #: Whole lines, whose end may be that of Windows. A page may start with a mark of its byte order.
 _BLOCK = re.compile(
     rf"^(?P<first>\ufeff?{_BEGIN} (?![^\S\n]*-->)(?P<arguments>.*) -->[ \t]*(?P<newline>\r?\n))"

@@ -48,12 +48,12 @@ def _texts_of(module: str, name: str) -> list[str]:
         return []
     known: dict[str, list[ast.stmt]] = {}
     for statement in tree.body:
-        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
             continue
         for defined in _defined_by(statement):
             known.setdefault(defined, []).append(statement)
     found: dict[str, list[str]] = {}
-    waiting = [name]
+    waiting = [name, "*"]  # what ``from module import *`` gives may be any name
     while waiting:
         name = waiting.pop()
         if name in known and name not in found:
@@ -69,9 +69,10 @@ def _defined_by(statement: ast.stmt) -> set[str]:
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
     if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)
-        return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} if isinstance(statement.value, ast.Call) else set()
+        return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    named = {node.target.id for node in ast.walk(statement) if isinstance(node, ast.NamedExpr)}
     targets = statement.targets if isinstance(statement, ast.Assign | ast.Delete) else [getattr(statement, "target", None)]
-    names = {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+    names = named | {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
     if inner := _inner_statements(statement):
         # What the first line assigns, too: targets of with and loops, names in patterns, and those of :=.
         symbols = symtable.symtable(ast.unparse(statement), "", "exec").get_symbols()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import os
 import re
 import sys
 import sysconfig
@@ -17,7 +18,7 @@ from typing import Any
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 #: Folders of installed packages; the second is that of Debian's Python.
 _INSTALLED = ("site-packages", "dist-packages")
 #: Top-level names of modules that were imported because a user, or an installed package, named them.

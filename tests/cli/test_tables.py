@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.reporting import runs
+from dgl_mutual.reporting.pages import fill
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -92,6 +93,12 @@ def test_ends_of_lines_and_a_mark_of_the_byte_order_stay(command_line: CommandLi
     assert command_line("tables", page)[0] == 0
     assert page.read_bytes().decode() == (first + made.rstrip("\n")).replace("\n", newline)
     assert command_line("tables", page, "--check")[0] == 0
+
+
+def test_comments_of_several_lines_are_no_blocks() -> None:
+    comment = "<!--\ntable: what it shows\n-->\n"
+    page = f"<!-- table: x -->\n{comment}<!-- end of table -->\n\n{comment}"
+    assert fill(page, lambda arguments: "T") == f"<!-- table: x -->\n\nT\n\n<!-- end of table -->\n\n{comment}"
 
 
 def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.reading import recording
+from dgl_mutual.errors import DataError
 from dgl_mutual.utils.files import RefusedFile
 
 
@@ -30,8 +31,9 @@ def test_what_is_raised_is_recorded(error: Exception, rule: str) -> None:
     assert [(fault.file, fault.rule) for fault in faults.found] == [(Path("a.txt"), rule)]
 
 
-def test_a_lack_of_memory_is_no_fault_of_the_file() -> None:
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), DataError("two"), UserWarning("odd")])
+def test_what_is_no_fault_of_the_file_is_raised(error: Exception) -> None:
     faults = Faults()
-    with pytest.raises(MemoryError), recording(Path("a.txt"), faults, "expected text"):
-        raise MemoryError
+    with pytest.raises(type(error)), recording(Path("a.txt"), faults, "expected text"):
+        raise error
     assert not faults.found

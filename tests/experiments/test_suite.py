@@ -112,7 +112,14 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
 
 
 @pytest.mark.parametrize(
-    "grid", [{}, {"training.epochs": [100, 200]}, {"training.epochs": [20, 100]}, {"training.learning_rate": [0.1, 0.01]}]
+    "grid",
+    [
+        {},
+        {"training.epochs": [100, 200]},
+        {"training.epochs": [20, 100]},
+        {"training.epochs": ["100", 200.0]},
+        {"training.learning_rate": [0.1, 0.01]},
+    ],
 )
 @pytest.mark.parametrize(
     ("values", "varied"),
@@ -138,7 +145,7 @@ def test_what_resolves_in_full_resolves_quickly(
     try:
         full = plan(quick=False)
     except UsageError:
-        assert min(grid["training.epochs"]) < 60, "what 20 epochs do not reach"
+        assert min(map(int, grid["training.epochs"])) < 60, "what 20 epochs do not reach"
         return
     quick = plan(quick=True)
     assert 1 <= len(quick.points) <= len(full.points)

@@ -97,6 +97,10 @@ def set_up():
     SCALE = 3
 set_up()
 of_global = lambda: SCALE
+from string import *
+[STEPS.append(1) for _ in range(2)]
+WIDE = (wide := 4) + 1
+of_walrus = lambda: wide
 of_if = lambda: SIGN
 of_for = lambda: (key, WEIGHTS)
 of_while = lambda: STEPS
@@ -135,6 +139,9 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     [
         ("Net", ("RATE = 1.0", "RATE = 2.0")),
         ("of_global", ("SCALE = 3", "SCALE = 4")),
+        ("Net", ("from string import *", "from textwrap import *")),
+        ("of_while", ("for _ in range(2)]", "for _ in range(3)]")),
+        ("of_walrus", ("wide := 4", "wide := 5")),
         ("Net", ("RATE * x", "RATE + x")),
         ("Net", ("return act(x)", "return -act(x)")),
         ("Net", ("relu as act", "tanh as act")),

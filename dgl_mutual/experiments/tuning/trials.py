@@ -71,7 +71,9 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
     claimed = search.claims.claim(plan.trials)
     if claimed is None:
         return None
-    parts = plan.parts(dataset)
+    with warnings.catch_warnings():  # the same as when the search was planned
+        warnings.simplefilter("ignore")
+        parts = plan.parts(dataset)
     with claimed as trial:
         shown = TuningTrial(trial.number, 0, parts[0][2], plan.label)
         return shown, evaluate(search, trial, parts, dataset, device, None if on_epoch is None else partial(on_epoch, shown))
