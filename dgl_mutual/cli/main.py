@@ -233,7 +233,7 @@ def _termination_interrupts() -> Iterator[None]:
 
 def _broken_dependency() -> str | None:
     """What keeps the libraries that training stands on from being imported, if anything does; a wrong build of DGL may raise anything."""
-    for name in ("torch", "dgl"):
+    for name in ("torch", "scipy.sparse", "dgl"):  # DGL imports the others, and is not to be blamed for them
         try:
             importlib.import_module(name)
         except Exception as error:

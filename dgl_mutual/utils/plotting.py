@@ -7,13 +7,14 @@ from pathlib import Path
 from types import ModuleType
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.utils.environment_variables import SOURCE_DATE, has_wrong_source_date, shown_values
 
 
 def import_matplotlib() -> ModuleType:
     """The package matplotlib.
 
     Raises:
-        UsageError: it is not installed, or does not take the user's settings.
+        UsageError: it is not installed, or does not take the user's settings or environment.
     """
     try:
         import matplotlib
@@ -21,6 +22,11 @@ def import_matplotlib() -> ModuleType:
         raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
     except (ValueError, OSError) as error:
         raise UsageError(f"matplotlib cannot be imported with these settings of it: {error!s:.300}. {_mend(error)}") from None
+    if has_wrong_source_date():
+        raise UsageError(
+            f"matplotlib cannot date figures: {shown_values([SOURCE_DATE])} is no date. Give whole seconds since 1970, or remove the "
+            f"environment variable: unset {SOURCE_DATE}"
+        )
     return matplotlib
 
 

@@ -156,7 +156,10 @@ def test_a_broken_dgl_is_one_message_that_names_doctor(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("name", "value", "library"), [("TQDM_MININTERVAL", "abc", "torch"), ("DGLBACKEND", "mxnet", "dgl")])
+WRONG_VARIABLES = [("TQDM_MININTERVAL", "abc", "torch"), ("DGLBACKEND", "mxnet", "dgl"), ("SOURCE_DATE_EPOCH", "abc", "scipy.sparse")]
+
+
+@pytest.mark.parametrize(("name", "value", "library"), WRONG_VARIABLES)
 def test_variables_that_keep_libraries_from_being_imported_are_named(name: str, value: str, library: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dgl_mutual"]
     environment = {**os.environ, name: value}
@@ -179,6 +182,16 @@ def test_settings_that_matplotlib_refuses_are_named(wrong: str, tmp_path: Path) 
         process = forked.start(forked.command, *command, log=log, environment=environment)  # which has not imported matplotlib
         assert forked.statuses([process]) == [status]
         assert "matplotlib cannot be imported with these settings of it: " in log.read_text() and mend in log.read_text()
+
+
+@pytest.mark.parametrize(("value", "status"), [("99999999999999", 2), ("0", 0)])
+def test_a_date_that_matplotlib_cannot_write_is_named(value: str, status: int, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, "-m", "dgl_mutual", "plot", str(write_run(tmp_path)), "--out", str(tmp_path / "plots")]
+    drawn = subprocess.run(command, env={**os.environ, "SOURCE_DATE_EPOCH": value}, capture_output=True, text=True)
+    assert drawn.returncode == status
+    expected = f"matplotlib cannot date figures: SOURCE_DATE_EPOCH = '{value}' is no date. "
+    assert (expected in drawn.stderr and "unset SOURCE_DATE_EPOCH" in drawn.stderr) == bool(status)
 
 
 def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:
