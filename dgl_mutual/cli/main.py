@@ -24,7 +24,7 @@ from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
-from dgl_mutual.utils.custom_code import custom_place, described, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.custom_code import custom_place, described, is_interrupt, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.version import __version__
 
@@ -166,6 +166,8 @@ def _run(arguments: list[str] | None) -> Any:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if is_interrupt(error):
+            return _complain("Interrupted.", 130)
         if is_out_of_memory(error):
             return _complain(not_enough_memory(error, _MORE_MEMORY), 1)
         if isinstance(error, OSError) and _of_standard_output(error):

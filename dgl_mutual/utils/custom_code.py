@@ -73,15 +73,31 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
 
     Raises:
         UsageError: for any exception other than the package's own, lack of memory and a keyboard interrupt.
+        KeyboardInterrupt: it caused the exception (see `is_interrupt`).
     """
     try:
         yield
     except DglMutualError:
         raise
     except (Exception, SystemExit) as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         if is_out_of_memory(error) or (on is not None and not is_custom(on)):
             raise
         raise UsageError(f"{what} {failure}: {described(error)}") from error
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a keyboard interrupt, or a signal that ends a command, caused an error.
+
+    Before Python 3.12 a class that is being made, as in an import, turns whatever a `__set_name__` raises into a RuntimeError.
+    """
+    chain: list[BaseException] = []
+    caused: BaseException | None = error
+    while caused is not None and all(caused is not before for before in chain):
+        chain.append(caused)
+        caused = caused.__cause__ or (None if caused.__suppress_context__ else caused.__context__)
+    return any(isinstance(caused, KeyboardInterrupt) for caused in chain)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

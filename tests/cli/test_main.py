@@ -125,12 +125,18 @@ def test_a_warning_is_one_message(monkeypatch: pytest.MonkeyPatch, command_line:
     assert command_line("risky") == (0, "", "Warning: mind this\nWarning: and this\n")
 
 
+#: An interrupt that comes while a class is made, as `type` passes it on before Python 3.12.
+WRAPPED = RuntimeError("Error calling __set_name__")
+WRAPPED.__cause__ = KeyboardInterrupt()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
         (UsageError("wrong name"), 2, "Error: wrong name\n"),
         (DataError("no file"), 1, "Error: no file\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (WRAPPED, 130, "Interrupted.\n"),
     ],
 )
 def test_an_error_is_one_message_and_its_status(

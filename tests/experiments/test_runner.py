@@ -122,8 +122,11 @@ def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, f
     assert len(ran) == 5 and [set(report.summary["n"]) for report in reports] == [{3}, {2}]
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: Install) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_interrupted_run_goes_on_where_it_was(wrapped: bool, tmp_path: Path, fake_training: Install) -> None:
     def interrupt(seed: int, fold: int) -> None:
+        if seed == 2 and wrapped:  # as where it comes while a class is made
+            raise RuntimeError from KeyboardInterrupt()
         if seed == 2:
             raise KeyboardInterrupt
 

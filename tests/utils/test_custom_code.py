@@ -14,7 +14,7 @@ from torch import nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_out_of_memory
+from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_interrupt, is_out_of_memory
 
 
 class Own: ...
@@ -27,6 +27,17 @@ def test_what_means_that_memory_is_out() -> None:
     ):
         assert is_out_of_memory(error)
     assert not is_out_of_memory(ImportError("no such file")) and not is_out_of_memory(KeyError("failed to map segment"))
+
+
+def test_an_interrupt_that_was_wrapped_is_still_one() -> None:
+    """As `type` wraps one in a class that is being made, before Python 3.12."""
+    wrapped = RuntimeError("Error calling __set_name__")
+    wrapped.__cause__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt), blamed("It"):
+        raise wrapped
+    other, circular = ValueError("other"), ValueError("circular")
+    other.__context__, circular.__cause__ = wrapped, circular
+    assert is_interrupt(other) and not is_interrupt(circular) and not is_interrupt(ValueError())
 
 
 def test_errors_of_the_package_and_of_memory_pass() -> None:

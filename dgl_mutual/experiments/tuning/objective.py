@@ -20,7 +20,7 @@ from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.custom_code import is_interrupt, is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna
@@ -65,6 +65,8 @@ def evaluate(
     except DglMutualError as fault:
         error = str(fault)
     except Exception as fault:  # a fault of ours in one trial must not cost the others
+        if is_interrupt(fault):
+            raise KeyboardInterrupt from fault
         error = not_enough_memory(fault) if is_out_of_memory(fault) else f"{type(fault).__name__}: {fault}"
     if error is not None:
         trial.set_user_attr("error", error[:2000])

@@ -139,11 +139,16 @@ def test_defaults_are_stored_where_they_are_in_the_range() -> None:
     assert [mixed.stored(value) for value in (None, [0, 0], False, 0, [1, 1])] == ["null", "[0, 0]", False, None, None]
 
 
-def test_an_interrupted_trial_is_repeated_and_does_not_count(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_interrupted_trial_is_repeated_and_does_not_count(
+    wrapped: bool, ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Any] = []
 
     def fit(config: Any, *_: Any, **__: Any) -> float:
         asked.append(config)
+        if len(asked) == 2 and wrapped:  # as where it comes while a class is made
+            raise RuntimeError from KeyboardInterrupt()
         if len(asked) == 2:
             raise KeyboardInterrupt
         return 0.1 * len(asked)
