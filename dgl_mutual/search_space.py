@@ -61,10 +61,14 @@ class Choice:
         value = plain_value(self.values[place])
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
 
+    @property
+    def categories(self) -> list[Any]:
+        """All values as Optuna stores them."""
+        return [self.category(place) for place in range(len(self.values))]
+
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
-        categories = [self.category(index) for index in range(len(self.values))]
-        return any(type(drawn) is type(category) and drawn == category for category in categories)
+        return any(type(drawn) is type(category) and drawn == category for category in self.categories)
 
     def stored(self, value: Any) -> Any:
         """A value as Optuna stores it; None if it is not among the values."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.utils.files import removed, unwritable, watching
 
 if TYPE_CHECKING:
@@ -81,8 +82,11 @@ def _cut_half_entry(journal: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def check_study(study: optuna.Study, space: SearchSpace) -> None:
+def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None:
     """Make sure that a study from the journal is one of this search.
+
+    Args:
+        num_ended: trials that have ended, as far as it is known from elsewhere.
 
     Raises:
         ValueError: it is not.
@@ -93,8 +97,32 @@ def check_study(study: optuna.Study, space: SearchSpace) -> None:
     running = sum(trial.state.name == "RUNNING" for trial in trials)
     if running > _MAX_RUNNING:
         raise ValueError(f"{running} trials are under way, and no search has more than {_MAX_RUNNING} at a time")
+    ended = sum(trial.state.is_finished() and "interrupted" not in trial.user_attrs for trial in trials)
+    if ended < num_ended:
+        raise ValueError(f"it has {ended} of the {num_ended} trials that {TUNING_FILE} says have ended")
+    drawn_from = {key: _distribution(domain) for key, domain in space.items()}
     for trial in trials:
         _check_trial(trial, space)
+        changed = [key for key, distribution in trial.distributions.items() if _as_text(distribution) != drawn_from[key]]
+        if changed:
+            raise ValueError(f"trial {trial.number} has drawn {changed[0]!r} from other values than are searched")
+
+
+def _distribution(domain: Real | Whole | Choice) -> str:
+    """What a trial draws a value from, as the journal has it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(domain, Choice):
+        return _as_text(CategoricalDistribution(domain.categories))
+    if isinstance(domain, Real):
+        return _as_text(FloatDistribution(domain.low, domain.high, log=domain.log))
+    return _as_text(IntDistribution(domain.low, domain.high))
+
+
+def _as_text(distribution: optuna.distributions.BaseDistribution) -> str:
+    from optuna.distributions import distribution_to_json
+
+    return distribution_to_json(distribution)
 
 
 def _check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:

@@ -120,6 +120,6 @@ def _suggest(trial: optuna.Trial, key: str, domain: Real | Whole | Choice) -> No
     if isinstance(domain, Real):
         trial.suggest_float(key, domain.low, domain.high, log=domain.log)
     elif isinstance(domain, Choice):
-        trial.suggest_categorical(key, [domain.category(index) for index in range(len(domain.values))])
+        trial.suggest_categorical(key, domain.categories)
     else:
         trial.suggest_int(key, domain.low, domain.high)

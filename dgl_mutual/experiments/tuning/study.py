@@ -194,8 +194,14 @@ class Search:
             pruner=pruner,
             load_if_exists=True,
         )
-        check_study(study, self.plan.space)
+        check_study(study, self.plan.space, self._num_ended())
         return study
+
+    def _num_ended(self) -> int:
+        """How many trials have ended by tuning.csv; 0 where it is not there, or cannot be read: it is only written."""
+        with suppress(StoreError):
+            return int(read_tuning(self.folder)["state"].isin(TUNING_ENDED).sum()) if (self.folder / TUNING_FILE).exists() else 0
+        return 0
 
     def _write_settings(self) -> None:
         """Write what is searched, and how.

@@ -16,7 +16,7 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
 from dgl_mutual.search_space import Whole
-from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE
+from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, TUNING_FILE
 from dgl_mutual.utils.files import unwritable
 from tests.experiments.tuning.searches import QUICK, faking, quick, search_in
 
@@ -79,6 +79,46 @@ def test_a_journal_whose_trials_are_none_of_this_search_is_named(
     journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     with pytest.raises(StoreError, match=r"journal.log.*damaged or edited"):
         quick(ring, tmp_path, trials=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("CategoricalDistribution", {"choices": ["mine"]}),
+        ("FloatDistribution", {"high": 1e308}),
+        ("FloatDistribution", {"low": 1e-300, "log": True}),
+        ("FloatDistribution", {"log": False, "step": 1e-12}),
+    ],
+)
+def test_a_journal_whose_trials_drew_from_other_values_is_named(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, changes: dict[str, Any]
+) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    for entry in entries:
+        drawn = json.loads(entry.get("distribution", "{}"))
+        if drawn.get("name") == kind:
+            attributes = drawn["attributes"]
+            attributes.update({**changes, **({"choices": [*attributes["choices"], "mine"]} if "choices" in changes else {})})
+            entry["distribution"] = json.dumps(drawn)
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    with pytest.raises(StoreError, match=r"journal.log.*trial 0 has drawn '.*' from other values than are searched.*damaged or edited"):
+        quick(ring, tmp_path, trials=3)
+
+
+def test_a_journal_that_lacks_trials_of_the_table_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search would begin anew, and write over the table."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path, trials=2).folder
+    table = (folder / TUNING_FILE).read_bytes()
+    lines = (folder / JOURNAL_FILE).read_text().splitlines(keepends=True)
+    (folder / JOURNAL_FILE).write_text("".join(lines[:1]))
+    with pytest.raises(StoreError, match=rf"journal.log.*it has 0 of the 2 trials that {TUNING_FILE} says have ended.*damaged or edited"):
+        quick(ring, tmp_path, trials=2)
+    assert (folder / TUNING_FILE).read_bytes() == table
+    (folder / TUNING_FILE).write_text("not a table")
+    assert len(quick(ring, tmp_path, trials=2).history) == 2
 
 
 @pytest.mark.parametrize(
@@ -226,6 +266,7 @@ def cut_while_drawing(journal: Path, trial: int, drawn: int) -> None:
     drawing = [index for index, line in enumerate(lines) if json.loads(line).get("trial_id") == trial and "param_name" in line]
     assert len(drawing) > drawn + 1
     journal.write_text("".join(lines[: drawing[drawn]]))
+    (journal.parent / TUNING_FILE).unlink()  # it has trials that came later
 
 
 @pytest.mark.parametrize("drawn", [0, 2])
