@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import shutil
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.processes import INTERVAL, end_with
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import Suite
@@ -495,15 +493,6 @@ def test_code_that_a_file_names_is_imported_with_trust_only(tmp_path: Path, monk
     assert not Path("executed").exists()
     found = dgl_mutual.experiment("digits", {"theirs": "best.yaml"}, trust=True, **{**SMALL, "seeds": 1})
     assert found.methods == ["theirs"] and Path("executed").exists()
-
-
-def test_a_call_in_the_parent_itself_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As joblib makes where it starts no processes."""
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    end_with(os.getpid())
-    time.sleep(2 * INTERVAL)
-    assert not ended
 
 
 def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
-from dgl_mutual.utils.custom_code import custom_place, described, is_interrupt, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.causes import is_interrupt
+from dgl_mutual.utils.custom_code import custom_place, described, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
+from dgl_mutual.utils.open_files import too_many_open
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -172,6 +174,9 @@ def _run(arguments: list[str] | None) -> Any:
             return _complain(not_enough_memory(error, _MORE_MEMORY), 1)
         if isinstance(error, OSError) and _of_standard_output(error):
             raise
+        open_hint = too_many_open(error)
+        if open_hint is not None:
+            return _complain(f"{error}. {open_hint}", 1)
         broken = _broken_dependency()
         if broken is not None:
             return _complain(broken, 1)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,13 @@ if TYPE_CHECKING:
 INTERVAL = 0.2
 
 
-@cache
 def end_with(parent: int) -> None:
     """Have this process end as soon as `parent` is no longer its parent.
 
     Without it, the processes of a killed run would train on, and write into a folder that another process may hold by then. Such a process
-    does nothing else, so it counts as the command line's own. Nothing is done in `parent` itself, where joblib runs what it cannot send
-    to others.
+    does nothing else, so it counts as the command line's own. It is the first thing that a process does: it may be killed before it has
+    anything to train.
     """
-    if os.getpid() == parent:
-        return
     own_process()
     ignore_interrupts()
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
-from dgl_mutual.errors import DglMutualError, StoreError
+from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.code_record import check_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
@@ -35,7 +35,12 @@ from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable
+from dgl_mutual.utils.open_files import RESERVE, make_room, more_files
 from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.wording import counted
+
+#: Files that are open for a run: its lock, and its folder, which is watched.
+_OF_A_RUN = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +156,13 @@ def execute(
 
     Raises:
         UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, which a warning announces before
-            any training, and the others go on.
+            any training, and the others go on. Or there are more plans than a process can have open at a time.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     compute = compute or Compute()
     progress = progress or NoProgress()
+    _refuse_too_many(len(plans))
     with ExitStack() as stack:
         runs = [_checked(plan, stack.enter_context(locked_store(plan.folder(out))), resume=resume) for plan in plans]
         for opened in runs:  # after the checks of all: from here on files are changed
@@ -197,6 +203,22 @@ def execute(
         except KeyboardInterrupt:
             raise _interrupted(runs, out) from None
     return [_report(opened.store, opened.plan.keys) for opened in runs]
+
+
+def _refuse_too_many(runs: int) -> None:
+    """Refuse more runs than a process can have open at a time; the limit is raised as far as it can be.
+
+    Raises:
+        UsageError: there are more.
+    """
+    needed = _OF_A_RUN * runs + RESERVE
+    room = make_room(needed)
+    if runs > 1 and room is not None and room < needed:
+        fit = max(1, (room - RESERVE) // _OF_A_RUN)
+        raise UsageError(
+            f"{runs} runs at a time take {needed} open files, and {room} can be opened here: no more than {counted(fit, 'run')} fit. "
+            f"Take fewer methods or datasets. {more_files(2 * needed)}"
+        )
 
 
 def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:

@@ -36,7 +36,8 @@ from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.training.trial_data import TrialData, make_trial_data
-from dgl_mutual.utils.custom_code import described, is_interrupt, is_out_of_memory, memory_checked, not_enough_memory
+from dgl_mutual.utils.causes import is_interrupt
+from dgl_mutual.utils.custom_code import described, is_out_of_memory, memory_checked, not_enough_memory
 from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.wording import counted
 

@@ -10,7 +10,6 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 
@@ -51,11 +50,10 @@ def do_work(
     compute: Compute,
     usage_errors_fail_trial: bool,
     on_epoch: OnEpoch | None = None,
-    parent: int | None = None,
     track: Sequence[str] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[int, Outcome]:
-    """Run a trial, in this process or (with `parent`) in one that works for another.
+    """Run a trial.
 
     Args:
         usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
@@ -67,8 +65,6 @@ def do_work(
     Raises:
         UsageError: the cohort cannot work, and `usage_errors_fail_trial` is not set.
     """
-    if parent is not None:
-        end_with(parent)
     try:
         outcome = run_trial(
             work.trial,

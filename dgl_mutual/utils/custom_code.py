@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.utils.causes import is_interrupt
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -85,19 +86,6 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
         if is_out_of_memory(error) or (on is not None and not is_custom(on)):
             raise
         raise UsageError(f"{what} {failure}: {described(error)}") from error
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether a keyboard interrupt, or a signal that ends a command, caused an error.
-
-    Before Python 3.12 a class that is being made, as in an import, turns whatever a `__set_name__` raises into a RuntimeError.
-    """
-    chain: list[BaseException] = []
-    caused: BaseException | None = error
-    while caused is not None and all(caused is not before for before in chain):
-        chain.append(caused)
-        caused = caused.__cause__ or (None if caused.__suppress_context__ else caused.__context__)
-    return any(isinstance(caused, KeyboardInterrupt) for caused in chain)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

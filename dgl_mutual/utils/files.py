@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.utils.open_files import too_many_open
 from dgl_mutual.utils.paths import refuse_links
 
 #: Error numbers: disk full, quota exceeded, file too large.
@@ -361,7 +362,7 @@ def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
     number = error.errno if isinstance(error, OSError) else None
     path = next((parent.parent for parent in reversed((path, *path.parents)) if parent.name.endswith(_TEMPORARY)), path)
-    hint = "Choose another place that you may write to."
+    hint = too_many_open(error) or "Choose another place that you may write to."
     if number in _FULL:
         hint = "Make room on the disk; what was finished is kept."
     elif number == errno.ENAMETOOLONG:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.utils.open_files import too_many_open
 
 if TYPE_CHECKING:
     import filelock
@@ -43,8 +44,7 @@ def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            _release(lock)
+            _remove(scratch, lock)
     finally:
         with suppress(OSError):  # not empty
             for folder in made:
@@ -61,15 +61,17 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
         _sweep(Path(tempfile.gettempdir()), _TEMPORARY)
         folder = tempfile.TemporaryDirectory(prefix=f".{_TEMPORARY}-", ignore_cleanup_errors=True)
         lock = _lock_of(Path(folder.name))
-        with suppress(NotImplementedError):  # a file system without locks
-            lock.acquire()
-        weakref.finalize(folder, _release, lock)
+        try:
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire()
+        except OSError:
+            os.rmdir(folder.name)  # its own removal would open it, as may be what failed here
+            raise
+        weakref.finalize(folder, _remove, Path(folder.name), lock)
         return folder
     except OSError as error:
-        raise StoreError(
-            f"No folder for temporary files can be made: {error.strerror or error}. Make room, or name a folder that you may write to with "
-            "the environment's TMPDIR."
-        ) from None
+        mend = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
+        raise StoreError(f"No folder for temporary files can be made: {error.strerror or error}. {mend}") from None
 
 
 def _lock_of(scratch: Path) -> filelock.BaseFileLock:
@@ -78,11 +80,20 @@ def _lock_of(scratch: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(scratch.with_name(f"{scratch.name}.lock"), timeout=0, thread_local=False)
 
 
-def _release(lock: filelock.BaseFileLock) -> None:
-    """Remove a lock while it is held, so that no other process takes it for one left behind, and let it go."""
-    with suppress(OSError):
-        Path(lock.lock_file).unlink(missing_ok=True)
+def _remove(folder: Path, lock: filelock.BaseFileLock) -> None:
+    """Remove a folder and its lock while that is held, so that no other process takes it for one left behind, and let it go.
+
+    Where the folder cannot be removed, the file of the lock stays, so that another process removes both.
+    """
+    _remove_with_lock(folder, Path(lock.lock_file))
     lock.release()
+
+
+def _remove_with_lock(folder: Path, file: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        if not os.path.lexists(folder):
+            file.unlink(missing_ok=True)
 
 
 def _sweep(parent: Path, purpose: str) -> None:
@@ -92,8 +103,7 @@ def _sweep(parent: Path, purpose: str) -> None:
             if not _is_lock(file):
                 continue
             with _lock_of(file.with_suffix("")):
-                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
-                file.unlink(missing_ok=True)
+                _remove_with_lock(file.with_suffix(""), file)
 
 
 def _is_lock(file: Path) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import dgl_mutual
 from dgl_mutual.cli.arguments import UserPath
 from dgl_mutual.cli.main import COMMANDS, cli
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.utils import open_files
 from tests import forked
 from tests.reporting.folders import write_run
 
@@ -128,6 +130,10 @@ def test_a_warning_is_one_message(monkeypatch: pytest.MonkeyPatch, command_line:
 #: An interrupt that comes while a class is made, as `type` passes it on before Python 3.12.
 WRAPPED = RuntimeError("Error calling __set_name__")
 WRAPPED.__cause__ = KeyboardInterrupt()
+TOO_MANY = (
+    "Error: [Errno 24] Too many open files: 'trials.csv'. Do less at a time, with fewer runs or fewer --jobs. "
+    "A process may have 64 files open at a time here. Allow it more: ulimit -n 4096\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,7 @@ WRAPPED.__cause__ = KeyboardInterrupt()
         (UsageError("wrong name"), 2, "Error: wrong name\n"),
         (DataError("no file"), 1, "Error: no file\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (OSError(errno.EMFILE, "Too many open files", "trials.csv"), 1, TOO_MANY),
         (WRAPPED, 130, "Interrupted.\n"),
     ],
 )
@@ -145,6 +152,7 @@ def test_an_error_is_one_message_and_its_status(
     def fail() -> None:
         raise error
 
+    monkeypatch.setattr(open_files, "_limits", lambda: (64, None))
     monkeypatch.setattr(cli, "get_command", lambda context, name: click.Command("broken", callback=fail))
     ended = command_line("broken")
     assert ended[:2] == (status, "")

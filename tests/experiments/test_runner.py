@@ -19,6 +19,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
@@ -173,6 +174,19 @@ def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: In
     monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: held[-1])
     trials = pd.read_csv(run(parse_config({"seeds": 3}), out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv")
     assert trials.groupby("seed")["peak_mib"].unique().map(list).to_list() == [[100], [200], [300]]
+
+
+def test_more_runs_than_files_can_be_open_are_refused_before_any_training(
+    tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_training(lambda *_: None)
+    configs = [parse_config({"seeds": 1, "training": {"epochs": epochs}}) for epochs in range(1, 13)]
+    plans = [prepare(config, load_data(config)) for config in configs]
+    monkeypatch.setattr(runner, "make_room", lambda _: 54)
+    with pytest.raises(UsageError, match=r"12 runs at a time take 56 open files, and 54 can be opened here: no more than 11 runs fit"):
+        execute(plans, out=tmp_path, compute=Compute(jobs=1))
+    assert not ran and not any(tmp_path.iterdir())
+    assert len(execute(plans[:11], out=tmp_path, compute=Compute(jobs=1))) == 11
 
 
 def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

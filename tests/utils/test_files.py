@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.utils.files import check_regular, check_writable, read_bytes, remove_files, replacing, set_aside, write_output, write_text
+from dgl_mutual.utils.files import (
+    check_regular,
+    check_writable,
+    read_bytes,
+    remove_files,
+    replacing,
+    set_aside,
+    unwritable,
+    write_output,
+    write_text,
+)
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -156,6 +166,11 @@ def test_unwritable_places_are_one_clear_error(tmp_path: Path) -> None:
     for act in (check_writable, lambda path: write_text(path, "")):
         with pytest.raises(StoreError, match=r"Cannot write '.*file/below': .*Choose another place"):
             act(tmp_path / "file" / "below")
+
+
+def test_too_many_open_files_are_no_fault_of_the_place() -> None:
+    error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    assert re.search(r"'there': Too many open files\. Do less at a time.*open at a time", str(unwritable(Path("there"), error)))
 
 
 def test_checking_leaves_no_trace(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,6 +11,7 @@ from pathlib import Path
 import filelock
 import pytest
 
+from dgl_mutual.errors import StoreError
 from dgl_mutual.utils.scratch import scratch_folder, temporary_folder
 
 
@@ -88,3 +91,35 @@ def test_locks_of_another_user_are_left(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     with scratch_folder(tmp_path, "fetching"):
         assert (tmp_path / ".fetching-dead").is_dir()
+
+
+def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_goes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # as where no more files can be opened
+        patched.setattr(tempfile.TemporaryDirectory, "cleanup", lambda _: None)
+        with temporary_folder() as folder:
+            pass
+        with scratch_folder(tmp_path, "fetching") as scratch:
+            pass
+        left = {Path(folder).name, f"{Path(folder).name}.lock", scratch.name, f"{scratch.name}.lock"}
+        assert {*names(tmp_path)} == left
+        with scratch_folder(tmp_path, "fetching") as other:  # which sweeps in vain
+            pass
+        assert {*names(tmp_path)} == {*left, other.name, f"{other.name}.lock"}
+    with temporary_folder(), scratch_folder(tmp_path, "fetching"):
+        assert not left & {*names(tmp_path)}
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_locked_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", lambda _: None)
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "_rmtree", lambda *_, **__: None)
+    with pytest.raises(StoreError, match=r"No folder for temporary files.*Too many open files.*ulimit"):
+        temporary_folder()
+    assert names(tmp_path) == []

@@ -21,10 +21,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
 from dgl_mutual.experiments.executors.base import Task
-from dgl_mutual.experiments.processes import spared_from_interrupts
+from dgl_mutual.experiments.processes import end_with, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
+from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_open
 from dgl_mutual.utils.scratch import temporary_folder
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
@@ -54,7 +55,7 @@ class Local:
         if jobs <= 1:
             yield from (task(work, on_epoch=progress.epoch) for work in works)
             return
-        task = partial(task, on_epoch=progress.remote_epoch, parent=os.getpid())
+        task = partial(task, on_epoch=progress.remote_epoch)
         with kept_datasets(datasets_of(works)) as files:
             yield from in_processes(
                 (joblib.delayed(_run_in_worker)(task, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
@@ -66,28 +67,47 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
 
     Raises:
         TrainingError: a process was killed.
-        StoreError: there is no shared memory.
+        StoreError: there is no shared memory, or the system lets no more processes start.
     """
+    make_room(OF_A_JOB * jobs + RESERVE)
     try:
         multiprocessing.Lock()
     except OSError as error:
+        mend = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
         raise StoreError(
-            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). Make room in /dev/shm, "
-            "and make it writable, or run with --jobs 1."
+            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {mend}"
         ) from None
     _end_processes_of_another_folder()
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
+        parallel = joblib.Parallel(
+            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=end_with, initargs=(os.getpid(),)
+        )
         try:
-            with spared_from_interrupts():
-                results = parallel(calls)
-            yield from results
+            yield from _started(parallel, calls, jobs)
         except TerminatedWorkerError:
             raise TrainingError(
                 "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
                 f"go on with fewer --jobs than {jobs}."
             ) from None
+
+
+def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iterator[Any]:
+    """The results of calls, whose processes are started.
+
+    Raises:
+        StoreError: the system does not let them start.
+    """
+    try:
+        with spared_from_interrupts():
+            results: Iterator[Any] = parallel(calls)
+            return results
+    except Exception as error:
+        mend = too_many_open(error)  # joblib may raise another error in its handling
+        if mend is None and not isinstance(error, OSError):
+            raise
+        why = "Too many open files" if mend else getattr(error, "strerror", None) or error
+        raise StoreError(f"{jobs} processes cannot be started: {why}. {mend or f'Run fewer --jobs than {jobs}.'}") from None
 
 
 def _end_processes_of_another_folder() -> None:
@@ -114,9 +134,9 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
                 with file.open("wb") as stream:
                     pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)
             except OSError as error:
+                mend = too_many_open(error) or "Make room, name another folder with the environment's TMPDIR, or run with --jobs 1."
                 raise StoreError(
-                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). Make room, "
-                    "name another folder with the environment's TMPDIR, or run with --jobs 1."
+                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). {mend}"
                 ) from None
         yield files
 

@@ -20,7 +20,8 @@ from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.utils.custom_code import is_interrupt, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.causes import is_interrupt
+from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna

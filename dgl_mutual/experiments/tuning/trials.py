@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Generator
@@ -19,7 +18,6 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
-from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.experiments.tuning.objective import evaluate
@@ -57,7 +55,7 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
             yield outcome
         return
     with kept_datasets([dataset]) as files:
-        arguments = search.plan, files[id(dataset)], compute, progress.remote_epoch, os.getpid()
+        arguments = search.plan, files[id(dataset)], compute, progress.remote_epoch
         calls = (joblib.delayed(_run_in_worker)(*arguments) for _ in range(missing))
         with closing(in_processes(calls, jobs, compute.threads)) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
@@ -79,9 +77,8 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
         return shown, evaluate(search, trial, parts, dataset, device, None if on_epoch is None else partial(on_epoch, shown))
 
 
-def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None, parent: int) -> Ended | None:
+def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
-    end_with(parent)
     torch.set_num_threads(compute.threads)
     search = Search(plan, import_optuna())
     with search.opened(begun=True):

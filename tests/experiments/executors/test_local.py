@@ -41,7 +41,7 @@ def plan_of(dataset: Dataset, **values: Any) -> Plan:
     return prepare(parse_config({**config, **values}), dataset, in_memory=True)
 
 
-def looks(work: Work, parent: int, **options: Any) -> tuple[int, Outcome]:
+def looks(work: Work, **options: Any) -> tuple[int, Outcome]:
     """In place of a training: a sum over the dataset."""
     details = f"{float(work.plan.dataset.features.sum())}"
     return work.plan_index, Outcome(work.trial, [], [], details=details)
@@ -106,3 +106,36 @@ print([*in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     blocked = f"{{{signal.SIGINT!r}}}"
     assert ended.stdout == f"[{blocked}, {blocked}] set()\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such limit")
+def test_processes_that_cannot_be_started_are_one_message() -> None:
+    code = """
+import resource, joblib
+from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.executors.local import in_processes
+resource.setrlimit(resource.RLIMIT_NOFILE, (18, 18))
+try:
+    print([*in_processes([joblib.delayed(abs)(1)] * 4, 4, 1)])
+except StoreError as error:
+    print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "4 processes cannot be started: Too many open files. Do less at a time, with fewer runs or fewer --jobs. " in ended.stdout
+    assert "have 18 files open at a time ('ulimit -Hn')" in ended.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process there has no signals")
+def test_processes_end_with_theirs_before_they_have_begun_to_train() -> None:
+    code = """
+import os, signal, time, joblib
+from dgl_mutual.experiments.executors.local import in_processes
+def calls():
+    for _ in range(2):  # joblib takes as many before it starts the processes
+        yield joblib.delayed(time.sleep)(60)
+    os.kill(os.getpid(), signal.SIGKILL)
+[*in_processes(calls(), 2, 1)]
+"""
+    # It waits for all that have the pipe open: the processes, too.
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=45)
+    assert ended.returncode == -signal.SIGKILL

@@ -1,0 +1,75 @@
+"""The limit on the files that a process may have open at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+from dgl_mutual.utils.causes import causes
+
+#: Files that are open beside those that are counted: libraries, tables, temporary files.
+RESERVE = 32
+#: Files that each process which trains takes in the one that started it.
+OF_A_JOB = 8
+#: A limit that is enough for most.
+_MANY = 4096
+
+
+def make_room(number: int) -> int | None:
+    """Raise this process's own limit, as far as the system lets it, so that it may open so many files more.
+
+    Returns:
+        How many more it may have open; None where there is no limit, or none is known.
+    """
+    limits = _limits()
+    if limits is None:
+        return None
+    import resource
+
+    soft, hard = limits
+    already = _num_open()
+    if soft is not None and soft < already + number:
+        raised = already + number if hard is None else min(already + number, hard)
+        with suppress(OSError, ValueError):  # a system may have a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, resource.RLIM_INFINITY if hard is None else hard))
+            soft = raised
+    return None if soft is None else soft - already
+
+
+def more_files(number: int = _MANY) -> str:
+    """How to let a process have so many files open at a time, as a sentence."""
+    soft, hard = _limits() or (None, None)
+    if hard is not None and hard < number:
+        return f"The system lets a process have {hard} files open at a time ('ulimit -Hn'): start this where it lets one have {number}."
+    now = "" if soft is None else f"A process may have {soft} files open at a time here. "
+    return f"{now}Allow it more: ulimit -n {number}"
+
+
+def too_many_open(error: BaseException) -> str | None:
+    """What helps where an error is, or comes from, too many files being open; None for any other error."""
+    for cause in causes(error):
+        number = cause.errno if isinstance(cause, OSError) else None
+        if number == errno.ENFILE:
+            return "All programs together have too many files open: close some of them."
+        # Of a compiled library that is imported there is only the text.
+        if number == errno.EMFILE or (isinstance(cause, ImportError) and os.strerror(errno.EMFILE) in str(cause)):
+            return f"Do less at a time, with fewer runs or fewer --jobs. {more_files()}"
+    return None
+
+
+def _limits() -> tuple[int | None, int | None] | None:
+    """This process's own limit, and that of the system, where None is no limit; None where there is no such thing, as on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, hard = (None if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(resource.RLIMIT_NOFILE))
+    return soft, hard
+
+
+def _num_open() -> int:
+    """How many files this process has open; 0 where the system does not tell."""
+    with suppress(OSError):
+        return len(os.listdir("/dev/fd"))
+    return 0

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dgl_mutual.utils import open_files
+from dgl_mutual.utils.open_files import make_room, more_files, too_many_open
+
+pytest.importorskip("resource", reason="there are no such limits on Windows")
+
+
+def test_the_own_limit_is_raised_and_that_of_the_system_is_told() -> None:
+    code = """
+import os, resource
+from dgl_mutual.utils.open_files import make_room
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 120))
+room = make_room(60)
+opened = [open(os.devnull) for _ in range(60)]
+print(60 <= room < 120, make_room(1000) < 120 - 60, resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "True True (120, 120)\n"
+
+
+def test_without_limits_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert make_room(10**9) is None and more_files(100) == "Allow it more: ulimit -n 100"
+
+
+def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_files, "_limits", lambda: (64, None))
+    refused = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    follows = UnboundLocalError("no pipe")
+    follows.__context__ = refused
+    for error in (refused, follows, ImportError(f"libtorch.so: cannot open shared object file: {refused.strerror}")):
+        assert "A process may have 64 files open at a time here. Allow it more: ulimit -n 4096" in str(too_many_open(error))
+    monkeypatch.setattr(open_files, "_limits", lambda: (64, 64))
+    assert "The system lets a process have 64 files open" in str(too_many_open(refused))
+    assert "All programs together" in str(too_many_open(OSError(errno.ENFILE, os.strerror(errno.ENFILE))))
+    assert too_many_open(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) is None
