@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -109,6 +111,16 @@ def test_its_own_configuration_repeats_a_comparison(command_line: Callable[..., 
     again, before = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (elsewhere / "again", first))
     assert again["resolved"] == before["resolved"]
     assert again["given"] == {**before["given"], "strategy": "gml"}  # options of a strategy are given for a strategy
+
+
+@pytest.mark.usefixtures("needs_reference")
+def test_no_temporary_files_are_left(elsewhere: Path, tmp_path: Path) -> None:
+    """In a process in which no layer of torch_geometric has been made before."""
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "dgl_mutual", "compare", *PARITY, "--students", "gcn,sage"]
+    ran = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert not [path.name for path in (tmp_path / "temporary").iterdir()]
 
 
 @pytest.mark.usefixtures("needs_reference")

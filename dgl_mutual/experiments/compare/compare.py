@@ -38,6 +38,7 @@ from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric
+from dgl_mutual.reference.temporary import own_temporary_files
 from dgl_mutual.statistics import held_out_ratio
 from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.files import (
@@ -85,6 +86,7 @@ class CertificateReport:
     text: str
 
 
+@own_temporary_files()
 def compare_with_reference(
     config: RunConfig,
     *,
