@@ -66,7 +66,7 @@ class CustomStudent(CohortMember):
         edge_features: D, the width of edge features; 0 for none.
 
     Raises:
-        UsageError: the class or function cannot be found or called, gives no module with parameters, or gives the same weights each time.
+        UsageError: the class or function cannot be found or called, or gives no module with parameters.
     """
 
     #: Columns are multiplied by it; not all ones after a training on scaled features.
@@ -87,14 +87,22 @@ class CustomStudent(CohortMember):
         self._class_or_function = make_custom(options)
         self._num_blocks = None if getattr(self._class_or_function, "num_blocks", None) is None else num_blocks(options)
         self.module = self._made()
-        if same_each_time(self.module, self._made):
-            raise UsageError(
-                f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
-                f"too. Make new layers in the __init__ of {options.label}, not before, and set no seed there, as torch.manual_seed does."
-            )
         self.edge_features = edge_features
         self.register_buffer("input_scale", torch.ones(in_features))
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
+
+    def check_weights(self) -> None:
+        """Refuse a class or function that gives the same weights each time it is called (see `same_each_time`).
+
+        Raises:
+            UsageError: it does.
+        """
+        if same_each_time(self.module, self._made):
+            raise UsageError(
+                f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
+                f"too. Make new layers in the __init__ of {self.options.label}, not before, begin with copies of tensors that are kept "
+                "elsewhere (clone()), and set no seed there, as torch.manual_seed does."
+            )
 
     def _made(self) -> nn.Module:
         with blamed(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
@@ -209,7 +217,7 @@ class CustomStudent(CohortMember):
         """What the module, or a method of it, gives."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
-        with blamed(f"The student {self.name!r}"), custom_streams(generator, feat.device):
+        with blamed(f"The student {self.name!r}"), custom_streams(generator, feat.device), settings_kept():
             try:
                 result = function(graph, feat)
             except KeyError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -15,8 +17,8 @@ from dgl_mutual.utils.wording import kind_of
 
 #: Attributes that every module has.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
-#: Seed of the stream that a second module is made from.
-_OTHER_SEED = 0x5EED_0F_0_7E57
+#: Seeds of the streams that further modules are made from: none that a user would choose, from which the first one may have been made.
+_OTHER_SEEDS = (0x5EED_0F_0_7E57, 0x5EED_0F_1_7E57)
 
 
 def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | None:
@@ -62,37 +64,61 @@ def fault_of_state(module: nn.Module) -> str | None:
     return None
 
 
-def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, may_compute: bool = False, without: str = "") -> bool:
-    """Whether a module gets the same trainable weights each time it is made.
+def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> bool:
+    """Whether a module gets the same trainable weights each time it is made, and not because it computes them.
 
-    That is, another one has weights in common with it, or draws the same numbers from another random stream, as where it seeds the stream
-    itself. Weights that are all equal, as zeros are, do not count.
+    That is, its weights share memory with those of another one, or are the same numbers while it seeds a global random stream of torch's
+    CPU, NumPy or Python. Weights that it computes or reads from a file may be the same. So may those that it draws from a generator of its
+    own, or within `torch.random.fork_rng`: that is not seen here. Weights that are all equal, as zeros are, do not count.
 
     Args:
         module: one that has been made.
         make: makes another one.
-        may_compute: weights may begin with values that no random stream gives, such as a class prior.
         without: the name of a part that does not count.
     """
     ours = _trainable(module, without)
     if not ours:
         return False
-    # No seed that a user would choose: the module may have been made from the stream of that one.
-    with custom_streams(torch.Generator().manual_seed(_OTHER_SEED), torch.device("cpu")):
-        before = torch.get_rng_state()
-        others = _trainable(make(), without)
-        draws = not torch.equal(before, torch.get_rng_state())
-    if not {*map(id, ours.values())}.isdisjoint(map(id, others.values())):
+    other, ends = _made_from(_OTHER_SEEDS[0], make)
+    others = _trainable(other, without)
+    if not _memory(ours).isdisjoint(_memory(others)):
         return True
-    if may_compute and not draws:
+    if not _equal(ours, others):
         return False
+    # Weights that are drawn and overwritten move a stream, too. One that has been seeded ends in the same state wherever it began.
+    return any(first == second for first, second in zip(ends, _made_from(_OTHER_SEEDS[1], make)[1], strict=True))
+
+
+def equal_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two modules of one class have the same trainable weights. Weights that are all equal, as zeros are, do not count."""
+    return _equal(_trainable(first), _trainable(second))
+
+
+def _made_from(seed: int, make: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[Any, ...]]:
+    """A module made from global random streams that begin with a seed, and the states in which these end."""
+    with custom_streams(torch.Generator().manual_seed(seed), torch.device("cpu")):
+        made = make()
+        of_numpy = np.random.get_state(legacy=False)["state"]
+        return made, (torch.get_rng_state().tolist(), random.getstate(), (of_numpy["key"].tolist(), of_numpy["pos"]))
+
+
+def _equal(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
     drawn = {name for name, weights in ours.items() if bool((weights != weights.flatten()[:1]).any())}
     return bool(drawn) and all(name in others and torch.equal(ours[name], others[name]) for name in drawn)
 
 
-def _trainable(module: nn.Module, without: str) -> dict[str, Tensor]:
-    found = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad and not is_lazy(parameter)}
-    return {name: parameter for name, parameter in found.items() if not without or name.partition(".")[0] != without}
+def _memory(weights: Mapping[str, Tensor]) -> set[int]:
+    """Where tensors are kept: tensors that share memory have an address in common."""
+    return {one.untyped_storage().data_ptr() if one.layout == torch.strided else id(one) for one in weights.values()}
+
+
+def _trainable(module: nn.Module, without: str = "") -> dict[str, Tensor]:
+    """The trainable weights by name, but for lazy ones and those of no numbers."""
+    return {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and not is_lazy(parameter) and parameter.numel() and not (without and name.partition(".")[0] == without)
+    }
 
 
 def plain_attributes(module: nn.Module) -> dict[str, bool | int | float | str | None]:

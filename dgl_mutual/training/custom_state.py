@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import torch
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dgl_mutual.errors import DglMutualError, UsageError
-from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.csr import take_rows
 from dgl_mutual.nn.custom_modules import changed_values
+from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.nn.student import make_student
@@ -31,8 +35,8 @@ class CustomStateCheck(Callback):
     what is saved could not be loaded. It must come before the callbacks that keep weights.
 
     After the first epoch of a phase and at its end it also refuses students and weightings whose predictions depend on values that are not
-    saved: with their state loaded into a new one, they would predict something else. So it does students that keep what they have computed
-    from their first input.
+    saved: with their state loaded into a new one, they would predict something else. After the first epoch it refuses students that keep
+    what they have computed from their first input: its features, its edge features or its edges.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -61,18 +65,18 @@ class CustomStateCheck(Callback):
                 "all parameters and buffers in __init__, not in forward."
             )
         if state.current.epoch == 1:
-            self._refuse_unsaved_values(state)
+            self._refuse_unsaved_values(state, is_first=True)
 
     def on_phase_end(self, state: TrainingState) -> None:
-        self._refuse_unsaved_values(state)
+        self._refuse_unsaved_values(state, is_first=False)
 
     @torch.no_grad()
-    def _refuse_unsaved_values(self, state: TrainingState) -> None:
-        self._check_students(state)
+    def _refuse_unsaved_values(self, state: TrainingState, *, is_first: bool) -> None:
+        self._check_students(state, is_first=is_first)
         if state.validation is not None:
             _check_weightings(state)
 
-    def _check_students(self, state: TrainingState) -> None:
+    def _check_students(self, state: TrainingState, *, is_first: bool) -> None:
         for k in state.ranks.local(state.current.active):
             name, student = state.cohort.names[k], state.cohort.members[k]
             if student.custom_module is None:
@@ -84,23 +88,45 @@ class CustomStateCheck(Callback):
             trained, again = student.custom_module, loaded[0].custom_module
             assert trained is not None and again is not None
             _refuse_other_numbers(f"The student {name!r}", logits, trained, again)
-            if _agree(logits[1], logits[2]):
-                _refuse_old_numbers(name, loaded[0], _loaded_again(student, name), batch)
+            if is_first and _agree(logits[1], logits[2]):
+                for other in _other_batches(batch, student):
+                    _refuse_old_numbers(name, loaded[0], _loaded_again(student, name), other)
+
+
+def _other_batches(batch: Batch, student: CohortMember) -> Iterator[Batch]:
+    """A batch with all features zero; and of whole graphs one with all edge features zero, if the student takes them, and one with half of
+    the edges."""
+    if isinstance(batch, BlockBatch):
+        yield batch.with_features(torch.zeros_like(dense(batch.features)))
+        return
+    whole = batch.whole if isinstance(batch, LayerwiseBatch) else batch
+    assert isinstance(whole, GraphBatch), "there are no other batches"
+    offsets, sources, features, edges = whole.in_offsets, whole.sources, whole.features, whole.edge_features
+    zeros = torch.zeros(whole.num_nodes, student.in_features, dtype=whole.dtype, device=whole.device)  # codes of categories, too
+    yield GraphBatch(offsets, sources, zeros, whole.node_offsets, edges)
+    if student.edge_features:
+        zeros = torch.zeros(len(sources), student.edge_features, dtype=whole.dtype, device=whole.device)
+        yield GraphBatch(offsets, sources, features, whole.node_offsets, zeros)
+    if len(sources):
+        kept = torch.arange(1, len(sources), 2, device=whole.device)  # of the first n edges, n // 2
+        yield GraphBatch(offsets // 2, sources[kept], features, whole.node_offsets, None if edges is None else take_rows(edges, kept))
 
 
 def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
-    """Refuse a student that predicts something else for other features, all zeros, where it has seen a first batch.
+    """Refuse a student that predicts something else for a batch where it has seen another one before.
 
     Args:
-        used, new: two students with one state, the first of which has predicted the batch.
+        used, new: two students with one state, the first of which has predicted the other batch.
     """
-    for one in (used, new):  # zeros are codes of categories, too
-        one.fold_input_scaling(torch.zeros(one.in_features, device=next(one.parameters()).device))
     try:
-        logits = [one.forward_batch(batch).logits for one in (used, new)]
-    except DglMutualError:  # it does not take such features
+        expected = new.forward_batch(batch).logits
+    except DglMutualError:  # it does not take such a batch
         return
-    if not _agree(*logits):
+    try:
+        agrees = _agree(used.forward_batch(batch).logits, expected)
+    except DglMutualError:  # what it has kept does not fit
+        agrees = False
+    if not agrees:
         raise UsageError(
             f"The student {name!r} keeps something that it computed from its first input (for example cached=True), and would predict old "
             "numbers for other data. Compute it anew in each forward."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -74,7 +75,8 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     if is_custom(kind):
         if fault := fault_of_tensors(strategy, may_be_lazy=True):
             raise UsageError(f"The strategy {kind.name!r} {fault}")
-        if same_each_time(strategy, lambda: make(replace(setting, seed=setting.seed + 1)), may_compute=True, without="coordinator"):
+        seeds = itertools.count(setting.seed + 1)
+        if same_each_time(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator"):
             raise UsageError(
                 f"The strategy {kind.name!r} has modules with the same weights each time it is made, so that all seeds would begin with "
                 "them. Make them in its __init__, not before, and set no seed there but setting.seed."

@@ -85,6 +85,37 @@ def test_a_student_that_caches_its_first_input_is_refused():
     assert of({"architecture": Cached, "options": {"cached": False}}).epochs == of(Picky).epochs == 1
 
 
+class CachesGraph(Linear):
+    """Keeps the edges of its first graph, or the features of these."""
+
+    kept: Any = None
+
+    def __init__(self, in_features: int, num_outputs: int, what: str = "ends") -> None:
+        super().__init__(in_features, num_outputs)
+        self.what, self.of_edges = what, nn.Linear(2, num_outputs)
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        ends, edges = graph.edges(), graph.edata.get("feat", feat.new_zeros(graph.num_edges(), 2))
+        if self.kept is None:
+            self.kept = ends if self.what == "ends" else edges
+        source, destination = self.kept if self.what == "ends" else ends
+        logits = super().forward(graph, feat)
+        logits = logits.index_add(0, destination, logits[source])
+        if self.what == "edges" and len(self.kept) == len(ends[1]):
+            logits = logits.index_add(0, ends[1], self.of_edges(self.kept))
+        return logits
+
+
+@pytest.mark.parametrize(("what", "has_edge_features"), [("ends", False), ("edges", True)])
+def test_a_student_that_caches_edges_or_their_features_is_refused(what, has_edge_features):
+    drawn = np.random.default_rng(0).normal(size=(EDGES.shape[1], 2)).astype(np.float32)
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, np.arange(30) % 3, edge_features=drawn if has_edge_features else None)
+    student = {"architecture": CachesGraph, "edge_features": has_edge_features, "options": {"what": what}}
+    with pytest.raises(UsageError, match="'CachesGraph-0' keeps something that it computed from its first input"):
+        short([student, "gcn"], data=data)
+    assert short([{**student, "options": {"what": "nothing"}}, "gcn"], data=data).epochs == 2
+
+
 class Lowest(dm.Weighting):
     def __init__(self, options: Any, config: Any) -> None:
         super().__init__(options, config)

@@ -100,6 +100,23 @@ def test_making_custom_code_changes_no_settings(students: Any, options: dict[str
     assert set(seen) == {before} and _settings() == before
 
 
+class ChangesLater(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: Any, feat: torch.Tensor) -> Any:
+        logits = self.layer(feat)
+        change()
+        return logits
+
+
+def test_the_forward_of_a_student_changes_no_settings() -> None:
+    before = _settings()
+    assert fit([ChangesLater, "gcn"]).epochs == 2
+    assert _settings() == before
+
+
 def test_results_do_not_depend_on_the_default_type(tmp_path: Path) -> None:
     plain = fit()
     plain.save(tmp_path)
