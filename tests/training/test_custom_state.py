@@ -86,24 +86,22 @@ def test_a_student_that_caches_its_first_input_is_refused():
 
 
 class CachesGraph(Linear):
-    """Keeps the edges of its first graph, or the features of these."""
+    """Keeps the ends of the edges of its first graph, or the edge features of the first graph with so many edges."""
 
-    kept: Any = None
-
-    def __init__(self, in_features: int, num_outputs: int, what: str = "ends") -> None:
+    def __init__(self, in_features: int, num_outputs: int, what: str) -> None:
         super().__init__(in_features, num_outputs)
         self.what, self.of_edges = what, nn.Linear(2, num_outputs)
+        self.kept: dict[Any, Any] = {}
 
     def forward(self, graph: Any, feat: Tensor) -> Any:
-        ends, edges = graph.edges(), graph.edata.get("feat", feat.new_zeros(graph.num_edges(), 2))
-        if self.kept is None:
-            self.kept = ends if self.what == "ends" else edges
-        source, destination = self.kept if self.what == "ends" else ends
+        (source, destination), edges = graph.edges(), graph.edata.get("feat", feat.new_zeros(graph.num_edges(), 2))
+        if self.what == "ends":
+            source, destination = self.kept.setdefault("ends", (source, destination))
+            edges = edges.new_zeros(len(source), 2)
+        if self.what == "edges":
+            edges = self.kept.setdefault(len(edges), edges)
         logits = super().forward(graph, feat)
-        logits = logits.index_add(0, destination, logits[source])
-        if self.what == "edges" and len(self.kept) == len(ends[1]):
-            logits = logits.index_add(0, ends[1], self.of_edges(self.kept))
-        return logits
+        return logits.index_add(0, destination, logits[source] + self.of_edges(edges))
 
 
 @pytest.mark.parametrize(("what", "has_edge_features"), [("ends", False), ("edges", True)])
