@@ -240,20 +240,23 @@ def _warn_of_codes(values: Any, where: str) -> None:
         )
 
 
-def may_hold_codes(features: Features, kinds: Sequence[FeatureKind]) -> npt.NDArray[np.bool_]:
-    """Which columns of numbers may hold codes of categories, (F,): whole numbers from 0, and others than 0 and 1 among them."""
-    may = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
-    is_high = np.zeros_like(may)
+def whole_columns(features: Features, kinds: Sequence[FeatureKind]) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Which columns of numbers are whole numbers from 0, (F,), and whether one of them has others than 0 and 1.
+
+    If so, all of them may hold codes of categories: a code may have two values, too.
+    """
+    whole = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
+    is_high = np.zeros_like(whole)
     if isinstance(features, np.ndarray):
         for start in range(0, len(features), _ROWS):  # needs no second matrix
             rows = features[start : start + _ROWS]
-            may &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
+            whole &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
             is_high |= (rows > 1).any(axis=0)
     else:
         values = features.data
-        may[features.indices[(values < 0) | (values != np.round(values))]] = False
+        whole[features.indices[(values < 0) | (values != np.round(values))]] = False
         is_high[features.indices[values > 1]] = True
-    return may & is_high
+    return whole, bool((whole & is_high).any())
 
 
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:

@@ -6,10 +6,13 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
+
+from dgl_mutual.utils.safe_text import terminal_text
 
 if TYPE_CHECKING:
     from dgl_mutual.training.callbacks import Callback
@@ -34,6 +37,12 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def begin_work(parent: int) -> None:
+    """What a worker process does first: it ends with its parent, and shows warnings as one line, since no line of them is the user's."""
+    end_with(parent)
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {terminal_text(str(message))}\n"
 
 
 @contextmanager

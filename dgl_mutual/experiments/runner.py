@@ -216,7 +216,7 @@ def _refuse_too_many(runs: int) -> None:
     if runs > 1 and room is not None and room < needed:
         fit = max(1, (room - RESERVE) // _OF_A_RUN)
         raise UsageError(
-            f"{runs} runs at a time take {needed} open files, and {room} can be opened here: no more than {counted(fit, 'run')} fit. "
+            f"{runs} runs at a time take {needed} open files, and {room} can be opened here, which is enough for {counted(fit, 'run')}. "
             f"Take fewer methods or datasets. {more_files(2 * needed)}"
         )
 

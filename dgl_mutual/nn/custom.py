@@ -42,8 +42,8 @@ class CustomStudent(CohortMember):
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
-    them itself. Columns that may hold codes of categories (whole numbers from 0, and others than 0 and 1 among them) are not scaled, so
-    that an embedding can look them up.
+    them itself. Where a column may hold codes of categories (whole numbers from 0, and
+    others than 0 and 1 among them), no column of whole numbers is scaled, so that embeddings can look them up.
 
     The module may change features in place and write into the graph's data: what it gets are copies.
 
@@ -92,12 +92,20 @@ class CustomStudent(CohortMember):
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
 
     def check_weights(self) -> None:
-        """Refuse a class or function that gives the same weights each time it is called (see `same_each_time`).
+        """Refuse a class or function that gives the same weights each time it is called, and warn if it computes them (see
+        `same_each_time`).
 
         Raises:
-            UsageError: it does.
+            UsageError: it keeps them, or sets a seed.
         """
-        if same_each_time(self.module, self._made):
+        cause = same_each_time(self.module, self._made)
+        if cause == "computed":
+            warn(
+                f"The student {self.options.label} begins with the same weights each time it is made: all seeds begin alike, and several "
+                "such students of a cohort stay alike without dropout. If that is not meant, draw its weights in __init__ from torch's "
+                "global random stream."
+            )
+        elif cause is not None:
             raise UsageError(
                 f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
                 f"too. Make new layers in the __init__ of {self.options.label}, not before, begin with copies of tensors that are kept "

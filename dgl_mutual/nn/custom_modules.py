@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -64,12 +64,16 @@ def fault_of_state(module: nn.Module) -> str | None:
     return None
 
 
-def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> bool:
-    """Whether a module gets the same trainable weights each time it is made, and not because it computes them.
+#: Why a module has the same weights each time it is made.
+Cause: TypeAlias = Literal["kept", "seeded", "computed"]
 
-    That is, its weights share memory with those of another one, or are the same numbers while it seeds a global random stream of torch's
-    CPU, NumPy or Python. Weights that it computes or reads from a file may be the same. So may those that it draws from a generator of its
-    own, or within `torch.random.fork_rng`: that is not seen here. Weights that are all equal, as zeros are, do not count.
+
+def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> Cause | None:
+    """Why a module has the same trainable weights each time it is made; None if it has not.
+
+    They are kept if they share memory with those of another one, seeded if they are the same numbers while it seeds a global random stream
+    of torch's CPU, NumPy or Python, and else computed, read from a file, or drawn from a generator of its own. Weights that are all equal,
+    as zeros are, do not count.
 
     Args:
         module: one that has been made.
@@ -78,20 +82,16 @@ def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without:
     """
     ours = _trainable(module, without)
     if not ours:
-        return False
+        return None
     other, ends = _made_from(_OTHER_SEEDS[0], make)
     others = _trainable(other, without)
     if not _memory(ours).isdisjoint(_memory(others)):
-        return True
+        return "kept"
     if not _equal(ours, others):
-        return False
+        return None
     # Weights that are drawn and overwritten move a stream, too. One that has been seeded ends in the same state wherever it began.
-    return any(first == second for first, second in zip(ends, _made_from(_OTHER_SEEDS[1], make)[1], strict=True))
-
-
-def equal_weights(first: nn.Module, second: nn.Module) -> bool:
-    """Whether two modules of one class have the same trainable weights. Weights that are all equal, as zeros are, do not count."""
-    return _equal(_trainable(first), _trainable(second))
+    is_seeded = any(first == second for first, second in zip(ends, _made_from(_OTHER_SEEDS[1], make)[1], strict=True))
+    return "seeded" if is_seeded else "computed"
 
 
 def _made_from(seed: int, make: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[Any, ...]]:

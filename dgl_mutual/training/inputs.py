@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import may_hold_codes
+from dgl_mutual.data.features import whole_columns
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.split import Split
@@ -56,12 +56,15 @@ class Inputs:
     @cached_property
     def _scales_of_codes(self) -> tuple[ScaleArray | None, ScaleArray | None]:
         """The scales of columns that may hold codes of categories, and 1 for all others."""
-        dataset, node, edge = self._unscaled, self.scales, self.edge_scales
-        if node is not None:
-            node = np.where(may_hold_codes(dataset.features, dataset.feature_kinds), node, np.float32(1))
-        if edge is not None and dataset.edge_features is not None:
-            edge = np.where(may_hold_codes(dataset.edge_features, dataset.edge_feature_kinds), edge, np.float32(1))
-        return node, edge
+        dataset, one = self._unscaled, np.float32(1)
+        if self.scales is None:
+            return None, None
+        of_nodes, node_codes = whole_columns(dataset.features, dataset.feature_kinds)
+        if self.edge_scales is None or dataset.edge_features is None:
+            return np.where(of_nodes & node_codes, self.scales, one), None
+        of_edges, edge_codes = whole_columns(dataset.edge_features, dataset.edge_feature_kinds)
+        there_are = node_codes or edge_codes
+        return np.where(of_nodes & there_are, self.scales, one), np.where(of_edges & there_are, self.edge_scales, one)
 
     def fold_scaling(self, students: Iterable[CohortMember], device: torch.device) -> None:
         """Put the scales into the first layers, so that students take inputs as they are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 
 import torch
 
@@ -11,7 +10,6 @@ from dgl_mutual.cohort import MEMBER_NAME, RESERVED_NAMES, student_names
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.custom import CustomStudent
-from dgl_mutual.nn.custom_modules import equal_weights
 from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.module import CohortMember
@@ -26,7 +24,6 @@ from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.training.sync_batch_norm import share_batch_norm
-from dgl_mutual.utils.warning import warn
 
 
 def resolve_members(
@@ -109,18 +106,4 @@ def make_members(
                 module.check_weights()
             modules.append(module.to(placement.device, placement.dtype))
             share_batch_norm(modules[-1], placement.ranks, name)
-    _warn_of_equal_weights(members, modules)
     return modules
-
-
-def _warn_of_equal_weights(members: Mapping[str, StudentOptions], modules: Sequence[CohortMember]) -> None:
-    """Warn of two custom students of one class and options that begin with the same weights, as where these are read from a file."""
-    custom = [(name, member, module.custom_module) for (name, member), module in zip(members.items(), modules, strict=True)]
-    for (name, member, first), (other, other_member, second) in combinations(custom, 2):
-        if first is not None and second is not None and member == other_member and equal_weights(first, second):
-            warn(
-                f"The students {name!r} and {other!r} begin with the same weights, so they learn nothing from each other: without dropout "
-                f"they would stay the same. Draw some of the weights in the __init__ of {member.label} at random, or give the students "
-                "different options."
-            )
-            return

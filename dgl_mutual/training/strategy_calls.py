@@ -76,7 +76,7 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
         if fault := fault_of_tensors(strategy, may_be_lazy=True):
             raise UsageError(f"The strategy {kind.name!r} {fault}")
         seeds = itertools.count(setting.seed + 1)
-        if same_each_time(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator"):
+        if same_each_time(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator") in ("kept", "seeded"):
             raise UsageError(
                 f"The strategy {kind.name!r} has modules with the same weights each time it is made, so that all seeds would begin with "
                 "them. Make them in its __init__, not before, and set no seed there but setting.seed."

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import symtable
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -47,9 +48,7 @@ def _texts_of(module: str, name: str) -> list[str]:
     except (OSError, TypeError, KeyError, SyntaxError):
         return []
     known: dict[str, list[ast.stmt]] = {}
-    for statement in tree.body:
-        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
-            continue
+    for statement in _executed_by_import(tree.body):
         for defined in _defined_by(statement):
             known.setdefault(defined, []).append(statement)
     found: dict[str, list[str]] = {}
@@ -58,26 +57,53 @@ def _texts_of(module: str, name: str) -> list[str]:
         name = waiting.pop()
         if name in known and name not in found:
             found[name] = [ast.unparse(_without_docstrings(statement)) for statement in known[name]]
+            waiting += [str(statement.name) for statement in known[name] if hasattr(statement, "name")]  # who calls it has its effects
             waiting += [used for text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
     return [text for _, texts in sorted(found.items()) for text in texts]
 
 
+def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in statements:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
+            yield from statement.orelse
+        else:
+            yield statement
+
+
 def _defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do."""
+    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do.
+
+    A function or class may also change what it writes into (``TABLE[key] = value``), declares global, or is decorated by (a register).
+    """
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}.union(*(node.names for node in ast.walk(statement) if isinstance(node, ast.Global)))
+        nodes = list(ast.walk(statement))
+        written = {_root(node) for node in nodes if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)}
+        decorated = {decorator.id for decorator in statement.decorator_list if isinstance(decorator, ast.Name)}
+        return {statement.name}.union(written, decorated, *(node.names for node in nodes if isinstance(node, ast.Global))) - {""}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
     if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)
         return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
     named = {node.target.id for node in ast.walk(statement) if isinstance(node, ast.NamedExpr)}
     targets = statement.targets if isinstance(statement, ast.Assign | ast.Delete) else [getattr(statement, "target", None)]
-    names = named | {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+    named |= {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+    value = getattr(statement, "value", None)  # table.setdefault(...) changes what it is called on
+    called = set() if value is None else {_root(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
+    names = (named | called) - {""}
     if inner := _inner_statements(statement):
         # What the first line assigns, too: targets of with and loops, names in patterns, and those of :=.
         symbols = symtable.symtable(ast.unparse(statement), "", "exec").get_symbols()
         names |= {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
     return names.union(*map(_defined_by, inner))
+
+
+def _root(node: ast.AST) -> str:
+    """The name that ``TABLE[key].part`` begins with; nothing where it begins with none, or is no more than a name."""
+    if not isinstance(node, ast.Subscript | ast.Attribute):
+        return ""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _inner_statements(statement: ast.stmt) -> list[ast.stmt]:

@@ -64,7 +64,7 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
     if is_custom(kind):
         if fault := fault_of_state(made):
             raise UsageError(f"{title} {fault}")
-        if same_each_time(made, make):
+        if same_each_time(made, make) in ("kept", "seeded"):
             raise UsageError(
                 f"{title} has the same weights each time it is made, so that all seeds would begin with them. Make them in its __init__, "
                 "not before, and set no seed there, as torch.manual_seed does."

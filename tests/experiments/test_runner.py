@@ -183,7 +183,7 @@ def test_more_runs_than_files_can_be_open_are_refused_before_any_training(
     configs = [parse_config({"seeds": 1, "training": {"epochs": epochs}}) for epochs in range(1, 13)]
     plans = [prepare(config, load_data(config)) for config in configs]
     monkeypatch.setattr(runner, "make_room", lambda _: 54)
-    with pytest.raises(UsageError, match=r"12 runs at a time take 56 open files, and 54 can be opened here: no more than 11 runs fit"):
+    with pytest.raises(UsageError, match=r"12 runs at a time take 56 open files, and 54 can be opened here, which is enough for 11 runs"):
         execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert not ran and not any(tmp_path.iterdir())
     assert len(execute(plans[:11], out=tmp_path, compute=Compute(jobs=1))) == 11

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dgl_mutual
-from dgl_mutual.data.features import may_hold_codes
+from dgl_mutual.data.features import whole_columns
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
@@ -59,7 +59,7 @@ def test_measurements_are_scaled_and_words_are_not(node_data: Data, graph_data: 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(task: str) -> None:
-    seen: dict[str, set[float]] = {"codes": set(), "measured": set(), "bonds": set()}
+    seen: dict[str, set[float]] = {"codes": set(), "measured": set(), "binary": set(), "bonds": set()}
 
     class Embeds(nn.Module):
         def __init__(self, in_features: int, num_outputs: int) -> None:
@@ -69,12 +69,13 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
         def forward(self, graph: Any, feat: Tensor) -> Tensor:
             seen["codes"].update(feat[:, 0].tolist())
             seen["measured"].update(feat[:, 1].tolist())
+            seen["binary"].update(feat[:, 2].tolist())
             seen["bonds"].update(graph.edata["feat"][:, 0].tolist())
             rows = self.rows(feat[:, 0].long())
             return rows if task == "node" else dgl.ops.segment_reduce(graph.batch_num_nodes(), rows, "mean")
 
     random = np.random.default_rng(0)
-    features = np.stack([np.arange(60) % 20, 100 * random.random(60)], axis=1).astype(np.float32)
+    features = np.stack([np.arange(60) % 20, 100 * random.random(60), np.arange(60) % 5 == 0], axis=1).astype(np.float32)
     edges = np.stack([np.arange(60), np.arange(60) ^ 1])
     bonds = (np.minimum(*edges) // 2 % 4).astype(np.float32)[:, None]
     graphs = {} if task == "node" else {"node_offsets": np.arange(0, 61, 2)}
@@ -82,7 +83,7 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
     data = dgl_mutual.Dataset.from_arrays(edges, features, labels, edge_features=bonds, **graphs)
     student = {"architecture": Embeds, "edge_features": True}
     result = dgl_mutual.fit(data, [student, "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
-    assert seen["codes"] == {*range(20)} and seen["bonds"] == {*range(4)}
+    assert seen["codes"] == {*range(20)} and seen["bonds"] == {*range(4)} and seen["binary"] == {0, 1}
     scale = column_scales(data, result.split)[1]
     assert scale < 1 and {float(scale * value) for value in features[:, 1]} == seen["measured"] - {0.0}
     alone = dgl_mutual.fit(data, ["gcn", "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
@@ -93,8 +94,10 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
 def test_codes_are_whole_numbers_from_0_and_others_than_0_and_1(is_sparse: bool) -> None:
     columns = np.array([[0, 1, 5, 2], [0, 1, 0, 1], [0, -1, 5, 2], [0, 1, 1.5, 2], [0, 3, 3, 3]], dtype=np.float32).T
     features = sparse.csr_matrix(columns) if is_sparse else columns
-    assert may_hold_codes(features, ["number"] * 5).tolist() == [True, False, False, False, True]
-    assert may_hold_codes(features, ["indicator"] * 4 + ["number"]).tolist() == [False] * 4 + [True]
+    whole, there_are_codes = whole_columns(features, ["number"] * 5)
+    assert whole.tolist() == [True, True, False, False, True] and there_are_codes
+    assert whole_columns(features[:, 1:4], ["number"] * 3)[1] is False
+    assert whole_columns(features, ["indicator"] + ["number"] * 3 + ["indicator"])[1] is False
 
 
 @TASKS

@@ -101,6 +101,17 @@ from string import *
 [STEPS.append(1) for _ in range(2)]
 WIDE = (wide := 4) + 1
 of_walrus = lambda: wide
+ACTS = {}
+def register(function):
+    ACTS[function.__name__] = function
+    return function
+@register
+def act_of_table(x):
+    return 7 * x
+COUNTS = {}
+first = COUNTS.setdefault("a", 11)
+of_register = lambda: ACTS["act_of_table"]
+of_setdefault = lambda: COUNTS
 of_if = lambda: SIGN
 of_for = lambda: (key, WEIGHTS)
 of_while = lambda: STEPS
@@ -111,6 +122,9 @@ of_header = lambda: (source, other, half)
 
 if __name__ == "__main__":
     OTHER, y = 1, 2
+else:
+    IMPORTED = 13
+of_import = lambda: IMPORTED
 '''
 
 
@@ -142,6 +156,9 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("Net", ("from string import *", "from textwrap import *")),
         ("of_while", ("for _ in range(2)]", "for _ in range(3)]")),
         ("of_walrus", ("wide := 4", "wide := 5")),
+        ("of_register", ("7 * x", "8 * x")),
+        ("of_setdefault", ("11)", "12)")),
+        ("of_import", ("IMPORTED = 13", "IMPORTED = 14")),
         ("Net", ("RATE * x", "RATE + x")),
         ("Net", ("return act(x)", "return -act(x)")),
         ("Net", ("relu as act", "tanh as act")),

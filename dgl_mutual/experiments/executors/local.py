@@ -21,7 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
 from dgl_mutual.experiments.executors.base import Task
-from dgl_mutual.experiments.processes import end_with, spared_from_interrupts
+from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
@@ -81,7 +81,7 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(
-            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=end_with, initargs=(os.getpid(),)
+            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=begin_work, initargs=(os.getpid(),)
         )
         try:
             yield from _started(parallel, calls, jobs)

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments import processes
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.executors.local import Local
@@ -126,6 +128,13 @@ except StoreError as error:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process there has no signals")
+def test_a_worker_shows_a_warning_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "end_with", lambda parent: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    processes.begin_work(1)
+    assert warnings.formatwarning("an odd name\x1b[2J", UserWarning, "package.py", 3, "    warn(") == "Warning: an odd name\\x1b[2J\n"
+
+
 def test_processes_end_with_theirs_before_they_have_begun_to_train() -> None:
     code = """
 import os, signal, time, joblib
