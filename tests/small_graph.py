@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.dgl_compat import dgl
@@ -16,6 +17,17 @@ LABELS = np.arange(N) % 3
 FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
 EDGES = np.random.default_rng(1).integers(0, N, (2, 90))
 SPLIT = dm.Split(range(12), range(12, 20), range(20, N))
+
+
+class Net(nn.Module):
+    """A custom student."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(feat)
 
 
 def graph(**columns: Any) -> Any:

@@ -42,8 +42,8 @@ class CustomStudent(CohortMember):
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
-    them itself. Where a column may hold codes of categories (whole numbers from 0, and
-    others than 0 and 1 among them), no column of whole numbers is scaled, so that embeddings can look them up.
+    them itself. Where a column may hold codes of categories (whole numbers from 0, and others than 0 and 1 among them), no
+    column of whole numbers is scaled, so that embeddings can look them up.
 
     The module may change features in place and write into the graph's data: what it gets are copies.
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
 
 def code_digest(item: Any, path: str = "") -> str | None:
     """A digest of the code of a class, a function or another callable, and of all that it uses of its module; None without its source.
@@ -48,8 +50,10 @@ def _texts_of(module: str, name: str) -> list[str]:
     except (OSError, TypeError, KeyError, SyntaxError):
         return []
     known: dict[str, list[ast.stmt]] = {}
-    for statement in _executed_by_import(tree.body):
-        for defined in _defined_by(statement):
+    statements = list(_executed_by_import(tree.body))
+    written = {statement.name: _written_by(statement) for statement in statements if isinstance(statement, _DEFINITIONS)}
+    for statement in statements:
+        for defined in _defined_by(statement).union(*(written.get(called, ()) for called in _called_by(statement))):
             known.setdefault(defined, []).append(statement)
     found: dict[str, list[str]] = {}
     waiting = [name, "*"]  # what ``from module import *`` gives may be any name
@@ -57,7 +61,6 @@ def _texts_of(module: str, name: str) -> list[str]:
         name = waiting.pop()
         if name in known and name not in found:
             found[name] = [ast.unparse(_without_docstrings(statement)) for statement in known[name]]
-            waiting += [str(statement.name) for statement in known[name] if hasattr(statement, "name")]  # who calls it has its effects
             waiting += [used for text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
     return [text for _, texts in sorted(found.items()) for text in texts]
 
@@ -71,15 +74,9 @@ def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do.
-
-    A function or class may also change what it writes into (``TABLE[key] = value``), declares global, or is decorated by (a register).
-    """
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        nodes = list(ast.walk(statement))
-        written = {_root(node) for node in nodes if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)}
-        decorated = {decorator.id for decorator in statement.decorator_list if isinstance(decorator, ast.Name)}
-        return {statement.name}.union(written, decorated, *(node.names for node in nodes if isinstance(node, ast.Global))) - {""}
+    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do."""
+    if isinstance(statement, _DEFINITIONS):
+        return {statement.name, *_written_by(statement)}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
     if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)
@@ -95,6 +92,20 @@ def _defined_by(statement: ast.stmt) -> set[str]:
         symbols = symtable.symtable(ast.unparse(statement), "", "exec").get_symbols()
         names |= {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
     return names.union(*map(_defined_by, inner))
+
+
+def _written_by(definition: ast.stmt) -> set[str]:
+    """The names that a function or class declares global, or writes into: ``TABLE[key] = value``."""
+    nodes = list(ast.walk(definition))
+    into = {_root(node) for node in nodes if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    return into.union(*(node.names for node in nodes if isinstance(node, ast.Global))) - {""}
+
+
+def _called_by(statement: ast.stmt) -> set[str]:
+    """The names of functions that an import calls with a statement: its decorators, as of a register, or what stands in it as a call."""
+    parts: list[ast.AST] = [*statement.decorator_list] if isinstance(statement, _DEFINITIONS) else [statement]
+    functions = [*parts, *(node.func for part in parts for node in ast.walk(part) if isinstance(node, ast.Call))]
+    return {function.id for function in functions if isinstance(function, ast.Name)}
 
 
 def _root(node: ast.AST) -> str:

@@ -96,7 +96,7 @@ def test_ends_of_lines_and_a_mark_of_the_byte_order_stay(command_line: CommandLi
 
 
 def test_comments_of_several_lines_are_no_blocks() -> None:
-    comment = "<!--\ntable: what it shows\n-->\n"
+    comment = "<!--\ntable: what it shows\n-->\n<!-- table\n: of runs -->\n"
     page = f"<!-- table: x -->\n{comment}<!-- end of table -->\n\n{comment}"
     assert fill(page, lambda arguments: "T") == f"<!-- table: x -->\n\nT\n\n<!-- end of table -->\n\n{comment}"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -93,6 +94,13 @@ def test_many_classes_of_floating_point_numbers_are_told(kind: str, classes: int
             encode_labels(values, "labels")
     message = f"labels: floating-point numbers without fractions are read as {classes} classes"
     assert len(caught) == 3 * told and all(str(one.message).startswith(message) for one in caught)
+
+
+def test_whole_numbers_that_are_floats_for_some_are_unknown_are_no_amounts() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        encode_labels([*map(float, 2 * [*range(30)]), math.nan], "labels")
+    assert not any("regression" in str(one.message) for one in caught)
 
 
 def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:

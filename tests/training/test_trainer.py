@@ -57,8 +57,9 @@ def test_measurements_are_scaled_and_words_are_not(node_data: Data, graph_data: 
     assert resolve_training(TrainingOptions(scale_inputs=True), words).scale_inputs
 
 
-@pytest.mark.parametrize("task", ["node", "graph"])
-def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(task: str) -> None:
+@pytest.mark.parametrize(("num_codes", "num_bonds"), [(20, 4), (20, 2), (2, 4)])
+@TASKS
+def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(task: str, num_codes: int, num_bonds: int) -> None:
     seen: dict[str, set[float]] = {"codes": set(), "measured": set(), "binary": set(), "bonds": set()}
 
     class Embeds(nn.Module):
@@ -75,15 +76,15 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
             return rows if task == "node" else dgl.ops.segment_reduce(graph.batch_num_nodes(), rows, "mean")
 
     random = np.random.default_rng(0)
-    features = np.stack([np.arange(60) % 20, 100 * random.random(60), np.arange(60) % 5 == 0], axis=1).astype(np.float32)
+    features = np.stack([np.arange(60) % num_codes, 100 * random.random(60), np.arange(60) % 5 == 0], axis=1).astype(np.float32)
     edges = np.stack([np.arange(60), np.arange(60) ^ 1])
-    bonds = (np.minimum(*edges) // 2 % 4).astype(np.float32)[:, None]
+    bonds = (np.minimum(*edges) // 2 % num_bonds).astype(np.float32)[:, None]
     graphs = {} if task == "node" else {"node_offsets": np.arange(0, 61, 2)}
     labels = np.arange(60 if task == "node" else 30) % 2
     data = dgl_mutual.Dataset.from_arrays(edges, features, labels, edge_features=bonds, **graphs)
     student = {"architecture": Embeds, "edge_features": True}
     result = dgl_mutual.fit(data, [student, "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
-    assert seen["codes"] == {*range(20)} and seen["bonds"] == {*range(4)} and seen["binary"] == {0, 1}
+    assert seen["codes"] == {*range(num_codes)} and seen["bonds"] == {*range(num_bonds)} and seen["binary"] == {0, 1}
     scale = column_scales(data, result.split)[1]
     assert scale < 1 and {float(scale * value) for value in features[:, 1]} == seen["measured"] - {0.0}
     alone = dgl_mutual.fit(data, ["gcn", "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})

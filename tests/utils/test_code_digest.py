@@ -108,7 +108,17 @@ def register(function):
 @register
 def act_of_table(x):
     return 7 * x
+from functools import cache
+@cache
+def kept(x):
+    return 17 * x
+@cache
+def kept_beside(x):
+    return 23 * x
 COUNTS = {}
+def fill(number):
+    COUNTS["b"] = number
+fill(19)
 first = COUNTS.setdefault("a", 11)
 of_register = lambda: ACTS["act_of_table"]
 of_setdefault = lambda: COUNTS
@@ -156,7 +166,9 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("Net", ("from string import *", "from textwrap import *")),
         ("of_while", ("for _ in range(2)]", "for _ in range(3)]")),
         ("of_walrus", ("wide := 4", "wide := 5")),
-        ("of_register", ("7 * x", "8 * x")),
+        ("of_register", ("@register\ndef act_of_table", "def act_of_table")),
+        ("of_register", ("    return 7 * x", "    return 8 * x")),
+        ("of_setdefault", ("fill(19)", "fill(20)")),
         ("of_setdefault", ("11)", "12)")),
         ("of_import", ("IMPORTED = 13", "IMPORTED = 14")),
         ("Net", ("RATE * x", "RATE + x")),
@@ -213,6 +225,11 @@ def test_a_change_of_what_it_uses_is_noticed(digest: Callable[..., str | None], 
 )
 def test_what_it_does_not_use_is_no_change(digest: Callable[..., str | None], change: tuple[str, str]) -> None:
     assert digest("Net") == digest("Net", change)
+
+
+def test_what_has_the_same_imported_decorator_is_no_change(digest: Callable[..., str | None]) -> None:
+    assert digest("kept") == digest("kept", ("23 * x", "24 * x"))
+    assert digest("kept") != digest("kept", ("17 * x", "18 * x"))
 
 
 def test_code_without_a_source_has_none() -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.utils import custom_code
 from dgl_mutual.utils.causes import is_interrupt
 from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_out_of_memory
 
@@ -81,6 +82,12 @@ def test_a_cell_of_a_notebook_is_custom_code(monkeypatch: pytest.MonkeyPatch) ->
     cell = "/tmp/ipykernel_7/123.py"
     monkeypatch.setitem(linecache.cache, cell, (1, None, ["raise KeyError('deep')\n"], cell))
     assert f"({cell}, line 1)" in described(_raised_in(cell))
+
+
+def test_a_folder_whose_name_begins_as_the_packages_is_custom_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = f"{Path(custom_code.__file__).parents[1]}_runs/mine.py"
+    monkeypatch.setitem(linecache.cache, file, (1, None, ["raise KeyError('deep')\n"], file))
+    assert f"({file}, line 1)" in described(_raised_in(file))
 
 
 def _raised_in(file: str) -> KeyError:

@@ -27,21 +27,13 @@ if TYPE_CHECKING:
     import optuna
 
 
-def evaluate(
-    search: Search,
-    trial: optuna.Trial,
-    parts: Sequence[Part],
-    dataset: Dataset,
-    device: str,
-    on_epoch: Callable[[EpochReport], None] | None,
-) -> str | None:
+def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]) -> str | None:
     """Train what a trial asks for, and record how it ended: the message, if it failed.
 
     Args:
         search: opened.
         trial: claimed by this process.
-        parts: the trainings of a configuration.
-        on_epoch: called with a report at the end of each epoch.
+        objective: trains, and returns what is maximised (see `mean_metric`).
 
     Raises:
         UsageError: the given configuration cannot work, even with the defaults.
@@ -50,7 +42,7 @@ def evaluate(
     optuna, study = search.optuna, search.study
     state, value, error = optuna.trial.TrialState.FAIL, None, None
     try:
-        value = _value(search, trial, parts, dataset, device, on_epoch)
+        value = objective()
         state = optuna.trial.TrialState.COMPLETE
     except optuna.TrialPruned:
         state = optuna.trial.TrialState.PRUNED
@@ -76,7 +68,7 @@ def evaluate(
     return error
 
 
-def _value(
+def mean_metric(
     search: Search,
     trial: optuna.Trial,
     parts: Sequence[Part],
@@ -85,6 +77,10 @@ def _value(
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> float:
     """The metric, of the mean student and averaged over the trainings.
+
+    Args:
+        parts: the trainings of a configuration.
+        on_epoch: called with a report at the end of each epoch.
 
     Raises:
         optuna.TrialPruned: other trials had better values by this epoch.

@@ -20,7 +20,7 @@ from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import OnEpoch, Trial
-from dgl_mutual.experiments.tuning.objective import evaluate
+from dgl_mutual.experiments.tuning.objective import evaluate, mean_metric
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
 
 
@@ -74,7 +74,8 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
         parts = plan.parts(dataset)
     with claimed as trial:
         shown = TuningTrial(trial.number, 0, parts[0][2], plan.label)
-        return shown, evaluate(search, trial, parts, dataset, device, None if on_epoch is None else partial(on_epoch, shown))
+        reports = None if on_epoch is None else partial(on_epoch, shown)
+        return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, device, reports))
 
 
 def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:

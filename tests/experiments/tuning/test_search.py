@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -305,6 +306,16 @@ def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, 
     assert tuning.history["value"].tolist() == [1.0]
     with pytest.raises(UsageError, match="4 folds"):
         quick(pairs, tmp_path, splits=5, config=config)
+
+
+def test_what_is_warned_of_in_planning_is_warned_of_once(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    labels = pairs.labels.copy()
+    labels[0] = -1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quick(replace(pairs, labels=labels), tmp_path, config={"dataset": "pairs"})
+    assert sum("in no part of the split" in str(one.message) for one in caught) == 1
 
 
 def test_time_ends_a_search_between_trials_and_another_goes_on(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
