@@ -16,9 +16,8 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.experiments.trial import fit_resolved
-from dgl_mutual.store.tables import KEY
+from dgl_mutual.store.tables import KEY, keys_of, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.state import TrainingState
@@ -108,7 +107,7 @@ def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], j
 
 def _seconds_of_finished(plan: Plan, out: Path) -> float | None:
     """The mean over the finished trials of a run; None if there are none."""
-    trials = RunStore(plan.folder(out)).trials
+    trials = read_trials(plan.folder(out))
     return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean()) if len(trials) else None
 
 
@@ -138,7 +137,7 @@ def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> flo
 
 def num_missing(plan: Plan, out: Path) -> int:
     """Trials that have not finished."""
-    return len(plan.keys - RunStore(plan.folder(out)).finished())
+    return len(plan.keys - keys_of(read_trials(plan.folder(out))))
 
 
 def _first(part: IntArray, share: float) -> IntArray:

@@ -19,7 +19,7 @@ from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.store.files import CONFIG_FILE, INFERENCE_FILE
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, KEY, overall, read_trials
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, keys_of, overall, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
@@ -50,9 +50,9 @@ def time_run(
             the official split, or what columns and labels mean, is another than when they were trained.
         UsageError, DataError: the data cannot be loaded, or are not those of the run, or code is not trusted.
     """
-    trials = overall(read_trials(run_folder))
-    finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
-    kept = [key for key in sorted(finished) if (run_folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
+    store = RunStore(run_folder)
+    trials = overall(store.trials)
+    kept = [key for key in sorted(keys_of(trials)) if (store.checkpoints / trial_name(*key) / "ensemble.json").is_file()]
     config = trusted_config(run_folder / CONFIG_FILE, None, trust=trust)
     if not resolve_strategy(config.strategy).trains:
         raise StoreError(
@@ -67,12 +67,12 @@ def time_run(
     check_writable(run_folder)
     device = resolve_device(device)
     seed, fold = kept[0]
-    folder = run_folder / "checkpoints" / trial_name(seed, fold)
+    folder = store.checkpoints / trial_name(seed, fold)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     again = f"dgl-mutual run --config {run_folder / CONFIG_FILE} --set fingerprint=null --out FOLDER"
     check_fingerprint(config, dataset, f"train again on those that are there: {again}")
-    check_data(RunStore(run_folder).finished_trials(), prepare(config, dataset), f"Train again on those that are there: {again}")
-    rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
+    check_data(store.finished_trials(), prepare(config, dataset), f"Train again on those that are there: {again}")
+    rows = rows_of(trials, [(seed, fold)])
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)
         for member in rows["member"]

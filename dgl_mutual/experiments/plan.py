@@ -19,6 +19,7 @@ from dgl_mutual.experiments.resolve import anchored, resolve, resolved_points, r
 from dgl_mutual.experiments.run_folder import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
+from dgl_mutual.store.tables import Key
 from dgl_mutual.training.feeds import num_drawn
 
 
@@ -53,7 +54,7 @@ class Plan:
         return folder_of_run(out, self.name, resolved_values(self.config))
 
     @property
-    def keys(self) -> set[tuple[int, int]]:
+    def keys(self) -> set[Key]:
         """(seed, fold) of its trials."""
         return {trial.key for trial in self.trials}
 

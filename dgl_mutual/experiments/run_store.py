@@ -20,19 +20,21 @@ from dgl_mutual.experiments.finished_trials import FinishedTrials
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable, keys_of
+from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
-    KEY,
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,
     TRIAL_COLUMNS,
+    Key,
+    keys_of,
     last_recorded,
     read_environment,
     read_table,
+    rows_of_others,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
 from dgl_mutual.utils.files import remove_files, removed, set_aside, sweep, unreadable, write_text
@@ -59,7 +61,7 @@ class Kept:
     environment: dict[str, Any]
 
     @property
-    def keys(self) -> set[tuple[int, int]]:
+    def keys(self) -> set[Key]:
         """(seed, fold) of each."""
         return keys_of(self.trials)
 
@@ -116,11 +118,11 @@ class RunStore:
         """failures.csv: the trials that failed when they last ran."""
         return read_table(self._failures.file, FAILURE_COLUMNS)
 
-    def finished(self) -> set[tuple[int, int]]:
+    def finished(self) -> set[Key]:
         """(seed, fold) of the trials that need not run again."""
         return self._trials.keys()
 
-    def kept(self, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]]) -> Kept:
+    def kept(self, config: dict[str, Any], *, resume: bool, keys: set[Key]) -> Kept:
         """What will be there of earlier trials once the run has begun (see `begun`). Nothing is removed.
 
         Raises:
@@ -137,8 +139,7 @@ class RunStore:
             trials = self.trials
         with suppress(StoreError):
             environment = read_environment(self._environment)
-        starts_over = pd.MultiIndex.from_frame(trials[KEY]).isin(list(keys))
-        return Kept(self.folder, trials[~starts_over], environment)
+        return Kept(self.folder, rows_of_others(trials, keys), environment)
 
     def finished_trials(self) -> Kept:
         """All of them, and what is recorded.
@@ -276,7 +277,7 @@ class RunStore:
         self._drop_parts(TRIAL_NAME.pattern)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
-    def drop(self, keys: set[tuple[int, int]]) -> None:
+    def drop(self, keys: set[Key]) -> None:
         """Forget these trials, so that they run again; those of other seeds stay. A file that cannot be read is set aside."""
         for table in self._tables:
             table.set_aside_if_damaged()
@@ -290,9 +291,8 @@ class RunStore:
         if self.finished() <= keys:
             self.clear()
             return
-        for table in self._gathered:
-            table.drop(keys)
-        self._inference.forget(keys)
+        for table in self._tables:
+            table.forget(keys)
         self._drop_students(*names)
         self._drop_snapshots(*names)
 
@@ -353,7 +353,7 @@ def locked_store(folder: Path) -> Iterator[RunStore]:
 
 
 @contextmanager
-def begun(store: RunStore, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[None]:
+def begun(store: RunStore, config: dict[str, Any], *, resume: bool, keys: set[Key] | None = None) -> Iterator[None]:
     """Begin a run in its locked folder. At the end, however it comes, history.csv and summary.csv fit trials.csv.
 
     A usage error that shows before any trial has finished leaves no folder behind.

@@ -30,7 +30,7 @@ from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
 from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import rows_of
+from dgl_mutual.store.tables import Key, rows_of
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
@@ -70,7 +70,7 @@ class _OpenRun:
 
     plan: Plan
     store: RunStore
-    finished: set[tuple[int, int]]
+    finished: set[Key]
     code: dict[str, str]
 
 
@@ -251,7 +251,7 @@ def _announce_failures(plans: Sequence[Plan]) -> None:
             warn(f"The run {plan.trials[0].run or plan.name!r} will fail, and the others go on. {fault}")
 
 
-def _report(store: RunStore, keys: set[tuple[int, int]]) -> RunReport:
+def _report(store: RunStore, keys: set[Key]) -> RunReport:
     """How the trials that were asked for ended; the folder may have those of more seeds."""
     rows, failures = rows_of(store.trials, keys), rows_of(store.failures, keys)
     failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in failures.itertuples())

@@ -8,7 +8,7 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_store import Kept
 from dgl_mutual.experiments.trial import split_digest, trial_data
-from dgl_mutual.store.tables import KEY
+from dgl_mutual.store.tables import KEY, Key
 
 #: What to do where a run cannot go on.
 ANOTHER_FOLDER = (
@@ -43,7 +43,7 @@ def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
         )
 
 
-def _check_official_splits(kept: Kept, plan: Plan, done: set[tuple[int, int]], mend: str) -> None:
+def _check_official_splits(kept: Kept, plan: Plan, done: set[Key], mend: str) -> None:
     """See `check_data`. The samples of a trial are made anew, with its noise, since trials.csv has the digest of these."""
     digests, hashes = (kept.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
     first: dict[int, int] = {}

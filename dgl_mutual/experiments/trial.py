@@ -22,6 +22,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.store.tables import Key
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
@@ -67,7 +68,7 @@ class Trial:
     run: str = ""
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> Key:
         return self.seed, self.fold
 
     @property

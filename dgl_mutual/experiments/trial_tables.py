@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.trial import TRIAL_NAME, trial_name
 from dgl_mutual.store.files import HISTORY_FILE
-from dgl_mutual.store.tables import KEY, as_text, read_text
+from dgl_mutual.store.tables import KEY, Key, as_text, keys_of, read_text, rows_of_others
 from dgl_mutual.utils.files import set_aside
 from dgl_mutual.utils.safe_text import csv_cell, plain_cell
-
-#: (seed, fold) of a trial.
-Key: TypeAlias = tuple[int, int]
 
 
 class TrialTable:
@@ -61,15 +57,6 @@ class TrialTable:
         except StoreError:
             set_aside(self.file)
 
-    def drop(self, keys: Collection[Key]) -> None:
-        """Take these trials out of it.
-
-        Raises:
-            StoreError: it is damaged, or cannot be written.
-        """
-        if (table := self.read()) is not None:
-            self.write(self.name, _without(table, keys))
-
     def forget(self, keys: Collection[Key]) -> None:
         """Take these trials out of it, and remove it with the last of its rows.
 
@@ -79,7 +66,7 @@ class TrialTable:
         table = self.read()
         if table is None:
             return
-        others = _without(table, keys)
+        others = rows_of_others(table, keys)
         if not len(others):
             self.file.unlink()
         elif len(others) < len(table):
@@ -120,7 +107,7 @@ class GatheredTable(TrialTable):
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
         """The rows of `new`, and those of other trials in `old`; both as text."""
-        return new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
+        return new if old is None else pd.concat([rows_of_others(old, keys_of(new)), new])
 
     def keep(self, key: Key, rows: pd.DataFrame) -> None:
         """Put the rows of a trial into the table, or beside it until `merge` where it was edited or damaged meanwhile: other trials go on.
@@ -206,17 +193,3 @@ class History(GatheredTable):
 def _safe(table: pd.DataFrame) -> pd.DataFrame:
     """A table as text that is safe for spreadsheets."""
     return as_text(table).map(csv_cell)
-
-
-def _without(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
-    """The rows of other trials in a table of text."""
-    return table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])]
-
-
-def _keys(table: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(table[KEY])
-
-
-def keys_of(table: pd.DataFrame) -> set[Key]:
-    """The trials in a table, be it of text or of numbers."""
-    return set(table[KEY].astype(int).itertuples(index=False, name=None))

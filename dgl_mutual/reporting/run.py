@@ -14,6 +14,8 @@ from dgl_mutual.store.files import ENVIRONMENT_FILE, FAILURES_FILE, HISTORY_FILE
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
     KEY,
+    Key,
+    keys_of,
     last_recorded,
     overall,
     read_environment,
@@ -94,9 +96,9 @@ class Run:
         return int(self.config["seeds"]) * self.num_folds
 
     @property
-    def finished(self) -> set[tuple[int, int]]:
+    def finished(self) -> set[Key]:
         """(seed, fold) of the trials that are in trials.csv."""
-        return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].drop_duplicates().itertuples(index=False)}
+        return keys_of(self.trials)
 
     @property
     def num_students(self) -> int:

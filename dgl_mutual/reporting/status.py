@@ -9,6 +9,7 @@ from pathlib import Path
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import load_runs, read_suite, suite_runs
 from dgl_mutual.store.files import SUITE_FILE
+from dgl_mutual.store.tables import Key
 
 #: Missing trials of a run that are named.
 MOST_NAMED = 20
@@ -85,6 +86,6 @@ def _run_status(run: Run) -> RunStatus:
     )
 
 
-def _is_planned(run: Run, key: tuple[int, int]) -> bool:
+def _is_planned(run: Run, key: Key) -> bool:
     seed, fold = key
     return 0 <= seed < run.config["seeds"] and 0 <= fold < run.num_folds

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, listed
@@ -26,6 +27,8 @@ MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_trai
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
 TRIAL_COLUMNS = [name for name in TRIALS if name not in MORE_COLUMNS]
 KEY = ["seed", "fold"]
+#: (seed, fold) of a trial.
+Key: TypeAlias = tuple[int, int]
 #: Columns that are the same in all rows of a run.
 RUN_COLUMNS = ["task", "dataset", "strategy", "protocol"]
 #: The columns of reliability.csv.
@@ -224,9 +227,24 @@ def overall(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[~trials["metric"].astype(str).str.endswith(")")]
 
 
-def rows_of(table: pd.DataFrame, keys: Collection[tuple[int, int]]) -> pd.DataFrame:
-    """The rows of these trials, by (seed, fold)."""
-    return table[pd.MultiIndex.from_frame(table[KEY]).isin(list(keys))]
+def keys_of(table: pd.DataFrame) -> set[Key]:
+    """The trials in a table, be it of text or of numbers."""
+    return set(table[KEY].drop_duplicates().astype(int).itertuples(index=False, name=None))
+
+
+def rows_of(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
+    """The rows of these trials in a table, be it of text or of numbers."""
+    return table[_is_of(table, keys)]
+
+
+def rows_of_others(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
+    """All rows but those of these trials in a table, be it of text or of numbers."""
+    return table[~_is_of(table, keys)]
+
+
+def _is_of(table: pd.DataFrame, keys: Collection[Key]) -> npt.NDArray[np.bool_]:
+    """(rows,): which rows are of one of these trials."""
+    return pd.MultiIndex.from_frame(table[KEY].astype(int)).isin(list(keys))
 
 
 def read_text(file: Path) -> pd.DataFrame | None:

@@ -15,6 +15,7 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
+from dgl_mutual.store.tables import Key
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, number_from_torchrun
 from dgl_mutual.training.ranks import Ranks
@@ -99,7 +100,7 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
         TrainingError: see `Torchrun.outcomes`.
     """
     trials = {(plan_index, trial.key): trial for plan_index, plan in enumerate(plans) for trial in plan.trials}
-    nothing: list[tuple[int, tuple[int, int]]] = []
+    nothing: list[tuple[int, Key]] = []
     for plan_index, key in ranks.broadcast(nothing):
         with temporary_folder() as folder:
             work = Work(plan_index, trials[plan_index, key], plans[plan_index], Path(folder), Path(folder))
