@@ -25,7 +25,29 @@ _SHARED = {
 }
 
 
-def _compare(
+@click.command()
+@click.option("--reference", default="pyg", show_default=True, metavar="pyg|FILE.csv", help="What to compare with.")
+@click.option("--parity-epochs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Length of the trajectories.")
+@click.option("--parity-only", is_flag=True, help="Leave out accuracy and cost, which train both sides in full.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Difference of test metrics that matters.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
+)
+@click.option("--member", default=BEST, show_default=True, help="Our member to compare with, if the file has no members.")
+@click.option("--jobs", type=JOBS, metavar="N", help="Number of our trials at a time, with FILE.csv (default: one per core).")
+@click.option("--runs", type=PATH, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv.")
+@click.option("--out", type=PATH, help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).")
+def command(
     reference: str,
     columns: tuple[str, ...],
     member: str,
@@ -106,6 +128,9 @@ def _compare(
         raise click.exceptions.Exit(1)
 
 
+command.params[1:1] = [option for option in run_command.params if option.name in _SHARED]  # after --reference
+
+
 def _refuse_idle_options(beside: str, idle: tuple[str, ...]) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -124,44 +149,3 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
         if other != theirs:
             raise click.UsageError(f"--column {ours} was given twice, as {theirs!r} and as {other!r}. Leave out one of them.")
     return dict(pairs)
-
-
-command = click.Command(
-    "compare",
-    callback=_compare,
-    help=_compare.__doc__,
-    params=[
-        click.Option(["--reference"], default="pyg", show_default=True, metavar="pyg|FILE.csv", help="What to compare with."),
-        *(option for option in run_command.params if option.name in _SHARED),
-        click.Option(
-            ["--parity-epochs"], type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Length of the trajectories."
-        ),
-        click.Option(["--parity-only"], is_flag=True, help="Leave out accuracy and cost, which train both sides in full."),
-        click.Option(
-            ["--margin"],
-            type=click.FloatRange(0, 1, min_open=True),
-            default=0.01,
-            show_default=True,
-            help="Difference of test metrics that matters.",
-        ),
-        click.Option(
-            ["--column", "columns"],
-            multiple=True,
-            metavar="OURS=THEIRS",
-            help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
-        ),
-        click.Option(["--member"], default=BEST, show_default=True, help="Our member to compare with, if the file has no members."),
-        click.Option(
-            ["--jobs"],
-            type=JOBS,
-            metavar="N",
-            help="Number of our trials at a time, with FILE.csv (default: one per core).",
-        ),
-        click.Option(["--runs"], type=PATH, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
-        click.Option(
-            ["--out"],
-            type=PATH,
-            help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).",
-        ),
-    ],
-)

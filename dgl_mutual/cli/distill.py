@@ -9,7 +9,12 @@ import click
 from dgl_mutual.cli.run import command as run_command
 
 
-def _distill(assignments: tuple[str, ...], **values: Any) -> None:
+@click.command()
+@click.option("--positions", type=int, metavar="N", help="Random-walk steps for positional features (default: 0, none).")
+@click.option("--unseen", type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0).")
+@click.option("--mlp-hidden", type=int, metavar="N", help="Width of the MLP (default: 128).")
+@click.option("--supervised-weight", type=float, metavar="W", help="W in W CE + (1 - W) KL (default: 0).")
+def command(assignments: tuple[str, ...], **values: Any) -> None:
     """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; in trials.csv it is the member 'mlp'.
 
     With --unseen, a share of the test nodes and their edges is kept from training, and the test column is theirs (inductive).
@@ -24,15 +29,4 @@ def _distill(assignments: tuple[str, ...], **values: Any) -> None:
     run_command.callback(assignments=("distill={}", *assignments), **values)
 
 
-command = click.Command(
-    "distill",
-    callback=_distill,
-    help=_distill.__doc__,
-    params=[
-        *run_command.params,
-        click.Option(["--positions"], type=int, metavar="N", help="Random-walk steps for positional features (default: 0, none)."),
-        click.Option(["--unseen"], type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0)."),
-        click.Option(["--mlp-hidden"], type=int, metavar="N", help="Width of the MLP (default: 128)."),
-        click.Option(["--supervised-weight"], type=float, metavar="W", help="W in W CE + (1 - W) KL (default: 0)."),
-    ],
-)
+command.params[:0] = run_command.params

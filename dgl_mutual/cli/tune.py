@@ -18,7 +18,32 @@ from dgl_mutual.utils.wording import counted
 _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
 
 
-def _tune(
+@click.command()
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Number of configurations to try in total.",
+)
+@click.option(
+    "--splits",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Trainings of each configuration: folds, or seeds where there are none.",
+)
+@click.option(
+    "--search",
+    multiple=True,
+    metavar="KEY",
+    help="Search this option, too: one that a recipe or configuration gives, e.g. training.learning_rate, or one that is not searched by "
+    "itself, e.g. training.edge_drop.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit).")
+def command(
     assignments: tuple[str, ...],
     recipe: str | None,
     file: Path | None,
@@ -104,6 +129,9 @@ def _tune(
         raise click.exceptions.Exit(1)
 
 
+command.params[:0] = [option for option in run_command.params if option.name not in _NOT_HERE]
+
+
 def _draw(folder: Path, name: str, splits: int) -> None:
     """The search as a figure, if matplotlib is installed."""
     from dgl_mutual.errors import UsageError
@@ -115,37 +143,3 @@ def _draw(folder: Path, name: str, splits: int) -> None:
             say("\n".join(map(str, save(tuning_history(folder, name, splits), folder, "tuning"))))
     except UsageError as error:
         say(f"No figure: {error}", err=True)
-
-
-command = click.Command(
-    "tune",
-    callback=_tune,
-    help=_tune.__doc__,
-    params=[
-        *(parameter for parameter in run_command.params if parameter.name not in _NOT_HERE),
-        click.Option(
-            ["--trials"],
-            type=click.IntRange(min=1),
-            default=20,
-            show_default=True,
-            metavar="N",
-            help="Number of configurations to try in total.",
-        ),
-        click.Option(
-            ["--splits"],
-            type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="Trainings of each configuration: folds, or seeds where there are none.",
-        ),
-        click.Option(
-            ["--search"],
-            multiple=True,
-            metavar="KEY",
-            help="Search this option, too: one that a recipe or configuration gives, e.g. training.learning_rate, or one that is not "
-            "searched by itself, e.g. training.edge_drop.",
-        ),
-        click.Option(["--timeout"], type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit)."),
-    ],
-)
