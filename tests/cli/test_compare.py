@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.experiments.compare import compare
+from dgl_mutual.experiments.compare import folder as comparison_folder
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
@@ -448,7 +448,7 @@ def test_a_comparison_that_was_cut_off_while_it_was_written_goes_on(
 ) -> None:
     (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
     first = ("compare", *SMALL, *THEIRS, "--out", "kept")
-    write = compare.write_text
+    write = comparison_folder.write_text
 
     def cut_off(file: Path, text: str) -> None:
         if file.suffix == ".md":
@@ -456,7 +456,7 @@ def test_a_comparison_that_was_cut_off_while_it_was_written_goes_on(
         write(file, text)
 
     with monkeypatch.context() as killed:
-        killed.setattr(compare, "write_text", cut_off)
+        killed.setattr(comparison_folder, "write_text", cut_off)
         assert command_line(*first)[0] != 0
     kept = sorted(file.name for file in (elsewhere / "kept").iterdir() if file.name[0] != ".")
     assert kept == ["compare.csv", "config.yaml"]

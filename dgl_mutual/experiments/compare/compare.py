@@ -1,14 +1,13 @@
-"""Runs a comparison and keeps it: certificate.md, compare.csv, config.yaml, and trajectory.csv in one folder."""
+"""Runs a comparison; its folder keeps what comes of it."""
 
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -18,38 +17,29 @@ import torch
 
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.errors import DataError, StoreError
+from dgl_mutual.errors import DataError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import Check, parity_trial
 from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
+from dgl_mutual.experiments.compare.folder import SETTINGS, CertificateReport, ComparisonFolder
 from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
-from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.resolve import added_members, resolved_values
-from dgl_mutual.experiments.run_folder import read_resolved
+from dgl_mutual.experiments.resolve import added_members
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.reference.temporary import own_temporary_files
 from dgl_mutual.statistics import held_out_ratio
-from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.files import (
-    CERTIFICATE_FILE,
-    COMPARE_FILE,
-    COMPARISON_FILES,
-    CONFIG_FILE,
-    ENVIRONMENT_FILE,
     FAILURES_FILE,
-    TRAJECTORY_FILE,
-    TRIALS_FILE,
 )
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 from dgl_mutual.store.summary import what_n_counts
@@ -57,33 +47,13 @@ from dgl_mutual.store.tables import read_trials, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
-from dgl_mutual.utils.files import check_writable, read_bytes, write_text
-from dgl_mutual.utils.plain_yaml import yaml_text
-from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
+from dgl_mutual.utils.files import check_writable
+from dgl_mutual.utils.safe_text import markdown_text, path_name
 from dgl_mutual.utils.wording import assignments, counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
 Display = Callable[[str], AbstractContextManager[Progress]]
-#: Bytes of a certificate.
-_MAX_BYTES = 1 << 24
-#: The row of a certificate that says what was compared, beside the configuration.
-_SETTINGS = "settings"
-TITLE = "dgl_mutual beside its torch_geometric reference"
-
-
-@dataclass(frozen=True)
-class CertificateReport:
-    """How a comparison ended.
-
-    Attributes:
-        holds: whether parity holds; True if it was not checked.
-        text: what the screen shows.
-    """
-
-    folder: Path
-    holds: bool
-    text: str
 
 
 @own_temporary_files()
@@ -123,9 +93,10 @@ def compare_with_reference(
     from dgl_mutual.experiments.compare.trajectory import certify_trajectory
 
     settings = f"{parity_epochs} epochs of parity, " + ("neither accuracy nor cost" if parity_only else f"margin {margin:g}")
-    with _owned(folder, TITLE, settings, plan):
+    comparison = ComparisonFolder(folder, "dgl_mutual beside its torch_geometric reference", settings, plan)
+    with comparison.own():
         config, dataset, trials = plan.config, plan.dataset, plan.trials
-        found = _facts(plan, threads) | {_SETTINGS: settings}
+        found = _facts(plan, threads) | {SETTINGS: comparison.settings}
         subject = parity_trial(trials[0], dataset)
         say("parity: the same numbers at the same weights")
         numbers = certify_numbers(subject, config, dataset)
@@ -152,7 +123,7 @@ def compare_with_reference(
             sections += more
             rows += more_rows
         table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
-        return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan, table)
+        return comparison.keep(sections, rows, holds=all(check.holds for check in checks), trajectory=table)
 
 
 def compare_with_file(
@@ -184,11 +155,11 @@ def compare_with_file(
     compute = Compute(device="cpu", jobs=jobs, threads=threads)
     foreign, percent = read_results(file, columns)
     plan, folder = _prepare(config, out, data_dir, offline, f"-{file.stem}")
-    title = f"dgl_mutual beside {markdown_text(file.name)}"
     config, dataset = plan.config, plan.dataset
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
-    settings = f"margin {margin:g}, member {member}"
-    with _owned(folder, title, settings, plan):
+    title = f"dgl_mutual beside {markdown_text(file.name)}"
+    comparison = ComparisonFolder(folder, title, f"margin {margin:g}, member {member}", plan)
+    with comparison.own():
         say("running, or taking up, our side")
         with display("trials") as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
@@ -198,7 +169,7 @@ def compare_with_file(
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
         found = {
             **_common_facts(plan, threads),
-            _SETTINGS: settings,
+            SETTINGS: comparison.settings,
             "dataset fingerprint": fingerprint(dataset),
             "reference": f"{file.name}{', in percent' if percent else ''}",
             "our trials": report.folder.name,
@@ -210,7 +181,7 @@ def compare_with_file(
             certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
             certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
         ]
-        return _keep(folder, True, title, sections, _accuracy_rows(pairing.table, tests), plan)
+        return comparison.keep(sections, _accuracy_rows(pairing.table, tests))
 
 
 def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:
@@ -221,50 +192,6 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
     refuse_folds(plan.given, plan.config)
     warn_of_idle(plan.asked_and_resolved)
     return plan, folder
-
-
-@contextmanager
-def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None]:
-    """Have the folder of a comparison for oneself.
-
-    Raises:
-        StoreError: another process is at work in it, or it holds another comparison, or other files by the names of its own.
-    """
-    with lock(folder, linked=True):
-        there = [name for name in COMPARISON_FILES if os.path.lexists(folder / name)]
-        if there and not (_is_same(folder, title, settings, plan) if CERTIFICATE_FILE in there else _was_cut_off(folder, plan)):
-            raise StoreError(
-                f"{str(folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one would "
-                "overwrite. Choose another folder with --out, or move the old one away."
-            )
-        yield
-
-
-def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
-    """Whether a certificate is of the same comparison."""
-    try:
-        first, *lines = read_bytes(folder / CERTIFICATE_FILE, _MAX_BYTES).decode().splitlines() or [""]
-    except (OSError, UnicodeDecodeError):
-        return False
-    there, here = read_resolved(folder / CONFIG_FILE), resolved_values(plan.config)
-    # A certificate holds all of a comparison: other numbers of seeds are another one.
-    same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
-    return same_config and first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)
-
-
-def _was_cut_off(folder: Path, plan: Plan) -> bool:
-    """Whether the same comparison was ended before it wrote its certificate: its configuration is there to the letter, and no run's is."""
-    if any((folder / name).exists() for name in (ENVIRONMENT_FILE, TRIALS_FILE)):
-        return False
-    try:
-        return read_bytes(folder / CONFIG_FILE, _MAX_BYTES).decode() == yaml_text(plan.file_values)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _cells(row: str) -> list[str]:
-    """The cells of a row of a Markdown table."""
-    return [cell.strip() for cell in row.strip("| ").split("|")]
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
@@ -391,28 +318,3 @@ def _accuracy_rows(pairs: pd.DataFrame, tests: Mapping[str, Paired]) -> list[dic
         figures = {**asdict(paired), "difference": paired.mean, "equivalent": paired.equivalent}
         rows.append({"kind": "accuracy, paired", "quantity": "test", "member": member, **figures})
     return rows
-
-
-_CSV_COLUMNS = [
-    *("dataset", "kind", "member", "quantity", "precision", "seed", "fold", "ours", "reference", "difference", "bound", "holds"),
-    *("n", "low", "high", "p_difference", "p_equivalence", "margin", "equivalent"),
-]
-
-
-def _keep(
-    folder: Path,
-    holds: bool,
-    title: str,
-    sections: Sequence[Section],
-    rows: Sequence[Mapping[str, object]],
-    plan: Plan,
-    trajectory: pd.DataFrame | None = None,
-) -> CertificateReport:
-    write_text(folder / CONFIG_FILE, yaml_text(plan.file_values))
-    if trajectory is not None:
-        write_text(folder / TRAJECTORY_FILE, csv_text(trajectory))
-    table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
-    write_text(folder / COMPARE_FILE, csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
-    write_text(folder / CERTIFICATE_FILE, "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
-    shown = [section.text for section in sections if section.on_screen]
-    return CertificateReport(folder, holds, "\n\n".join(shown))
