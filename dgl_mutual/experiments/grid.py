@@ -14,7 +14,8 @@ from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 
-_GROUPS = ("training", "strategy_options", "student")
+#: The groups of options that a grid may vary.
+_VARIED = ("training", "strategy_options", "student")
 #: Points of a grid: all of them are resolved before the first trial, and each trial trains at all of them.
 MAX_POINTS = 10_000
 
@@ -33,9 +34,9 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
     given = given_values(config)
     for key, choices in config.grid.items():
         group, _, name = key.partition(".")
-        if group not in _GROUPS or not name:
+        if group not in _VARIED or not name:
             raise UsageError(
-                f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}, for example "
+                f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _VARIED)}, for example "
                 "training.learning_rate, strategy_options.weight or student.hidden, the last one of all built-in students."
             )
         if (value := value_at(given, key)) is not None:

@@ -22,7 +22,7 @@ def peak(device: torch.device | str = "cpu") -> float | None:
     """
     if _is_cuda(device):
         return torch.cuda.max_memory_allocated(device) / 2**20
-    mark = status("VmHWM")  # getrusage would start from the parent's mark on Linux
+    mark = process_memory("VmHWM")  # getrusage would start from the parent's mark on Linux
     if mark is not None or sys.platform == "win32":
         return mark
     import resource
@@ -39,7 +39,7 @@ def forget_peak(device: torch.device | str = "cpu") -> None:
             Path("/proc/self/clear_refs").write_text("5")
 
 
-def status(entry: str) -> float | None:
+def process_memory(entry: str) -> float | None:
     """MiB of an entry of Linux' account of this process."""
     return _entry(Path("/proc/self/status"), entry)
 
@@ -88,7 +88,7 @@ class FreedMemory(Callback):
         """From now on, if there is room for it: to be called when an epoch has been trained and evaluated."""
         if self._libc is None or self.stays:
             return
-        highest, held, more = peak(), status("VmRSS"), available()
+        highest, held, more = peak(), process_memory("VmRSS"), available()
         if highest is not None and held is not None and more is not None and self._GROWTH * highest <= held + more:
             self._set(self._KEPT)
             self.stays = True

@@ -13,7 +13,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.experiments import processes
 from dgl_mutual.training import memory
-from dgl_mutual.training.memory import FreedMemory, available, forget_peak, peak, status
+from dgl_mutual.training.memory import FreedMemory, available, forget_peak, peak, process_memory
 from dgl_mutual.training.result import FitResult
 from tests import forked
 
@@ -26,7 +26,7 @@ in_a_fresh_process = forked.returned
 
 
 def held() -> float:
-    found = status("VmRSS")
+    found = process_memory("VmRSS")
     assert found is not None
     return found
 
@@ -56,7 +56,7 @@ def test_the_peak_is_of_what_came_after_it_was_forgotten() -> None:
 
 
 def test_what_the_system_does_not_tell_is_none() -> None:
-    assert status("NoSuchEntry") is None
+    assert process_memory("NoSuchEntry") is None
 
 
 def course() -> dict[str, float]:
@@ -91,11 +91,11 @@ def test_what_is_freed_stays_until_the_training_ends_well_or_not() -> None:
 @pytest.mark.parametrize("more", [0.0, None])
 def test_nothing_stays_where_memory_is_short_or_unknown(monkeypatch: pytest.MonkeyPatch, more: float | None) -> None:
     monkeypatch.setattr(memory, "available", lambda: more)
-    before = status("VmRSS") or 0.0
+    before = process_memory("VmRSS") or 0.0
     with FreedMemory() as freed:
         freed.keep_if_plentiful()
         use_and_free(200)
-        assert not freed.stays and (status("VmRSS") or 0.0) < before + 50
+        assert not freed.stays and (process_memory("VmRSS") or 0.0) < before + 50
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.training.memory import forget_peak, peak, status
+from dgl_mutual.training.memory import forget_peak, peak, process_memory
 
 Side = Literal["ours", "reference"]
 _EPOCHS = 2
@@ -56,7 +56,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     dataset = dataset.with_metric(config.metric)
     train = _trainer(side, config, split, dataset)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
-    loading, loaded = peak(), status("VmRSS")
+    loading, loaded = peak(), process_memory("VmRSS")
     forget_peak()
     train()
     highest = peak()
