@@ -70,7 +70,7 @@ def environment(
         schema: what the columns and labels of the data mean (see `schema_of`).
     """
     return {
-        "command": shlex.join(["dgl-mutual", *map(_portable, sys.argv[1:])]),
+        "command": command_line(),
         "versions": versions(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -82,6 +82,17 @@ def environment(
         **({"code": dict(code)} if code else {}),
         **({"schema": dict(schema)} if schema else {}),
     }
+
+
+def command_line() -> str:
+    """The command that this process runs, as a user types it, with paths cut down; says so where it runs another program."""
+    program, *arguments = sys.argv or [""]
+    return shlex.join([DISTRIBUTION, *map(_portable, arguments)]) if _is_ours(Path(program)) else "none: called from Python"
+
+
+def _is_ours(program: Path) -> bool:
+    """Whether a program is ``dgl-mutual``, or ``python -m dgl_mutual``."""
+    return program.stem == DISTRIBUTION or program.resolve() == Path(package.__file__).resolve().with_name("__main__.py")
 
 
 def without_folders(text: str) -> str:

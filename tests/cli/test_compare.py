@@ -63,7 +63,7 @@ def parity_rows(folder: Path) -> pd.DataFrame:
 @pytest.mark.usefixtures("needs_reference")
 def test_both_sides_in_full(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("compare", *SMALL, *EARLY, "--parity-epochs", "3", "--out", "mine")
-    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dgl-mutual", *arguments])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dgl-mutual", *arguments, "--data-dir", "/somewhere/data"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     status, out, err = command_line(*arguments)
     assert status == 0

@@ -59,6 +59,21 @@ def test_a_command_is_kept_without_the_folders_of_the_machine(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
+    ("program", "kept"),
+    [
+        (str(Path(dgl_mutual.__file__).with_name("__main__.py")), "dgl-mutual --fast"),
+        ("dgl-mutual.exe", "dgl-mutual --fast"),
+        ("study.py", "none: called from Python"),
+        ("/opt/other/__main__.py", "none: called from Python"),
+        ("", "none: called from Python"),
+    ],
+)
+def test_the_command_of_another_program_is_not_taken_for_one_of_ours(program: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [program, "--fast"])
+    assert environment.environment(jobs=1, threads=1, device="cpu")["command"] == kept
+
+
+@pytest.mark.parametrize(
     ("text", "kept"),
     [
         ("/srv/data/planetoid lacks ind.cora.x", ".../planetoid lacks ind.cora.x"),

@@ -83,7 +83,8 @@ _FOREIGN = (
     "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
 )
 _CONFIGURATION = """\
-The command repeats the comparison. config.yaml beside this page is the complete configuration of our side, with all its defaults."""
+The command repeats the comparison; "..." in it stands for a folder. config.yaml beside this page is the complete configuration of our
+side, with all its defaults."""
 _NUMBERS = """\
 Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
 a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/mapping.py` says which is which. Dropout is off; the exchange

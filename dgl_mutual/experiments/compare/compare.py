@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -27,7 +25,7 @@ from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.environment import installed_version, source_commit, versions
+from dgl_mutual.experiments.environment import command_line, installed_version, source_commit, versions
 from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
@@ -241,7 +239,7 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         f"weight decay {training.weight_decay:g}"
         + (f", batches of {training.batch_size} graphs" if config.task == "graph" else "")
         + _averaged(training),
-        "command": _command(),
+        "command": command_line(),
         "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
         "commit": source_commit() or "-",
         "threads": threads,
@@ -251,12 +249,6 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
 def _averaged(training: TrainingOptions) -> str:
     decay = "" if training.average != "ema" else f" with decay {training.average_decay:g}"
     return "" if training.average == "none" else f", weights averaged ({training.average}{decay} from epoch {training.average_start})"
-
-
-def _command() -> str:
-    """The command line that runs, as a user types it."""
-    program, *arguments = sys.argv
-    return shlex.join([Path(program).stem, *arguments]) if Path(program).stem == "dgl-mutual" else "none: called from Python"
 
 
 def _fingerprint_check(facts: Mapping[str, object]) -> Check:
