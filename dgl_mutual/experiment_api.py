@@ -16,10 +16,10 @@ from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.layers import combine_layers
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import run_suite
-from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
 from dgl_mutual.experiments.suite_workflow import prepare_suite
 from dgl_mutual.experiments.trust import check_trust_of_layer
@@ -147,7 +147,7 @@ def experiment(
         name,
         suite,
         out=user_path(out),
-        data=SuiteData(folder_of_data, offline, in_memory, pool),
+        data=DataSource(folder_of_data, offline, in_memory, pool),
         compute=compute,
         tuned=tuned,
         progress=show,

@@ -15,8 +15,8 @@ from dgl_mutual.cli.output import say
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
+    from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.suite import SuitePlan
-    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.suite_file import Suite
 
 
@@ -86,9 +86,9 @@ def command(
     """
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.layers import from_command_line
+    from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, run_suite
-    from dgl_mutual.experiments.suite_data import SuiteData
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.suite_workflow import prepare_suite
     from dgl_mutual.experiments.trust import check_trust
@@ -107,7 +107,7 @@ def command(
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     compute = Compute(device=device, jobs=jobs, threads=threads)
-    data = SuiteData(data_dir, offline=offline or dry_run)
+    data = DataSource(data_dir, offline=offline or dry_run)
     plan, tuning = prepare_suite(
         name,
         suite,
@@ -144,7 +144,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _list_searches(suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: SuiteData, jobs: int) -> float:
+def _list_searches(suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: DataSource, jobs: int) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
     from dgl_mutual.experiments.tuning.suite import estimate_searches
 

@@ -1,9 +1,10 @@
-"""Loading the data of a configuration: the dataset, and its pool of unlabelled graphs."""
+"""Loading the data of configurations: datasets with their pools of unlabelled graphs, each once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
@@ -16,27 +17,67 @@ from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 
+class DataSource:
+    """Where the datasets of runs come from. It keeps what it has loaded, so hold it no longer than runs are planned.
+
+    Attributes:
+        data_dir, offline: see `load_dataset`.
+        in_memory: datasets that need not be loaded, by the names that a suite's tables use.
+        pool: a pool of unlabelled graphs that need not be loaded either, for datasets in memory; configurations name it as `unlabelled`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        offline: bool = False,
+        in_memory: Mapping[str, Dataset] | None = None,
+        pool: Dataset | None = None,
+    ) -> None:
+        self.data_dir, self.offline, self.in_memory, self.pool = data_dir, offline, in_memory or {}, pool
+        self._made: dict[Hashable, Dataset] = {}
+
+    def load(self, config: RunConfig, name: str = "") -> Dataset:
+        """The dataset of a run, with its pool of unlabelled graphs and its metric. Runs that ask for the same share it.
+
+        Args:
+            name: what a suite's tables call it.
+
+        Raises:
+            UsageError, DataError: see `load_dataset`, `with_pool` and `Dataset.with_metric`.
+        """
+        dataset = self.in_memory.get(name)
+        if dataset is None:
+            dataset = self._once((config.dataset, config.task, config.targets), self._loaded, config)
+        edge_features = takes_edge_features(config.cohort)
+        pooled = self._once((dataset, config.unlabelled, edge_features), self._pooled, dataset, config.unlabelled, edge_features)
+        return self._once((pooled, config.metric), pooled.with_metric, config.metric)
+
+    def _once(self, key: Hashable, make: Callable[..., Dataset], *given: Any) -> Dataset:
+        if key not in self._made:
+            self._made[key] = make(*given)
+        return self._made[key]
+
+    def _loaded(self, config: RunConfig) -> Dataset:
+        return load_dataset(
+            config.dataset, config.task, data_dir=self.data_dir, offline=self.offline, progress=True, targets=config.targets
+        )
+
+    def _pooled(self, dataset: Dataset, unlabelled: str | None, edge_features: bool) -> Dataset:
+        if unlabelled is None:
+            return dataset
+        pool = self.pool
+        if pool is None or pool.name != unlabelled:
+            pool = read_pool(unlabelled, data_dir=self.data_dir, offline=self.offline)
+        return joined_with_pool(dataset, pool, edge_features=edge_features)
+
+
 def load_data(config: RunConfig, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:
-    """Load what a configuration names; see `load_dataset` and `load_pool`.
+    """Load what a configuration names; see `DataSource.load`.
 
     Raises:
         UsageError, DataError: as there.
     """
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
-    return load_pool(dataset, config.unlabelled, edge_features=takes_edge_features(config.cohort), data_dir=data_dir, offline=offline)
-
-
-def load_pool(
-    dataset: Dataset, unlabelled: str | None, *, edge_features: bool = True, data_dir: Path | None = None, offline: bool = False
-) -> Dataset:
-    """The dataset with the pool of this name, or in this folder; itself where there is none. For `edge_features` see `joined_with_pool`.
-
-    Raises:
-        UsageError, DataError: see `load_dataset` and `with_pool`.
-    """
-    if unlabelled is None:
-        return dataset
-    return joined_with_pool(dataset, read_pool(unlabelled, data_dir=data_dir, offline=offline), edge_features=edge_features)
+    return DataSource(data_dir, offline).load(config)
 
 
 def read_pool(unlabelled: str, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:

@@ -19,12 +19,12 @@ from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import combine_layers
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import RunReport, execute
-from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
@@ -249,7 +249,7 @@ def plan_suite(
     out: Path,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    data: SuiteData | None = None,
+    data: DataSource | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
     """Load every dataset once and resolve every run. A dataset that is not available is noted, and the rest goes on.
@@ -261,7 +261,7 @@ def plan_suite(
     Raises:
         UsageError: a run that cannot work; says which.
     """
-    data = data or SuiteData()
+    data = data or DataSource()
     entries, missing = [], {}
     for run in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if run.data in missing:
@@ -269,7 +269,7 @@ def plan_suite(
         try:
             with named(run.method, run.data):
                 plan = prepare(
-                    run.config, data.load(run.data, run.config), f"{run.data} {run.method}", in_memory=run.data in data.in_memory
+                    run.config, data.load(run.config, run.data), f"{run.data} {run.method}", in_memory=run.data in data.in_memory
                 )
         except DataError as error:
             missing[run.data] = str(error)

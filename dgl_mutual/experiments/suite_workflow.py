@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.experiments.compute import Compute
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import SuitePlan, plan_suite
-from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.suite import SuiteTuning, tune_suite
 from dgl_mutual.utils.files import check_writable
@@ -23,7 +23,7 @@ def prepare_suite(
     out: Path,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
-    data: SuiteData,
+    data: DataSource,
     compute: Compute,
     tuned: int | None = None,
     progress: Callable[[], AbstractContextManager[Progress]] = no_progress,

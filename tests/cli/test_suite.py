@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", lambda *_, **__: pytest.fail("data are loaded"))
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: pytest.fail("data are loaded"))
     Path("mine.yaml").write_text(MINE)
     for more in ((), ("--dry-run", "--jobs", "1")):
         status, _, err = command_line("suite", "mine.yaml", "--device", "cuda", *more)

@@ -15,7 +15,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments import suite_data
+from dgl_mutual.experiments import loading
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from tests.cli.conftest import Ended
 
@@ -150,13 +150,13 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
 def test_searches_and_runs_that_are_listed_share_their_datasets(
     command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, loaded = suite_data.load_dataset, []
+    load, loaded = loading.load_dataset, []
 
     def counted(name: str, *given: Any, **more: Any) -> Any:
         loaded.append(name)
         return load(name, *given, **more)
 
-    monkeypatch.setattr(suite_data, "load_dataset", counted)
+    monkeypatch.setattr(loading, "load_dataset", counted)
     Path("mine.yaml").write_text(SUITE)
     assert command_line("suite", "mine.yaml", "--tuned", 3, "--dry-run", "--jobs", 1)[0] == 0
     assert loaded == ["mine"]

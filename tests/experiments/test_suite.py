@@ -17,11 +17,11 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
-from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite, load_suite, suite_names
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.runs import load_runs
@@ -45,7 +45,7 @@ def small(monkeypatch: pytest.MonkeyPatch, fake_training: Install, ring: Dataset
             raise DataError("The dataset gone is not here")
         return pairs if name == "pairs" else ring
 
-    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", load)
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", load)
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     return parse_options(Suite, SMALL)
 
@@ -63,7 +63,7 @@ def test_every_suite_of_the_package_is_well_formed(name: str) -> None:
 
 
 def test_the_smoke_suite_needs_no_data(tmp_path: Path) -> None:
-    plan = plan_suite(*load_suite("smoke"), out=tmp_path, data=SuiteData(tmp_path, offline=True))
+    plan = plan_suite(*load_suite("smoke"), out=tmp_path, data=DataSource(tmp_path, offline=True))
     assert plan.missing == {}
     assert len(plan.plans) == 6
 
@@ -169,7 +169,7 @@ def test_a_quick_search_has_no_more_splits_than_there_are_folds() -> None:
 def test_a_quick_run_has_labels_of_each_class(tmp_path: Path) -> None:
     name, suite = load_suite("few-labels")
     rarest = [one for one in suite.datasets if one.name == "ENZYMES 1 %"]
-    plan = plan_suite(name, suite.model_copy(update={"datasets": tuple(rarest)}), out=tmp_path, quick=True, data=SuiteData(offline=True))
+    plan = plan_suite(name, suite.model_copy(update={"datasets": tuple(rarest)}), out=tmp_path, quick=True, data=DataSource(offline=True))
     assert len(plan.entries) == 7 and not plan.missing
 
 
@@ -326,7 +326,7 @@ def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Pa
         }
         with warnings.catch_warnings(record=True) as shown:
             warnings.simplefilter("always")
-            plan_suite("x", parse_options(Suite, values), out=tmp_path, data=SuiteData(in_memory={"ring": ring}))
+            plan_suite("x", parse_options(Suite, values), out=tmp_path, data=DataSource(in_memory={"ring": ring}))
         return [str(one.message).partition(". ")[0] for one in shown]
 
     assert named("eval", "ema") == []

@@ -12,7 +12,7 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.suite_data import SuiteData
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.suite_workflow import prepare_suite
 from dgl_mutual.options import parse_options
@@ -29,7 +29,7 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
         loaded.append(deepcopy(ring))
         return loaded[-1]
 
-    monkeypatch.setattr("dgl_mutual.experiments.suite_data.load_dataset", load)
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", load)
     for module in ("plan", "tuning.search"):
         monkeypatch.setattr(f"dgl_mutual.experiments.{module}.anchored", lambda config: config)
     values = {
@@ -38,7 +38,7 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
         "methods": {"independent": {}, "gml": {}},
     }
     suite = parse_options(Suite, values)
-    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=SuiteData(), compute=Compute(jobs=1), tuned=2)
+    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=DataSource(), compute=Compute(jobs=1), tuned=2)
     (dataset,) = loaded
     assert tuning is not None and len(tuning.searches) == 2
     assert len({id(one.dataset) for one in plan.plans}) == 1
@@ -56,7 +56,7 @@ def test_a_tuned_suite_names_once_what_has_no_effect_whatever_is_drawn(
         "datasets": ["ring"],
         "methods": {"independent": {}, "dml": of_dml, "label-propagation": {}},
     }
-    suite, data = parse_options(Suite, values), SuiteData(in_memory={"ring": ring})
+    suite, data = parse_options(Suite, values), DataSource(in_memory={"ring": ring})
     for trials in (1, 2):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

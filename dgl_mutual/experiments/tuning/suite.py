@@ -17,10 +17,10 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import unflatten
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named
-from dgl_mutual.experiments.suite_data import SuiteData
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
 from dgl_mutual.experiments.tuning.trials import import_optuna
@@ -69,7 +69,7 @@ def tune_suite(
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
     out: Path,
-    data: SuiteData,
+    data: DataSource,
     compute: Compute,
     progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
 ) -> SuiteTuning:
@@ -146,7 +146,7 @@ def estimate_searches(
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
     out: Path,
-    data: SuiteData,
+    data: DataSource,
 ) -> list[SearchEstimate]:
     """The searches that `tune_suite` would make, with their time. Nothing is written.
 
@@ -176,7 +176,7 @@ def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) ->
     return runs
 
 
-def _not_searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None, data: SuiteData) -> list[tuple[RunConfig, RunConfig]]:
+def _not_searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None, data: DataSource) -> list[tuple[RunConfig, RunConfig]]:
     """Each point of the runs that are not tuned as it was asked for, and resolved."""
     runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if not resolve_strategy(run.config.strategy).trains]
     points = []
@@ -186,12 +186,12 @@ def _not_searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None
     return points
 
 
-def _with_data(runs: Sequence[SuiteRun], data: SuiteData) -> Iterator[tuple[SuiteRun, Dataset]]:
+def _with_data(runs: Sequence[SuiteRun], data: DataSource) -> Iterator[tuple[SuiteRun, Dataset]]:
     """Runs with their datasets, without those whose dataset is not available."""
     for run in runs:
         try:
             with named(run.method, run.data):
-                dataset = data.load(run.data, run.config)
+                dataset = data.load(run.config, run.data)
         except DataError:
             continue
         yield run, dataset
