@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -17,7 +16,6 @@ from dgl_mutual.utils.wording import counted
 if TYPE_CHECKING:
     from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.suite import SuitePlan
-    from dgl_mutual.experiments.suite_file import Suite
 
 
 @click.command()
@@ -90,8 +88,8 @@ def command(
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, run_suite
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
-    from dgl_mutual.experiments.suite_workflow import prepare_suite
     from dgl_mutual.experiments.trust import check_trust
+    from dgl_mutual.experiments.tuning.suite import prepare_suite
 
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
@@ -120,7 +118,7 @@ def command(
         progress=display,
     )
     if dry_run:
-        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data, compute.num_jobs)
+        searches = 0.0 if tuned is None else _list_searches(plan, data, tuned, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
         complete = _list(plan, compute.num_jobs, searches, anew=not resume or tuned is not None)
         if not offline:  # what is missing may be downloaded by then
@@ -144,15 +142,15 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _list_searches(suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data: DataSource, jobs: int) -> float:
+def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
-    from dgl_mutual.experiments.tuning.suite import estimate_searches
+    from dgl_mutual.experiments.suite_estimate import estimate_searches
 
     total = 0.0
-    for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data=data):
+    for search in estimate_searches(suite_plan, data, trials=trials):
         say(
             f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
-            f"tuning {search.method} on {search.data}{f' ({search.splits} trainings each)' if search.splits > 1 else ''}"
+            f"tuning {search.method} on {search.data}{f' ({search.trainings} trainings each)' if search.trainings > 1 else ''}"
         )
         total += search.missing * search.seconds
     say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, without what the searches find:")

@@ -1,4 +1,4 @@
-"""The runs of a suite with the time that they should take."""
+"""The runs of a suite, and its searches, with the time that they should take."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
-from dgl_mutual.experiments.suite import SuitePlan
+from dgl_mutual.experiments.loading import DataSource
+from dgl_mutual.experiments.suite import SuitePlan, named
+from dgl_mutual.experiments.tuning.search import plan_search
+from dgl_mutual.experiments.tuning.trials import import_optuna
+from dgl_mutual.strategies import resolve_strategy
 
 
 @dataclass(frozen=True)
-class RunEstimate:
-    """The estimated time of a run of a suite.
+class Estimate:
+    """The estimated time of a run of a suite, or of a search.
 
     Attributes:
         trials: number of its trials.
         missing: number of those that are to be run; none where another entry of the suite is the same run, and comes before.
-        seconds: at most, of one trial; 0 where none is to be run.
+        seconds: at most, of one trial, of a search that of what is given with all other defaults; 0 where none is to be run.
+        trainings: number of trainings of each trial.
         objection: why it would fail; empty where nothing shows that it would.
     """
 
@@ -26,10 +31,11 @@ class RunEstimate:
     trials: int
     missing: int
     seconds: float
+    trainings: int = 1
     objection: str = ""
 
 
-def estimate_runs(suite_plan: SuitePlan, *, anew: bool) -> Iterator[RunEstimate]:
+def estimate_runs(suite_plan: SuitePlan, *, anew: bool) -> Iterator[Estimate]:
     """The runs of a suite, one after another, since a few epochs of each are measured. Nothing is written.
 
     Args:
@@ -46,4 +52,33 @@ def estimate_runs(suite_plan: SuitePlan, *, anew: bool) -> Iterator[RunEstimate]
                 seconds = seconds_per_trial(plan, out)
             except DglMutualError as error:
                 objection = str(error)
-        yield RunEstimate(run.data, run.method, len(plan.trials), missing, seconds, objection)
+        yield Estimate(run.data, run.method, len(plan.trials), missing, seconds, objection=objection)
+
+
+def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -> list[Estimate]:
+    """The searches that `tune_suite` would make for the runs of a plan without tuning. Nothing is written.
+
+    Args:
+        data: of the plan.
+        trials: of each search.
+
+    Raises:
+        UsageError: see `tune_suite`.
+    """
+    import_optuna()
+    out = suite_plan.folder.parent
+    found, searches = [], []
+    for run, plan in suite_plan.entries:
+        if resolve_strategy(run.config.strategy).trains:
+            asked, splits = run.tuning.num_trials(trials), run.tuning.splits
+            with named(run.method, run.data):
+                search = plan_search(run.config, data.load(run.config, run.data), trials=asked, splits=splits, out=out)
+            searches.append((run, plan, search))
+    for run, plan, search in searches:  # once it is known that none is refused
+        missing, ended = search.progress()
+        seconds = 0.0
+        if missing:
+            with named(run.method, run.data):
+                seconds = ended if ended is not None else search.splits * seconds_per_trial(plan, out)
+        found.append(Estimate(run.data, run.method, search.trials, missing, seconds, trainings=search.splits))
+    return found

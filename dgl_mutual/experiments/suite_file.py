@@ -45,6 +45,10 @@ class TuningOptions(Options):
     splits: int = Field(1, ge=1, le=MAX_SEEDS)
     """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
 
+    def num_trials(self, asked: int) -> int:
+        """The trials of a search here, if so many are asked for of every search."""
+        return min(asked, self.trials or asked)
+
 
 class SuiteDataset(Options):
     """On what all methods are run: a dataset, and options that belong to it."""

@@ -1,4 +1,4 @@
-"""Tuning of a suite: every method on each of its datasets, all with the same number of trials."""
+"""Tuning of a suite, every method on each of its datasets, all with the same number of trials, before its runs are planned."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.idle import warn_of_idle
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named
+from dgl_mutual.experiments.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
 from dgl_mutual.experiments.tuning.trials import import_optuna
+from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import MAX_TRIALS, NAME_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.utils.arguments import whole_number
-from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 
@@ -62,12 +62,44 @@ class SuiteTuning:
         return file
 
 
-def tune_suite(
+def prepare_suite(
+    name: str,
     suite: Suite,
     *,
-    trials: int,
+    out: Path,
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    data: DataSource,
+    compute: Compute,
+    tuned: int | None = None,
+    progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
+) -> tuple[SuitePlan, SuiteTuning | None]:
+    """Make the searches of a suite, if they are asked for, and plan its runs with what they have chosen.
+
+    Args:
+        out, quick, overrides, data: see `plan_suite`.
+        tuned: trials of each search; None: nothing is searched.
+        compute, progress: of the searches, see `tune_suite`.
+
+    Returns:
+        The plan, and the searches, if there were any.
+
+    Raises:
+        UsageError, StoreError, TrainingError, Interrupted: see `tune_suite` and `plan_suite`.
+    """
+    tuning = None
+    if tuned is not None:
+        check_writable(out)
+        runs = configurations(suite, quick=quick, overrides=overrides)
+        tuning = tune_suite(runs, trials=tuned, out=out, data=data, compute=compute, progress=progress)
+    layers = None if tuning is None else tuning.layers
+    return plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data=data, tuned=layers), tuning
+
+
+def tune_suite(
+    runs: Sequence[SuiteRun],
+    *,
+    trials: int,
     out: Path,
     data: DataSource,
     compute: Compute,
@@ -80,8 +112,8 @@ def tune_suite(
     their options on validation in every run.
 
     Args:
+        runs: of the suite, see `dgl_mutual.experiments.suite.configurations`.
         trials: of each search.
-        quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
         compute: with several jobs, trials of a search run at a time (see `tune`).
         progress: makes a display for each search.
 
@@ -93,22 +125,29 @@ def tune_suite(
     """
     trials = whole_number("trials", trials, 1, MAX_TRIALS)
     import_optuna()
-    runs = _searched(suite, quick, overrides)
+    searched = [run for run in runs if resolve_strategy(run.config.strategy).trains]
+    others = [run for run in runs if not resolve_strategy(run.config.strategy).trains]
+    for run in searched:  # one that cannot be tuned is refused before the first search
+        with named(run.method, run.data):
+            checked_space(run.config)
     plans = []
-    for run, dataset in _with_data(runs, data):
+    for run, dataset in _with_data(searched, data):
         with named(run.method, run.data):
             plan = plan_search(
                 run.config,
                 dataset,
-                trials=_trials(run, trials),
+                trials=run.tuning.num_trials(trials),
                 splits=run.tuning.splits,
                 out=out,
-                label=f"tune {runs.index(run) + 1}/{len(runs)} {run.data} {run.method}",
+                label=f"tune {searched.index(run) + 1}/{len(searched)} {run.data} {run.method}",
                 in_memory=run.data in data.in_memory,
             )
         plans.append((run, dataset, plan))
-    asked = [((plan.given, plan.resolved), plan.space) for _, _, plan in plans]
-    asked += [(point, {}) for point in _not_searched(suite, quick, overrides, data)]
+    asked: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [((plan.given, plan.resolved), plan.space) for _, _, plan in plans]
+    for run, dataset in _with_data(others, data):
+        with named(run.method, run.data):
+            points = prepare(run.config, dataset, in_memory=run.data in data.in_memory).asked_and_resolved
+        asked += [(point, {}) for point in points]
     warn_of_idle([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
     for run, dataset, plan in plans:
@@ -122,70 +161,6 @@ def tune_suite(
     return SuiteTuning(layers, searches)
 
 
-@dataclass(frozen=True)
-class SearchEstimate:
-    """The estimated time of a search of a suite.
-
-    Attributes:
-        missing: number of trials that are still to be run.
-        seconds: at most, of one trial with what is given and all other defaults.
-    """
-
-    data: str
-    method: str
-    trials: int
-    splits: int
-    missing: int
-    seconds: float
-
-
-def estimate_searches(
-    suite: Suite,
-    *,
-    trials: int,
-    quick: bool = False,
-    overrides: Mapping[str, Any] | None = None,
-    out: Path,
-    data: DataSource,
-) -> list[SearchEstimate]:
-    """The searches that `tune_suite` would make, with their time. Nothing is written.
-
-    Raises:
-        UsageError: see `tune_suite`.
-    """
-    import_optuna()
-    found = []
-    for run, dataset in _with_data(_searched(suite, quick, overrides), data):
-        asked, splits = _trials(run, trials), run.tuning.splits
-        with named(run.method, run.data):
-            plan = plan_search(run.config, dataset, trials=asked, splits=splits, out=out)
-            missing, ended = plan.progress()
-            seconds = 0.0
-            if missing:
-                seconds = ended if ended is not None else splits * seconds_per_trial(prepare(run.config, dataset), out)
-        found.append(SearchEstimate(run.data, run.method, asked, splits, missing, seconds))
-    return found
-
-
-def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) -> list[SuiteRun]:
-    """The runs that are tuned; one that cannot be is refused before the first search."""
-    runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if resolve_strategy(run.config.strategy).trains]
-    for run in runs:
-        with named(run.method, run.data):
-            checked_space(run.config)
-    return runs
-
-
-def _not_searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None, data: DataSource) -> list[tuple[RunConfig, RunConfig]]:
-    """Each point of the runs that are not tuned as it was asked for, and resolved."""
-    runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if not resolve_strategy(run.config.strategy).trains]
-    points = []
-    for run, dataset in _with_data(runs, data):
-        with named(run.method, run.data):
-            points += prepare(run.config, dataset, in_memory=run.data in data.in_memory).asked_and_resolved
-    return points
-
-
 def _with_data(runs: Sequence[SuiteRun], data: DataSource) -> Iterator[tuple[SuiteRun, Dataset]]:
     """Runs with their datasets, without those whose dataset is not available."""
     for run in runs:
@@ -195,7 +170,3 @@ def _with_data(runs: Sequence[SuiteRun], data: DataSource) -> Iterator[tuple[Sui
         except DataError:
             continue
         yield run, dataset
-
-
-def _trials(run: SuiteRun, trials: int) -> int:
-    return min(trials, run.tuning.trials or trials)
