@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, cre
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError, advice, shortened
-from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space, plain_value
+from dgl_mutual.search_space import SearchSpace, fault_of_space, plain_value
 from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
@@ -182,8 +182,7 @@ def _fault_of_ends(options: type[Options]) -> str | None:
         if "." in name:  # of a group within
             continue
         field = options.model_fields[name]
-        values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        for value in map(plain_value, values):
+        for value in map(plain_value, domain.ends):
             only: dict[str, Any] = {name: (field.annotation, field)}
             try:
                 create_model("Field", **only)(**{name: value})

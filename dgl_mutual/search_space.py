@@ -6,9 +6,12 @@ import math
 import numbers
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import to_jsonable_python
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,25 @@ class Real:
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and self.low <= drawn <= self.high
 
+    def value(self, stored: float) -> float:
+        """The inverse of `stored`."""
+        return stored
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return self.low, self.high
+
+    def distribution(self) -> optuna.distributions.FloatDistribution:
+        """What a trial draws a value from."""
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def suggest(self, trial: optuna.Trial, key: str) -> None:
+        """Let a trial draw a value, by the name `key`."""
+        trial.suggest_float(key, self.low, self.high, log=self.log)
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -48,6 +70,25 @@ class Whole:
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and isinstance(drawn, int) and self.low <= drawn <= self.high
+
+    def value(self, stored: int) -> int:
+        """The inverse of `stored`."""
+        return stored
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest value."""
+        return self.low, self.high
+
+    def distribution(self) -> optuna.distributions.IntDistribution:
+        """What a trial draws a value from."""
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(self.low, self.high)
+
+    def suggest(self, trial: optuna.Trial, key: str) -> None:
+        """Let a trial draw a value, by the name `key`."""
+        trial.suggest_int(key, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -74,12 +115,27 @@ class Choice:
         """A value as Optuna stores it; None if it is not among the values."""
         return next((self.category(place) for place, own in enumerate(self.values) if _is_same(own, value)), None)
 
-    def value(self, category: Any) -> Any:
-        """The inverse of `category`: the value in a configuration."""
+    def value(self, stored: Any) -> Any:
+        """The inverse of `stored`: the value in a configuration."""
         for index, value in enumerate(map(plain_value, self.values)):
-            if (value is None or isinstance(value, tuple)) and self.category(index) == category:
+            if (value is None or isinstance(value, tuple)) and self.category(index) == stored:
                 return None if value is None else list(value)
-        return category
+        return stored
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All values: none of them lies between others."""
+        return self.values
+
+    def distribution(self) -> optuna.distributions.CategoricalDistribution:
+        """What a trial draws a value from."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.categories)
+
+    def suggest(self, trial: optuna.Trial, key: str) -> None:
+        """Let a trial draw a value, by the name `key`."""
+        trial.suggest_categorical(key, self.categories)
 
 
 #: Dotted key within a group of options -> from what its values come.

@@ -14,7 +14,7 @@ from dgl_mutual.nn.architectures import uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect
 from dgl_mutual.options import OptionsType, parse_options
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
@@ -140,7 +140,7 @@ def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator
     for key, domain in searched.items():
         above, _, name = key.partition(".")
         if above == group and name in type(options).model_fields:
-            for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
+            for value in domain.ends:
                 yield options.model_copy(update={name: value})
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.utils.files import removed, unwritable, watching
 
@@ -32,7 +32,7 @@ _ROUNDING = 1e-9
 
 
 @contextmanager
-def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
+def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
     """Optuna's backend of the journal. It refuses to go on where the file is removed or replaced: Optuna would begin another one.
 
     Its lock is one that the system frees when a process is killed: Optuna's own locks are files that stay, and one of them waits for ever
@@ -42,9 +42,11 @@ def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
         ValueError: the file is not the journal of this study. It stays as it is.
         StoreError: it is removed or replaced, or cannot be written.
     """
+    from optuna.storages.journal import JournalFileBackend
+
     lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
 
-    class Journal(optuna.storages.journal.JournalFileBackend):  # type: ignore[misc]  # Optuna is imported where it is needed
+    class Journal(JournalFileBackend):
         def check(self) -> None:
             if not is_there():
                 raise removed(journal)
@@ -68,7 +70,7 @@ def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
         else:
             journal.touch()
     with watching(journal) as is_there:
-        yield Journal(str(journal), lock)
+        yield Journal(str(journal), lock)  # type: ignore[arg-type]  # Optuna only acquires and releases it
 
 
 def _cut_half_entry(journal: Path) -> None:
@@ -100,7 +102,7 @@ def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None
     ended = sum(trial.state.is_finished() and "interrupted" not in trial.user_attrs for trial in trials)
     if ended < num_ended:
         raise ValueError(f"it has {ended} of the {num_ended} trials that {TUNING_FILE} says have ended")
-    drawn_from = {key: _distribution(domain) for key, domain in space.items()}
+    drawn_from = {key: _as_text(domain.distribution()) for key, domain in space.items()}
     for trial in trials:
         _check_trial(trial, space)
         changed = [key for key, distribution in trial.distributions.items() if _as_text(distribution) != drawn_from[key]]
@@ -108,18 +110,8 @@ def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None
             raise ValueError(f"trial {trial.number} has drawn {changed[0]!r} from other values than are searched")
 
 
-def _distribution(domain: Real | Whole | Choice) -> str:
-    """What a trial draws a value from, as the journal has it."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(domain, Choice):
-        return _as_text(CategoricalDistribution(domain.categories))
-    if isinstance(domain, Real):
-        return _as_text(FloatDistribution(domain.low, domain.high, log=domain.log))
-    return _as_text(IntDistribution(domain.low, domain.high))
-
-
 def _as_text(distribution: optuna.distributions.BaseDistribution) -> str:
+    """As the journal has it."""
     from optuna.distributions import distribution_to_json
 
     return distribution_to_json(distribution)

@@ -13,9 +13,9 @@ from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageEr
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import resolve
-from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.experiments.tuning.pruning import PruningReports
-from dgl_mutual.experiments.tuning.study import Part, Search
+from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
@@ -39,7 +39,9 @@ def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]
         UsageError: the given configuration cannot work, even with the defaults.
         StoreError: the folder of the search is gone, or cannot be written.
     """
-    optuna, study = search.optuna, search.study
+    import optuna
+
+    study = search.study
     state, value, error = optuna.trial.TrialState.FAIL, None, None
     try:
         value = objective()
@@ -71,7 +73,7 @@ def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]
 def mean_metric(
     search: Search,
     trial: optuna.Trial,
-    parts: Sequence[Part],
+    parts: Sequence[Trial],
     dataset: Dataset,
     device: str,
     on_epoch: Callable[[EpochReport], None] | None,
@@ -88,10 +90,10 @@ def mean_metric(
     """
     config = resolve(point_of(search.given, search.drawn(trial)), dataset)
     values: list[float] = []
-    for index, (seed, fold, split) in enumerate(parts):
-        data = without_labels(dataset, split.test)  # a search sees no label of a test part
+    for index, part in enumerate(parts):
+        data = without_labels(dataset, part.split.test)  # a search sees no label of a test part
         if config.noise is not None:
-            data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
+            data = add_noise(data, part.split, NoiseSpec.parse(config.noise), seed=derive(part.seed, "noise", part.fold))
 
         def report(one: EpochReport, index: int = index) -> None:
             if on_epoch is not None:
@@ -99,7 +101,7 @@ def mean_metric(
 
         with freed_memory() as kept:
             callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
-            result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=device)
+            result = fit_resolved(config, data, part.split, seed=part.seed, fold=part.fold, callbacks=callbacks, device=device)
         values.append(result[MEAN].val)
     value = sum(values) / len(values)
     if math.isnan(value):

@@ -11,7 +11,7 @@ from dgl_mutual.experiments.idle import idle_in_search
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.experiments.tuning.records import best_trial
-from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole, plain_value
+from dgl_mutual.search_space import SearchSpace, plain_value
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.seeds import derive
 
@@ -27,8 +27,8 @@ STARTUP_TRIALS = 5
 class Proposals:
     """Draws the options of new trials, and repeats those of trials that were interrupted."""
 
-    def __init__(self, study: optuna.Study, resolved: RunConfig, space: SearchSpace, optuna: Any) -> None:
-        self.study, self.resolved, self.space, self.optuna = study, resolved, space, optuna
+    def __init__(self, study: optuna.Study, resolved: RunConfig, space: SearchSpace) -> None:
+        self.study, self.resolved, self.space = study, resolved, space
         idle = idle_in_search(resolved, space)
         #: What is drawn. It is not left out of the space, by which searches of earlier versions, which drew it, go on.
         self.drawn = {key: domain for key, domain in space.items() if key not in idle}
@@ -48,7 +48,7 @@ class Proposals:
             trial.set_user_attr("keys", [] if "defaults" in trial.user_attrs else keys)
         for key in trial.user_attrs["keys"]:
             if not self._is_idle(key, trial.params):
-                _suggest(trial, key, self.space[key])
+                self.space[key].suggest(trial, key)
         return trial
 
     def _sampler(self, number: int) -> tuple[optuna.samplers.BaseSampler, list[str]]:
@@ -58,14 +58,16 @@ class Proposals:
         options have good defaults, and few trials that change all of them at once would be better. The result depends on the trials
         before, not on whether the search was interrupted.
         """
+        import optuna
+
         seed = derive(FIRST_SEED, "tune", number) % 2**32
-        sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
         best = best_trial(self.study)
         if number % 2 == 0 or best is None:
             return sampler, list(self.drawn)
         varied = random.Random(seed).sample(list(self.drawn), max(1, round(len(self.drawn) / 3)))
         fixed = {key: value for key, value in best.params.items() if key in self.drawn and key not in varied}
-        return self.optuna.samplers.PartialFixedSampler(fixed, sampler), [
+        return optuna.samplers.PartialFixedSampler(fixed, sampler), [
             key for key in self.drawn if key in varied or key in fixed or key.rpartition(".")[2] in self.idle_with
         ]
 
@@ -85,6 +87,8 @@ class Proposals:
 
     def repeat(self, abandoned: optuna.trial.FrozenTrial) -> None:
         """Mark a running trial, whose process has ended, as interrupted, and let one with the same options wait in the study."""
+        from optuna.trial import TrialState
+
         # Only the storage gives an attribute to a trial that this process has not asked for, and after `tell` a trial takes none.
         self.study._storage.set_trial_user_attr(abandoned._trial_id, "interrupted", True)
         drawn = {**abandoned.system_attrs.get("fixed_params", {}), **abandoned.params}
@@ -94,7 +98,7 @@ class Proposals:
         # What was killed while its options were drawn draws all of them anew, as the trial of its number does.
         elif drawn and all(key in drawn or self._is_idle(key, drawn) for key in keys):
             self.study.enqueue_trial(drawn, user_attrs={"keys": keys})
-        self.study.tell(abandoned.number, state=self.optuna.trial.TrialState.FAIL)
+        self.study.tell(abandoned.number, state=TrialState.FAIL)
 
 
 def defaults_of(resolved: RunConfig, space: SearchSpace) -> dict[str, Any]:
@@ -114,12 +118,3 @@ def defaults_of(resolved: RunConfig, space: SearchSpace) -> dict[str, Any]:
         if stored is not None:
             found[key] = stored
     return found
-
-
-def _suggest(trial: optuna.Trial, key: str, domain: Real | Whole | Choice) -> None:
-    if isinstance(domain, Real):
-        trial.suggest_float(key, domain.low, domain.high, log=domain.log)
-    elif isinstance(domain, Choice):
-        trial.suggest_categorical(key, domain.categories)
-    else:
-        trial.suggest_int(key, domain.low, domain.high)

@@ -156,7 +156,6 @@ def tune(
     out: Path = Path("results"),
     compute: Compute | None = None,
     progress: Progress | None = None,
-    label: str = "",
     in_memory: bool = False,
 ) -> Tuning:
     """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
@@ -180,7 +179,6 @@ def tune(
         compute: what trials compute with (default: ``Compute(jobs=1)``). With one job, and the same number of threads, a search is
             reproducible. With several, the options that a trial draws depend on which others have ended.
         out: the folder in which the search has its folder.
-        label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
 
     Raises:
@@ -194,7 +192,7 @@ def tune(
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
     dataset = dataset.with_metric(config.metric)
-    plan = plan_search(config, dataset, trials=trials, splits=splits, search=search, out=out, label=label, in_memory=in_memory)
+    plan = plan_search(config, dataset, trials=trials, splits=splits, search=search, out=out, in_memory=in_memory)
     refuse_folds(plan.given, plan.resolved)
     warn_of_idle([(plan.given, plan.resolved)], [plan.space])
     if timeout is not None:
@@ -214,7 +212,7 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
         UsageError, StoreError, Interrupted: see `tune`.
     """
     compute = compute or Compute(jobs=1)
-    running, progress = Search(plan, import_optuna()), progress or NoProgress()
+    running, progress = Search(plan), progress or NoProgress()
     with running.opened():
         done = running.claims.num_counted()
         missing = max(0, plan.trials - done)
@@ -257,7 +255,7 @@ def plan_search(
     splits: int = 1,
     search: Collection[str] = (),
     out: Path = Path("results"),
-    label: str = "",
+    label: str = "tune",
     in_memory: bool = False,
 ) -> SearchPlan:
     """A search that is ready to start; nothing is written yet. See `tune`.
@@ -280,11 +278,11 @@ def plan_search(
         raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]]}")
     takes_edges = any(student.edge_features for student in resolved.students)
     schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
-    plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label=label or "tune")
+    plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label=label)
     parts = plan.parts(dataset)  # what cannot be split ends here
     if resolved.protocol not in OFFICIAL_PROTOCOLS:
         return plan
-    return replace(plan, official=tuple(split_digest(dataset, split) for _, _, split in parts))
+    return replace(plan, official=tuple(split_digest(dataset, part.split) for part in parts))
 
 
 def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:

@@ -8,25 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.schema import differences
-from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import merge, unflatten
 from dgl_mutual.experiments.resolve import resolved_values, splits_of
+from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
-from dgl_mutual.search_space import Choice, SearchSpace, described
+from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SEARCH_FILES, SETTINGS_FILE, TUNING_FILE
 from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 from dgl_mutual.utils.files import check_regular, remove_files, removed, unwritable, write_text
@@ -36,10 +36,6 @@ from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 if TYPE_CHECKING:
     import optuna
-
-
-#: Seed, fold and split of one training.
-Part: TypeAlias = tuple[int, int, Split]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +64,8 @@ class SearchPlan:
     label: str = ""
     deadline: float | None = None
 
-    def parts(self, dataset: Dataset) -> list[Part]:
-        """Seed, fold and split of each training of a configuration.
+    def parts(self, dataset: Dataset) -> list[Trial]:
+        """The trainings of a configuration.
 
         Raises:
             UsageError: there are fewer folds, or a split has no validation part.
@@ -77,10 +73,10 @@ class SearchPlan:
         folds = self.resolved.folds
         if folds is None:
             seeds = range(FIRST_SEED, FIRST_SEED + self.splits)
-            return [(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
+            return [Trial(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
         if self.splits > folds:
             raise UsageError(f"There are {folds} folds, so each configuration can be trained on no more than that, not on {self.splits}.")
-        return [(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
+        return [Trial(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
 
     def progress(self) -> tuple[int, float | None]:
         """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
@@ -100,8 +96,8 @@ class Search:
         study, proposals, claims: once it is `opened`.
     """
 
-    def __init__(self, plan: SearchPlan, optuna: Any) -> None:
-        self.plan, self.folder, self.optuna = plan, plan.folder, optuna
+    def __init__(self, plan: SearchPlan) -> None:
+        self.plan, self.folder = plan, plan.folder
         # The strategy is named also where it is the default one: a later version may have another.
         values = {"dataset": plan.given.dataset, "strategy": resolved_values(plan.resolved)["strategy"], **given_values(plan.given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
@@ -159,6 +155,8 @@ class Search:
         Raises:
             StoreError: see `opened`.
         """
+        from optuna.exceptions import OptunaError
+
         journal = self.folder / JOURNAL_FILE
         try:
             if journal.exists():
@@ -167,14 +165,14 @@ class Search:
             with lock:
                 if (self.folder / TUNING_FILE).exists() and not (journal.exists() and journal.stat().st_size):
                     raise ValueError(f"it is empty or gone, and {TUNING_FILE} is there")
-                backend = stack.enter_context(open_journal(journal, self.folder.name, self.optuna))
+                backend = stack.enter_context(open_journal(journal, self.folder.name))
                 self.study = self._begin_or_continue(backend)
-                self.proposals = Proposals(self.study, self.plan.resolved, self.plan.space, self.optuna)
+                self.proposals = Proposals(self.study, self.plan.resolved, self.plan.space)
                 self.claims = Claims(self.folder, lock, backend, self.proposals)
                 if not self.study.get_trials(deepcopy=False):
                     self.proposals.enqueue_defaults()
                 self._write_settings()
-        except (*JOURNAL_ERRORS, self.optuna.exceptions.OptunaError) as error:
+        except (*JOURNAL_ERRORS, OptunaError) as error:
             raise damaged(journal, error) from None
         except OSError as error:
             raise unwritable(journal, error) from None
@@ -185,10 +183,12 @@ class Search:
         Raises:
             ValueError: it is not a study of this search.
         """
+        import optuna
+
         # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
-        pruner = self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.plan.resolved.training.epochs // 2)
-        study: optuna.Study = self.optuna.create_study(
-            storage=self.optuna.storages.JournalStorage(backend),
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.plan.resolved.training.epochs // 2)
+        study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
             study_name=self.folder.name,
             direction="maximize",
             pruner=pruner,
@@ -265,7 +265,7 @@ class Search:
         """The values that a trial has drawn, by dotted key, as in a configuration; none for the trial of the defaults."""
         params = {} if "defaults" in trial.user_attrs else trial.params
         drawn = {key: (domain, params[key]) for key, domain in self.plan.space.items() if key in params}
-        return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
+        return {key: domain.value(value) for key, (domain, value) in drawn.items()}
 
     def write(self) -> pd.DataFrame:
         """Bring best.yaml and tuning.csv up to date with the study; returns the table.

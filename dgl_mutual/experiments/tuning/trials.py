@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import joblib
 import torch
@@ -73,7 +73,7 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
         warnings.simplefilter("ignore")
         parts = plan.parts(dataset)
     with claimed as trial:
-        shown = TuningTrial(trial.number, 0, parts[0][2], plan.label)
+        shown = TuningTrial(trial.number, 0, parts[0].split, plan.label)
         reports = None if on_epoch is None else partial(on_epoch, shown)
         return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, device, reports))
 
@@ -81,13 +81,14 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
 def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
     torch.set_num_threads(compute.threads)
-    search = Search(plan, import_optuna())
+    import_optuna()
+    search = Search(plan)
     with search.opened(begun=True):
         return _run_next(search, read_kept(file), compute.device, on_epoch)
 
 
-def import_optuna() -> Any:
-    """Optuna, without its messages.
+def import_optuna() -> None:
+    """Import Optuna for this process, without its messages.
 
     Raises:
         UsageError: it is not installed.
@@ -98,4 +99,3 @@ def import_optuna() -> Any:
         raise UsageError("Tuning needs optuna, which is not installed. Install it: pip install 'dgl-mutual[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna

@@ -29,7 +29,8 @@ def quick(dataset: Dataset, out: Path, trials: int = 3, **options: Any) -> Tunin
 def search_in(folder: Path, dataset: Dataset, config: RunConfig, space: SearchSpace | None = None, *, splits: int = 1) -> Search:
     """The search of a configuration in a folder, to be opened."""
     found = search_space(config) if space is None else space
-    return Search(SearchPlan(folder, config, resolve(config, dataset), found, splits, trials=3, schema={}), import_optuna())
+    import_optuna()
+    return Search(SearchPlan(folder, config, resolve(config, dataset), found, splits, trials=3, schema={}))
 
 
 def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:
