@@ -35,6 +35,7 @@ from dgl_mutual.store.configuration import Role, has_both, keys_of
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.utils.arguments import check_booleans, whole_number
 from dgl_mutual.utils.paths import user_path
@@ -216,7 +217,7 @@ def fit(
             seed=seed,
             fold=fold,
             callbacks=[*watching, *([bar] if progress else [])],
-            device=resolve_device(str(device)),
+            placement=Placement(torch.device(resolve_device(str(device)))),
         )
     return replace(result, config=readable(resolved))
 

@@ -29,7 +29,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.memory import forget_peak, peak
 from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.placement import ON_CPU, Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
@@ -154,18 +154,16 @@ def run_trial(
                 name = trial.name if len(points) <= 1 else f"{trial.name}-grid-{number}"
                 here = _trackers(track, name, trial, point, checkpoints.parent)
                 trackers.extend(here)
-            with freed_memory() as kept:
-                return fit_resolved(
-                    point,
-                    data.seen,
-                    data.seen_split,
-                    seed=trial.seed,
-                    fold=trial.fold,
-                    callbacks=[*kept, *reports, *here],
-                    snapshots=None if every is None else Snapshots(file, every, within=snapshots.parent),
-                    device=device,
-                    ranks=ranks,
-                )
+            return fit_resolved(
+                point,
+                data.seen,
+                data.seen_split,
+                seed=trial.seed,
+                fold=trial.fold,
+                callbacks=[*reports, *here],
+                snapshots=None if every is None else Snapshots(file, every, within=snapshots.parent),
+                placement=Placement(torch.device(device), ranks=ranks),
+            )
 
         result, searched = search(points, fit)
         if config.distill is not None:
@@ -258,23 +256,22 @@ def fit_resolved(
     fold: int = 0,
     callbacks: Sequence[Callback] = (),
     snapshots: Snapshots | None = None,
-    device: str = "cpu",
-    ranks: Ranks = SINGLE_PROCESS,
+    placement: Placement = ON_CPU,
 ) -> FitResult:
-    """`fit_cohort` with the options of a resolved configuration.
+    """`fit_cohort` with the options of a resolved configuration. A process of the command line's own keeps freed memory meanwhile.
 
     Raises:
         TrainingError: see `fit_cohort`; or there is not enough memory for it.
     """
-    with memory_checked(_memory_hint(config, dataset)):
+    with memory_checked(_memory_hint(config, dataset)), freed_memory() as kept:
         return fit_cohort(
             dataset,
             split,
             method_of(config),
             seed=TrialSeed(seed, fold),
-            callbacks=callbacks,
+            callbacks=[*kept, *callbacks],
             snapshots=snapshots,
-            placement=Placement(torch.device(device), ranks=ranks),
+            placement=placement,
         )
 
 

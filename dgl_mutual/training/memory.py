@@ -57,7 +57,7 @@ class FreedMemory(Callback):
     """What a training frees stays with the process for its next arrays while memory is plentiful, and goes back at the end of the block.
 
     It changes settings of the C library for the whole process, and glibc does not tell what they were before. So it is for processes that
-    belong to the command line alone (see `dgl_mutual.experiments.processes`), and `fit` does not use it.
+    belong to the command line alone (see `dgl_mutual.experiments.processes`).
 
     glibc gives an array of more than 32 MiB back to the system as soon as it is freed, and the next one comes as new pages, which the
     system has to clear one at a time. On a generated graph of 3 x 10^6 edges that was most of an epoch (7.8 s against 3.2).

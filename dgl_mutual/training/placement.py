@@ -22,3 +22,7 @@ class Placement:
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
     ranks: Ranks = SINGLE_PROCESS
+
+
+#: All of a training in this process, on the CPU.
+ON_CPU = Placement()

@@ -11,15 +11,13 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.trial import Trial, method_of
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.trainer import fit_cohort
 
 
 def fit(
@@ -30,16 +28,20 @@ def fit(
     callbacks: Sequence[Callback] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
-    """Train the cohort of a resolved configuration, with other processes if `ranks` says so."""
-    with freed_memory() as kept:
-        return fit_cohort(
-            dataset,
-            trial.split,
-            method_of(config),
-            seed=trial.trial_seed,
-            callbacks=[*kept, *callbacks],
-            placement=Placement(dtype=dtype, ranks=ranks),
-        )
+    """Train the cohort of a resolved configuration, with other processes if `ranks` says so.
+
+    Raises:
+        TrainingError: see `fit_resolved`.
+    """
+    return fit_resolved(
+        config,
+        dataset,
+        trial.split,
+        seed=trial.seed,
+        fold=trial.fold,
+        callbacks=callbacks,
+        placement=Placement(dtype=dtype, ranks=ranks),
+    )
 
 
 class Watch(Callback):

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.grid import point_of
-from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.experiments.tuning.pruning import PruningReports
@@ -19,6 +20,7 @@ from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.utils.causes import is_interrupt
 from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
@@ -99,9 +101,9 @@ def mean_metric(
             if on_epoch is not None:
                 on_epoch(EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
 
-        with freed_memory() as kept:
-            callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
-            result = fit_resolved(config, data, part.split, seed=part.seed, fold=part.fold, callbacks=callbacks, device=device)
+        callbacks = [EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
+        placement = Placement(torch.device(device))
+        result = fit_resolved(config, data, part.split, seed=part.seed, fold=part.fold, callbacks=callbacks, placement=placement)
         values.append(result[MEAN].val)
     value = sum(values) / len(values)
     if math.isnan(value):
