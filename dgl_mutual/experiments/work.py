@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.compute import Compute
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
+from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, fit_resolved, split_digest, trial_data
+from dgl_mutual.training.callbacks import EpochReports
+from dgl_mutual.training.distill import distill
+from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.memory import forget_peak, peak
+from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
+from dgl_mutual.training.trial_data import TrialData
+from dgl_mutual.utils.causes import is_interrupt
+from dgl_mutual.utils.custom_code import described, is_out_of_memory, memory_checked, not_enough_memory
+from dgl_mutual.utils.files import removed, replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,34 +73,164 @@ def do_work(
     track: Sequence[str] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[int, Outcome]:
-    """Run a trial.
+    """Train the cohort of a trial, with each configuration to choose from, and save its students under `work.checkpoints`.
+
+    With ``training.checkpoint_every`` each training is kept under `work.snapshots` while it lasts, and goes on from there.
+
+    What goes wrong in this trial becomes a failed outcome, so that the other trials go on.
 
     Args:
+        compute: the device, and the threads that torch computes with.
         usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
-        track: see `run_trial`.
+        on_epoch: called with the trial and a report at the end of each epoch.
+        track: trackers, by name, that follow each training.
+        ranks: the processes that run the same trial and train the cohort together.
 
     Returns:
         The index of its plan, and its outcome.
 
     Raises:
-        UsageError: the cohort cannot work, and `usage_errors_fail_trial` is not set.
+        UsageError: the cohort cannot work, in this trial or any other, and `usage_errors_fail_trial` is not set.
+        StoreError: the disk does not take the students, nor will it take those of another trial, or the folder above `work.checkpoints`
+            is gone.
     """
+    trial, plan, run_folder = work.trial, work.plan, work.checkpoints.parent
+    if not run_folder.is_dir():
+        raise removed(run_folder)
+    torch.set_num_threads(compute.threads)
+    forget_peak(compute.device)
+    trackers: list[Tracker] = []
     try:
-        outcome = run_trial(
-            work.trial,
-            work.plan.config,
-            work.plan.points,
-            work.plan.dataset,
-            work.checkpoints,
-            work.snapshots,
-            threads=compute.threads,
-            device=compute.device,
-            on_epoch=on_epoch,
-            track=track,
-            ranks=ranks,
-        )
+        data = trial_data(trial, plan.config, plan.dataset)
+        epochs = [point.training.epochs for _, point in plan.points]
+
+        def fit(number: int, point: RunConfig) -> FitResult:
+            file, every = work.snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
+            reports = [] if on_epoch is None else [_epoch_reports(trial, epochs, number, on_epoch)]
+            here: list[Tracker] = []
+            if track and ranks.rank == 0:
+                name = trial.name if len(plan.points) <= 1 else f"{trial.name}-grid-{number}"
+                here = _trackers(track, name, trial, point, run_folder)
+                trackers.extend(here)
+            return fit_resolved(
+                point,
+                data.seen,
+                data.seen_split,
+                seed=trial.seed,
+                fold=trial.fold,
+                callbacks=[*reports, *here],
+                snapshots=None if every is None else Snapshots(file, every, within=work.snapshots.parent),
+                placement=Placement(torch.device(compute.device), ranks=ranks),
+            )
+
+        result, searched = search(plan.points, fit)
+        if plan.config.distill is not None:
+            result = _distilled(trial, plan.config, plan.config.distill, data, result)
+        if result.cohort.num_students:
+            with replacing(work.checkpoints / trial.name, within=run_folder) as folder:
+                result.save(folder)
+        rows = _rows(trial, plan.config, data, result, peak(compute.device))
+        outcome = Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
+    except StoreError:
+        raise
     except UsageError as error:
         if not usage_errors_fail_trial:
             raise
-        outcome = Outcome(work.trial, [], [], str(error))
+        outcome = Outcome(trial, error=str(error))  # no details: all processes of torchrun have this error alike
+    except Exception as error:  # a fault of ours in one trial must not cost the others
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        outcome = _failed(trial, error)
+    finally:
+        for tracker in trackers:
+            tracker.end(failed=True)  # of a training that ended well this has been done
     return work.plan_index, outcome
+
+
+def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, data: TrialData, result: FitResult) -> FitResult:
+    """The result with an MLP that has learned from the trained cohort.
+
+    Raises:
+        TrainingError: there is not enough memory for it.
+    """
+    hint = f"The MLP has distill.hidden = {options.hidden}. Lower distill.hidden or training.batch_size, or run fewer --jobs."
+    with memory_checked(hint):
+        return distill(
+            result,
+            data,
+            options,
+            seed=trial.trial_seed,
+            batch_size=config.training.batch_size,
+            scale_inputs=bool(config.training.scale_inputs),
+            unlabelled_ratio=config.training.unlabelled_ratio,
+        )
+
+
+def _failed(trial: Trial, error: Exception) -> Outcome:
+    """The outcome of a trial that ended by `error`, which is being handled. failures.csv keeps the traceback where it may say more."""
+    if isinstance(error, DglMutualError):
+        return Outcome(trial, error=str(error), details=traceback.format_exc() if error.__cause__ is not None else "")
+    message = not_enough_memory(error) if is_out_of_memory(error) else described(error)
+    return Outcome(trial, error=message, details=traceback.format_exc())
+
+
+def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
+    """The reports of one point of a grid. They count the epochs of all points: of each point in turn, those of one phase.
+
+    Args:
+        epochs: of each point.
+        number: which of the points, from 0.
+    """
+
+    def report_epoch(report: EpochReport) -> None:
+        phases = report.epochs // epochs[number]
+        on_epoch(trial, replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
+
+    return EpochReports(report_epoch)
+
+
+def _trackers(track: Sequence[str], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
+    """New trackers of one training.
+
+    Args:
+        name: of the training.
+        folder: of the run.
+    """
+    values = {**resolved_values(point), "seed": trial.seed, "fold": trial.fold}
+    return [make_tracker(tracker, TrackedRun(folder.name, name, folder, values)) for tracker in track]
+
+
+def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
+    """Rows for trials.csv: one for each metric and member. Of several targets each has rows, and so has their mean."""
+    dataset = data.dataset
+    digest = split_digest(dataset, data.split)
+    split = data.split.of_first(dataset.num_samples - dataset.num_pool)
+    metrics = {dataset.target.metric: result.members, **result.tasks}
+    return [
+        {
+            "task": config.task,
+            "dataset": dataset.name,
+            "fingerprint": config.fingerprint,
+            "strategy": config.strategy,
+            "protocol": _protocol(config, data, result),
+            "seed": trial.seed,
+            "fold": trial.fold,
+            "metric": metric,
+            "epochs": result.epochs,
+            "seconds_per_epoch": result.seconds_per_epoch,
+            "train_seconds": result.train_seconds,
+            "disagreement": result.disagreement,
+            "peak_mib": peak_mib,
+            "split": digest,
+            "test_to_train": split.test_to_train,
+            **vars(member),
+        }
+        for metric, members in metrics.items()
+        for member in members
+    ]
+
+
+def _protocol(config: RunConfig, data: TrialData, result: FitResult) -> str:
+    """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
+    seen = "-transductive" if result.exchange_on == "transductive" else ""
+    return f"{config.protocol}{seen if data.nodes is None else '-inductive'}"

@@ -87,7 +87,7 @@ def fake_training(
 
         monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
         monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)
-        monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: 512.0)
+        monkeypatch.setattr("dgl_mutual.experiments.work.peak", lambda device: 512.0)
         return ran
 
     monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda _, task, **__: pairs if task == "graph" else ring)

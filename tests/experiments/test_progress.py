@@ -18,11 +18,13 @@ from tqdm import tqdm
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments import progress
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _longest_that_fits, display
 from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles
-from dgl_mutual.experiments.trial import Trial, run_trial
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.training.history import EpochReport
 from tests.closed import full_disk
 
@@ -209,15 +211,10 @@ def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(ring: Dataset, 
     config = {"dataset": "ring", "students": "gcn", "strategy": strategy, "seeds": 1, "grid": {"training.epochs": [2, 3]}}
     plan = prepare(parse_config(config), ring)
     told: list[tuple[int, int]] = []
-    outcome = run_trial(
-        plan.trials[0],
-        plan.config,
-        plan.points,
-        ring,
-        tmp_path / "a",
-        tmp_path / "b",
-        threads=1,
-        device="cpu",
+    _, outcome = do_work(
+        Work(0, plan.trials[0], plan, tmp_path / "a", tmp_path / "b"),
+        compute=Compute(device="cpu"),
+        usage_errors_fail_trial=False,
         on_epoch=lambda _, report: told.append((report.epoch, report.epochs)),
     )
     assert outcome.error is None

@@ -30,7 +30,7 @@ COLUMNS = (
 def outcome(seed: int, fold: int = 0, *, error: str | None = None) -> Outcome:
     trial = Trial(seed, fold, Split(*[np.zeros(1, dtype=np.int64)] * 3))
     if error is not None:
-        return Outcome(trial, [], [], error, "where\nit failed")
+        return Outcome(trial, error=error, details="where\nit failed")
     common: dict[str, Any] = {"task": "node", "dataset": "ring", "fingerprint": "12e45678", "strategy": "gml", "protocol": "public"}
     common |= {"metric": "accuracy", "train": 1.0, "epochs": 2, "seconds_per_epoch": 0.5, "train_seconds": 1.0, "inference_ms": 0.1}
     rows = [

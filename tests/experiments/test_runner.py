@@ -23,10 +23,11 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
-from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, execute, run
-from dgl_mutual.experiments.trial import Trial, run_trial
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 
@@ -161,17 +162,18 @@ def test_a_folder_that_is_moved_away_meanwhile_can_be_put_back(tmp_path: Path, f
 
 
 def test_a_trial_does_not_begin_where_its_folder_is_gone(tmp_path: Path, ring: Dataset) -> None:
-    trial, folder = Trial(0, 0, Split([0], [1], [2])), tmp_path / "run"
+    trial, config, folder = Trial(0, 0, Split([0], [1], [2])), parse_config({}), tmp_path / "run"
+    work = Work(0, trial, Plan(config, config, (), ring, (trial,)), folder / "checkpoints", folder / "snapshots")
     with pytest.raises(StoreError, match="was removed, moved or replaced"):
-        run_trial(trial, parse_config({}), [], ring, folder / "checkpoints", folder / "snapshots", threads=1, device="cpu")
+        do_work(work, compute=Compute(), usage_errors_fail_trial=False)
 
 
 def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_training()
     marks = itertools.count(1)
     held = [0.0]
-    monkeypatch.setattr("dgl_mutual.experiments.trial.forget_peak", lambda device: held.append(100.0 * next(marks)))
-    monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: held[-1])
+    monkeypatch.setattr("dgl_mutual.experiments.work.forget_peak", lambda device: held.append(100.0 * next(marks)))
+    monkeypatch.setattr("dgl_mutual.experiments.work.peak", lambda device: held[-1])
     trials = pd.read_csv(run(parse_config({"seeds": 3}), out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv")
     assert trials.groupby("seed")["peak_mib"].unique().map(list).to_list() == [[100], [200], [300]]
 
@@ -243,7 +245,7 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dgl_mutual.experiments.trial._rows", cut_off)
+        patch.setattr("dgl_mutual.experiments.work._rows", cut_off)
         with pytest.raises((KeyboardInterrupt, Interrupted)):
             run(config, out=tmp_path, compute=Compute(jobs=1))
     (snapshot,) = tmp_path.glob("*/snapshots/*/0.safetensors")

@@ -46,7 +46,7 @@ def plan_of(dataset: Dataset, **values: Any) -> Plan:
 def looks(work: Work, **options: Any) -> tuple[int, Outcome]:
     """In place of a training: a sum over the dataset."""
     details = f"{float(work.plan.dataset.features.sum())}"
-    return work.plan_index, Outcome(work.trial, [], [], details=details)
+    return work.plan_index, Outcome(work.trial, details=details)
 
 
 def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset) -> None:
