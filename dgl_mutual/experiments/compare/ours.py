@@ -75,6 +75,11 @@ class StartingPoint:
     owners: tuple[tuple[int, str], ...]
     values: Sequence[Tensor]
 
+    @property
+    def weights(self) -> list[dict[str, Tensor]]:
+        """The values as `make_reference` takes them."""
+        return self.by_owner(self.values)
+
     def by_owner(self, values: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Tensors in the optimizer's order as one named group a student, in the reference's layout, and the coordinator's."""
         groups: list[dict[str, Tensor]] = [{} for _ in range(len(self.architectures) + 1)]

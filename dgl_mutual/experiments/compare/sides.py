@@ -79,7 +79,7 @@ class _Reference:
     def start(self, trial: Trial, config: RunConfig, dataset: Dataset, threads: int) -> None:
         """Make it, at the weights that ours starts from."""
         start = starting_point(trial, config, dataset)
-        weights = [{name: value.numpy() for name, value in group.items()} for group in start.by_owner(start.values)]
+        weights = [{name: value.numpy() for name, value in group.items()} for group in start.weights]
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
     def train(self, epochs: int, clock: Clock) -> list[float]:

@@ -170,11 +170,11 @@ def _step(cohort: Cohort, strategy: Strategy, batch: TrainingBatch, clean: Tenso
 def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> tuple[_Numbers, list[bool]]:
     """The reference's numbers at the cohort's weights, and whether each student's weights came back from it as they were."""
     dtype = next(cohort.parameters()).dtype
-    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
     architectures = [student.architecture_name for student in config.students]
     states = [student.state_dict() for student in cohort.members]
     mapped = [to_reference(architecture, state) for architecture, state in zip(architectures, states, strict=True)]
-    reference.load(mapped, cohort.coordinator.state_dict())
+    weights = [*mapped, cohort.coordinator.state_dict()]
+    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype, weights=weights)
     back = [to_ours(architecture, student.state_dict()) for architecture, student in zip(architectures, reference.students, strict=True)]
     same = [
         mine.keys() == state.keys() and all(torch.equal(mine[key], state[key]) for key in mine)

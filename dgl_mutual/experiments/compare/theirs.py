@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
@@ -15,16 +15,23 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.reference.trainer import ReferenceResult, ReferenceTrainer
 from dgl_mutual.training import seeds
 
-if TYPE_CHECKING:
-    from dgl_mutual.experiments.compare.ours import StartingPoint
-    from dgl_mutual.experiments.trial import Trial
-
 
 def make_reference(
-    config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int, dtype: torch.dtype = torch.float32
+    config: RunConfig,
+    dataset: Dataset,
+    split: Split,
+    *,
+    seed: int,
+    fold: int,
+    dtype: torch.dtype = torch.float32,
+    weights: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> ReferenceTrainer:
-    """The reference of a resolved configuration, with weights of its own and our order of the training graphs."""
-    return ReferenceTrainer(
+    """The reference of a resolved configuration, with our order of the training graphs.
+
+    Args:
+        weights: of each student, in the reference's layout, and of the coordinator (default: weights of its own).
+    """
+    reference = ReferenceTrainer(
         dataset,
         split,
         students=config.students,
@@ -34,15 +41,9 @@ def make_reference(
         order=seeds.generator(seed, "order", fold),
         dtype=dtype,
     )
-
-
-def reference_from(
-    start: StartingPoint, trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32
-) -> ReferenceTrainer:
-    """The reference at the weights that ours starts from."""
-    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
-    *students, coordinator = start.by_owner(start.values)
-    reference.load(students, coordinator)
+    if weights is not None:
+        *students, coordinator = weights
+        reference.load(students, coordinator)
     return reference
 
 
@@ -62,9 +63,8 @@ def start(
     """Make this process the reference's, which starts from these weights of each student and the coordinator."""
     global _trainer
     torch.set_num_threads(threads)
-    _trainer = make_reference(config, dataset, split, seed=seed, fold=fold)
-    *students, coordinator = [{name: torch.as_tensor(value) for name, value in group.items()} for group in weights]
-    _trainer.load(students, coordinator)
+    tensors = [{name: torch.as_tensor(value) for name, value in group.items()} for group in weights]
+    _trainer = make_reference(config, dataset, split, seed=seed, fold=fold, weights=tensors)
     torch.manual_seed(seeds.derive(seed, "reference", fold))
 
 

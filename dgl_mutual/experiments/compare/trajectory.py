@@ -12,9 +12,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
 from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
-from dgl_mutual.experiments.compare.theirs import reference_from
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.callbacks import Callback, EpochReports
@@ -87,7 +87,7 @@ def certify_trajectory(
     """Train both sides from the same weights, epoch by epoch; `report` is called at the end of each epoch."""
     config, dtype = with_small_steps(without_dropout(config, epochs)), PRECISIONS[precision]
     start = starting_point(trial, config, dataset, dtype)
-    reference = reference_from(start, trial, config, dataset, dtype)
+    reference = theirs.make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype, weights=start.weights)
     modules = [*reference.students, reference.coordinator]
     losses: list[dict[str, float]] = []
     apart: list[float] = []
@@ -112,14 +112,14 @@ def certify_trajectory(
     with without_noise(precision):
         history = fit(trial, config, dataset, dtype, [watch, Follow(), *reports]).history
     rows = []
-    for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
+    for epoch, (row, their_terms, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}
         rows.append(
             {
                 "epoch": epoch,
                 "loss_ours": sum(ours.values()),
-                "loss_reference": sum(theirs.values()),
-                "loss": max(terms_difference(ours, theirs).values()),
+                "loss_reference": sum(their_terms.values()),
+                "loss": max(terms_difference(ours, their_terms).values()),
                 "weights": weights,
             }
         )
