@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import added_members
+from dgl_mutual.experiments.resolve import added_members, strategy_options_of
 from dgl_mutual.nn.architectures import uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect
@@ -17,7 +17,7 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, checked_call
+from dgl_mutual.strategies.options import checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.warning import warn
@@ -62,7 +62,7 @@ def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]
     count = len(resolved.students)
     found = _at_all(
         {**checked_call(point, "for_ensemble_alone", count), **checked_call(point, "without_effect", count)}
-        for point in _points(_strategy_options(resolved), "strategy_options", searched)
+        for point in _points(strategy_options_of(resolved), "strategy_options", searched)
     )
     return {f"strategy_options.{name}": why for name, why in found.items() if f"strategy_options.{name}" in searched}
 
@@ -122,16 +122,12 @@ def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: Sea
     """
     if resolved.distill is not None:
         return None
-    options = _strategy_options(resolved)
+    options = strategy_options_of(resolved)
     if not hasattr(options, "exchange_on"):
         return None if is_custom(kind) else f"since students of {kind.name} learn from labelled samples alone."
     if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):
         return None
     return "since students learn from others on labelled samples alone (strategy_options.exchange_on = labelled). Leave one of the two out."
-
-
-def _strategy_options(resolved: RunConfig) -> StrategyOptions:
-    return parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
 
 
 def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator[OptionsType]:
@@ -159,7 +155,7 @@ def _idle_of_strategy(
         method: of `StrategyOptions`, which names the options that have no effect, or a lesser one.
     """
     assert resolved.task is not None
-    options, given = _strategy_options(resolved), asked.strategy_options
+    options, given = strategy_options_of(resolved), asked.strategy_options
     kind = type(options)
     reasons = _at_all(checked_call(point, method, len(resolved.students)) for point in _points(options, "strategy_options", searched))
     for name in given:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
@@ -80,7 +80,7 @@ def time_run(
     }
     torch.set_num_threads(whole_number("threads", threads, 1, MAX_THREADS))
     times = time_inference(models, dataset, repeats=repeats)
-    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    where = torch.cuda.get_device_name(device) if is_cuda(device) else device
     shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}
     table = pd.DataFrame([{"member": member, **shared, **asdict(time)} for member, time in times.items()], columns=INFERENCE_COLUMNS)
     file = run_folder / INFERENCE_FILE

@@ -95,7 +95,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
                 "'distill', or choose another strategy, for example independent."
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate  # 1.0: all of them
-    strategy_options = _resolved_strategy_options(config, kind, dataset, protocol, split, label_rate)
+    strategy_options = _resolved_strategy_options(config, dataset, protocol, split, label_rate)
     training = resolve_training(config.training, dataset)
     _check_views(kind, training, dataset.task)
     if kind.trains:
@@ -131,7 +131,7 @@ def _resolved_students(config: RunConfig, dataset: Dataset) -> tuple[StudentOpti
 
 
 def _resolved_strategy_options(
-    config: RunConfig, kind: type[Strategy], dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
+    config: RunConfig, dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
 ) -> StrategyOptions:
     """The options of the strategy with nothing left open.
 
@@ -141,11 +141,20 @@ def _resolved_strategy_options(
     Raises:
         UsageError: an unknown option or value, or one that does not fit the distilled MLP or the training.
     """
-    options = parse_options(kind.Options, config.strategy_options, "strategy_options")
+    options = strategy_options_of(config)
     if config.distill is not None and config.distill.unseen:
         _check_inductive(options)
     options = _for_unlabelled(options, dataset, protocol, split, label_rate)
     return checked_call(options, "resolved", config.training.epochs, dataset.task)
+
+
+def strategy_options_of(config: RunConfig) -> StrategyOptions:
+    """The options of the strategy of a configuration.
+
+    Raises:
+        UsageError: an unknown strategy, option or value.
+    """
+    return parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
 
 
 def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
@@ -247,8 +256,7 @@ def added_members(config: RunConfig) -> tuple[tuple[str, StudentOptions], ...]:
     Raises:
         UsageError: as there.
     """
-    kind = resolve_strategy(config.strategy)
-    return extra_members(kind, parse_options(kind.Options, config.strategy_options, "strategy_options"), config.students)
+    return extra_members(resolve_strategy(config.strategy), strategy_options_of(config), config.students)
 
 
 def anchored(config: RunConfig) -> RunConfig:

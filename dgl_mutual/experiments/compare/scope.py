@@ -8,8 +8,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import splits_whole_graphs_under
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.options import Options, parse_options
-from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.experiments.resolve import strategy_options_of
+from dgl_mutual.options import Options
 
 #: The strategies that the reference has.
 STRATEGIES = ("independent", "dml", "gml")
@@ -64,7 +64,7 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
             "normalises by in-degrees, and gcn, as DGL's GraphConv, by out-degrees of the sources, too. Compare without gcn, or give both "
             "directions (Dataset.from_arrays(symmetric=True))."
         )
-    strategy = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
+    strategy = strategy_options_of(config)
     # What is not covered -> the assignment that takes it back.
     surplus = {**_surplus("training", config.training, _TRAINING), **_surplus("strategy_options", strategy, _STRATEGY)}
     for student in config.students:

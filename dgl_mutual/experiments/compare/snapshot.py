@@ -23,8 +23,8 @@ from dgl_mutual.experiments.compare.checks import (
 from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.theirs import make_reference
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.resolve import strategy_options_of
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.options import parse_options
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies import resolve_strategy
@@ -131,7 +131,6 @@ def _after_warmup(config: RunConfig) -> int:
 
 
 def _strategy(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: int | None) -> Strategy:
-    kind = resolve_strategy(config.strategy)
     setting = Setting(
         task=dataset.task,
         members=config.students,
@@ -141,7 +140,7 @@ def _strategy(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort,
         distribution=cohort.distribution,
         class_prior=cohort.distribution.marginal(torch.as_tensor(dataset.labels[trial.split.train]), dataset.target.num_outputs),
     )
-    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting)
+    strategy = resolve_strategy(config.strategy)(strategy_options_of(config), setting)
     strategy.coordinator = cohort.coordinator
     return strategy
 
