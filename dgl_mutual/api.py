@@ -27,7 +27,7 @@ from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import readable, resolve, splits_of, with_unlabelled
+from dgl_mutual.experiments.resolve import resolve, splits_of, values_or_objects, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
@@ -219,7 +219,7 @@ def fit(
             callbacks=[*watching, *([bar] if progress else [])],
             placement=Placement(torch.device(resolve_device(str(device)))),
         )
-    return replace(result, config=readable(resolved))
+    return replace(result, config=values_or_objects(resolved))
 
 
 def _is_of_result(

@@ -337,7 +337,7 @@ def resolved_values(config: RunConfig) -> dict[str, Any]:
     return plain_values(config, exclude={"student"})
 
 
-def readable(config: RunConfig) -> dict[str, Any]:
+def values_or_objects(config: RunConfig) -> dict[str, Any]:
     """As `resolved_values`, also with classes that no other process finds; options that are not plain values stay as they are."""
     return _dumped(config, exclude={"student"})
 

@@ -190,9 +190,9 @@ def execute(
             opened.store.record_environment(made_in)
         num_finished = sum(len(opened.finished) for opened in runs)
         progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
-        task = partial(do_work, compute=compute, usage_errors_fail_trial=len(plans) > 1, track=tuple(track))
+        bound = partial(do_work, compute=compute, usage_errors_fail_trial=len(plans) > 1, track=tuple(track))
         try:
-            with closing(executor.outcomes(task, works, progress)) as outcomes:
+            with closing(executor.outcomes(bound, works, progress)) as outcomes:
                 for plan_index, outcome in outcomes:
                     runs[plan_index].store.add(outcome)
                     progress.end(outcome.trial, outcome.error)

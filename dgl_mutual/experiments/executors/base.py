@@ -10,7 +10,7 @@ from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 
 #: `do_work` with its options bound: does a piece of work, and says to which plan the outcome belongs.
-Task: TypeAlias = Callable[..., tuple[int, Outcome]]
+DoWork: TypeAlias = Callable[..., tuple[int, Outcome]]
 
 
 class Executor(Protocol):
@@ -27,8 +27,8 @@ class Executor(Protocol):
     @property
     def num_processes(self) -> int: ...
 
-    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
-        """What `task` returns for each of the works, as they come.
+    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+        """What `do_work` returns for each of the works, as they come.
 
         Raises:
             TrainingError: processes are gone; outcomes that have come stay valid.

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.base import Task
+from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
@@ -62,7 +62,7 @@ class Cluster:
     here: bool = False
     num_processes: int = 1
 
-    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`. The files of a trial are put in their place before its outcome is returned.
 
         Raises:
@@ -70,12 +70,12 @@ class Cluster:
         """
         with ExitStack() as stack:
             if self.here:
-                task = partial(task, on_epoch=progress.remote_epoch)
+                do_work = partial(do_work, on_epoch=progress.remote_epoch)
             elif progress.remote_epoch is not None:
-                task = partial(task, on_epoch=stack.enter_context(_epochs_of(self.client, [work.trial for work in works], progress)))
-            yield from self._outcomes(task, works)
+                do_work = partial(do_work, on_epoch=stack.enter_context(_epochs_of(self.client, [work.trial for work in works], progress)))
+            yield from self._outcomes(do_work, works)
 
-    def _outcomes(self, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+    def _outcomes(self, do_work: DoWork, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
         distributed = _dask()
         places: dict[Any, int] = {}
         sent: dict[int, Any] = {}
@@ -86,7 +86,7 @@ class Cluster:
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
                 sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
-            future = self.client.submit(_run_in_worker, task, _sent(works[place]), sent[id(dataset)], pure=False)
+            future = self.client.submit(_run_in_worker, do_work, _sent(works[place]), sent[id(dataset)], pure=False)
             places[future] = place
             return future
 
@@ -240,7 +240,7 @@ def _sent(work: Work) -> Work:
     return replace(work.to_send, snapshots=work.snapshots.absolute())
 
 
-def _run_in_worker(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
+def _run_in_worker(do_work: DoWork, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
     with _TURN, temporary_folder() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
@@ -248,7 +248,7 @@ def _run_in_worker(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int,
                 f"A worker does not see the folder {str(work.snapshots.parent)!r}, in which --checkpoint-every keeps trainings. "
                 "Put it on a disk that all machines share, or leave the option out."
             )
-        result = task(replace(work.with_dataset(dataset), checkpoints=Path(folder)))
+        result = do_work(replace(work.with_dataset(dataset), checkpoints=Path(folder)))
         made = Path(folder, work.trial.name)
         return result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()}
 

@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
-from dgl_mutual.experiments.executors.base import Task
+from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
@@ -49,16 +49,16 @@ class Local:
     threads: int = 1
     num_processes: int = 1
 
-    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`."""
         jobs = min(self.num_jobs, len(works))
         if jobs <= 1:
-            yield from (task(work, on_epoch=progress.epoch) for work in works)
+            yield from (do_work(work, on_epoch=progress.epoch) for work in works)
             return
-        task = partial(task, on_epoch=progress.remote_epoch)
+        do_work = partial(do_work, on_epoch=progress.remote_epoch)
         with kept_datasets(datasets_of(works)) as files:
             yield from in_processes(
-                (joblib.delayed(_run_in_worker)(task, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
+                (joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
             )
 
 
@@ -141,8 +141,8 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
         yield files
 
 
-def _run_in_worker(task: Task, work: Work, file: Path) -> tuple[int, Outcome]:
-    return task(work.with_dataset(read_kept(file)))
+def _run_in_worker(do_work: DoWork, work: Work, file: Path) -> tuple[int, Outcome]:
+    return do_work(work.with_dataset(read_kept(file)))
 
 
 @lru_cache(maxsize=1)  # trials come run by run, so those of one dataset follow each other

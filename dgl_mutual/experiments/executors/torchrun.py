@@ -10,7 +10,7 @@ from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import is_cuda, resolve_device
-from dgl_mutual.experiments.executors.base import Task
+from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
@@ -82,7 +82,7 @@ class Torchrun:
     def num_processes(self) -> int:
         return self.ranks.size
 
-    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`. All processes get the list of the trials.
 
         Raises:
@@ -90,10 +90,10 @@ class Torchrun:
         """
         self.ranks.broadcast([(work.plan_index, work.trial.key) for work in works])
         for work in works:
-            yield _refuse_partial_failure(task(work, on_epoch=progress.epoch, ranks=self.ranks))
+            yield _refuse_partial_failure(do_work(work, on_epoch=progress.epoch, ranks=self.ranks))
 
 
-def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
+def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
     """What the other processes do: train along, and keep nothing.
 
     Raises:
@@ -104,7 +104,7 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     for plan_index, key in ranks.broadcast(nothing):
         with temporary_folder() as folder:
             work = Work(plan_index, trials[plan_index, key], plans[plan_index], Path(folder), Path(folder))
-            _refuse_partial_failure(task(work, ranks=ranks))
+            _refuse_partial_failure(do_work(work, ranks=ranks))
 
 
 def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
