@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeGuard, cast
 
 import torch
 
-from dgl_mutual.data.conversion import as_dataset
+from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
@@ -266,11 +266,11 @@ def _pool(unlabelled: Any) -> Dataset:
     """Graphs without labels: a name or folder, a dataset, or graphs.
 
     Raises:
-        UsageError, DataError: see `load` and `as_dataset`.
+        UsageError, DataError: see `load` and `as_unlabelled`.
     """
     if isinstance(unlabelled, str | Path):
         return read_pool(str(unlabelled))
-    return as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
+    return as_unlabelled(unlabelled, "graph")
 
 
 def _asked(

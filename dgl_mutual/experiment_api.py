@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.api import StudentLike
-from dgl_mutual.data.conversion import as_dataset
+from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.target import ChosenMetric
@@ -114,7 +114,7 @@ def experiment(
     named = _named_datasets(dataset)
     pool: Dataset | None = None
     if unlabelled is not None and not isinstance(unlabelled, str | Path):
-        pool = as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
+        pool = as_unlabelled(unlabelled, "graph")
         # What stands beside a pool in memory is in memory, too: no run of theirs can be repeated from files.
         named = {label: _loaded(data, folder_of_data, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}

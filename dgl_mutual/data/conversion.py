@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.graph_records import hint_on_loaders, is_dgl, is_pyg
+from dgl_mutual.data.dgl_objects import records_of_dgl
+from dgl_mutual.data.graph_records import hint_on_loaders, inputs_of, is_dgl, is_pyg
+from dgl_mutual.data.pyg_objects import records_of_pyg
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError, task_mismatch
@@ -31,17 +33,39 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         return Dataset.from_dgl(data, task=task, split=split)
     if is_pyg(data):
         return Dataset.from_pyg(data, task=task, split=split)
+    raise _neither(data)
+
+
+def as_unlabelled(data: Any, task: TaskName) -> Dataset:
+    """As `as_dataset`, where labels are not needed: a dataset itself, or that of graphs, whose labels and masks are not read.
+
+    Raises:
+        UsageError, DataError: as in `as_dataset`.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if is_dgl(data):
+        records = records_of_dgl(data, "feat", edge_feat="feat")
+    elif is_pyg(data):
+        records = records_of_pyg(data, task)
+    else:
+        raise _neither(data)
+    return Dataset.from_arrays(**inputs_of(records, data), task=task)
+
+
+def _neither(data: Any) -> UsageError:
+    """The error for what is neither a dataset nor graphs."""
     if isinstance(data, str | Path):
-        raise UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")
+        return UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")
     found = kind_of(data)
     if isinstance(data, list | tuple):
         found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
     if type(data).__module__.partition(".")[0] == "networkx":
-        raise UsageError(
+        return UsageError(
             f"Expected a DGL or PyG graph, found {found} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
             "with the names of its attributes."
         )
-    raise UsageError(
+    return UsageError(
         f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}.{hint_on_loaders(data)} Load a dataset by its "
         "name with dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
     )

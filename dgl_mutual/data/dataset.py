@@ -19,7 +19,7 @@ from dgl_mutual.data.from_arrays import attributes_of
 from dgl_mutual.data.graph_records import arrays_of
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
-from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
+from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
 from dgl_mutual.data.split import MAX_SPLITS, Split
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels
 from dgl_mutual.errors import DataError, UsageError
@@ -275,7 +275,8 @@ class Dataset:
 
         One graph is a node task, its labels in ``ndata[label]`` and its split in the masks ``train_mask``, ``val_mask`` and ``test_mask``.
         Masks with several columns are several splits, and one without columns beside them is the same in all.
-        Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task.
+        Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task. A batched
+        graph is the graphs that it was made of.
 
         Args:
             labels: of the nodes or graphs, in place of those that the graphs hold, in the forms of `from_arrays`.
@@ -289,7 +290,8 @@ class Dataset:
                 their names.
 
         Raises:
-            DataError: a heterogeneous graph, a key that is missing in some or all graphs, or any fault for which `from_arrays` raises it.
+            DataError: a heterogeneous graph, a key that is missing in some or all graphs, a batched graph whose numbers of nodes do not fit
+                it, or any fault for which `from_arrays` raises it.
         """
         if isinstance(labels, str):
             raise DataError(
@@ -324,12 +326,18 @@ class Dataset:
     ) -> Dataset:
         """A dataset of a `torch_geometric.data.Data`, of a batch, of a sequence of them, or of one of PyG's datasets, as `from_dgl`.
 
-        Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG.
+        Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG. A dataset of one graph, such as
+        `Planetoid`, is that graph. Labels ``y`` are those of nodes where they have a row for each node in every graph. `task` says what
+        they are where that may be chance: where all graphs have the same number of nodes, and ``y`` as many entries; without it a warning
+        tells so.
 
         Raises:
-            DataError: heterogeneous data, features missing in some or all graphs, or any fault for which `from_arrays` raises it.
+            DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault
+                for which `from_arrays` raises it.
         """
-        records = records_of_pyg(data)
+        records = records_of_pyg(data, task)
+        if labels is None and task is None:
+            warn_if_ambiguous(records)
         made = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),
             metric=metric,

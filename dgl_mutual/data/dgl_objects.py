@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dgl_mutual.data.arrays import as_array, as_integers
-from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, label_array, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.arrays import IntArray, as_array, as_integers, offsets_of
+from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, shape_of, warn_of_weights
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
@@ -20,7 +21,7 @@ _WEIGHTS = ("weight", "edge_weight", "w")
 
 
 def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_feat: str | None = None) -> list[GraphRecord]:
-    """The graphs of a DGLGraph (each part of a batched one), of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs.
+    """The graphs of a DGLGraph, of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs; each part of a batched graph.
 
     Args:
         feat, edge_feat: keys of node and edge features; missing edge features of the key ``feat`` are none, and so are features of the key
@@ -28,7 +29,8 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
         label: the key of the labels; None: ``label``, where there are such labels.
 
     Raises:
-        DataError: `data` is none of these, a graph is heterogeneous or a block, or it lacks a key that is asked for.
+        DataError: `data` is none of these, a graph is heterogeneous or a block, it lacks a key that is asked for, or its batch information
+            does not fit it (see `batch_offsets`).
     """
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
         if key is not None and not isinstance(key, str):
@@ -39,12 +41,60 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
             )
     graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
     _check_keys(graphs, own, feat, label, edge_feat)
-    return [_record_of_dgl(graph, one, feat, label or LABEL, edge_feat) for graph, one in zip(graphs, own, strict=True)]
+    records = []
+    for number, (graph, one) in enumerate(zip(graphs, own, strict=True)):
+        record = _record_of_dgl(graph, one, feat, label or LABEL, edge_feat)
+        records += _parts(record, batch_offsets(graph, record.edges), number)
+    return records
+
+
+def edges_of(graph: Any) -> IntArray:
+    """The edges (2, |E|) of a homogeneous DGLGraph in the order of their numbers, whatever formats it is restricted to."""
+    kept = graph.formats()
+    if "coo" not in (*kept["created"], *kept["not created"]):
+        graph = graph.formats(["coo", "csr", "csc"])
+    source, destination = graph.edges(order="eid")
+    return np.stack([as_integers(source, "edges"), as_integers(destination, "edges")])
+
+
+def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
+    """Where the nodes of each graph of a batched DGLGraph with these `edges` begin and end: (graphs + 1,); of another graph 0 and |V|.
+
+    How many edges each graph has is not asked of it, but follows from the nodes.
+
+    Raises:
+        DataError: its numbers of nodes do not sum to |V|, or an edge joins two of its graphs.
+    """
+    sizes = as_integers(graph.batch_num_nodes(), "numbers of nodes of a batch")
+    offsets, num_nodes = offsets_of(sizes), int(graph.num_nodes())
+    fault = ""
+    if offsets[-1] != num_nodes or (sizes < 0).any():
+        fault = f"has {counted(num_nodes, 'node')}, and its batch information is for {listed(sizes.tolist(), 6)}"
+    elif len(sizes) > 1:
+        graph_of = np.repeat(np.arange(len(sizes)), sizes)
+        across = np.flatnonzero(graph_of[edges[0]] != graph_of[edges[1]])
+        if len(across):
+            source, destination = edges[:, across[0]]
+            fault = (
+                f"has an edge from node {source} to node {destination}, and by its batch information these are nodes of graphs "
+                f"{graph_of[source]} and {graph_of[destination]}"
+            )
+    if fault:
+        raise DataError(
+            f"A batched graph {fault}. Probably it was changed after it was made. Give set_batch_num_nodes and set_batch_num_edges the "
+            "numbers of nodes and edges of each of its graphs, in their order, or make it again with dgl.batch(graphs)."
+        )
+    return offsets
 
 
 def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
     """Where labels of DGL graphs were not found, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
+    if any(record.node_labels is not None for record in records):
+        return (
+            f"ndata[{label!r}] has labels of nodes, and the task is 'graph'. To classify nodes, leave task='graph' out. To classify "
+            "graphs, give (graph, label) pairs, or one label a graph with dgl_mutual.Dataset.from_dgl(graphs, labels=..., task='graph')"
+        )
     found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {listed(keys) or 'nothing'}). Set it"
     nearest = nearest_key(label, [key for key in keys if key not in (feat, *MASKS)])
     given = "labels=..." if nearest is None else f"label={nearest!r}"
@@ -60,8 +110,7 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
     """The graphs, and the label that comes beside each, or None. Errors as in `records_of_dgl`."""
     if hasattr(data, "adj_tensors"):
         _check_dgl(data, feat, label, edge_feat)
-        graphs = list(_unbatched(data)) if len(data.batch_num_nodes()) > 1 else [data]
-        return graphs, [None] * len(graphs)
+        return [data], [None]
     graphs, labels = [], []
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(one, "adj_tensors") for one in data[0]):
         given = "labels=labels" if not isinstance(data[1], Mapping) else "".join(f"labels=labels[{key!r}]" for key in list(data[1])[:1])
@@ -111,17 +160,16 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
 
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
-    source, destination = graph.edges()
     weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]
     if weights:
         warn_of_weights(f"edata[{weights[0]!r}]", f"edge_feat={weights[0]!r}")
     return GraphRecord(
-        edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
+        edges=edges_of(graph),
         num_nodes=int(graph.num_nodes()),
         features=None if feat is None else as_array(graph.ndata[feat], "node features"),
-        node_labels=label_array(graph.ndata[label]) if label in graph.ndata else None,
-        label=None if own_label is None else label_array(own_label),
-        masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
+        node_labels=graph.ndata.get(label),
+        label=own_label,
+        masks={mask: graph.ndata[mask] for mask in MASKS if mask in graph.ndata},
         edge_features=as_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
         keys=tuple(graph.ndata),
     )
@@ -146,8 +194,34 @@ def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) 
     )
 
 
-def _unbatched(graph: Any) -> Sequence[Any]:
-    from dgl_mutual.dgl_compat import dgl
+def _parts(record: GraphRecord, offsets: IntArray, number: int) -> list[GraphRecord]:
+    """The graphs of a batched one, whose nodes begin and end at these offsets (graphs + 1,); `number` is that of the batch.
 
-    parts: Sequence[Any] = dgl.unbatch(graph)
-    return parts
+    Raises:
+        DataError: the label beside the batch is not one for each graph.
+    """
+    num_graphs = len(offsets) - 1
+    if num_graphs == 1:
+        return [record]
+    own = record.label
+    if own is not None and shape_of(own)[:1] != (num_graphs,):
+        raise DataError(
+            f"Item {number} is a batch of {num_graphs} graphs, with {kind_of(own)} of the shape {shape_of(own)} beside it. Give a label "
+            "for each of them, or the graphs themselves: dgl.unbatch(graph)."
+        )
+    graph_of_edge = np.searchsorted(offsets, record.edges[0], side="right") - 1
+    order = np.argsort(graph_of_edge, kind="stable")
+    of_edges = np.split(order, np.cumsum(np.bincount(graph_of_edge, minlength=num_graphs))[:-1])
+    return [
+        replace(
+            record,
+            edges=record.edges[:, edges] - first,
+            num_nodes=int(end - first),
+            features=None if record.features is None else record.features[first:end],
+            node_labels=None if record.node_labels is None else record.node_labels[first:end],
+            label=None if own is None else own[part],
+            masks={name: mask[first:end] for name, mask in record.masks.items()},
+            edge_features=None if record.edge_features is None else record.edge_features[edges],
+        )
+        for part, (first, end, edges) in enumerate(zip(offsets[:-1], offsets[1:], of_edges, strict=True))
+    ]

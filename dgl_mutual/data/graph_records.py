@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below
+from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below, number_of_rows, offsets_of
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError, listed
+from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -25,8 +25,9 @@ class GraphRecord:
 
     Attributes:
         edges: (2, |E|), the graph's own node numbers.
-        features, node_labels: a row a node, if there are any.
+        features: a row a node, if there are any.
         edge_features: a row an edge, if there are any.
+        node_labels: a row a node, if there are any. Labels and masks are kept as the graph holds them, and read where they are used.
         label: of the whole graph, if it has one.
         masks: the masks of the split, by name; of several splits a column each.
         keys: what the graph's data of nodes are called, for messages.
@@ -35,9 +36,9 @@ class GraphRecord:
     edges: IntArray
     num_nodes: int
     features: npt.NDArray[Any] | sparse.csr_matrix | None = None
-    node_labels: npt.NDArray[Any] | None = None
-    label: npt.NDArray[Any] | None = None
-    masks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    node_labels: Any = None
+    label: Any = None
+    masks: Mapping[str, Any] = field(default_factory=dict)
     edge_features: npt.NDArray[Any] | None = None
     keys: tuple[str, ...] = ()
 
@@ -94,19 +95,31 @@ def arrays_of(
         labels, task, split, name: in place of those of the graphs, as in `Dataset.from_dgl`.
 
     Raises:
-        DataError: see `joined`, `joined_edge_features` and `labels_of`.
+        DataError: see `inputs_of` and `labels_of`.
     """
-    offsets = np.cumsum([0, *(record.num_nodes for record in records)])
-    task = task or task_of(records, labels, int(offsets[-1]))
+    task = task or task_of(records, labels)
+    return {
+        **inputs_of(records, data),
+        "labels": labels_of(records, task) if labels is None else labels,
+        "task": task,
+        "split": splits_of_records(records) if split is None and task == "node" else split,
+        **({} if name is None else {"name": name}),
+    }
+
+
+def inputs_of(records: Sequence[GraphRecord], data: Any) -> dict[str, Any]:
+    """As `arrays_of`, without what says how students learn: what they predict graphs from, and the name of `data`.
+
+    Raises:
+        DataError: see `joined` and `joined_edge_features`.
+    """
+    offsets = offsets_of([record.num_nodes for record in records])
     return {
         "edges": np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1),
         "features": joined_features(records),
-        "labels": labels_of(records, task) if labels is None else labels,
         "edge_features": joined_edge_features(records),
         "node_offsets": offsets,
-        "task": task,
-        "split": splits_of_records(records) if split is None and task == "node" else split,
-        "name": name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+        "name": name_of(data, "graph" if len(records) == 1 else "graphs"),
     }
 
 
@@ -114,13 +127,14 @@ def warn_of_weights(name: str, hint: str) -> None:
     warn(f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {hint}.")
 
 
-def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> TaskName:
-    """What the graphs are for, by what has labels.
+def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
+    """What the graphs are for, by what has labels. One graph with a label for each node is a node task, wherever these labels are.
 
     Raises:
         DataError: as many labels as neither nodes nor graphs.
     """
     if labels is not None:
+        num_nodes = sum(record.num_nodes for record in records)
         number = number_of_labels(labels)
         if number not in (num_nodes, len(records)):
             raise DataError(
@@ -128,27 +142,38 @@ def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> Task
                 "Give one a graph, or one a node."
             )
         return "graph" if number == len(records) and len(records) > 1 else "node"
-    if all(record.label is not None for record in records):
-        return "graph"
-    return "node" if len(records) == 1 or all(record.node_labels is not None for record in records) else "graph"
+    if len(records) == 1:
+        own, num_nodes = records[0].label, records[0].num_nodes
+        return "node" if own is None or (num_nodes > 1 and shape_of(own)[:1] == (num_nodes,)) else "graph"
+    of_nodes = any(record.node_labels is not None for record in records) and all(record.label is None for record in records)
+    return "node" if of_nodes else "graph"
+
+
+def shape_of(labels: Any) -> tuple[int, ...]:
+    """The shape of labels before they are read; of lists the length alone. A number or a text has none."""
+    if hasattr(labels, "shape"):
+        return tuple(labels.shape)
+    return (len(labels),) if isinstance(labels, list | tuple) else ()
 
 
 def number_of_labels(labels: Any) -> int:
     """Of how many samples these are the labels, of one target or of several by name.
 
     Raises:
-        DataError: they are no list or array.
+        DataError: they are no list or array, or one of a single value.
     """
     first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
-    if not hasattr(first, "__len__"):
-        raise DataError(f"The labels are {kind_of(first)}. Give a list or an array of them, one for each node or graph.")
-    return len(first)
+    shape = getattr(first, "shape", None)
+    if shape == () or (shape is None and not hasattr(first, "__len__")):
+        alone = " of one value" if shape == () else ""
+        raise DataError(f"The labels are {kind_of(first)}{alone}. Give a list or an array of them, one for each node or graph.")
+    return number_of_rows(first, "labels")
 
 
 def refuse_transposed(features: Any, num_rows: int, labels: Any) -> None:
     """Raise `DataError` where features of one graph have a column, and not a row, for each of the labelled nodes."""
     first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
-    num_labels = len(first) if hasattr(first, "__len__") and getattr(first, "shape", None) != () else num_rows
+    num_labels = next(iter(shape_of(first)), num_rows)
     shape = tuple(getattr(features, "shape", ()))
     if num_rows < num_labels and len(shape) == 2 and shape[1] == num_labels:
         raise DataError(
@@ -168,23 +193,42 @@ def label_array(values: Any) -> npt.NDArray[Any]:
 
 
 def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:
-    """The labels that the graphs hold; None where they hold none.
+    """The labels that the graphs hold; None where they hold none. On a node task a graph's label may be one for each of its nodes.
 
     Raises:
-        DataError: some graphs have labels and others none, or of another width.
+        DataError: some graphs have labels and others none, or of another width; on a node task, not one for each node; or see
+            `label_array`.
     """
-    own = [record.label for record in records if record.label is not None]
     if task == "node":
-        found = [record.node_labels for record in records]
-    elif len(own) == len(records) and all(label.ndim == 0 for label in own):  # one value a graph: a class
+        return _in_one_column(_labels_of_nodes(records))
+    labels = [None if record.label is None else label_array(record.label) for record in records]
+    own = [label for label in labels if label is not None]
+    if len(own) == len(records) and all(label.ndim == 0 for label in own):  # one value a graph: a class
         if len({label.dtype for label in own}) == 1:
             return np.stack(own)
         return np.array([label.item() for label in own], dtype=object)
-    else:
-        found = [None if record.label is None else record.label.reshape(1, -1) for record in records]
-    if all(one is None for one in found):
+    return _in_one_column([None if label is None else label.reshape(1, -1) for label in labels])
+
+
+def _labels_of_nodes(records: Sequence[GraphRecord]) -> list[npt.NDArray[Any] | None]:
+    found: list[npt.NDArray[Any] | None] = []
+    for number, record in enumerate(records):
+        own = record.label if record.node_labels is None else record.node_labels
+        labels = None if own is None else label_array(own)
+        if labels is not None and labels.shape[:1] != (record.num_nodes,):
+            raise DataError(
+                f"The labels of graph {number} have the shape {labels.shape}, and it has {counted(record.num_nodes, 'node')}. A node task "
+                "has a label for each node. If graphs are to be classified, give task='graph'."
+            )
+        found.append(labels)
+    return found
+
+
+def _in_one_column(blocks: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any] | None:
+    """The labels of all graphs, one after another."""
+    if all(block is None for block in blocks):
         return None
-    labels = joined(found, "labels")
+    labels = joined(blocks, "labels")
     # A column of class numbers is a list of classes; a column of 0.0 and 1.0 is one label, as in OGB.
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iubUSO" else labels
 
@@ -269,9 +313,9 @@ def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
     Raises:
         DataError: a mask is missing, does not fit the nodes of its graph or the other masks, or has values other than true and false.
     """
-    masks = [record.masks for record in records]
-    for number, record in enumerate(records):
-        for name, mask in record.masks.items():
+    masks = [{name: as_array(mask, name) for name, mask in record.masks.items()} for record in records]
+    for number, (record, own) in enumerate(zip(records, masks, strict=True)):
+        for name, mask in own.items():
             if mask.shape[:1] != (record.num_nodes,):
                 raise DataError(
                     f"{name} of graph {number} has the shape {mask.shape} for {counted(record.num_nodes, 'node')}. Give one value a node."
@@ -310,6 +354,13 @@ def hint_on_loaders(data: Any) -> str:
 
 def _comes_from(data: Any, library: str) -> bool:
     """Whether the class of an object, or of the first in a sequence, is one of a library's or derived from one."""
-    while isinstance(data, list | tuple) and data:
-        data = data[0]
-    return any(kind.__module__.partition(".")[0] == library for kind in type(data).__mro__)
+    while not any(kind.__module__.partition(".")[0] == library for kind in type(data).__mro__):
+        # Datasets of torch, such as a Subset, are sequences, too. Arrays and tables are none of graphs.
+        is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+        if not is_sequence or isinstance(data, Mapping | str | bytes) or hasattr(data, "shape") or not len(data):
+            return False
+        try:
+            data = data[0]
+        except (LookupError, UsageError):  # a graph of NetworkX, say, whose keys are its nodes, or a result of a training
+            return False
+    return True

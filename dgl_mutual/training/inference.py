@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.arrays import as_array
-from dgl_mutual.data.conversion import as_dataset
+from dgl_mutual.data.conversion import as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
 from dgl_mutual.data.positions import with_positions
@@ -201,13 +201,13 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
     )
 
 
-def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
-    """Data as they are if they are a dataset or a DGL graph; graphs of PyG as a dataset.
+def graph_or_dataset(data: Any, task: TaskName) -> Dataset | dgl.DGLGraph:
+    """Data as they are if they are a dataset or a DGL graph; graphs of PyG, and lists, as a dataset of this task without labels.
 
     Raises:
-        UsageError: `data` is neither a dataset nor a graph.
+        UsageError, DataError: see `as_unlabelled`.
     """
-    return data if hasattr(data, "adj_tensors") else as_dataset(data)
+    return data if hasattr(data, "adj_tensors") else as_unlabelled(data, task)
 
 
 def _predictor(cohort: Cohort, logits: Logits) -> Predictor:

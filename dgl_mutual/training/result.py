@@ -178,8 +178,8 @@ class FitResult:
             member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
-        are taken in their order. For logits above about 37 the probability is 1, so a ROC-AUC of probabilities can there differ slightly
-        from the reported one, which is that of logits.
+        are taken in their order; their labels and masks are not read. For logits above about 37 the probability is 1, so a ROC-AUC of
+        probabilities can there differ slightly from the reported one, which is that of logits.
 
         Raises:
             UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to
@@ -205,7 +205,7 @@ class FitResult:
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
         """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
         if not isinstance(data, Dataset):
-            return graph_or_dataset(without_pool(self.dataset) if data is None else data)
+            return graph_or_dataset(without_pool(self.dataset) if data is None else data, self.dataset.task)
         return align_to(data, self.dataset, edge_features=any(student.edge_features for student in self.cohort.members))
 
     def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:

@@ -160,13 +160,13 @@ class TrainedModel(nn.Module, ABC):
         They have a column for each of `classes`.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
-        are taken in their order.
+        are taken in their order; their labels and masks are not read.
 
         Raises:
             UsageError: `data` is neither a dataset nor a graph, or its features have another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        data = self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data)
+        data = self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
         return self._predictor(data)(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
