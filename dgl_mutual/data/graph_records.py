@@ -348,8 +348,11 @@ def items_of(data: Any, what: str) -> list[Any]:
 
 def hint_on_loaders(data: Any) -> str:
     """What to give in place of a data loader of torch, DGL or PyG, after a space; empty for all else."""
-    is_loader = hasattr(data, "dataset") and hasattr(data, "batch_sampler")
-    return " It is a loader of batches: give what it loads from, loader.dataset." if is_loader else ""
+    if not (hasattr(data, "dataset") and hasattr(data, "batch_sampler")):
+        return ""
+    # A loader of parts of one graph keeps it as `graph` (DGL) or `data` (PyG); its `dataset` is the numbers of nodes.
+    source = next((name for name in ("graph", "data") if hasattr(data, name)), "dataset")
+    return f" It is a loader of batches: give what it loads from, loader.{source}."
 
 
 def _comes_from(data: Any, library: str) -> bool:

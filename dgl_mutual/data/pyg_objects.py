@@ -35,10 +35,9 @@ def records_of_pyg(data: Any, task: TaskName | None) -> list[GraphRecord]:
     if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
         warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
     sizes = [len(graph.x) for graph in graphs]
-    shapes = [(shape_of(graph.y), size) for graph, size in zip(graphs, sizes, strict=True) if graph.y is not None]
-    of_nodes = all(shape[:1] == (size,) for shape, size in shapes) and (len(graphs) == 1 or max(sizes) > 1)
-    if task == "graph" and _fit_both(shapes, len(graphs)):
-        of_nodes = False
+    labels = [graph.y for graph in graphs]
+    of_nodes = all(own is None or shape_of(own)[:1] == (size,) for own, size in zip(labels, sizes, strict=True))
+    of_nodes = of_nodes and (len(graphs) == 1 or max(sizes) > 1) and not (task == "graph" and _fit_both(labels, sizes))
     return [
         GraphRecord(
             edges=as_integers(graph.edge_index, "edges", dimensions=2),
@@ -56,10 +55,10 @@ def records_of_pyg(data: Any, task: TaskName | None) -> list[GraphRecord]:
 
 def warn_if_ambiguous(records: Sequence[GraphRecord]) -> None:
     """Warn where the labels that were read as those of nodes may be those of graphs."""
-    shapes = [(shape_of(record.node_labels), record.num_nodes) for record in records if record.node_labels is not None]
-    if shapes and _fit_both(shapes, len(records)) and not any(record.masks for record in records):  # masks are of nodes
+    sizes = [record.num_nodes for record in records]
+    if _fit_both([record.node_labels for record in records], sizes) and not any(record.masks for record in records):  # masks are of nodes
         warn(
-            f"y of each of the {len(records)} graphs has as many entries as the graph has nodes, {shapes[0][1]}, and is read as labels of "
+            f"y of each of the {len(records)} graphs has as many entries as the graph has nodes, {sizes[0]}, and is read as labels of "
             "nodes. If it is a label of the graph, load the data with dgl_mutual.Dataset.from_pyg(data, task='graph'); if it is not, "
             "task='node' says so."
         )
@@ -126,13 +125,16 @@ def _parts(batch: Any) -> list[Any]:
     return parts
 
 
-def _fit_both(shapes: Sequence[tuple[tuple[int, ...], int]], num_graphs: int) -> bool:
-    """Whether labels may be those of nodes and those of graphs: of several graphs, all of one size, each has as many as there are nodes.
+def _fit_both(labels: Sequence[Any], sizes: Sequence[int]) -> bool:
+    """Whether labels may be those of nodes and those of graphs: of several graphs of one size, each that has any has as many as nodes.
 
     Args:
-        shapes: the shape of the labels of each graph that has any, and its nodes.
+        labels: of each graph, or None.
+        sizes: its nodes.
     """
-    return num_graphs > 1 and len(set(shapes)) == 1 and all(shape and shape[0] == prod(shape) == size > 1 for shape, size in shapes)
+    shapes = [shape_of(own) for own in labels if own is not None]
+    one_size = len(sizes) > 1 and len(set(sizes)) == 1 and sizes[0] > 1
+    return one_size and bool(shapes) and all(shape and shape[0] == prod(shape) == sizes[0] for shape in shapes)
 
 
 def _keys_of_pyg(graph: Any) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray, as_array, offsets_of, refuse_graphs_without_nodes
+from dgl_mutual.data.arrays import IntArray, as_array, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.dgl_objects import batch_offsets, edges_of
 from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
@@ -85,7 +85,7 @@ class GraphBatch(Adjacency, Batch):
         Raises:
             UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or it
                 has no edge features of this width.
-            DataError: a graph of a batch has no nodes, or the batch information does not fit the graph (see `batch_offsets`).
+            DataError: the batch information does not fit the graph (see `batch_offsets`).
         """
         check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat
@@ -96,10 +96,8 @@ class GraphBatch(Adjacency, Batch):
                 f"Node features 'feat' have the shape {tuple(features.shape)} and the graph has {graph.num_nodes()} nodes. "
                 f"Expected is one row per node: ({graph.num_nodes()}, columns)."
             )
-        given_edges = edges_of(graph)
+        source, destination = given_edges = edges_of(graph)
         offsets = batch_offsets(graph, given_edges)
-        refuse_graphs_without_nodes(offsets)
-        source, destination = given_edges
         of_edges: Tensor | None = None
         if edge_features:
             given = _edge_features_of(graph, edge_features).to(device, dtype)

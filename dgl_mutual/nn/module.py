@@ -124,6 +124,7 @@ class StudentModule(nn.Module, ABC):
 
         Raises:
             UsageError: a heterogeneous graph, or features of another shape, or no edge features where the student takes them.
+            DataError: the batch information does not fit the graph.
         """
         return self.forward_batch(*self._batch(graph, feat)).logits
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, no_such_member
-from dgl_mutual.data.arrays import as_array
+from dgl_mutual.data.arrays import as_array, refuse_graphs_without_nodes
 from dgl_mutual.data.conversion import as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
@@ -67,7 +67,7 @@ class Predictor:
 
         Raises:
             UsageError: features or edge features of another width than was trained on.
-            DataError: features or logits that are not finite.
+            DataError: features or logits that are not finite, or a DGL graph without nodes.
         """
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
 
@@ -107,6 +107,7 @@ class Predictor:
             if self.edge_features and "feat" in data.edata and data.edata["feat"].ndim == 2:
                 check_features(as_array(data.edata["feat"], "edge features 'feat'"), data.num_edges(), "edge features 'feat'", "edge")
             batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
+            refuse_graphs_without_nodes(batch.node_offsets.cpu().numpy())
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples
             return
