@@ -18,6 +18,9 @@ from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
+#: How deep graphs may lie in sequences: pairs in lists in parts of a dataset, say. An object may give itself as its first item.
+_MOST_NESTED = 8
+
 
 @dataclass(frozen=True, eq=False)
 class GraphRecord:
@@ -45,12 +48,12 @@ class GraphRecord:
 
 def is_dgl(data: Any) -> bool:
     """Whether this is a DGL graph, several of them, or one of DGL's datasets."""
-    return _comes_from(data, "dgl")
+    return _library_of(data) == "dgl"
 
 
 def is_pyg(data: Any) -> bool:
     """Whether this is a PyG graph, several of them, or one of PyG's datasets."""
-    return _comes_from(data, "torch_geometric")
+    return _library_of(data) == "torch_geometric"
 
 
 def name_of(data: Any, default: str) -> str:
@@ -355,15 +358,19 @@ def hint_on_loaders(data: Any) -> str:
     return f" It is a loader of batches: give what it loads from, loader.{source}."
 
 
-def _comes_from(data: Any, library: str) -> bool:
-    """Whether the class of an object, or of the first in a sequence, is one of a library's or derived from one."""
-    while not any(kind.__module__.partition(".")[0] == library for kind in type(data).__mro__):
+def _library_of(data: Any) -> str | None:
+    """``dgl`` or ``torch_geometric``, whose the class of an object, or of the first in a sequence, is or is derived from; else None."""
+    for _ in range(_MOST_NESTED):
+        modules = {kind.__module__.partition(".")[0] for kind in type(data).__mro__}
+        found = modules & {"dgl", "torch_geometric"}
+        if found:
+            return found.pop()
         # Datasets of torch, such as a Subset, are sequences, too. Arrays and tables are none of graphs.
         is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
         if not is_sequence or isinstance(data, Mapping | str | bytes) or hasattr(data, "shape") or not len(data):
-            return False
+            return None
         try:
             data = data[0]
         except (LookupError, UsageError):  # a graph of NetworkX, say, whose keys are its nodes, or a result of a training
-            return False
-    return True
+            return None
+    return None

@@ -88,7 +88,7 @@ def _graphs_of_pyg(data: Any) -> list[Any]:
                 f"Graph {number} is {kind_of(graph)}, and students take homogeneous graphs. Convert it with data.to_homogeneous(), which "
                 "keeps what all types of nodes have: give all of them x."
             )
-        if not _is_graph(graph):
+        if not (_is_graph(graph) and hasattr(type(graph), "x")):  # events in time have edges, and no x
             raise DataError(f"Expected PyG graphs, and item {number} is {kind_of(graph)}. Give data with x and edge_index.")
         if graph.edge_index is None:
             raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")

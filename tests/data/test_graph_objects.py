@@ -43,7 +43,7 @@ def test_the_metric_of_graph_objects() -> None:
 @pytest.mark.parametrize("graphs", [1, 2])
 def test_sparse_features_of_pyg_stay_sparse(graphs: int) -> None:
     pyg = pytest.importorskip("torch_geometric.data", reason="PyG is of the extra reference")
-    wide = torch.sparse_coo_tensor([[0, 3], [5, 999_999]], [1.0, 2.0], (4, 1_000_000))
+    wide = torch.sparse_coo_tensor([[0, 3], [5, 999_999]], [1.0, 2.0], (4, 1_000_000), check_invariants=True)
     data = [pyg.Data(x=wide, edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS)) for _ in range(graphs)]
     dataset = Dataset.from_pyg(data if graphs > 1 else data[0], task="node")
     features: Any = dataset.features

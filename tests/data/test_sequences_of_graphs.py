@@ -142,6 +142,24 @@ def test_what_is_no_sequence_of_graphs_is_refused() -> None:
             dgl_mutual.load(other)
 
 
+def test_objects_that_give_themselves_or_change_when_they_are_asked() -> None:
+    events = pyg.data.TemporalData(src=torch.tensor([0]), dst=torch.tensor([1]), t=torch.tensor([0]), msg=torch.rand(1, 3))
+    with pytest.raises(DataError, match="Expected PyG graphs, and item 0 is a TemporalData"):
+        dgl_mutual.load(events)
+    hetero = pyg.data.HeteroData()
+    hetero["a"].x = torch.rand(2, 2)
+    with pytest.raises(DataError, match="Graph 0 is a HeteroData"):
+        dgl_mutual.load(hetero)
+    assert hetero.node_types == ["a"]
+    itself: list[Any] = []
+    itself.append(itself)
+    with pytest.raises(UsageError, match="found a list whose item 0 is a list"):
+        dgl_mutual.load(itself)
+    one = pyg_graphs()[0]
+    one.y, one.node_types, one.to_data = torch.tensor([0, 1, 0, 1]), torch.zeros(4), 3
+    assert dgl_mutual.load(one).task == "node"
+
+
 def test_a_batch_of_pyg_that_was_changed_is_refused() -> None:
     batch = pyg.data.Batch.from_data_list(pyg_graphs())
     batch.x = torch.ones(20, FEATURES.shape[1])
