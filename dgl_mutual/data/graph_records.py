@@ -359,7 +359,7 @@ def hint_on_loaders(data: Any) -> str:
 
 
 def _library_of(data: Any) -> str | None:
-    """``dgl`` or ``torch_geometric``, whose the class of an object, or of the first in a sequence, is or is derived from; else None."""
+    """``dgl`` or ``torch_geometric``, if the class of an object, or of the first in a sequence, is of it or derived from it."""
     for _ in range(_MOST_NESTED):
         modules = {kind.__module__.partition(".")[0] for kind in type(data).__mro__}
         found = modules & {"dgl", "torch_geometric"}
