@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -145,12 +145,15 @@ def number_of_rows(values: Any, what: str) -> int:
     """The length of anything array-like.
 
     Raises:
-        DataError: it has none.
+        DataError: it has none, or is a text, a mapping or a set, whose length counts no rows.
     """
-    try:
-        return int(values.shape[0]) if hasattr(values, "shape") else len(values)
-    except (TypeError, IndexError, RuntimeError):  # the last from torch's nested tensors
-        raise DataError(f"The {what} are {kind_of(values)} without rows. Give a matrix with a row for each of what they are of.") from None
+    with suppress(TypeError, IndexError, RuntimeError):  # the last from torch's nested tensors
+        if hasattr(values, "shape"):
+            return int(values.shape[0])
+        if not isinstance(values, str | bytes | Mapping | Set):
+            return len(values)
+    text = f"the text {values!r:.60}" if isinstance(values, str | bytes) else kind_of(values)
+    raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of what they are of.")
 
 
 def _is_sparse_tensor(values: Any) -> bool:

@@ -87,7 +87,7 @@ def read_csv_folder(
     splits = _splits(files.samples(task), faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
-    _warn_of_columns(files, task, targets)
+    _warn_of_tables(files, task, targets)
 
     canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
     if edge_values is not None:
@@ -160,7 +160,7 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
     graph_of = graph_ids.get_indexer(pd.Index(node_graph))
     order = np.argsort(graph_of, kind="stable")
     offsets = np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64)
-    nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
+    nodes = replace(nodes, frame=nodes.frame.iloc[order])
     return _Files(nodes, edges, graphs, node_meta, edge_meta, graph_meta, graph_ids, offsets)
 
 
@@ -178,7 +178,7 @@ def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
         elif ordered:
             joined = frame[ordered[0]].str.cat(frame[ordered[1:]], sep=",") if ordered[1:] else frame[ordered[0]]
             frame = frame.drop(columns=ordered).assign(**{mask: joined})
-    return CsvTable(table.path, frame)
+    return replace(table, frame=frame)
 
 
 def _numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
@@ -197,7 +197,7 @@ def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta |
     assert samples is not None
     hint = f"On a {task} task labels and masks are those of {task}s: put them into {Path(samples.file_name).name}."
     _warn_of_unused(table, columns, hint)
-    return CsvTable(table.path, table.frame.drop(columns=columns))
+    return replace(table, frame=table.frame.drop(columns=columns))
 
 
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
@@ -276,8 +276,10 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
     return Columns(np.concatenate(blocks, axis=1), names, kinds_of(of_booleans))
 
 
-def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:
-    """Warn of columns that may have been meant to be used, and are not."""
+def _warn_of_tables(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:
+    """Warn of columns that may have been meant to be used, and are not, and of rows that are counted in another order."""
+    if task == "node":
+        _warn_of_order(files)
     nodes, edges, graphs, edge_meta = files.nodes, files.edges, files.graphs, files.edge_meta
     for table in (nodes, edges, graphs):
         if table is not None:
@@ -298,6 +300,19 @@ def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | Non
         if targets is not None:  # other columns may be targets, too
             unused &= {"feat"}
         _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
+
+
+def _warn_of_order(files: _Files) -> None:
+    """Warn where nodes, as samples, have other numbers than their rows."""
+    lines = files.nodes.frame.index.to_numpy()
+    num_moved = int(np.count_nonzero(lines != np.sort(lines)))
+    if num_moved:
+        order = "" if files.graphs is None else f", in the order of {files.graphs.path.name}"
+        warn(
+            f"{files.nodes.path}: {num_moved} of {counted(len(lines), 'row')} do not stand graph by graph{order}. Nodes are counted graph "
+            "by graph, so their numbers, in splits and in predictions, are not those of the rows: the dataset's sample_ids, and the column "
+            "id of dgl-mutual predict, name them. Sort the rows like that to have the same numbers."
+        )
 
 
 def _warn_of_spellings(table: CsvTable) -> None:

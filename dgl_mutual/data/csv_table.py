@@ -22,6 +22,7 @@ from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.errors import SHOWN, listed, shortened
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
 from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 #: What separates cells in files whose maker did not say so.
@@ -30,6 +31,8 @@ _WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
 #: Whole numbers as floats with a decimal comma, and numbers whose thousands are set apart.
 _WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+#: A number after a comma that begins with further zeros: the end of such a number, and none of a list.
+_PADDED = r",\s*0[0-9]"
 #: What pandas calls a column that has no name in the file: that of row numbers, mostly.
 _UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
@@ -50,6 +53,7 @@ class CsvTable:
 
     path: Path
     frame: pd.DataFrame
+    separator: str = ","
 
     def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
         faults.add_lines(self.path, sorted(self.frame.index[offending]), rule)
@@ -75,6 +79,7 @@ class CsvTable:
         """
         plain = None if allow_missing else plain_numbers(list(self.frame[column]))
         if plain is not None and not unusable(plain).any():
+            self._warn_of_codes(column)
             return plain[:, None]
         cells = without_brackets(self.frame[column])
         known = ~cells.str.casefold().isin(MISSING)
@@ -82,13 +87,7 @@ class CsvTable:
         width = cells[line].count(",") + 1 if known.any() else 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
-        if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
-            rule = "expected numbers with a decimal point, or two numbers in brackets"
-            self.refuse_cells(faults, column, np.ones(len(cells), dtype=np.bool_), rule)
-            return np.zeros((len(cells), 1))
-        fault = None if column == "feat" or allow_missing else thousands_fault(self.frame[column])
-        if fault is not None:
-            self.refuse_cells(faults, column, self.frame[column].str.contains(",").to_numpy(dtype=np.bool_), fault)
+        if not allow_missing and self._refuse_commas(column, faults):
             return np.zeros((len(cells), 1))
         ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
         rule = f"expected {counted(width, 'number')} as in line {line}"
@@ -105,6 +104,42 @@ class CsvTable:
             first = cells[wrong].loc[cells.index[wrong].min()]
             self.refuse_cells(faults, column, wrong, FINITE if allow_missing else _rule_of(first.casefold().split(",")))
         return values
+
+    def _warn_of_codes(self, column: str) -> None:
+        """Warn of whole numbers with leading zeros: they are codes, such as those of places, and students would take them as amounts."""
+        codes = self.frame[column][self.frame[column].str.fullmatch("0[0-9]+")]
+        if len(codes):
+            warn(
+                f"{self.path}, column {column}: {shortened(codes.iloc[0], SHOWN)!r} is taken as an amount, and has leading zeros, as codes "
+                "have. If it is a code, encode the column one-hot; if it is an amount, write it without these zeros."
+            )
+
+    def _refuse_commas(self, column: str, faults: Faults) -> bool:
+        """Record a fault where commas of a column stand between thousands or before decimals, and say whether there is one.
+
+        The column ``feat`` holds lists: what may be lists of numbers, too, is a warning there.
+        """
+        cells = self.frame[column]
+        commas = cells.str.count(",").to_numpy()
+        padded = (cells.str.contains(_PADDED) & ~cells.str.startswith(("[", "("))).to_numpy(dtype=np.bool_)
+        rule = thousands_fault(cells)
+        doubtful = rule is not None or _may_be_decimals(cells, self.separator)
+        if rule is None and cells.str.fullmatch(_DECIMAL_COMMA).all():
+            rule = "expected numbers with a decimal point, or two numbers in brackets"
+        if rule is not None and (column != "feat" or padded.any() or len(np.unique(commas)) > 1):
+            self.refuse_cells(faults, column, commas > 0, rule)
+        elif padded.any():
+            rule = "expected numbers without commas between thousands or before decimals, or several numbers in brackets"
+            self.refuse_cells(faults, column, padded, rule)
+        else:
+            if doubtful:
+                cell, count = shortened(cells.iloc[0], SHOWN), counted(int(commas[0]) + 1, "number")
+                warn(
+                    f"{self.path}, column {column}: each cell, such as {cell!r}, is read as {count}. If it is one, write it without commas "
+                    "between thousands and with a decimal point; if it is a list, put it in brackets."
+                )
+            return False
+        return True
 
     def of_booleans(self, column: str, width: int) -> list[bool]:
         """Which of the `width` numbers of each cell are booleans: `numbers` has made sure that they are so in all cells or in none."""
@@ -177,7 +212,7 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
     if absent or twice or no_rows or ragged or len(header) > _MAX_COLUMNS:
         return None
     frame = pd.DataFrame([row for _, row in body], columns=header, index=[line for line, _ in body], dtype=str)
-    table = CsvTable(path, frame.loc[:, named])
+    table = CsvTable(path, frame.loc[:, named], separator)
     for column in required:
         table.refuse_cells(faults, column, (frame[column] == "").to_numpy(dtype=np.bool_), "expected an identifier")
     return table
@@ -221,6 +256,22 @@ def thousands_fault(cells: pd.Series[str]) -> str | None:
     if several.empty or not several.str.fullmatch(_THOUSANDS).all():
         return None
     return "expected numbers without commas between thousands, or several numbers in brackets"
+
+
+def _may_be_decimals(cells: pd.Series[str], separator: str) -> bool:
+    """Whether cells of two whole numbers each may be one number with a decimal comma.
+
+    Another separator of cells than the comma is that of countries with a decimal comma; 0 and 1 alone are a one-hot list all the same.
+    Between commas such cells were put in quotes; there all of them must have more digits after the comma than before, as in ``0,4821``.
+    """
+    if not cells.str.fullmatch(_DECIMAL_COMMA).all():
+        return False
+    ends = cells.str.split(",", expand=True)
+    if ends[0].str.fullmatch("[+-]0+").any():
+        return True
+    if separator != ",":
+        return not ends.isin(["0", "1"]).to_numpy().all()
+    return bool((ends[1].str.len() > ends[0].str.lstrip("+-").str.len()).all())
 
 
 def decimal_comma_fault(labels: pd.Series[str]) -> str | None:

@@ -45,8 +45,9 @@ class Dataset:
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
         feature_kinds: what each column holds (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not occur)
-            or ``count`` (of words). A saved student takes new data that lack an indicator column; indicators are not scaled. A column
-            ``edge-sum`` is the sum of an indicator over a node's edges; students that take edge features leave it out.
+            or ``count`` (of words). A saved student takes new data that lack an indicator column, with a warning unless its name is that
+            of one value, such as ``colour=red``; indicators are not scaled. A column ``edge-sum`` is the sum of an indicator over a
+            node's edges; students that take edge features leave it out.
         edge_features: float32, shape (|E|, D), a row an edge in the order of `edges`; a CSR matrix where most entries are zero; None where
             edges have none. `edge_feature_names` and `edge_feature_kinds` are as those of nodes.
         official_splits: the splits that come with the dataset: none, one (protocol ``public`` or ``scaffold``), or several (``splits``).
@@ -220,7 +221,7 @@ class Dataset:
             features: (|V|, F), the rows in the order of the nodes; None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; a mapping from names to such labels for several targets at once; None where all are unknown,
-                for prediction.
+                for prediction. Labels of 0 and 1 may be a sparse matrix.
             edge_features: (|E|, D), a row for each of `edges`, in their order; None where there are none. Of duplicate edges the first
                 counts.
             node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table
+from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table, number_of_rows
 from dgl_mutual.data.names import refuse_duplicate_names
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import SHOWN, DataError, listed, shortened
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, value_and_kind
 
@@ -36,6 +36,8 @@ LARGEST = float(np.finfo(np.float32).max)
 _MIN_STEPS = 64
 #: Rows that are looked at together where a whole matrix is.
 _ROWS = 1 << 14
+#: Names of columns that a message shows.
+_MAX_NAMES = 8
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
@@ -101,6 +103,9 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
     Raises:
         DataError: numbers that are not finite in float32. Loaders find these before, with their place.
     """
+    if not isinstance(features, np.ndarray) and features.dtype != np.float32 and not features.has_canonical_format:
+        features = sparse.csr_matrix(features, copy=True)
+        features.sum_duplicates()  # in their own type, in which two entries of True in one place are one
     check_features(features, features.shape[0], where, what)
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
@@ -191,6 +196,8 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     """
     found = getattr(features, "columns", None)
     where = "features" if what == "node" else f"{what} features"
+    number_of_rows(features, where)
+    _refuse_categories(features, where)
     values: Any = as_table(features, where)
     if values.ndim != 2:
         raise DataError(
@@ -198,8 +205,10 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         )
     of_booleans = _of_booleans(values)
     if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # of rows, of which NumPy makes numbers alone
-        of_booleans = [_are_booleans(features, column) for column in range(values.shape[1])]
-    if values.dtype == np.object_:  # columns of several types; words stay, and are refused
+        of_booleans = [_are_all(features, column, (bool, np.bool_)) for column in range(values.shape[1])]
+    whole = _of_whole_numbers(features, values)
+    if values.dtype == np.object_:  # columns of several types; what is no number stays, and is refused
+        _refuse_text(features, values, where)
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
@@ -211,7 +220,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     if len(named) != width:
         raise DataError(f"Found {counted(len(named), 'name')} for {counted(width, 'feature column')}. Give one for each.")
     if not kinds:
-        _warn_of_codes(values, where)
+        warn_of_codes(values, named, whole, f"The {where}", "give floats")
     return Columns(values, named, as_kinds(kinds or kinds_of(of_booleans), width))
 
 
@@ -222,8 +231,9 @@ def _of_booleans(values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
     return [bool(values.dtype == np.bool_)] * values.shape[1]
 
 
-def _are_booleans(rows: Sequence[Any], column: int) -> bool:
-    return len(rows) > 0 and all(isinstance(row, list | tuple) and isinstance(row[column], bool | np.bool_) for row in rows)
+def _are_all(rows: Sequence[Any], column: int, kinds: tuple[type, ...]) -> bool:
+    """Whether a column of nested lists holds values of these types alone."""
+    return len(rows) > 0 and all(isinstance(row, list | tuple) and isinstance(row[column], kinds) for row in rows)
 
 
 def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
@@ -231,12 +241,69 @@ def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
     return tuple("indicator" if is_boolean else "number" for is_boolean in of_booleans)
 
 
-def _warn_of_codes(values: Any, where: str) -> None:
-    """Warn of whole numbers that may be codes of categories, as in the raw data of OGB: students would take them as amounts."""
-    if values.dtype.kind in "iu" and not sparse.issparse(values) and values.size and values.min() >= 0 and values.max() > 1:
+def _refuse_categories(features: Any, where: str) -> None:
+    """Raise `DataError` where a column of a data frame holds categories, whose values would be taken as amounts if they are numbers."""
+    if isinstance(features, pd.DataFrame):
+        for name, kind in features.dtypes.items():
+            if isinstance(kind, pd.CategoricalDtype):
+                raise DataError(f"{where}, column {name!r}: expected numbers, found categories. {_encodings(where, name)}")
+
+
+def _refuse_text(features: Any, values: npt.NDArray[Any], where: str) -> None:
+    """Raise `DataError` where an array of objects holds text: NumPy would make numbers of ``1_0`` and ``01234``."""
+    for column in range(values.shape[1]):
+        text = next((value for value in values[:, column] if isinstance(value, str | bytes)), None)
+        if text is None:
+            continue
+        found = shortened(repr(text), SHOWN)
+        if isinstance(features, pd.DataFrame):
+            name = features.columns[column]
+            raise DataError(f"{where}, column {name!r}: expected numbers, found text such as {found}. {_encodings(where, name)}")
+        raise DataError(
+            f"{where}, column {column}: expected numbers, found text such as {found}. Encode words and categories as numbers, for example "
+            "one-hot; .astype(float) makes numbers of text."
+        )
+
+
+def _encodings(where: str, name: object) -> str:
+    """What to do with a column of a data frame that holds no numbers."""
+    frame = where.replace(" ", "_")
+    return (
+        f"If it holds amounts, give {frame}.astype({{{name!r}: float}}); if it holds categories, give pd.get_dummies({frame}, "
+        f"columns=[{name!r}]), which makes a column of each."
+    )
+
+
+def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
+    """Which columns were given as whole numbers: by the type of each of a data frame or list of rows, else by that of the array."""
+    if isinstance(features, pd.DataFrame):
+        return [pd.api.types.is_integer_dtype(kind) for kind in features.dtypes]
+    if isinstance(features, list | tuple) and values.dtype.kind == "f":
+        return [_are_all(features, column, (int, np.integer)) for column in range(values.shape[1])]
+    if values.dtype == np.object_:
+        return [pd.api.types.infer_dtype(column, skipna=False) == "integer" for column in np.asarray(values).T]
+    return [values.dtype.kind in "iu"] * values.shape[1]
+
+
+def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, mend: str) -> None:
+    """Warn of whole numbers that may be codes of categories, as in the raw data of OGB: students would take them as amounts.
+
+    Args:
+        values: shape (rows, F), with F names.
+        whole: which columns were given as whole numbers.
+        where: what they are called in the message, for example ``The features``.
+        mend: how whole amounts are given without this warning, as the end of a sentence.
+    """
+    if sparse.issparse(values) or not len(values) or values.dtype.kind not in "iuf" or not any(whole):
+        return
+    low, high = values.min(axis=0), values.max(axis=0)
+    codes = np.flatnonzero(np.asarray(whole) & (low >= 0) & (high > 1))
+    if len(codes):
+        some = f" in {'column' if len(codes) == 1 else 'columns'} {listed([names[column] for column in codes.tolist()], _MAX_NAMES)}"
+        span = f"from {low[codes].min():.0f} to {high[codes].max():.0f}"
         warn(
-            f"The {where} are whole numbers from {values.min()} to {values.max()}, and are taken as amounts. If they are codes of "
-            "categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, give floats."
+            f"{where}{'' if len(codes) == len(names) else some} are whole numbers {span}, and are taken as amounts. If they are codes of "
+            f"categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, {mend}."
         )
 
 

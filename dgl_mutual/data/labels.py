@@ -194,11 +194,12 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None,
     # With NaN among them, whole numbers are floating-point ones in any case.
     if values.dtype.kind == "f" and len(encoding.names) > _MAX_FLOATS and not (codes < 0).any():
         encoding = replace(encoding, notes=(*encoding.notes, FLOATS.format(len(encoding.names))))
-    looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
+    looks_like_class = encoding.names in (("1",), ("0", "1")) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
     if any(hidden) and unknown == -1 and looks_like_class:
         count = int(np.isin(codes, np.flatnonzero(hidden)).sum())
         note = (
-            f"{unknown} in {counted(count, 'sample')} is read as unknown, not as a class. If it is a class, give classes from 0 on, or text"
+            f"{unknown} in {counted(count, 'sample')} is read as unknown, not as a class. If it is a class, give classes from 0 on, or "
+            "text; if it means unknown, NaN says so"
         )
         return replace(encoding, notes=(*encoding.notes, note))
     return encoding

@@ -68,8 +68,9 @@ def _digest(values: Sequence[str]) -> str:
 def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:
     """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
 
-    An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. Where all columns are one-hot
-    degrees, those above the highest of `columns` count as the highest, with a warning.
+    An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. There is a warning if the name is
+    not that of one value, as ``degree=3`` is. Where all columns are one-hot degrees, those above the highest of `columns` count as the
+    highest, with a warning. Columns whose kind differs in a way that changes what they mean are warned of, too (see `_warn_of_kinds`).
 
     Args:
         owner: whose columns these are, at the start of a message.
@@ -78,6 +79,7 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
         DataError: the dataset has a column that is not among `columns`, or lacks one that is not an indicator; both sides are shown.
     """
     found = dataset.feature_names
+    _warn_of_kinds(dataset.features, found, dataset.feature_kinds, columns, kinds, dataset.name, owner)
     if found == tuple(columns):
         return dataset
     higher = _higher_degrees(found, columns)
@@ -87,7 +89,7 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
             f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
         )
     stand_in = dict.fromkeys(higher, columns[-1])
-    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature", owner, stand_in)
+    features = _aligned(dataset.features, found, columns, kinds, dataset.name, "feature", owner, stand_in)
     return dataset.replaced(features=features, feature_names=tuple(columns), feature_kinds=tuple(kinds))
 
 
@@ -100,17 +102,20 @@ def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequenc
     if not columns:
         return dataset.without_edge_features()
     found, features = dataset.edge_feature_names, dataset.edge_features
+    data = f"the edges of {dataset.name}"
+    if features is not None:
+        _warn_of_kinds(features, found, dataset.edge_feature_kinds, columns, kinds, data, owner)
     if found == tuple(columns):
         return dataset
     if features is None:
         if dataset.num_edges:
             raise DataError(
-                f"{owner} expects edge features (columns: {listed(columns, _MAX_NAMES)}), and the edges of {dataset.name} have none. Give "
-                "edge features that are encoded as those of the training data."
+                f"{owner} expects edge features (columns: {listed(columns, _MAX_NAMES)}), and {data} have none. Give edge features that "
+                "are encoded as those of the training data."
             )
         aligned: Features = np.zeros((0, len(columns)), dtype=np.float32)
     else:
-        aligned = _aligned(features, found, columns, kinds, f"the edges of {dataset.name} have {len(found)}", "edge feature", owner)
+        aligned = _aligned(features, found, columns, kinds, data, "edge feature", owner)
     return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
 
 
@@ -133,12 +138,12 @@ def _aligned(
     found: Sequence[str],
     columns: Sequence[str],
     kinds: Sequence[FeatureKind],
-    has: str,
+    data: str,
     what: str,
     owner: str,
     stand_in: Mapping[str, str] | None = None,
 ) -> Features:
-    """`stand_in` names the columns in which others, that are not among `columns`, are counted."""
+    """`stand_in` names the columns in which others, that are not among `columns`, are counted. `data` has the columns `found`."""
     # A name that only says where a column stands is no name of a value that may be absent: without it the data are narrower.
     optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not re.fullmatch(rf"{what} \d+", name)}
     place = {name: position for position, name in enumerate(columns)}
@@ -154,15 +159,63 @@ def _aligned(
                 f"training data: in a file in its header, or in Dataset.from_arrays or from_dgl with {_names_of(owner, what)}. Else encode "
                 "the new data as the training data was encoded."
             )
+        has = "have" if what.startswith("edge") else "has"
         lacks, also_has, expected, has_all = (listed(names, _MAX_NAMES) or "none" for names in (missing, surplus, columns, found))
         raise DataError(
-            f"{owner} expects {counted(len(columns), f'{what} column')} and {has}. "
+            f"{owner} expects {counted(len(columns), f'{what} column')} and {data} {has} {len(found)}. "
             f"Missing: {lacks}; not expected: {also_has}. {owner}'s columns: {expected}. The data's columns: {has_all}. "
             f"{mend}"
+        )
+    absent = [name for name in columns if name not in set(found) and "=" not in name]
+    if absent:
+        warn(
+            f"These {what} columns are missing in {data}, and count as 0 everywhere: {listed(absent, _MAX_NAMES)}. If each is a value of a "
+            "one-hot encoding that does not occur there, that is right, and a name with =, such as colour=red, tells so without a warning. "
+            "Else give them: predictions depend on them."
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
     moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
     return compact(sparse.csr_matrix(features) @ moved)
+
+
+def _warn_of_kinds(
+    features: Features,
+    found: Sequence[str],
+    found_kinds: Sequence[FeatureKind],
+    columns: Sequence[str],
+    kinds: Sequence[FeatureKind],
+    data: str,
+    owner: str,
+) -> None:
+    """Warn of columns that were indicators and now hold other values than 0 and 1, and of columns that were numbers and are booleans.
+
+    Args:
+        features: (rows, F), with the names and kinds `found` and `found_kinds`; `columns` and `kinds` are those that are expected.
+    """
+    if tuple(found_kinds) == tuple(kinds) and tuple(found) == tuple(columns):
+        return
+    expected = dict(zip(columns, kinds, strict=True))
+    pairs = [(place, expected.get(name), own) for place, (name, own) in enumerate(zip(found, found_kinds, strict=True))]
+    to_look_at = [place for place, kind, own in pairs if kind == "indicator" and own != "indicator"]
+    if to_look_at:
+        entries = sparse.coo_matrix(features[:, to_look_at])
+        others = [found[to_look_at[column]] for column in np.unique(entries.col[(entries.data != 0) & (entries.data != 1)])]
+        if others:
+            warn(
+                f"These columns of {data} hold other values than 0 and 1, which is all that {_within(owner)} knows of them: "
+                f"{listed(others, _MAX_NAMES)}. Check that they are encoded, and in the same order, as in the training data."
+            )
+    booleans = [found[place] for place, kind, own in pairs if kind == "number" and own == "indicator"]
+    if booleans:
+        warn(
+            f"These columns of {data} are True or False, and {_within(owner)} knows numbers there: {listed(booleans, _MAX_NAMES)}. Check "
+            "that they are encoded, and in the same order, as in the training data; if those are 0 and 1, give 0 and 1 here, too."
+        )
+
+
+def _within(owner: str) -> str:
+    """Whose columns are expected, within a message."""
+    return owner[:1].lower() + owner[1:] if owner == _MODEL else owner
 
 
 def _names_of(owner: str, what: str) -> str:

@@ -221,17 +221,17 @@ def _examine(lines: list[str], width: int, allow_missing: bool) -> _Block:
 
 
 def _blocks(opened: BinaryIO, size: int) -> Iterator[list[str]]:
-    """The lines, so many at a time, without the blank ones at the end."""
+    """The lines, so many at a time, without the blank ones at the end. The file is closed after them."""
     blank = 0
-    text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline=None)
-    while lines := [line.rstrip("\n") for line in islice(text, size)]:
-        filled = len(lines)
-        while filled and not lines[filled - 1].strip():
-            filled -= 1
-        if not filled:
-            blank += len(lines)
-            continue
-        for start in range(0, blank, size):
-            yield [""] * min(size, blank - start)
-        blank = len(lines) - filled
-        yield lines[:filled]
+    with io.TextIOWrapper(opened, encoding="utf-8-sig", newline=None) as text:
+        while lines := [line.rstrip("\n") for line in islice(text, size)]:
+            filled = len(lines)
+            while filled and not lines[filled - 1].strip():
+                filled -= 1
+            if not filled:
+                blank += len(lines)
+                continue
+            for start in range(0, blank, size):
+                yield [""] * min(size, blank - start)
+            blank = len(lines) - filled
+            yield lines[:filled]

@@ -177,9 +177,10 @@ class FitResult:
                 on, all parts of its split, and without the graphs of a pool.
             member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
-        The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
-        are taken in their order; their labels and masks are not read. For logits above about 37 the probability is 1, so a ROC-AUC of
-        probabilities can there differ slightly from the reported one, which is that of logits.
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros, with a warning unless they are named
+        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are taken in their order; their labels and
+        masks are not read. For logits above about 37 the probability is 1, so a ROC-AUC of probabilities can there differ slightly from the
+        reported one, which is that of logits.
 
         Raises:
             UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to

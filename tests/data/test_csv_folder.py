@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,38 @@ def test_columns_of_truth_values_are_indicators(build_csv: Build) -> None:
     assert dataset.feature_kinds == ("number", "indicator", "number", "indicator")
     np.testing.assert_array_equal(dataset.features, [[0, 1, 1, 1], [1, 0, 0, 0], [1, 1, 2, 0]])
     assert dataset.edge_feature_kinds == ("indicator", "number")
+
+
+def test_a_column_with_leading_zeros_is_a_warning(build_csv: Build) -> None:
+    files = {**NODE_FILES, "nodes_csv": "node_id,label,zip\n10,2,01234\n30,2,1240\n20,10,0100\n5,2,0\n"}
+    with pytest.warns(UserWarning, match=r"nodes\.csv, column zip: '01234' is taken as an amount, and has leading zeros, as codes have"):
+        assert load_dataset(build_csv(**files)).features.ravel().tolist() == [1234, 1240, 100, 0]
+    load_dataset(build_csv(**{**files, "nodes_csv": "node_id,label,zip\n10,2,0.5\n30,2,0\n20,10,-0.5\n5,2,00.5\n"}))
+
+
+@pytest.mark.parametrize(
+    ("graphs", "graph_ids", "moved", "order"),
+    [
+        (None, (0, 1, 0, 1, 0, 1), 4, r"graph by graph\."),
+        ("graph_id,label\n1,x\n0,y\n", (0, 0, 0, 1, 1, 1), 6, r"graph by graph, in the order of graphs\.csv\."),
+        (None, (1, 1, 0, 0, 0, 7), 0, ""),
+        ("graph_id,label\n0,x\n1,y\n", (0, 0, 0, 1, 1, 1), 0, ""),
+    ],
+)
+def test_nodes_with_other_numbers_than_their_rows_are_a_warning(
+    build_csv: Build, graphs: str | None, graph_ids: tuple[int, ...], moved: int, order: str
+) -> None:
+    nodes = "graph_id,node_id,label\n" + "".join(f"{graph},{node},{'ab'[node % 2]}\n" for node, graph in enumerate(graph_ids))
+    meta = NODE_META if graphs is None else META
+    folder = build_csv(meta_yaml=meta, nodes_csv=nodes, edges_csv="graph_id,src_id,dst_id\n", graphs_csv=graphs)
+    told = pytest.warns(UserWarning, match=rf"nodes\.csv: {moved} of 6 rows do not stand {order}.*sample_ids")
+    used = pytest.warns(UserWarning, match="label is not used") if graphs is not None else nullcontext()
+    with told if moved else nullcontext(), used:
+        dataset = load_dataset(folder, task="node")
+    assert [int(name.split("/")[1]) % 2 for name in dataset.sample_ids or ()] == dataset.labels.tolist()
+    if graphs is not None:
+        with pytest.warns(UserWarning, match="label is not used"):
+            assert load_dataset(folder).num_graphs == 2
 
 
 def test_the_metric_of_meta_yaml(build_csv: Build) -> None:

@@ -204,11 +204,35 @@ def test_features_of_any_library(features: Any) -> None:
     assert dataset.feature_names == (("a", "b") if isinstance(features, pd.DataFrame) else ("feature 0", "feature 1"))
 
 
-@pytest.mark.parametrize("features", [1.5, np.array(1.0), torch.tensor(1.0), torch.nested.nested_tensor([torch.ones(2)] * 4)])
+@pytest.mark.parametrize("features", [1.5, np.array(1.0), torch.tensor(1.0), torch.nested.nested_tensor([torch.ones(2)] * 4), {"a": 1}])
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_features_without_rows_are_refused(features: Any) -> None:
-    with pytest.raises(DataError, match=r"The features are an? .* without rows\. Give a matrix with a row"):
+    with pytest.raises(DataError, match=r"The features are an? .* without rows\. Give an array with a row"):
         toy(features=features)
+
+
+@pytest.mark.parametrize("text", ["abc", b"abc"])
+def test_a_text_has_no_rows(text: str | bytes) -> None:
+    with pytest.raises(DataError, match=rf"The features are the text {text!r} without rows\."):
+        toy(features=text)
+    with pytest.raises(DataError, match="The edge features are the text"):
+        toy(edge_features=text)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor(3), np.array(3), 3, "abcd"])
+def test_labels_without_rows_are_refused_where_no_features_tell_the_nodes(labels: Any) -> None:
+    with pytest.raises(DataError, match=r"The labels are .*\. Give (a list or )?an array"):
+        toy(features=None, labels=labels)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.coo_matrix, sparse.csc_array])
+@pytest.mark.parametrize("features", [FEATURES, None])
+def test_sparse_rows_of_labels(kind: Any, features: Any) -> None:
+    rows = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
+    dataset = toy(labels=kind(rows), features=features)
+    assert dataset.target.kind == "multi-label"
+    np.testing.assert_array_equal(dataset.labels, rows)
+    np.testing.assert_array_equal(toy(labels={"a": kind(rows), "b": [0, 1, 0, 1]}, features=features).labels[:, :2], rows)
 
 
 def diagonal(kind: str, rows: int, columns: int) -> Any:
@@ -236,14 +260,14 @@ def test_booleans_are_indicators_and_no_features_are_degrees() -> None:
         "x": [True, False, True, True],
         "y": [0.5, 1, 2, 3],
         "z": pd.array([True, False, False, True], dtype="boolean"),
-        "n": range(4),
+        "n": [0.0, 1.0, 2.0, 3.0],
     }
     rows = pd.DataFrame(beside).to_numpy()
     for given in (pd.DataFrame(beside), pd.DataFrame(beside).astype(object), rows, rows.tolist(), [*map(tuple, rows)]):
         dataset = toy(features=given)
         assert dataset.feature_kinds == ("indicator", "number", "indicator", "number")
         np.testing.assert_array_equal(dataset.features[:, 0], [1, 0, 1, 1])
-    edges = toy(edge_features=pd.DataFrame({"x": [True, False, True, True, False], "y": range(5)}))
+    edges = toy(edge_features=pd.DataFrame({"x": [True, False, True, True, False], "y": np.arange(5.0)}))
     assert edges.edge_feature_kinds == ("indicator", "number")
     degrees = toy(features=None)
     assert degrees.feature_names == ("degree=0", "degree=1", "degree=2") and set(degrees.feature_kinds) == {"indicator"}
@@ -393,7 +417,7 @@ def test_it_prints_in_a_few_lines() -> None:
 
 
 def test_it_prints_how_many_samples_have_a_label_if_not_all_do() -> None:
-    assert repr(toy(labels=[0, 1, -1, -1])).splitlines()[0].endswith("2 classes (accuracy), 2 of 4 nodes have a label")
+    assert repr(toy(labels=[0, 1, np.nan, np.nan])).splitlines()[0].endswith("2 classes (accuracy), 2 of 4 nodes have a label")
     rows = toy(labels=[[0.0, np.nan], [1, 1], [0, 1], [np.nan, np.nan]])
     assert repr(rows).splitlines()[0].endswith("(micro-f1), 3 of 4 nodes have a label")
 
@@ -432,8 +456,8 @@ def test_a_loop_among_sorted_edges_is_removed_too() -> None:
 
 @pytest.mark.parametrize("which", ["features", "edge_features"])
 def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
-    frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64"), "b": [0.5, 1.5, 2.5]})
-    whole = pd.DataFrame({"a": pd.array([1, 2, 3], dtype="Int64"), "b": [0.5, 1.5, 2.5]})
+    frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Float64"), "b": [0.5, 1.5, 2.5]})
+    whole = pd.DataFrame({"a": pd.array([1, 2, 3], dtype="Float64"), "b": [0.5, 1.5, 2.5]})
     given: dict[str, Any] = {"features": np.ones((3, 1)), which: frame}
     with pytest.raises(DataError, match=r"(node|edge) 1: expected finite numbers.* found nan\. Rescale the column, or fill in"):
         Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -71,6 +73,68 @@ def test_a_matrix_of_blocks_whose_arrays_do_not_fit_is_refused() -> None:
     matrix.indices = np.array([0, 1 << 20])
     with pytest.raises(DataError, match="not a valid sparse matrix: its column numbers are not within 0"):
         as_array(matrix, "features")
+
+
+def made(features: Any, **given: Any) -> Dataset:
+    return Dataset.from_arrays([[0, 1, 2], [1, 2, 3]], **{"features": features, "labels": [0, 1, 0, 1], **given})
+
+
+def test_entries_in_one_place_are_summed_in_their_own_type() -> None:
+    twice = sparse.csr_matrix((np.ones(3, dtype=bool), [1, 1, 0], [0, 2, 3, 3, 3]), shape=(4, 2))
+    dataset = made(twice)
+    np.testing.assert_array_equal(dataset.features, twice.toarray())
+    assert dataset.feature_kinds == ("indicator", "indicator") and twice.nnz == 3, "the user's matrix stays as it is"
+
+
+CODES, AMOUNTS = ["01234", "0100", "1_0", "1e3"], [1.0, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            pd.DataFrame({"zip": CODES, "v": AMOUNTS}),
+            r"column 'zip': expected numbers, found text such as '01234'.*astype\(\{'zip': float\}\)",
+        ),
+        (
+            pd.DataFrame({"v": AMOUNTS, "zip": pd.array(CODES, dtype="string")}),
+            r"column 'zip': .*get_dummies\(features, columns=\['zip'\]\)",
+        ),
+        (np.array([*zip(AMOUNTS, CODES, strict=True)], dtype=object), "features, column 1: expected numbers, found text such as '01234'"),
+        (np.array([[b"1", 2.0]] * 4, dtype=object), "column 0: expected numbers, found text such as b'1'"),
+        (pd.DataFrame({"kind": pd.Categorical([3, 1, 2, 1]), "v": AMOUNTS}), r"column 'kind': expected numbers, found categories"),
+        (pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])}), r"column 'kind': expected numbers, found categories"),
+    ],
+)
+def test_text_and_categories_are_no_amounts(features: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        made(features)
+    with pytest.raises(DataError, match=r"edge features, column '?(zip|kind|0|1)'?: expected numbers, found"):
+        Dataset.from_arrays([[0, 1, 2, 3], [1, 2, 3, 0]], np.eye(4), edge_features=features)
+
+
+def test_what_messages_say_of_categories_works() -> None:
+    features = pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])})
+    np.testing.assert_array_equal(made(features.astype({"kind": float})).features[:, 0], [3, 1, 2, 1])
+    assert set(made(pd.get_dummies(features, columns=["kind"])).feature_kinds) == {"indicator"}
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        pd.DataFrame({"code": [3, 1, 2, 1], "v": AMOUNTS}),
+        pd.DataFrame({"code": pd.array([3, 1, 2, 1], dtype="Int64"), "v": AMOUNTS}),
+        [[3, 0.5], [1, 1.5], [2, 2.5], [1, 3.5]],
+        np.array([[3, 0.5], [1, 1.5], [2, 2.5], [1, 3.5]], dtype=object),
+    ],
+)
+def test_whole_numbers_beside_others_may_be_codes(features: Any) -> None:
+    with pytest.warns(
+        UserWarning, match=r"The features in column (code|feature 0) are whole numbers from 1 to 3, and are taken as amounts"
+    ):
+        made(features)
+    made(features, feature_kinds="number")
+    made(pd.DataFrame({"code": [0, 1, 1, 0], "below": [-3, 1, 2, 1], "v": AMOUNTS}))
 
 
 def test_numbers_that_float32_hardly_tells_apart_are_pointed_out() -> None:

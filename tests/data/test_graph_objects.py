@@ -217,7 +217,7 @@ def test_from_pyg() -> None:
     with pytest.raises(DataError, match="item 1 is an int"):
         Dataset.from_pyg([graph(LABELS), 1])
     hetero = pyg.HeteroData()
-    hetero["a"].x, hetero["b"].x, hetero["a"].y = torch.rand(2, 2), torch.rand(1, 2), torch.tensor([0, 1])
+    hetero["a"].x, hetero["b"].x, hetero["a"].y = torch.rand(2, 2), torch.rand(1, 2), torch.tensor([0, 2])
     hetero["a", "r", "b"].edge_index = torch.tensor([[0, 1], [0, 0]])
     with pytest.raises(DataError, match=r"Graph 0 is a HeteroData, .* Convert it with data.to_homogeneous\(\)"):
         Dataset.from_pyg(hetero)

@@ -228,7 +228,7 @@ def test_rows_of_labels_may_lack_some_and_have_names() -> None:
         encode_labels([["0", None], ["1", "0"]], "labels")
 
 
-@pytest.mark.parametrize("values", [[-1, 1, 1], [-1.0, 1.0, 1.0], [-2, -1, 0, 1]])
+@pytest.mark.parametrize("values", [[-1, 1, 1], [-1.0, 1.0, 1.0], [-2, -1, 0, 1], [-1, 0, 1], [1.0, 0.0, -1.0, 1.0]])
 @pytest.mark.filterwarnings("ignore:labels. -2 is read as a class beside classes")
 def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> None:
     with pytest.warns(UserWarning, match="-1 in 1 sample is read as unknown, not as a class. If it is a class, give classes from 0 on"):
@@ -236,7 +236,7 @@ def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> 
 
 
 def test_what_is_read_as_unknown_is_a_warning_for_arrays_too() -> None:
-    encode_labels([-1, 0, 1], "labels", unknown=-1)
+    encode_labels([-1, 0, 1, 2], "labels", unknown=-1)
     with pytest.warns(UserWarning, match="labels: 'NA' in 2 cells is read as unknown, not as a class"):
         encode_labels(["NA", "a", "b", "NA"], "labels")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,22 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "commas between thousands": (
         plain(nodes(a=["1,000", "2,500", "1,000", "1,250,000"]).drop(columns="feat")),
         "a: expected numbers without commas between thousands, or several numbers in brackets, found '1,000'",
+    ),
+    "features with commas between thousands": (
+        plain(nodes(feat=["1,200", "2,500", "1,000", "1,250"])),
+        "line 2: feat: expected numbers without commas between thousands, or several numbers in brackets, found '1,200'",
+    ),
+    "features with several commas between thousands": (
+        plain(nodes(feat=["1,200", "2,500", "1,100", "1,250,100"])),
+        "feat: expected numbers without commas between thousands, or several numbers in brackets, found '1,200'",
+    ),
+    "features with a decimal comma": (
+        plain(nodes(feat=["0,25", "0,5", "0,05", "1,0"])),
+        "line 2: feat: expected numbers with a decimal point, or two numbers in brackets, found '0,25'",
+    ),
+    "a decimal comma in lists": (
+        plain(nodes(feat=["0,25,1", "0,5,1", "0,05,1", "1,0,2"])),
+        "line 4: feat: expected numbers without commas between thousands or before decimals, or several numbers .*, found '0,05,1'",
     ),
     "labels with commas between thousands": (
         plain(nodes(label=["1,000", "1,001", "", "1,000"])),
@@ -375,9 +392,34 @@ def test_tu_sets_that_are_refused(name: str, build_tu: Callable[..., Path]) -> N
         load_dataset(build_tu(**changed))
 
 
+@pytest.mark.parametrize(
+    ("cells", "separator", "doubtful"),
+    [
+        (["0,5", "1,2", "0,5", "2,0"], ";", True),
+        (["0,1", "1,0", "0,1", "1,1"], ";", False),
+        (["0.5,1", "1,2", "0,5", "2,0"], ";", False),
+        (["[0,5]", "[1,2]", "[0,5]", "[2,0]"], ";", False),
+        (["0,5", "1,2", "0,5", "2,0"], ",", False),
+        (["-0,5", "1,2", "0,5", "2,0"], ",", True),
+        (["0,4821", "1,3312", "0,55", "2,20"], ",", True),
+        (["0,48", "12,33", "0,5", "2,2"], ",", False),
+        (["1,200", "2,500", "1,100", "1,250"], ",", True),
+        (["1,200,5", "2,500,6", "1,100,7", "1,250,8"], ",", False),
+    ],
+)
+def test_lists_that_may_be_one_number_each_are_a_warning(tmp_path: Path, cells: list[str], separator: str, doubtful: bool) -> None:
+    folder = written(
+        tmp_path / "toy",
+        Written(plain(nodes(feat=cells), sep=separator), meta=f"{META}separator: '{separator}'\n", edges=EDGES.replace(",", separator)),
+    )
+    with pytest.warns(UserWarning, match="is read as 2 numbers") if doubtful else nullcontext():
+        assert load_dataset(folder).num_features == cells[0].count(",") + 1
+
+
 def test_lists_that_look_like_numbers_with_commas(tmp_path: Path) -> None:
     cells = ["100,200", "300,400", "100,200", "300,400"]
-    assert load_dataset(written(tmp_path / "a", Written(plain(nodes(feat=cells))))).num_features == 2
+    with pytest.warns(UserWarning, match=r"column feat: each cell, such as '100,200', is read as 2 numbers\. If it is one"):
+        assert load_dataset(written(tmp_path / "a", Written(plain(nodes(feat=cells))))).num_features == 2
     bracketed = nodes(a=[f"[{cell}]" for cell in cells], label=["[0, 0]", "[1, 0]", "", "[1, 0]"]).drop(columns="feat")
     dataset = load_dataset(written(tmp_path / "b", Written(plain(bracketed))))
     assert dataset.num_features == 2 and dataset.target.kind == "multi-label"

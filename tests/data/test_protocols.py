@@ -272,7 +272,7 @@ def test_folds_and_sizes_are_whole_numbers(given: dict[str, object], said: str) 
 
 @pytest.mark.parametrize("protocol", ["nested", "holdout", "public"])
 def test_graphs_without_a_label_are_told(protocol: str) -> None:
-    labels = np.where(np.arange(30) % 3 == 0, np.arange(30) % 2, -1)
+    labels = np.where(np.arange(30) % 3 == 0, np.arange(30) % 2, np.nan)
     split = Split([0, 3, 6], [9], [12]) if protocol == "public" else None
     dataset = Dataset.from_arrays([[0], [1]], np.ones((60, 1)) / 2, labels, node_offsets=np.arange(0, 61, 2), split=split, name="mine")
     with warnings.catch_warnings(record=True) as caught:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import re
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,20 @@ def test_faults_of_large_files_are_found_without_reading_on(tmp_path: Path) -> N
     lines[3], lines[-2] = b"1,x", b"1"
     table, found = read(tmp_path / "a.csv", b"\n".join(lines))
     assert table is None and found == f"{tmp_path / 'a.csv'}, line 4: expected numbers only, found '1,x'"
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
+def test_files_are_closed_where_they_are_refused(tmp_path: Path, suffix: str) -> None:
+    for content, rule in (
+        (b"1,2\nx,3\n", "expected numbers only"),
+        (b"1,2\n3\n", "expected 2 values a line"),
+        (b"\xff", "truncated or damaged"),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert rule in read(tmp_path / f"table{suffix}", content)[1]
+            gc.collect()
+        assert not [str(one.message) for one in caught]
 
 
 def test_all_faults_of_small_files(tmp_path: Path) -> None:

@@ -159,8 +159,9 @@ class TrainedModel(nn.Module, ABC):
         """Probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
         They have a column for each of `classes`.
 
-        The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
-        are taken in their order; their labels and masks are not read.
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros, with a warning unless they are named
+        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are taken in their order; their labels and
+        masks are not read.
 
         Raises:
             UsageError: `data` is neither a dataset nor a graph, or its features have another width.

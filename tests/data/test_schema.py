@@ -1,0 +1,75 @@
+"""New data in the columns of a trained student: what is missing, and what means something else."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.schema import align_to
+
+PEOPLE = pd.DataFrame(
+    {"age": [20.0, 31.5, 40, 70], "smoker": [True, False, True, False], "old": [False, False, False, True], "size": [1.5, 1.6, 1.7, 1.8]}
+)
+
+
+def of_nodes(columns: Any, **given: Any) -> Dataset:
+    return Dataset.from_arrays([[0, 1, 2, 3], [1, 2, 3, 0]], columns, [0, 1, 0, 1], **given)
+
+
+def of_edges(columns: Any, **given: Any) -> Dataset:
+    of = {f"edge_{name}": value for name, value in given.items()}
+    return Dataset.from_arrays([[0, 1, 2, 3], [1, 2, 3, 0]], np.eye(4), [0, 1, 0, 1], edge_features=columns, **of)
+
+
+MADE = pytest.mark.parametrize("made", [of_nodes, of_edges])
+
+
+def told(new: Dataset, known: Dataset) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        align_to(new, known)
+    return [str(one.message) for one in caught]
+
+
+@MADE
+def test_a_column_of_booleans_that_is_missing_is_named(made: Any) -> None:
+    known = made(PEOPLE)
+    (message,) = told(made(PEOPLE.drop(columns=["old", "smoker"])), known)
+    assert "columns are missing in" in message and "count as 0 everywhere: smoker, old." in message
+    assert told(made(PEOPLE[["size", "old", "smoker", "age"]]), known) == []
+
+
+@MADE
+def test_a_value_of_a_one_hot_encoding_may_be_missing_without_a_word(made: Any) -> None:
+    colours = pd.get_dummies(pd.DataFrame({"colour": ["red", "blue", "red", "green"]}), prefix_sep="=")
+    assert told(made(colours.drop(columns="colour=green")), made(colours)) == []
+
+
+@MADE
+def test_values_that_an_indicator_never_had_are_named(made: Any) -> None:
+    known = made(PEOPLE)
+    for columns in (list(PEOPLE), list(PEOPLE)[::-1]):
+        (message,) = told(made(PEOPLE.assign(smoker=[50.0, -50, 0, 1])[columns]), known)
+        assert "hold other values than 0 and 1" in message and ": smoker." in message
+        assert told(made(PEOPLE.astype(float)[columns]), known) == []
+    wide = PEOPLE.assign(**{f"unused {n}": False for n in range(40)})
+    assert ": old." in "".join(told(made(wide.assign(old=[0, 0, 0.5, 0])), made(wide))), "of a sparse matrix, too"
+
+
+@MADE
+def test_booleans_in_the_place_of_numbers_are_named(made: Any) -> None:
+    (message,) = told(made(PEOPLE.assign(age=[True, False, True, True])), made(PEOPLE))
+    assert "are True or False" in message and ": age." in message
+
+
+@MADE
+def test_columns_without_names_that_changed_places_are_named(made: Any) -> None:
+    rows = [[True, 1.5], [False, 2.5], [True, 0.5], [False, 3.5]]
+    messages = told(made([row[::-1] for row in rows]), made(rows))
+    assert ["hold other values than 0 and 1" in messages[0], "are True or False" in messages[1]] == [True, True]
+    assert told(made(rows), made(rows)) == []
