@@ -136,6 +136,10 @@ class Distribution(ABC):
         """Each task's own distribution, logits (a view) and labels."""
         yield self, logits, labels
 
+    def by_task(self, values: Tensor) -> list[Tensor]:
+        """What there is for each label, (..., N) or (..., N, columns), for each task its own (views)."""
+        return [values]
+
     def over_tasks(self, values: list[Tensor]) -> Tensor:
         """sum_t w_t values_t: what was found for each task, weighed as the task is. Gradients do not reach the weights."""
         return torch.stack(values).sum(0)

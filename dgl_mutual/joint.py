@@ -91,6 +91,9 @@ class Joint(nn.Module, Distribution):
         for head in self.heads:
             yield head.distribution, head.logits(logits), head.labels(labels)
 
+    def by_task(self, values: Tensor) -> list[Tensor]:
+        return [values[..., head.columns] for head in self.heads]
+
     def known(self, labels: Tensor) -> Tensor:
         return ~labels.isnan()
 

@@ -219,7 +219,7 @@ def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, p
             "epochs": result.epochs,
             "seconds_per_epoch": result.seconds_per_epoch,
             "train_seconds": result.train_seconds,
-            "disagreement": result.disagreement,
+            "disagreement": result.disagreement_by_task.get(metric, result.disagreement),
             "peak_mib": peak_mib,
             "split": digest,
             "test_to_train": split.test_to_train,

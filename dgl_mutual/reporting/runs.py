@@ -21,7 +21,7 @@ from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
-from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, read_tuning
+from dgl_mutual.store.tables import KEY, MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, overall, read_tuning
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
@@ -71,7 +71,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
 
     Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for), `tuned` (trials of the
     search that chose the options, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not
-    known).
+    known). In the rows of single tasks `disagreement` is empty in runs of earlier versions, which did not tell tasks apart.
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -93,8 +93,20 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name, "schema": json.dumps(run.schema)}
         added: dict[str, Any] = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
-        tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
+        tables.append((_by_target(run.figures) if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)
+
+
+def _by_target(figures: pd.DataFrame) -> pd.DataFrame:
+    """trials.csv with an empty disagreement in the rows of single targets where it is not theirs.
+
+    Earlier versions wrote the share over the labels of all targets into every row. So targets whose figures are equal in every trial are
+    not told apart. Where all labels agree, or none does, this is so for each target.
+    """
+    shares = figures["disagreement"]
+    if shares.groupby([figures[name] for name in KEY]).nunique().max() > 1 or shares.dropna().isin([0, 1]).all():
+        return figures
+    return figures.assign(disagreement=shares.where(figures.index.isin(overall(figures).index)))
 
 
 def _runs_in(path: Path) -> list[Run]:

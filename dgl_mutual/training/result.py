@@ -75,7 +75,8 @@ class FitResult:
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
         seconds_per_epoch: of the whole cohort, the first epoch left out: it also builds what all later ones use again.
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
-            NaN of a single student.
+            of several tasks, the mean over them. NaN of a single student.
+        disagreement_by_task: where there are several tasks, the same in each, by metric.
         cohort: the modules, each student at its best weights.
         dataset, split: what it was trained on.
         exchange_on: the samples on which students learned from others (see `Exchange`); ``transductive``: test samples were among them.
@@ -102,6 +103,7 @@ class FitResult:
     config: Mapping[str, Any] = field(default_factory=dict)
     mlp: DistilledMLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
+    disagreement_by_task: Mapping[str, float] = field(default_factory=dict)
     reliability: list[dict[str, Any]] = field(default_factory=list)
     kept: Mapping[str, npt.NDArray[Any]] | None = None
 

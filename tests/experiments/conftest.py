@@ -61,6 +61,7 @@ class FakeResult:
         self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]
         self.reliability = [{"metric": "accuracy", "member": "gcn-0", "bin": 14, "count": 3, "accuracy": test, "confidence": 0.96}]
         self.tasks: dict[str, tuple[MemberResult, ...]] = {}
+        self.disagreement_by_task: dict[str, float] = {}
         self.cohort = SimpleNamespace(num_students=2)
         self.exchange_on = "labelled"
         self.epochs, self.train_seconds, self.seconds_per_epoch, self.disagreement = 2, 4.0, 2.0, 0.125

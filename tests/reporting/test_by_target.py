@@ -12,7 +12,7 @@ from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.by_target import gather_by_target
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export
-from dgl_mutual.reporting.runs import load_runs
+from dgl_mutual.reporting.runs import gather, load_runs
 from tests.reporting.folders import write_run
 
 ALONE, TOGETHER = [0.80, 0.81, 0.79, 0.82, 0.80], [0.83, 0.82, 0.82, 0.86, 0.84]
@@ -71,3 +71,24 @@ def test_runs_without_a_named_target_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match="no table by target"):
         gather_by_target(load_runs([tmp_path]))
+
+
+def test_a_disagreement_over_all_targets_is_that_of_none(tmp_path: Path) -> None:
+    """Earlier versions wrote one figure into the rows of every target."""
+    write(tmp_path, "gml", ["digit", "even"], TOGETHER)
+    write(tmp_path, "gml", ["even"], ALONE)
+    (several,) = (file for file in tmp_path.glob("*/trials.csv") if "mean" in set(pd.read_csv(file)["metric"]))
+
+    def means() -> dict[str, float]:
+        rows = compare(gather_by_target(load_runs([tmp_path])), value="disagreement").rows
+        return dict(zip(rows["method"], rows["mean"], strict=True))
+
+    alone = pytest.approx((1 - np.mean(ALONE)) / 2)
+    assert means() == {"gml (1 target)": alone, "gml (2 targets)": pytest.approx(np.nan, nan_ok=True)}
+    assert gather(load_runs([tmp_path]))["disagreement"].notna().all()  # overall it is known
+    table = pd.read_csv(several)
+    table.loc[table["metric"] == "accuracy(even)", "disagreement"] = 0.25
+    table.to_csv(several, index=False)
+    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0.25}
+    table.assign(disagreement=0).to_csv(several, index=False)  # no label differs: this holds for each target
+    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0}

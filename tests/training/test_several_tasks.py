@@ -19,6 +19,7 @@ from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.task_metrics import scorer_of
@@ -161,9 +162,23 @@ def test_a_task_that_cannot_be_scored_is_named_before_training(
         fit((replace(dataset, target=target, labels=labels), split))
 
 
-def test_diversity_counts_decisions_of_all_tasks(several: Data, fit: Fit) -> None:
-    row = fit(several, epochs=1, training={"diversity": True}).history[0]
-    assert 0 < row["diversity/disagreement"] < 1
+def apart(result: FitResult, samples: np.ndarray) -> list[float]:
+    """How far two students disagree on the classes, and on the three labels."""
+    a, b = (result.predict(member=name)[samples] for name in result.cohort.names)
+    return [(a[:, :-3].argmax(1) != b[:, :-3].argmax(1)).mean(), ((a[:, -3:] > 0.5) != (b[:, -3:] > 0.5)).mean()]
+
+
+def test_disagreement_is_that_of_each_task_and_overall_their_mean(several: Data, fit: Fit) -> None:
+    result = fit(several, ("gcn", "sage"), epochs=1, strategy="independent")
+    kind, marks = apart(result, several[1].test)
+    assert kind != marks
+    assert result.disagreement_by_task == {"accuracy(kind)": pytest.approx(kind), "rocauc(marks)": pytest.approx(marks)}
+    assert result.disagreement == pytest.approx((kind + marks) / 2)
+
+
+def test_diversity_counts_all_tasks_alike(several: Data, fit: Fit) -> None:
+    result = fit(several, ("gcn", "sage"), epochs=1, training={"diversity": True})
+    assert result.history[0]["diversity/disagreement"] == pytest.approx(fmean(apart(result, several[1].val)))
 
 
 def test_minlogit_needs_classes_everywhere(several: Data, fit: Fit) -> None:
