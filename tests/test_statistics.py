@@ -139,7 +139,21 @@ def test_the_signed_rank_test_is_exact_with_ties_and_zeros(values: list[float]) 
     assert signed_rank(values).p == pytest.approx(stats.wilcoxon(nonzero, method=exact).pvalue)
 
 
-@pytest.mark.parametrize("n", [2, 5, 10, 13])
+def test_the_signed_rank_test_is_exact_with_many_ties() -> None:
+    # All ranks are 7.5, so as many pairs agree as 14 throws of a coin: 3 or fewer, or 11 or more.
+    assert signed_rank([0.001] * 11 + [-0.001] * 3).p == pytest.approx(stats.binomtest(3, 14).pvalue)
+    assert signed_rank([0.001] * 70 + [-0.001] * 110).p == pytest.approx(stats.binomtest(70, 180).pvalue)
+    values = [0.01, 0.01, -0.01, 0.02, 0.02, -0.02, 0.02, 0.03, 0.03, 0.03, -0.04, 0.05, 0.05, 0.06]
+    assert signed_rank(values).p == pytest.approx(stats.wilcoxon(values, method=stats.PermutationMethod(n_resamples=2**14)).pvalue)
+
+
+@pytest.mark.parametrize("n", [14, 50, 120])
+def test_the_signed_rank_test_without_ties_is_scipys(n: int) -> None:
+    values = np.random.default_rng(n).normal(0.02, 0.1, n)
+    assert signed_rank(values).p == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 13, 20])
 def test_the_smallest_p_is_what_pairs_that_all_agree_give(n: int) -> None:
     test = signed_rank(np.linspace(0.1, 0.2, n))
     assert test.p == test.smallest_p == 2 / 2**n
