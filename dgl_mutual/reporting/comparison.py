@@ -52,9 +52,10 @@ class Comparison:
 
     Attributes:
         rows: one a data, member and method: ``data, dataset, protocol, metric, member, method, value, mean, std`` (ddof = 1), ``n, counts,
-            folds, is_best``; against the baseline ``difference, low, high`` (95 %), ``effect`` (Cohen's d of pairs), ``wins, losses, test,
-            p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made. ``wins`` and ``losses`` are the trials in
-            which the method is better and worse than the baseline; of costs, nll and ece less is better.
+            folds, is_best``; against the baseline ``difference, low, high`` (95 % interval by Student's t, see `PairedTest`), ``effect``
+            (Cohen's d of pairs), ``wins, losses, test, p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made.
+            ``wins`` and ``losses`` are the trials in which the method is better and worse than the baseline; of costs, nll and ece less is
+            better.
         value: the column of trials.csv that is shown.
         baseline: the method that the others are compared with, if any.
         rankings: per member, the methods ranked over datasets; of fractions, and only where every method was

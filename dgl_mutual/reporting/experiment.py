@@ -186,8 +186,8 @@ class Experiment:
     def compare(self, a: str, b: str, *, value: str = "test", members: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Method `a` against method `b`, paired by seed and fold.
 
-        Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 %), ``effect``
-        (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
+        Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 % interval
+        by Student's t, not adjusted), ``effect`` (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
 
         Raises:
             UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.
