@@ -230,4 +230,5 @@ def _p(value: float) -> str:
 
 
 def _equivalence(paired: Paired) -> str:
-    return {None: "one pair says nothing", True: "equivalent", False: "not shown"}[paired.equivalent]
+    nothing = "one pair says nothing" if paired.n == 1 else "equal differences say nothing"
+    return {None: nothing, True: "equivalent", False: "not shown"}[paired.equivalent]

@@ -24,7 +24,8 @@ class Paired:
         p_difference: of the two-sided paired t-test of "no difference".
         p_equivalence: of the two one-sided t-tests of "at least `margin` apart".
 
-    All but `mean` are nan for a single pair.
+    All but `mean` are nan where nothing can be said: of a single pair, of differences that are all equal, whose spread is unknown then,
+    and where one of them is not a number. `p_difference` alone is 1 where all differences are zero.
     """
 
     n: int
@@ -51,11 +52,10 @@ def compare_pairs(differences: Sequence[float], margin: float, test_to_train: fl
             (Nadeau and Bengio, 2003).
     """
     d = np.asarray(differences, dtype=np.float64)
-    mean = float(d.mean())
-    if len(d) < 2:
-        return Paired(len(d), mean, math.nan, math.nan, math.nan, math.nan, margin)
-    error = math.sqrt((1 / len(d) + test_to_train) * float(d.var(ddof=1)))
-    nearest = margin - abs(mean)
-    p = float(stats.t.sf(nearest / error, len(d) - 1)) if error > 0 else float(nearest <= 0)
+    mean, n = float(d.mean()), len(d)
     test = corrected_resampled_t(d, test_to_train)
-    return Paired(len(d), mean, test.low, test.high, test.p, p, margin)
+    if math.isnan(test.low):
+        return Paired(n, mean, math.nan, math.nan, test.p, math.nan, margin)
+    error = math.sqrt((1 / n + test_to_train) * float(d.var(ddof=1)))
+    p = float(stats.t.sf((margin - abs(mean)) / error, n - 1))
+    return Paired(n, mean, test.low, test.high, test.p, p, margin)

@@ -40,6 +40,13 @@ def test_one_pair_says_nothing() -> None:
     assert math.isnan(paired.p_difference) and math.isnan(paired.low)
 
 
-@pytest.mark.parametrize(("constant", "equivalent"), [(0.0, True), (0.004, True), (0.005, False), (-0.02, False)])
-def test_differences_that_are_all_equal(constant: float, equivalent: bool) -> None:
-    assert compare_pairs([constant] * 4, 0.005).equivalent is equivalent
+@pytest.mark.parametrize("differences", [[0.009, 0.009], [0.0] * 4, [-0.02] * 10, [0.3 - 0.2, 0.2 - 0.1, 0.1]])
+def test_equal_differences_say_nothing_of_their_spread(differences: list[float]) -> None:
+    paired = compare_pairs(differences, 0.2)
+    assert paired.equivalent is None and math.isnan(paired.p_equivalence) and math.isnan(paired.low)
+    assert paired.p_difference == 1 if paired.mean == 0 else math.isnan(paired.p_difference)
+
+
+@pytest.mark.parametrize("differences", [[math.nan] * 3, [0.001, math.nan, 0.002]])
+def test_a_difference_that_is_not_a_number_shows_no_equivalence(differences: list[float]) -> None:
+    assert compare_pairs(differences, 0.01).equivalent is None
