@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -86,20 +88,32 @@ def refuse_undefined(
     Raises:
         TrainingError: the metric, or that of one of several targets, is not defined on a part of the split.
     """
-    samples_of = {"training": split.train, "validation": split.val, "test": split.test}
     for part in parts:
-        known = labels[torch.as_tensor(samples_of[part], device=labels.device)]
-        try:
-            scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
-        except TrainingError as error:
-            raise TrainingError(f"On the {part} part of the split: {error}") from None
-        undefined = [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]
+        undefined = undefined_metrics(scorer, labels, split, num_outputs, part)
         if undefined and part != "test":
             metric = undefined[0] or "The metric"
             raise TrainingError(
-                f"{metric} is not defined on the {part} part of the split: none of its {counted(len(known), 'sample')} has a known label. "
-                "Choose another split or protocol."
+                f"{metric} is not defined on the {part} part of the split: none of its {counted(len(_part(split, part)), 'sample')} has a "
+                "known label. Choose another split or protocol."
             )
+
+
+def undefined_metrics(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, part: str = "test") -> list[str]:
+    """The metrics that are NaN on a part of a split, since no label is known there; ``""`` is the metric of the only task.
+
+    Raises:
+        TrainingError: a metric is not defined there for another reason.
+    """
+    known = labels[torch.as_tensor(_part(split, part), device=labels.device)]
+    try:
+        scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+    except TrainingError as error:
+        raise TrainingError(f"On the {part} part of the split: {error}") from None
+    return [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]
+
+
+def _part(split: Split, part: str) -> npt.NDArray[np.int64]:
+    return {"training": split.train, "validation": split.val, "test": split.test}[part]
 
 
 def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:

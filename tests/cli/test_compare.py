@@ -328,6 +328,36 @@ def test_every_row_of_our_own_trials_has_its_partner(
         assert command_line(*beside, "theirs.csv", "--member", member)[0] == 0
 
 
+UNKNOWN = """
+import numpy as np
+from dgl_mutual import Dataset, Split
+
+
+def arrays():
+    nodes = np.arange(60)
+    split = Split(nodes[:20], nodes[20:40], nodes[40:])
+    labels = np.where(nodes < 40, nodes % 2, -1)
+    return Dataset.from_arrays([nodes, nodes[::-1]], np.eye(60), labels=labels, split=split, symmetric=True, name="mine")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:None of 20 test samples")
+@pytest.mark.parametrize("reference", ["theirs.csv", "pyg"])
+def test_unknown_test_labels_are_told_before_anything_is_trained(
+    reference: str, command_line: Callable[..., object], elsewhere: Path, request: pytest.FixtureRequest
+) -> None:
+    if reference == "pyg":
+        request.getfixturevalue("needs_reference")
+    (elsewhere / "data_without_test_labels.py").write_text(UNKNOWN)
+    (elsewhere / "theirs.csv").write_text("dataset,seed,test\ndata_without_test_labels:arrays,0,0.5\n")
+    data = ("--task", "node", "--dataset", "data_without_test_labels:arrays", "--protocol", "public")
+    status, _, err = command_line("compare", *data, *DIGITS[2:-2], "--seeds", "1", "--reference", reference)
+    assert status != 0
+    told = "no accuracy to compare" if reference == "pyg" else "no test metric, since no label of their test part is known"
+    assert told in " ".join(err.split())
+    assert not (elsewhere / "results").exists()
+
+
 def test_trials_that_were_not_asked_for_are_left_out(command_line: Callable[..., object], elsewhere: Path) -> None:
     """The run folder may have those of more seeds."""
     assert command_line("run", *DIGITS, "--seeds", "3", "--out", "runs")[0] == 0

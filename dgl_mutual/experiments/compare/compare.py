@@ -44,6 +44,8 @@ from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.task_metrics import scorer_of, undefined_metrics
+from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.safe_text import markdown_text, path_name
@@ -86,6 +88,8 @@ def compare_with_reference(
     torch.set_num_threads(whole_number("threads", threads, 1, MAX_THREADS))
     plan, folder = _prepare(config, out, data_dir, offline)
     check_scope(plan.config, plan.dataset)
+    if not parity_only:
+        _check_test_labels(plan)
     # These import torch_geometric.
     from dgl_mutual.experiments.compare.snapshot import certify_numbers
     from dgl_mutual.experiments.compare.trajectory import certify_trajectory
@@ -193,15 +197,34 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
-    """The rows that trials.csv will have, without their figures."""
+    """The rows that trials.csv will have, without their figures: `test` is 0 where it will be a number."""
     config, dataset = plan.config, plan.dataset
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     rows = []
     for trial in plan.trials:
         made = trial_data(trial, config, dataset)
         key = (dataset.name, config.fingerprint, split_digest(made.dataset, made.split), trial.seed, trial.fold)
-        rows += [(*key, member, math.nan) for member in _members(config)]
+        test = 0.0 if _has_test_metric(made) else math.nan
+        rows += [(*key, member, test) for member in _members(config)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _has_test_metric(made: TrialData) -> bool:
+    """Whether labels of its test part are known, of several tasks in each."""
+    dataset = made.dataset
+    return not undefined_metrics(
+        scorer_of(dataset, official=False), torch.as_tensor(dataset.labels), made.split, dataset.target.num_outputs
+    )
+
+
+def _check_test_labels(plan: Plan) -> None:
+    """Raises DataError where both sides could be trained and not be compared."""
+    for trial in plan.trials:
+        if not _has_test_metric(trial_data(trial, plan.config, plan.dataset)):
+            raise DataError(
+                f"No test label of {plan.dataset.name} is known in seed {trial.seed} fold {trial.fold}, so there is no accuracy to "
+                "compare. Leave it out with --parity-only (in Python: parity_only=True), or give the labels."
+            )
 
 
 def _members(config: RunConfig) -> list[str]:

@@ -134,6 +134,7 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     """Match rows of our trials.csv with those of a file.
 
     Args:
+        trials: ours; a row whose `test` is NaN has no partner.
         member: which member of ours a file without a column `member` is compared with.
 
     Raises:
@@ -164,14 +165,18 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
         is_other |= matched["split_reference"] != matched["split"]
     other_data = matched[is_other]
     matched = matched.drop(other_data.index)
+    unknown_labels = matched[matched["test"].isna()]
+    matched = matched.drop(unknown_labels.index)
     unmatched = [
         _describe(merged[merged["_merge"] == "right_only"], on, "of the file have no partner among our trials"),
         _describe(merged[merged["_merge"] == "left_only"], on, "of ours have no partner in the file"),
         _describe(other_data, on, "were made from other data or another split: their fingerprint or split differs"),
+        _describe(unknown_labels, on, "of ours have no test metric, since no label of their test part is known"),
     ]
     lines = tuple(line for line in unmatched if line)
     if matched.empty:
-        raise DataError("No row of the results matches a trial of ours. " + "; ".join(lines) + ". Check dataset names, seeds and folds.")
+        mend = "Check dataset names, seeds and folds." if unknown_labels.empty else "Give the labels of the test part."
+        raise DataError(f"No row of the results matches a trial of ours. {'; '.join(lines)}. {mend}")
     table = matched[["seed", "fold", "member"]].assign(ours=matched["test"], reference=matched["test_reference"])
     return Pairing(table.reset_index(drop=True), lines)
 

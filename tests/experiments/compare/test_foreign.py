@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -179,6 +180,19 @@ def test_a_row_of_other_data_is_no_partner() -> None:
         pairing = pair(trials(2), theirs, member="gcn-0")
         assert pairing.table["seed"].tolist() == [0]
         assert pairing.unmatched == (told,)
+
+
+def test_a_row_of_ours_without_a_test_metric_is_no_partner() -> None:
+    ours = trials(2)
+    ours.loc[ours["seed"] == 1, "test"] = math.nan
+    theirs = foreign([("cora", 0, 0.1), ("cora", 1, 0.2)], "seed")
+    pairing = pair(ours, theirs, member="gcn-0")
+    assert pairing.table["seed"].tolist() == [0]
+    assert pairing.unmatched == (
+        "1 rows of ours have no test metric, since no label of their test part is known (dataset cora, seed 1, member gcn-0)",
+    )
+    with pytest.raises(DataError, match=r"2 rows of ours have no test metric.*Give the labels of the test part\."):
+        pair(ours.assign(test=math.nan), theirs, member="gcn-0")
 
 
 def test_many_rows_without_a_partner_are_counted_and_some_are_named() -> None:
