@@ -24,6 +24,8 @@ from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_
 from dgl_mutual.store.tables import KEY, MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, overall, read_tuning
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
+from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.wording import counted
 
 _ENTRY = ("folder", "method", "data")
 _TEXTS = ("description", "baseline")
@@ -32,6 +34,8 @@ _TEXTS = ("description", "baseline")
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs in these folders, named for tables and plots.
 
+    A run of which two suites ask for another number of seeds has the larger one, with a warning, in whatever order they are given.
+
     Args:
         paths: run folders, suite folders, or folders that hold run folders.
 
@@ -39,7 +43,10 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
         UsageError: no paths, or a path that does not exist.
         StoreError: a folder in which there is no run, or a run folder that is damaged.
     """
-    found = {(run.folder.resolve(), run.data, run.method): run for path in map(Path, paths) for run in _runs_in(path)}
+    found: dict[tuple[Path, str, str], Run] = {}
+    for run in (run for path in map(Path, paths) for run in _runs_in(path)):
+        key = (run.folder.resolve(), run.data, run.method)
+        found[key] = _with_more_seeds(found.get(key, run), run)
     if not found:
         raise UsageError("No run folder was given. Name one or more, for example results/<run>.")
     # A run that a suite names keeps that name, or those names, when its folder is given too.
@@ -107,6 +114,17 @@ def _by_target(figures: pd.DataFrame) -> pd.DataFrame:
     if shares.groupby([figures[name] for name in KEY]).nunique().max() > 1 or shares.dropna().isin([0, 1]).all():
         return figures
     return figures.assign(disagreement=shares.where(figures.index.isin(overall(figures).index)))
+
+
+def _with_more_seeds(one: Run, other: Run) -> Run:
+    """Of one run as two suites name it, that with more seeds, with a warning."""
+    few, many = sorted((one, other), key=lambda run: int(run.config["seeds"]))
+    if few.num_planned < many.num_planned:
+        warn(
+            f"Of {many.method} on {many.data} one suite asks for {counted(few.config['seeds'], 'seed')} and another for "
+            f"{many.config['seeds']}. All {many.config['seeds']} are taken. Give the suites one at a time to have each as it asked."
+        )
+    return many
 
 
 def _runs_in(path: Path) -> list[Run]:

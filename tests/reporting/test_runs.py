@@ -291,3 +291,16 @@ def test_status_of_a_suite_names_what_has_not_begun_or_cannot_be_had(tmp_path: P
     assert [run.name for run in status.runs] == ["independent on Cora"]
     assert status.not_begun == {"gml on Cora": "not begun", "PubMed": "its files are not here"}
     assert not status.is_complete
+
+
+def test_of_a_run_that_two_suites_name_the_larger_number_of_seeds_counts(tmp_path: Path) -> None:
+    run = write_run(tmp_path, seeds=5)
+    suites = [write_suite(tmp_path, str(seeds), [(run, "gml", "here")]) for seeds in (2, 5)]
+    file = suites[0] / "suite.yaml"
+    values = yaml.safe_load(file.read_text())
+    values["runs"][0]["seeds"] = 2
+    file.write_text(yaml.safe_dump(values))
+    for order in (suites, suites[::-1]):
+        with pytest.warns(UserWarning, match=r"Of gml on here one suite asks for 2 seeds and another for 5\. All 5 are taken"):
+            (found,) = load_runs(order)
+        assert found.num_planned == len(found.finished) == 5
