@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,19 +183,28 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
     if (mixed > 1).any():
         place = mixed[mixed > 1].index[0]
         here = trials[(trials[_PAIR] == list(place)).all(axis=1)]
-        shown = "; ".join(f"{name}: {', '.join(sorted(set(group['run'])))}" for name, group in here.groupby("split"))
+        called = _folder_names(here["run"])
+        shown = "; ".join(f"{name}: {', '.join(sorted({called[run] for run in group['run']}))}" for name, group in here.groupby("split"))
         where = f"{place[0]}, seed {place[1]}, fold {place[2]}"
         raise UsageError(
             f"Runs of different data or splits on {where} cannot be compared in one table. By the column 'split' of trials.csv: {shown}. "
             "Give those of one split."
         )
     for name, rows in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
-        _refuse_meanings(str(name), [(str(run), json.loads(schema)) for run, schema in zip(rows["run"], rows["schema"], strict=True)])
+        called = _folder_names(rows["run"])
+        _refuse_meanings(str(name), [(called[run], json.loads(schema)) for run, schema in zip(rows["run"], rows["schema"], strict=True)])
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]
     if len(double):
         data, method = double[["data", "method"]].iloc[0]
-        runs = sorted(set(trials["run"][(trials["data"] == data) & (trials["method"] == method)]))
+        runs = sorted(_folder_names(trials["run"][(trials["data"] == data) & (trials["method"] == method)]).values())
         raise UsageError(f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them.")
+
+
+def _folder_names(runs: Iterable[str]) -> dict[str, str]:
+    """What a message calls run folders: by their names, or by their paths where several have one name."""
+    folders = dict.fromkeys(map(str, runs))
+    counts = Counter(Path(folder).name for folder in folders)
+    return {folder: Path(folder).name if counts[Path(folder).name] == 1 else folder for folder in folders}
 
 
 def _refuse_meanings(data: str, schemas: Sequence[tuple[str, Mapping[str, str]]]) -> None:

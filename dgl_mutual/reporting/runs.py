@@ -98,7 +98,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
                 f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
-        names = {"method": run.method, "data": run.data, "run": run.folder.name, "schema": json.dumps(run.schema)}
+        names = {"method": run.method, "data": run.data, "run": str(run.folder), "schema": json.dumps(run.schema)}
         added: dict[str, Any] = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
         tables.append((_by_target(run.figures) if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)

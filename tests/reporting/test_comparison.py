@@ -443,9 +443,8 @@ def test_a_dataset_that_the_baseline_lacks_is_not_tested_and_the_others_are(tmp_
 
 
 def test_one_run_twice_is_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b")
-    with pytest.raises(UsageError, match="Several runs are 'gml' on Cora"):
+    a, b = (write_run(tmp_path / name) for name in ("a", "b"))
+    with pytest.raises(UsageError, match=re.escape(f"Several runs are 'gml' on Cora: {a}, {b}. Give one of them.")):
         compare(gather(load_runs([tmp_path / "a", tmp_path / "b"])))
 
 

@@ -124,6 +124,18 @@ def test_times_are_measured_ones_with_quartiles_and_no_line_joins_members(tmp_pa
     assert "trials" in drawn(tmp_path, "time")["time-Cora"].legends[0].get_title().get_text().replace("\n", " ")
 
 
+def test_times_of_two_runs_whose_folders_have_one_name_stay_apart(tmp_path: Path) -> None:
+    for place, faster in (("a", 1), ("b", 10)):
+        file = write_run(tmp_path / place, level=0.9 - 0.01 * faster, inference=True) / "inference.csv"
+        table = pd.read_csv(file)
+        table.filter(like="_ms").div(faster).combine_first(table)[table.columns].to_csv(file, index=False)
+    with drawing():
+        (axes,) = dict(draw(load_runs([tmp_path / "a", tmp_path / "b"]), ["time"]))["time-Cora"].axes
+    points = [container.lines[0].get_xydata().tolist() for container in axes.containers]
+    assert [[x for x, _ in found] for found in points] == [[1, 0.1], [2, 0.2], [3, pytest.approx(0.3)]]
+    assert all(first[1] > second[1] for first, second in points)
+
+
 @pytest.mark.parametrize("fault", [{"median_ms": 2.0}, {"quartile_1_ms": -1.0}, {"member": "gcn-0"}])
 def test_times_that_nobody_measured_are_refused(tmp_path: Path, fault: dict[str, Any]) -> None:
     run = write_run(tmp_path, inference=True)

@@ -39,7 +39,8 @@ def accuracy_by_time(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     timed = [run for run in runs if len(run.trials) and len(run.inference)]
     if not timed:
         return
-    times = pd.concat([run.inference.assign(run=run.folder.name) for run in timed])
+    # A suite may name one folder several times, and folders of one name may lie in several places.
+    times = pd.concat([run.inference.assign(run=folder) for folder, run in {str(run.folder): run for run in timed}.items()])
     for data, trials in split_by(gather(timed), "metric").groupby("data", sort=False):
         groups = trials.groupby(["run", "method", "member"], sort=False)
         means = groups.agg(test=("test", "mean"), spread=("test", "std"), count=("test", "count")).reset_index()
