@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dgl_mutual.reporting.plots import draw
+from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run, write_suite
 from tests.reporting.test_plots import drawn, lines
@@ -35,6 +38,33 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     assert len(heights) == 3  # the run of 7 epochs is another experiment
     write_run(tmp_path, students=["gat"], seeds=2, epochs=7)
     assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
+
+
+def test_a_second_cohort_of_the_same_size_is_named(tmp_path: Path) -> None:
+    for students in (["gcn"], ["gcn", "gat"], ["gcn", "gin"]):
+        run = write_run(tmp_path, students=students, seeds=2)
+    suite = write_suite(
+        tmp_path, "twice", [(folder.parent, name, "Cora") for folder in tmp_path.glob("*/trials.csv") for name in ("a", "b")]
+    )
+    message = (
+        r"Left out of the plot cohort-size, since another run with a cohort of the same size is there: \S+ \(node-Cora-gml-\w+\)\. Give"
+    )
+    with pytest.warns(UserWarning, match=message):
+        assert [len(heights) for heights in lines(drawn(suite, "cohort-size")["cohort-size-Cora"]).values()] == [2]
+    shutil.rmtree(run)
+    drawn(suite, "cohort-size")  # nothing is left out: warnings are errors
+
+
+def test_a_second_run_with_the_same_noise_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", seeds=2)
+    for place in ("a", "b"):
+        write_run(tmp_path / place, seeds=2, config={"noise": "edge:0.2"})
+    runs = load_runs([tmp_path / "a", tmp_path / "b"])
+    with (
+        drawing(),
+        pytest.warns(UserWarning, match="Left out of the plot noise, since another run of the same configuration is there: gml"),
+    ):
+        assert [len(heights) for heights in lines(dict(draw(runs, ["noise"]))["noise-Cora"]).values()] == [2]
 
 
 def test_students_at_the_default_depth_of_their_architecture_are_joined(tmp_path: Path) -> None:

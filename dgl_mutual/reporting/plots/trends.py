@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Where a run is on its line: a size, or a kind and an amount of noise.
+_Place = TypeVar("_Place", int, tuple[str, float])
 #: Inches in height of the panels by cohort size, which are narrow.
 _SMALL = 1.25
 
@@ -68,26 +70,46 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     """Those of which there is another that differs in nothing but its cohort, and is of another size; one a size, named for their lines."""
-    lines: dict[str, dict[int, Run]] = {}
     depths = _default_depths(runs)
-    for run in runs:
-        lines.setdefault(_all_but_the_cohort(run, depths), {}).setdefault(run.num_students, run)
-    drawn = _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1], "students")
-    alone = [run for line in lines.values() if len(line) == 1 for run in line.values()]
-    if drawn and alone:
-        names = [f"{run.method} ({run.folder.name})" for run in alone]
-        shown = listed(names, 8)
-        warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {shown}.")
-    return drawn
+    lines = _lines(runs, lambda run: _all_but_the_cohort(run, depths), lambda run: run.num_students)
+    several, alone = [line for line in lines if len(line) > 1], [line for line in lines if len(line) == 1]
+    if several and alone:
+        left = [run for line in alone for found in line.values() for run in found]
+        warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {_listed(left)}.")
+    return _one_each(several, "students", "cohort-size", "with a cohort of the same size")
 
 
 def _with_noise(runs: Sequence[Run]) -> list[Run]:
     """Those of which there is one with noise that differs in nothing but its noise; one an amount, named for their lines."""
-    lines: dict[str, dict[tuple[str, float], Run]] = {}
+
+    def rest(run: Run) -> str:
+        values = {key: value for key, value in identity(run.config).items() if key not in ("noise", "dataset")}
+        return json.dumps(values, sort_keys=True, default=str)
+
+    lines = [line for line in _lines(runs, rest, _noise) if any(kind for kind, _ in line)]
+    return _one_each(lines, "noise", "noise", "of the same configuration")
+
+
+def _lines(runs: Sequence[Run], line: Callable[[Run], str], place: Callable[[Run], _Place]) -> list[dict[_Place, list[Run]]]:
+    """The runs of each line, by their place on it. A folder that a suite names several times is there once."""
+    lines: dict[str, dict[_Place, list[Run]]] = {}
     for run in runs:
-        rest = {key: value for key, value in identity(run.config).items() if key not in ("noise", "dataset")}
-        lines.setdefault(json.dumps(rest, sort_keys=True, default=str), {}).setdefault(_noise(run), run)
-    return _named([[line[noise] for noise in sorted(line)] for line in lines.values() if any(kind for kind, _ in line)], "noise")
+        there = lines.setdefault(line(run), {}).setdefault(place(run), [])
+        if run.folder.resolve() not in {other.folder.resolve() for other in there}:
+            there.append(run)
+    return list(lines.values())
+
+
+def _one_each(lines: Sequence[Mapping[_Place, Sequence[Run]]], differing: str, plot: str, alike: str) -> list[Run]:
+    """The first run at each place, named for their lines; a warning names the others."""
+    left = [run for line in lines for found in line.values() for run in found[1:]]
+    if left:
+        warn(f"Left out of the plot {plot}, since another run {alike} is there: {_listed(left)}. Give one of them at a time.")
+    return _named([[line[place][0] for place in sorted(line)] for line in lines], differing)
+
+
+def _listed(runs: Sequence[Run]) -> str:
+    return listed([f"{run.method} ({run.folder.name})" for run in runs], 8)
 
 
 def _named(lines: Sequence[Sequence[Run]], shown: str) -> list[Run]:
