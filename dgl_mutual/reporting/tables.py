@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LOWER_IS_BETTER, NEUTRAL, SHARED, Comparison
-from dgl_mutual.statistics import datasets_to_reject
+from dgl_mutual.statistics import Ranking, datasets_to_reject
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import n_text
@@ -236,17 +236,22 @@ def _tests(comparison: Comparison) -> Iterator[str]:
 
 
 def _ranks(comparison: Comparison) -> Iterator[str]:
-    rankings = comparison.rankings
-    first = next(iter(rankings.values()))
-    yield f"Rank: average over {first.num_datasets} datasets, 1 is best."
-    if not math.isnan(first.p):
-        tests = ", ".join(f"{p_text(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
-        yield f"Friedman test: {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
-    elif len(first.ranks) >= 3:
-        yield (
-            f"{first.num_datasets} datasets are too few to test the ranks of {len(first.ranks)} methods: Friedman's and Nemenyi's tests "
-            f"can reject nothing at {ALPHA} with fewer than {datasets_to_reject(len(first.ranks))}."
-        )
+    """One sentence for members that are ranked over as many datasets and methods, since the tests depend on these numbers."""
+    alike: dict[tuple[int, int], dict[str, Ranking]] = {}
+    for member, ranking in comparison.rankings.items():
+        alike.setdefault((ranking.num_datasets, len(ranking.ranks)), {})[member] = ranking
+    for (num_datasets, num_methods), rankings in alike.items():
+        whose = f" ({', '.join(map(member_name, rankings))})" if len(alike) > 1 else ""
+        yield f"Rank{whose}: average over {num_datasets} datasets, 1 is best."
+        first = next(iter(rankings.values()))
+        if not math.isnan(first.p):
+            tests = ", ".join(f"{p_text(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
+            yield f"Friedman test: {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
+        elif num_methods >= 3:
+            yield (
+                f"{num_datasets} datasets are too few to test the ranks of {num_methods} methods: Friedman's and Nemenyi's tests "
+                f"can reject nothing at {ALPHA} with fewer than {datasets_to_reject(num_methods)}."
+            )
 
 
 def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:

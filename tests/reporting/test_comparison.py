@@ -160,6 +160,26 @@ def test_methods_are_ranked_over_several_datasets(tmp_path: Path) -> None:
     assert compared(tmp_path).rankings == {}
 
 
+def test_members_that_are_ranked_over_other_methods_have_a_sentence_each(tmp_path: Path) -> None:
+    for data in "ABCDEFGH":
+        for level, strategy in ((0.7, "independent"), (0.8, "dml"), (0.9, "gml")):
+            file = write_run(tmp_path, data, strategy, level=level) / "trials.csv"
+            if strategy == "dml":
+                table = pd.read_csv(file)
+                table[table["member"] != "ensemble"].to_csv(file, index=False)
+    rankings = compared(tmp_path).rankings
+    assert [len(ranking.ranks) for ranking in rankings.values()] == [3, 3, 2]
+    text = " ".join(caption(compared(tmp_path)))
+    difference = rankings["mean"].critical_difference
+    assert (
+        "Rank (mean student, best student by validation): average over 8 datasets, 1 is best. Friedman test: p = 0.00034 (mean student), "
+        f"p = 0.00034 (best student by validation); Nemenyi critical difference {difference:.2f} at 0.05. "
+        "Rank (ensemble): average over 8 datasets, 1 is best."
+    ) in text
+    assert text.count("Nemenyi") == 1
+    assert "Rank: average over 8 datasets, 1 is best." in list(caption(compared(tmp_path, members="mean")))
+
+
 def test_one_dataset_under_several_conditions_is_not_several(tmp_path: Path) -> None:
     for strategy in ("independent", "dml", "gml"):
         write_run(tmp_path, strategy=strategy)
