@@ -7,11 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LOWER_IS_BETTER, NEUTRAL, SHARED, Comparison
-from dgl_mutual.statistics import Ranking, datasets_to_reject
+from dgl_mutual.statistics import Ranking, datasets_to_reject, holm
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import n_text
@@ -226,12 +227,13 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {named}, two-sided, "
         f"paired by seed and fold; Holm's adjustment over {counted(comparison.num_comparisons, 'comparison')})."
     )
-    least = float(tested["smallest_p"].max())
-    bound = least * comparison.num_comparisons
+    place, p = int(np.argmax(tested["smallest_p"])), tested["p"].to_numpy(dtype=float).copy()
+    least = p[place] = float(tested["smallest_p"].iloc[place])
+    bound = float(holm(p)[place])  # beside the other p of the table: smaller ones are not counted any more
     if bound >= ALPHA:
         yield (
-            f"The smallest that so few seeds can give is {p_text(least)}, after the adjustment {p_text(min(1.0, bound))}: "
-            "no mark may only mean too few seeds."
+            f"The smallest that so few seeds can give is {p_text(least)}, after the adjustment {p_text(bound)}: no mark may only mean too "
+            "few seeds."
         )
 
 

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -136,6 +137,18 @@ def test_the_caption_says_that_so_few_seeds_can_prove_nothing(tmp_path: Path) ->
     told = " ".join(text_table(comparison).caption)
     assert "The smallest that so few seeds can give is p = 0.12, after the adjustment p = 0.25: no mark may only mean too few" in told
     assert "†" not in to_markdown(text_table(comparison)).splitlines()[3]
+
+
+def test_the_smallest_p_of_few_seeds_is_not_multiplied_by_tests_with_smaller_ones(tmp_path: Path) -> None:
+    """Three tests over folds of differences that hardly vary, and one over six seeds: Holm multiplies its p, 2 / 2^6, by one."""
+    gains = 0.01 * np.arange(1, 7)
+    for strategy, gain in (("independent", 0 * gains), ("gml", gains)):
+        write_run(tmp_path, strategy=strategy, seeds=6, scores=(0.7 + gain).tolist())
+        for data in ("A", "B", "C"):
+            write_run(tmp_path, data, strategy, seeds=1, folds=6, scores=(0.7 + 0.1 * (gain > 0) + 0.001 * gain).tolist())
+    comparison = compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean"])
+    assert comparison.num_comparisons == 4 and (comparison.rows["p_holm"].dropna() < 0.05).all()
+    assert "too few seeds" not in " ".join(text_table(comparison).caption)
 
 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:
