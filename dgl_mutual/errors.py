@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-__all__ = ["DataError", "DglMutualError", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
+__all__ = ["DataError", "DglMutualError", "Interrupted", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
 
 #: Characters that a message shows of a name from a file, and how many choices it lists.
 SHOWN, _MOST_CHOICES = 60, 100
@@ -37,6 +38,21 @@ class TrainingError(DglMutualError):
 
 class StoreError(DglMutualError):
     """A run folder cannot be written, or holds something else than this run."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended several trials, and the message says what is kept of them. It is no `Exception`, so that nothing goes on after it.
+
+    Attributes:
+        finished, planned: number of trials that are finished, and that were asked for.
+    """
+
+    def __init__(
+        self, finished: int, planned: int, folder: Path, *, go_on: str = "The same command (in Python: the same call) goes on from there."
+    ) -> None:
+        """`folder` is where the finished trials are, and `go_on` a sentence that says how the others are run."""
+        self.finished, self.planned = finished, planned
+        super().__init__(f"Interrupted. {finished} of {planned} trials are finished and kept in {folder}. {go_on}")
 
 
 def task_mismatch(name: str, tasks: Sequence[str], asked: object) -> TaskMismatchError:

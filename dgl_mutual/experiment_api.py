@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.target import ChosenMetric
-from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.errors import DataError, DglMutualError, Interrupted, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.layers import combine_layers
@@ -27,10 +28,11 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
+from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
-from dgl_mutual.utils.scratch import temporary_folder
+from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -89,7 +91,8 @@ def experiment(
         baseline: the method that tables compare the others with (default: independent, where it is one of them).
         tuned: first tune every method on every dataset with this number of trials (see `dgl-mutual tune`). The trials
             of the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
-        out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
+        out: folder of the results, where a second call goes on (default: a temporary one, which goes with the experiment; see
+            `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
         jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
         threads: threads a trial computes with. Other numbers change results within rounding, which training with batch norm amplifies,
@@ -104,7 +107,12 @@ def experiment(
         UsageError: an unknown name, key or value, or options that do not fit together; says in which run. Also a file that
             cannot be read, or that names code without `trust`.
         DataError: a dataset that is not available.
-        TrainingError: no trial has finished.
+        TrainingError: no trial has finished, or a process that trained was killed.
+        StoreError: a folder cannot be written, or holds something else.
+        Interrupted: by Ctrl-C; a KeyboardInterrupt.
+
+    Without `out` an error leaves nothing behind, unless trials have finished: these stay in the temporary folder, and the message says
+    with which `out` the same call goes on.
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
@@ -138,39 +146,73 @@ def experiment(
         "methods": _methods(methods, trust=trust),
     }
     suite = parse_options(Suite, values)
-    temporary = None
-    if out is None:
-        temporary = temporary_folder()
-        out = temporary.name
     show = display if progress else no_progress
-    plan, tuning = prepare_suite(
-        name,
-        suite,
-        out=user_path(out),
-        data=DataSource(folder_of_data, offline, in_memory, pool),
-        compute=compute,
-        tuned=tuned,
-        progress=show,
-    )
-    if plan.missing:
-        raise DataError("\n".join(plan.missing.values()))
-    with show() as shown:
-        reports = run_suite(plan, compute=compute, resume=resume, progress=shown)
-    if tuning is not None:
-        tuning.write(plan.folder)
-    failed = [line for report in reports for line in report.failed]
-    found = Experiment(plan.folder, temporary=temporary)
-    finished = found.runs  # read now: another experiment may use the folder later
-    if failed and not finished:
-        raise TrainingError(f"All trials failed. The first: {failed[0]}")
-    if failed:
-        warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}")
-    else:
-        try:
-            write_suite_tables(plan.folder)
-        except UsageError as error:  # the trials are there all the same, and would be lost with a temporary folder
-            warn(f"No table of all methods: {error} The trials are in .trials.")
-    return found
+    with _folder_of_results(out) as (folder, temporary):
+        plan, tuning = prepare_suite(
+            name,
+            suite,
+            out=folder,
+            data=DataSource(folder_of_data, offline, in_memory, pool),
+            compute=compute,
+            tuned=tuned,
+            progress=show,
+        )
+        if plan.missing:
+            raise DataError("\n".join(plan.missing.values()))
+        with show() as shown:
+            reports = run_suite(plan, compute=compute, resume=resume, progress=shown)
+        if tuning is not None:
+            tuning.write(plan.folder)
+        failed = [line for report in reports for line in report.failed]
+        found = Experiment(plan.folder, temporary=temporary)
+        finished = found.runs  # read now: another experiment may use the folder later
+        if failed and not finished:
+            raise TrainingError(f"All trials failed. The first: {failed[0]}")
+        if failed:
+            warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}")
+        else:
+            try:
+                write_suite_tables(plan.folder)
+            except UsageError as error:  # the trials are there all the same
+                warn(f"No table of all methods: {error} The trials are in .trials.")
+        return found
+
+
+@contextmanager
+def _folder_of_results(out: str | Path | None) -> Iterator[tuple[Path, TemporaryFolder | None]]:
+    """The folder of the results: `out`, or a temporary one.
+
+    A temporary one goes with the last object that needs it. Where the block ends in an error after a trial has finished, it stays, and the
+    error says how the experiment goes on from there.
+    """
+    if out is not None:
+        yield user_path(out), None
+        return
+    temporary = temporary_folder()
+    folder = Path(temporary.name)
+    try:
+        yield folder, temporary
+    except BaseException as error:
+        if not _has_finished_trials(folder):
+            temporary.remove()
+            if isinstance(error, Interrupted):
+                raise KeyboardInterrupt("Interrupted before any trial was finished, so nothing is kept.") from None
+            raise
+        temporary.keep()
+        go_on = f"The same call with out={temporary.name!r} goes on from there."
+        if isinstance(error, Interrupted):
+            raise Interrupted(error.finished, error.planned, folder, go_on=go_on) from None
+        kept = f"What is finished is kept in {temporary.name!r}. {go_on}"
+        if isinstance(error, DglMutualError):
+            error.args = (f"{error} {kept}",)
+        else:  # its message is not ours
+            warn(kept)
+        raise
+
+
+def _has_finished_trials(out: Path) -> bool:
+    """Whether a trial of a run, or of a search, has finished below a folder."""
+    return any(any(out.glob(f"*/{name}")) for name in (TRIALS_FILE, BEST_FILE))
 
 
 def _named_datasets(dataset: Any) -> dict[str, Any]:

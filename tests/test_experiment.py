@@ -6,7 +6,9 @@ import inspect
 import os
 import re
 import shutil
+import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import dgl_mutual
 from dgl_mutual.cli.main import cli
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, StoreError, UsageError
+from dgl_mutual.errors import DataError, Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
@@ -407,6 +409,94 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
     with pytest.warns(UserWarning, match=r"No table of all methods: They cannot .* The trials are in \.trials"):
         found = dgl_mutual.experiment("digits", ["independent"], **{**SMALL, "seeds": 1})
     assert len(found.trials) and "No table: They cannot" in repr(found) and "They cannot" in found._repr_html_()
+
+
+def _ending_with(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: int) -> None:
+    """Let training raise an error once this many trials are trained."""
+    trained: list[int] = []
+    fit = trial.fit_cohort
+
+    def ended(*arguments: Any, **options: Any) -> Any:
+        if len(trained) == after:
+            raise error
+        trained.append(1)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", ended)
+    monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)
+
+
+ENDED = {
+    "Ctrl-C": (
+        KeyboardInterrupt(),
+        Interrupted,
+        r"^Interrupted\. 2 of 4 trials are finished and kept in (\S+)\. The same call with out='\1' goes on",
+    ),
+    "full": (
+        StoreError("The disk is full."),
+        StoreError,
+        r"^The disk is full\. What is finished is kept in '(.+)'\. The same call with out='\1' goes",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ENDED)
+def test_what_is_finished_is_kept_without_out_and_the_message_says_how_to_go_on(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, raised, message = ENDED[kind]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    small = {**SMALL, "seeds": 2}
+    with monkeypatch.context() as patched, pytest.raises(raised, match=message) as caught:
+        _ending_with(patched, error, after=2)
+        dgl_mutual.experiment("digits", **small)
+    out = re.search(r"out='(.+)'", str(caught.value))
+    assert out is not None and [str(path) for path in tmp_path.iterdir()] == [out[1]]
+    dgl_mutual.experiment("digits", "independent", **{**small, "seeds": 1})  # removes what was left behind
+    _ending_with(monkeypatch, AssertionError("one too many"), after=2)
+    assert len(dgl_mutual.experiment("digits", out=out[1], **small).trials.groupby(["method", "seed"])) == 4
+
+
+def test_an_error_of_another_kind_is_as_it_was_and_a_warning_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("dgl_mutual.experiment_api.write_suite_tables", broken)
+    with (
+        pytest.raises(OSError, match=r"^\[Errno 5\] Input/output error$"),
+        pytest.warns(UserWarning, match="What is finished is kept in '.+'"),
+    ):
+        dgl_mutual.experiment("digits", "independent", **{**SMALL, "seeds": 1})
+    (kept,) = tmp_path.iterdir()
+    assert (kept / "suite-experiment").is_dir()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("The disk is full."), TrainingError("The loss is not finite.")])
+def test_where_nothing_is_finished_nothing_is_left_behind(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _ending_with(monkeypatch, error, after=0)
+    with pytest.raises(type(error), match=r"nothing is kept|The disk is full\.$|All trials failed.*not finite\.$"):
+        dgl_mutual.experiment("digits", **{**SMALL, "seeds": 2})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_finished_trials_of_a_search_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _ending_with(monkeypatch, KeyboardInterrupt(), after=1)  # the trial of the search
+    with pytest.raises(Interrupted, match=r"0 of 1 trials are finished and kept in .* with out='.+' goes on"):
+        dgl_mutual.experiment("digits", "independent", tuned=1, **{**SMALL, "seeds": 1})
+    assert [*tmp_path.glob("*/tune-*/best.yaml")]
+
+
+def test_an_interrupt_ends_a_loop_that_goes_on_after_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ending_with(monkeypatch, KeyboardInterrupt(), after=1)
+    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trials are finished and kept in .*the same call\) goes on"):
+        for number in range(2):
+            with suppress(Exception):
+                dgl_mutual.experiment("digits", "independent", out=tmp_path / str(number), **{**SMALL, "seeds": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ import click
 
 from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
-from dgl_mutual.errors import DglMutualError
+from dgl_mutual.errors import DglMutualError, Interrupted
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
-from dgl_mutual.utils.causes import is_interrupt
+from dgl_mutual.utils.causes import causes, is_interrupt
 from dgl_mutual.utils.custom_code import custom_place, described, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.utils.open_files import too_many_open
@@ -163,8 +163,8 @@ def _run(arguments: list[str] | None) -> Any:
         error.show(shown)
         say(shown.getvalue().rstrip(), err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _complain("Interrupted.", 130)
+    except (click.Abort, KeyboardInterrupt) as error:  # click turns an interrupt into an Abort that it has caused
+        return _complain(next((str(cause) for cause in causes(error) if isinstance(cause, Interrupted)), "Interrupted."), 130)
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -38,23 +38,22 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]
     return [name for name, digest in now.items() if before.get(name, digest) != digest]
 
 
-def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
+def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]]) -> None:
     """Compare the code that a run names with that of its finished trials. A warning says where it has changed.
 
     Args:
-        missing: whether further trials are to be trained beside the finished ones.
+        asked: (seed, fold) of the trials that are asked for.
 
     Raises:
-        StoreError: it has changed, and further trials are to be trained.
+        StoreError: it has changed, and further trials are to be trained beside the finished ones.
     """
-    before, num_finished = kept.recorded("code"), len(kept.keys)
+    before, num_finished, missing = kept.recorded("code"), len(kept.keys), not asked <= kept.keys
     changed = changed_code(before, code)
     unknown = [name for name in code if name not in before]
     if num_finished and missing and unknown:
         warn(
             f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
-            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume "
-            "(in Python: resume=False)."
+            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, {kept.start_over(asked)}."
         )
     if not changed or not num_finished:
         return
@@ -64,7 +63,7 @@ def check_code(kept: Kept, code: Mapping[str, str], *, missing: bool) -> None:
     )
     if missing:
         raise StoreError(
-            f"{message} A mean over them and new ones would be one over different code. Start over with --no-resume (in Python: "
-            "resume=False), or choose another folder with --out."
+            f"{message} A mean over them and new ones would be one over different code. Choose another folder with --out (in Python: "
+            f"out=...), or {kept.start_over(asked)}."
         )
-    warn(f"{message} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).")
+    warn(f"{message} Their results are those of the former code. To train them again, {kept.start_over(asked)}.")

@@ -79,7 +79,7 @@ class FinishedTrials(GatheredTable):
             first, many = "seed {}, fold {}".format(*lost[0]), counted(len(lost), "finished trial")
             raise StoreError(
                 f"{str(self.file)!r} no longer has {many} ({first}{', ...' if len(lost) > 1 else ''}): it was removed or "
-                "replaced while the run was under way. Restore it; without it, the same command trains again what is missing."
+                "replaced while the run was under way. Restore it; without it, the same command or call trains again what is missing."
             )
 
     def parts(self) -> dict[Key, pd.DataFrame]:
@@ -111,4 +111,4 @@ class FinishedTrials(GatheredTable):
             others = [name for name in RUN_COLUMNS if not there[name] <= known.setdefault(name, there[name])]
             if others or not (rows[KEY] == [*key]).all(axis=None):
                 what = f"another {others[0]} than the trials of this run" if others else "rows of another trial than its name says"
-                raise StoreError(f"{str(file)!r} has {what}. Move it away: the same command trains the trial again.")
+                raise StoreError(f"{str(file)!r} has {what}. Move it away: the same command or call trains the trial again.")

@@ -69,6 +69,16 @@ class Kept:
         """What the trials were trained by or on (see `last_recorded`)."""
         return last_recorded(self.environment, name)
 
+    def start_over(self, asked: set[tuple[int, int]]) -> str:
+        """How to train all of them again, beside those that are asked for: the end of a sentence."""
+        there, seeds = (1 + max(seed for seed, _ in keys) for keys in (self.keys, asked))
+        if there <= seeds:
+            return "start over with --no-resume (in Python: resume=False)"
+        return (
+            f"start over with all of its {there} seeds, since --no-resume keeps those that are not asked for: --no-resume --seeds {there} "
+            f"(of a suite: --no-resume --set seeds={there}; in Python: resume=False, seeds={there})"
+        )
+
 
 class RunStore:
     """Reads and writes the folder of one run; see `locked_store` and `begun`.

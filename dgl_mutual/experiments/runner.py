@@ -13,7 +13,7 @@ import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
-from dgl_mutual.errors import DglMutualError, StoreError, UsageError
+from dgl_mutual.errors import Interrupted, StoreError, UsageError
 from dgl_mutual.experiments.code_record import check_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
@@ -72,12 +72,6 @@ class _OpenRun:
     store: RunStore
     finished: set[Key]
     code: dict[str, str]
-
-
-class Interrupted(DglMutualError):
-    """A run was interrupted from the keyboard. The message says what is kept and how it goes on."""
-
-    exit_code = 130
 
 
 def run(
@@ -229,7 +223,7 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
     """
     kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(plan.config)
     finished = kept.keys & plan.keys
-    check_code(kept, code, missing=len(finished) < len(plan.keys))
+    check_code(kept, code, plan.keys)
     check_data(kept, plan)
     return _OpenRun(plan, store, finished, code)
 
@@ -237,10 +231,7 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
 def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:
     kept = sum(len(opened.store.finished() & opened.plan.keys) for opened in runs)
     where = runs[0].store.folder if len(runs) == 1 else out
-    return Interrupted(
-        f"Interrupted. {kept} of {sum(len(opened.plan.trials) for opened in runs)} trials are finished and kept in {where}. "
-        "The same command goes on from there."
-    )
+    return Interrupted(kept, sum(len(opened.plan.trials) for opened in runs), where)
 
 
 def _announce_failures(plans: Sequence[Plan]) -> None:

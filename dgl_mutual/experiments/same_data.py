@@ -6,32 +6,28 @@ from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.plan import Plan
+from dgl_mutual.experiments.resolve import splits_of
 from dgl_mutual.experiments.run_store import Kept
-from dgl_mutual.experiments.trial import split_digest, trial_data
-from dgl_mutual.store.tables import KEY, Key
-
-#: What to do where a run cannot go on.
-ANOTHER_FOLDER = (
-    "Choose another folder with --out (in Python: out=...), or start over with --no-resume (in Python: resume=False), with as many seeds "
-    "as the folder has."
-)
+from dgl_mutual.experiments.trial import Trial, split_digest, trial_data
+from dgl_mutual.store.tables import KEY
 
 
-def check_data(kept: Kept, plan: Plan, mend: str = ANOTHER_FOLDER) -> None:
+def check_data(kept: Kept, plan: Plan, mend: str | None = None) -> None:
     """Refuse finished trials of other official splits than the dataset has now, or of data that meant something else.
 
     Args:
-        mend: what to do then, for the message.
+        mend: what to do then, for the message (default: another folder, or to start over).
 
     Raises:
         StoreError: the columns, targets or classes of the finished trials had other names or kinds, if the run has recorded them; or the
             first finished trial of a fold was trained or tested on other samples.
     """
-    if kept.keys:
-        _check_schema(kept, plan, mend)
-    done = kept.keys & plan.keys
-    if done and plan.config.protocol in OFFICIAL_PROTOCOLS:
-        _check_official_splits(kept, plan, done, mend)
+    if not kept.keys:
+        return
+    mend = mend or f"Choose another folder with --out (in Python: out=...), or {kept.start_over(plan.keys)}."
+    _check_schema(kept, plan, mend)
+    if plan.config.protocol in OFFICIAL_PROTOCOLS:
+        _check_official_splits(kept, plan, mend)
 
 
 def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
@@ -43,15 +39,17 @@ def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
         )
 
 
-def _check_official_splits(kept: Kept, plan: Plan, done: set[Key], mend: str) -> None:
+def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
     """See `check_data`. The samples of a trial are made anew, with its noise, since trials.csv has the digest of these."""
     digests, hashes = (kept.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
     first: dict[int, int] = {}
-    for seed, fold in sorted(done):
+    for seed, fold in sorted(kept.keys):
         first.setdefault(fold, seed)
-    for trial in plan.trials:
-        if first.get(trial.fold) != trial.seed or digests[trial.key] == hashes[trial.key]:
+    asked = {trial.key: trial for trial in plan.trials}
+    for fold, seed in first.items():
+        if digests[seed, fold] == hashes[seed, fold]:
             continue  # earlier versions hashed data and split together, under the name `fingerprint`
+        trial = asked.get((seed, fold)) or Trial(seed, fold, splits_of(plan.config, plan.dataset, seed)[fold])
         made = trial_data(trial, plan.config, plan.dataset)
         if digests[trial.key] != split_digest(made.dataset, made.split):
             raise StoreError(

@@ -156,7 +156,7 @@ class GatheredTable(TrialTable):
         except StoreError as error:
             raise StoreError(
                 f"{error} Rows of {len(waiting)} trials that ended since are kept in {str(self.folder / 'history')!r}: once {self.name} is "
-                "as it was, the same command adds them."
+                "as it was, the same command or call adds them."
             ) from None
         for key in waiting:
             (self.folder / self.part(key)).unlink()
@@ -174,7 +174,7 @@ class GatheredTable(TrialTable):
             what = f"a column {foreign[0][:80]!r}" if foreign else "not the columns"
             raise StoreError(
                 f"{str(file)!r} has {what} that {self.name} {'has not' if foreign else 'has'}: it was changed, or is no file of this run. "
-                "Move it away: the same command does again what is missing."
+                "Move it away: the same command or call does again what is missing."
             )
 
 

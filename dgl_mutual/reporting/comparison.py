@@ -248,8 +248,8 @@ def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]
         (data, method), lacking = next(iter(unpaired.items()))
         raise UsageError(
             f"{method!r} and the baseline {baseline!r} are not paired on {data}: {lacking}. "
-            "Run what is missing (the same command goes on), ask for the same seeds and folds, or do without tests: baseline 'none' "
-            "(on the command line: --baseline none)."
+            "Run what is missing (the same command or call goes on), ask for the same seeds and folds, or do without tests: baseline "
+            "'none' (on the command line: --baseline none)."
         )
     return unpaired
 

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -29,6 +28,7 @@ from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, whole_number
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.scratch import TemporaryFolder
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
@@ -48,8 +48,8 @@ class Experiment:
         folder: the suite's folder; the run folders lie beside it.
     """
 
-    def __init__(self, folder: Path | str, *, temporary: TemporaryDirectory[str] | None = None) -> None:
-        self.folder = user_path(folder)
+    def __init__(self, folder: Path | str, *, temporary: TemporaryFolder | None = None) -> None:
+        self.folder = user_path(folder).absolute()
         self._temporary = temporary  # lives as long as this
 
     @cached_property

@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.open_files import too_many_open
 
 if TYPE_CHECKING:
@@ -51,24 +51,61 @@ def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for temporary files, which goes when it is no longer used. Those that killed processes left behind go before.
+class TemporaryFolder:
+    """A folder for temporary files, which goes when this is no longer used, or at the end of a block.
+
+    Attributes:
+        name: its path, which a block gets.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError where there is no place for one."""
+        self.name = tempfile.mkdtemp(prefix=f".{_TEMPORARY}-")
+        lock = _lock_of(Path(self.name))
+        try:
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire()
+        except OSError:
+            os.rmdir(self.name)
+            raise
+        self._lock = lock
+        self._removal = weakref.finalize(self, _remove, Path(self.name), lock)
+
+    def keep(self) -> None:
+        """Let the folder stay. Without its lock, no other process takes it for one that was left behind."""
+        if self._removal.detach() is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the folder now, unless it is kept."""
+        self._removal()
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def __deepcopy__(self, _: object) -> TemporaryFolder:
+        return self  # the folder goes once no copy is used
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            f"What is in the temporary folder {self.name!r} cannot be pickled, since the folder goes. Keep it first: save the experiment, "
+            "experiment.save(FOLDER), and pickle dgl_mutual.Experiment.load(FOLDER), or make it with out=FOLDER."
+        )
+
+
+def temporary_folder() -> TemporaryFolder:
+    """A folder for temporary files. Those that killed processes left behind go before.
 
     Raises:
         StoreError: there is no place for one.
     """
     try:
         _sweep(Path(tempfile.gettempdir()), _TEMPORARY)
-        folder = tempfile.TemporaryDirectory(prefix=f".{_TEMPORARY}-", ignore_cleanup_errors=True)
-        lock = _lock_of(Path(folder.name))
-        try:
-            with suppress(NotImplementedError):  # a file system without locks
-                lock.acquire()
-        except OSError:
-            os.rmdir(folder.name)  # its own removal would open it, as may be what failed here
-            raise
-        weakref.finalize(folder, _remove, Path(folder.name), lock)
-        return folder
+        return TemporaryFolder()
     except OSError as error:
         mend = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
         raise StoreError(f"No folder for temporary files can be made: {error.strerror or error}. {mend}") from None

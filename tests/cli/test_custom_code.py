@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import linecache
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,10 @@ def test_trials_of_changed_code_are_not_mixed(
     status, _, err = command_line(*run, "--seeds", "2", "--no-resume")
     assert status == 0 and "has changed" not in err
     assert command_line(*run, "--seeds", "2")[0] == 0
+    module(MODULE.replace("FACTOR = 1.0", "FACTOR = 3.0"))
+    status, _, err = command_line(*run, "--seeds", "1", "--no-resume")  # the trials of the other seed would be those of the former code
+    assert status == 1 and "start over with all of its 2 seeds" in (told := " ".join(err.split()))
+    assert command_line(*run, *re.findall(r"--no-resume --seeds 2", told)[0].split())[0] == 0
     (file,) = tmp_path.glob("results/*/environment.json")
     values = json.loads(file.read_text())
     del values["code"]  # as an earlier version has written it

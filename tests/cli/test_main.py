@@ -14,7 +14,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.cli.arguments import UserPath
 from dgl_mutual.cli.main import COMMANDS, cli
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, Interrupted, UsageError
 from dgl_mutual.utils import open_files
 from tests import forked
 from tests.reporting.folders import write_run
@@ -144,6 +144,7 @@ TOO_MANY = (
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (OSError(errno.EMFILE, "Too many open files", "trials.csv"), 1, TOO_MANY),
         (WRAPPED, 130, "Interrupted.\n"),
+        (Interrupted(2, 4, Path("out")), 130, f"{Interrupted(2, 4, Path('out'))}\n"),
     ],
 )
 def test_an_error_is_one_message_and_its_status(

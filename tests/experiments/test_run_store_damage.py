@@ -148,7 +148,7 @@ def searched(seed: int) -> Outcome:
 def test_an_edit_of_a_table_meanwhile_costs_no_trial(name: str, tmp_path: Path) -> None:
     whole = fill(tmp_path / "whole", searched(0), outcome(1, error="boom"), searched(2), outcome(3, error="bang"), searched(4)).folder
     folder = tmp_path / "run"
-    message = rf"{name}' ends in the middle of a line.*Rows of [12] trials that ended since are kept in .*history'.*same command adds them"
+    message = rf"{name}' ends in the middle of a line.*Rows of [12] trials that ended since are kept in .*history'.*call adds them"
     with pytest.raises(StoreError, match=message), open_store(folder, CONFIG, resume=True) as store:
         for each in (searched(0), outcome(1, error="boom")):
             store.add(each)

@@ -18,14 +18,14 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
-from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Lines
-from dgl_mutual.experiments.runner import Interrupted, execute, run
+from dgl_mutual.experiments.runner import execute, run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.training.history import EpochReport
@@ -115,7 +115,7 @@ def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, f
             file.write_bytes(file.read_bytes() + b"garbage")
 
     ran = fake_training(edit)
-    with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line.*the same command adds them"):
+    with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line.*the same command or call adds them"):
         execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]
     assert len(pd.read_csv(plans[1].folder(tmp_path) / "summary.csv"))
@@ -134,9 +134,8 @@ def test_an_interrupted_run_goes_on_where_it_was(wrapped: bool, tmp_path: Path, 
 
     config = parse_config({"seeds": 4})
     fake_training(interrupt)
-    with pytest.raises(Interrupted, match="2 of 4 trials are finished") as caught:
+    with pytest.raises(Interrupted, match="2 of 4 trials are finished"):
         run(config, out=tmp_path / "stopped", compute=Compute(jobs=1))
-    assert caught.value.exit_code == 130
     ran = fake_training()
     resumed = run(config, out=tmp_path / "stopped", compute=Compute(jobs=1)).folder
     assert ran == [(2, 0), (3, 0)]
@@ -246,7 +245,7 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
 
     with monkeypatch.context() as patch:
         patch.setattr("dgl_mutual.experiments.work._rows", cut_off)
-        with pytest.raises((KeyboardInterrupt, Interrupted)):
+        with pytest.raises(KeyboardInterrupt):
             run(config, out=tmp_path, compute=Compute(jobs=1))
     (snapshot,) = tmp_path.glob("*/snapshots/*/0.safetensors")
     with monkeypatch.context() as patch:
@@ -264,9 +263,9 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
 ) -> None:
     ran = fake_training()
     (split,) = ring.official_splits
-    config = parse_config({"dataset": "Cora", "seeds": 2, **options})
 
-    def go_on(changed: Split, **more: Any) -> None:
+    def go_on(changed: Split, seeds: int = 2, **more: Any) -> None:
+        config = parse_config({"dataset": "Cora", "seeds": seeds, **options})
         monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=(changed,)))
         run(config, out=tmp_path, compute=Compute(jobs=1), **more)
 
@@ -276,8 +275,12 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
     exchanged = Split(split.train, split.test, split.val)
     with pytest.raises(StoreError, match=r"official split of ring is another.*seed 0, fold 0 has other.*--out .*--no-resume"):
         go_on(exchanged)
+    with pytest.raises(
+        StoreError, match=r"seed 1, fold 0 has other.* or start over with all of its 2 seeds.*; in Python: resume=False, seeds=2\)"
+    ):
+        go_on(exchanged, 1, resume=False)
     assert len(ran) == 2
-    go_on(exchanged, resume=False)
+    go_on(exchanged, 2, resume=False)
     assert len(ran) == 4
 
 
@@ -381,7 +384,8 @@ def test_a_refusal_changes_nothing_in_any_folder(
     with pytest.raises(StoreError, match="the feature columns were v, w"):
         train(other, {"independent": seeds if resume else 1, "gml": seeds, "dml": 1}, resume=resume)
     assert (files(), len(ran)) == (before, number)
-    with pytest.raises(StoreError, match="the feature columns were v, w"):
+    mend = "with --no-resume" if resume else r"with all of its 3 seeds.*--no-resume --seeds 3 .* in Python: resume=False, seeds=3"
+    with pytest.raises(StoreError, match=rf"the feature columns were v, w.* start over {mend}"):
         train(other, {"gml": seeds}, resume=resume)
     assert (files(), len(ran)) == (before, number)
     train(other, {"independent": 1, "gml": 3}, resume=False)

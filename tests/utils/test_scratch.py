@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import errno
+import gc
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.scratch import scratch_folder, temporary_folder
 
 
@@ -97,7 +100,6 @@ def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_goes_later(tmp_path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # as where no more files can be opened
-        patched.setattr(tempfile.TemporaryDirectory, "cleanup", lambda _: None)
         with temporary_folder() as folder:
             pass
         with scratch_folder(tmp_path, "fetching") as scratch:
@@ -118,8 +120,30 @@ def test_a_folder_that_cannot_be_locked_is_not_left(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(filelock.FileLock, "acquire", refused)
-    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", lambda _: None)
-    monkeypatch.setattr(tempfile.TemporaryDirectory, "_rmtree", lambda *_, **__: None)
     with pytest.raises(StoreError, match=r"No folder for temporary files.*Too many open files.*ulimit"):
         temporary_folder()
     assert names(tmp_path) == []
+
+
+def test_a_temporary_folder_that_is_kept_outlives_its_process_and_no_other_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept, removed = temporary_folder(), temporary_folder()
+    names_there = [Path(kept.name).name]
+    kept.keep()
+    removed.remove()
+    kept.remove()
+    del kept, removed
+    gc.collect()
+    with temporary_folder():
+        pass
+    assert names(tmp_path) == names_there
+
+
+def test_copies_of_a_temporary_folder_are_the_same_one_and_it_is_not_pickled() -> None:
+    folder = temporary_folder()
+    copied = copy.deepcopy([folder])
+    assert copied == [folder]
+    with pytest.raises(UsageError, match=r"cannot be pickled.*experiment\.save\(FOLDER\)"):
+        pickle.dumps(folder)

@@ -88,7 +88,7 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
         except TerminatedWorkerError:
             raise TrainingError(
                 "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
-                f"go on with fewer --jobs than {jobs}."
+                f"go on with fewer --jobs (in Python: jobs) than {jobs}."
             ) from None
 
 

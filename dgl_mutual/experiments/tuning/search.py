@@ -22,7 +22,7 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import schema_of
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import Interrupted, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
@@ -31,7 +31,6 @@ from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, resolve, resolved_values, run_name
-from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
@@ -224,9 +223,7 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
         except KeyboardInterrupt:
             history = running.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
-            raise Interrupted(
-                f"Interrupted. {kept} of {plan.trials} trials are finished and kept in {plan.folder}. The same command goes on from there."
-            ) from None
+            raise Interrupted(kept, plan.trials, plan.folder) from None
         return _tuning(running)
 
 
