@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
 import os
+import pickle
 import re
 import shutil
 import tempfile
@@ -36,6 +39,7 @@ from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
+from dgl_mutual.utils.scratch import temporary_folder
 from tests.reporting.folders import write_run, write_suite
 
 SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 4}, "seeds": 3, "jobs": 1}
@@ -74,6 +78,8 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
     pd.testing.assert_frame_equal(found.table(members=["mean", "mean"]), once)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"members": 3}, "members = 3 is an int. Give names"),
+        ({"members": []}, r"members = \[\] names nothing\. Give names, for example members=\['mean', 'ensemble'\]; or leave it out"),
+        ({"members": ()}, r"members = \(\) names nothing"),
         ({"precision": -1}, "precision = -1 is not a whole number from 0"),
         ({"precision": 2.5}, "precision = 2.5 is not a whole number"),
         ({"precision": 13}, "more than 12"),
@@ -83,6 +89,16 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
         for table in (found.table, lambda **given: found.export(tmp_path / "table.md", **given)):
             with pytest.raises(UsageError, match=message):
                 table(**arguments)
+    for name in ("datasets", "methods"):
+        assert found.export(tmp_path / "all.csv", **{name: None}).is_file()
+        for none in ([], (), 3):
+            with pytest.raises(UsageError, match=rf"^{name} = .* (names nothing|is an int)\..* for example {name}=\['\w+'\]"):
+                found.export(tmp_path / "none.csv", **{name: none})
+    with pytest.raises(UsageError, match=r"members = \[\] names nothing"):
+        found.compare("alone", "teach", members=[])
+    for kind in ("", [], ["curves"]):
+        with pytest.raises(UsageError, match=r"Unknown plot .* Choose from: gains"):
+            found.plot(kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["trust", "resume", "progress", "offline"])
@@ -238,6 +254,46 @@ def test_an_experiment_stays_what_it_was_where_another_one_uses_its_folder(tmp_p
     with pytest.raises(StoreError, match=r"Another experiment has used the folder .*suite-x' since"):
         found.save(tmp_path / "kept")
     assert dgl_mutual.Experiment.load(dgl_mutual.Experiment.load(suite).save(tmp_path / "kept")).methods == [runs[0].name]
+
+
+def _unsaved() -> dgl_mutual.Experiment:
+    """An experiment in a temporary folder."""
+    temporary = temporary_folder()
+    runs = [write_run(Path(temporary.name), strategy=strategy, seeds=2) for strategy in ("independent", "gml")]
+    return dgl_mutual.Experiment(write_suite(Path(temporary.name), "x", [(run, run.name, "Cora") for run in runs]), temporary=temporary)
+
+
+def test_a_run_whose_folder_is_gone_is_not_empty_in_silence() -> None:
+    unsaved = _unsaved()
+    folder, (run, _) = unsaved.folder, unsaved.runs
+    trials = len(run.trials)
+    shutil.rmtree(folder.parent)
+    assert len(run.trials) == trials > 0, "what was read stays"
+    for name in ("history", "failures", "reliability", "inference", "environment"):
+        with pytest.raises(StoreError, match=r"The run folder .* is gone.*experiment\.save\(FOLDER\), or give .*out=FOLDER"):
+            getattr(run, name)
+
+
+def test_copies_of_an_unsaved_experiment_share_its_folder_and_it_is_not_pickled(tmp_path: Path) -> None:
+    experiments = [_unsaved()]
+    for copied in (copy.copy, copy.deepcopy):
+        experiments = [copied(experiments.pop())]  # the object before goes
+        gc.collect()
+        assert experiments[0].folder.is_dir()
+    with pytest.raises(UsageError, match=r"cannot be pickled.*experiment\.save\(FOLDER\).*Experiment\.load"):
+        pickle.dumps(experiments[0])
+    saved = dgl_mutual.Experiment.load(experiments[0].save(tmp_path / "saved"))
+    assert pickle.loads(pickle.dumps(saved)).methods == experiments[0].methods
+
+
+def test_an_experiment_is_found_from_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "out", seeds=2)
+    suite = write_suite(tmp_path / "out", "x", [(run, run.name, "Cora")])
+    monkeypatch.chdir(tmp_path)
+    found = dgl_mutual.Experiment.load("out")
+    assert found.folder == suite
+    monkeypatch.chdir(tmp_path / "out")
+    assert found.failures.empty and found.save("kept") == Path("kept") and (tmp_path / "out" / "kept").is_dir()
 
 
 @pytest.mark.parametrize("kind", ["link", "device", "pipe"])
@@ -506,6 +562,7 @@ def test_an_interrupt_ends_a_loop_that_goes_on_after_errors(tmp_path: Path, monk
         ({"baseline": "dml"}, "baseline 'dml' is not among the methods"),
         ({"training": {"epoch": 3}}, "Did you mean 'epochs'"),
         ({"seeds": 0}, "'seeds' = 0"),
+        ({"protocol": ""}, "Unknown protocol ''"),
         ({"dataset": "digitz"}, "Unknown dataset 'digitz'"),
         ({"methods": ["gml", "gml"]}, "'gml' is named twice"),
         ({"methods": "gml,gml"}, "'gml' is named twice"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.target import Target, join_targets, parts_of
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.utils.arguments import names_in
 
 
 def target_names(target: Target) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(targets, str):
         return tuple(name.strip() for name in targets.split(","))
-    names = tuple(targets) if isinstance(targets, Iterable) else (targets,)
+    names = tuple(names_in("targets", targets, "['digit', 'even']"))
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"targets = {targets!r} are no names. Give a list of texts, or one text such as 'digit,even'.")
     return names

@@ -83,7 +83,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give its graphs, name or folder to fit again "
             "(unlabelled=...), or a configuration without it."
         )
-    protocol = config.protocol or default_protocol(dataset)
+    protocol = default_protocol(dataset) if config.protocol is None else config.protocol
     _check_batch_size(config.training, dataset, protocol, split)
     default = default_folds(dataset, protocol)
     kind = resolve_strategy(config.strategy)

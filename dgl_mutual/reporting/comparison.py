@@ -31,7 +31,7 @@ from dgl_mutual.statistics import (
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import KEY
-from dgl_mutual.utils.wording import kind_of
+from dgl_mutual.utils.arguments import names_in
 
 DEFAULT_MEMBERS = (MEAN, BEST, ENSEMBLE)
 #: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
@@ -162,9 +162,7 @@ def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd
         members = [member for member in DEFAULT_MEMBERS if member in there] or there
     if isinstance(members, str):
         members = [member.strip() for member in members.split(",")]
-    if not isinstance(members, Iterable):
-        raise UsageError(f"members = {members!r} is {kind_of(members)}. Give names, for example members=['mean', 'ensemble'].")
-    members = list(dict.fromkeys(map(str, members)))
+    members = list(dict.fromkeys(map(str, names_in("members", members, "['mean', 'ensemble']"))))
     for member in members:
         if member not in there:
             raise unknown("member", member, there)

@@ -25,7 +25,7 @@ from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text
 from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
-from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, whole_number
+from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, names_in, whole_number
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import TemporaryFolder
@@ -120,8 +120,8 @@ class Experiment:
         value: str = "test",
         metric: str | None = None,
         members: str | Sequence[str] | None = None,
-        datasets: str | Sequence[str] = (),
-        methods: str | Sequence[str] = (),
+        datasets: str | Sequence[str] | None = None,
+        methods: str | Sequence[str] | None = None,
         percent: bool = False,
         precision: int | None = None,
         wide: bool = False,
@@ -134,7 +134,8 @@ class Experiment:
         Args:
             path: a file that ends in ``.csv``, ``.tex`` or ``.md``; folders on the way to it are made.
             baseline, value, metric, members: see `summary`.
-            datasets, methods: only this one, or these, as tables name them; tests are adjusted over the comparisons that are shown.
+            datasets, methods: only this one, or these, as tables name them (default: all); tests are adjusted over the comparisons
+                that are shown.
             percent: fractions times 100.
             precision: number of decimals (default: all of them in CSV, else as in `table`).
             wide: CSV with a row per method and columns per dataset, instead of a row per value with its tests.
@@ -161,8 +162,8 @@ class Experiment:
             value=value,
             metric=metric,
             members=members,
-            datasets=datasets,
-            methods=methods,
+            datasets=_chosen("datasets", datasets, "['Cora']"),
+            methods=_chosen("methods", methods, "['gml']"),
             precision=precision,
             percent=percent,
             by_target=by_target,
@@ -318,6 +319,17 @@ def _rows(runs: Sequence[Run], name: Literal["figures", "failures"]) -> pd.DataF
     tables: list[pd.DataFrame] = [getattr(run, name).assign(data=run.data, method=run.method) for run in runs]
     rows = pd.concat(tables, ignore_index=True)
     return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
+
+
+def _chosen(name: str, given: str | Sequence[str] | None, example: str) -> list[str]:
+    """Names that are given; none where nothing is.
+
+    Raises:
+        UsageError: an empty sequence, or none.
+    """
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else names_in(name, given, example)
 
 
 def _check_form(precision: object, **flags: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from dgl_mutual.errors import StoreError
 from dgl_mutual.store.files import ENVIRONMENT_FILE, FAILURES_FILE, HISTORY_FILE
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
@@ -28,7 +29,7 @@ from dgl_mutual.store.tables import (
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder.
+    """A run folder. What is read of it is read when it is first asked for, and raises a `StoreError` where the folder is gone by then.
 
     Attributes:
         config: its resolved configuration as plain values; trials of more seeds than it names are left out.
@@ -48,7 +49,7 @@ class Run:
     @cached_property
     def figures(self) -> pd.DataFrame:
         """trials.csv; empty where no trial has finished."""
-        return self._asked_for(read_trials(self.folder))
+        return self._asked_for(read_trials(self._folder_that_is_there))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -58,27 +59,27 @@ class Run:
     @cached_property
     def failures(self) -> pd.DataFrame:
         """failures.csv; empty where no trial failed."""
-        return self._asked_for(read_table(self.folder / FAILURES_FILE, FAILURE_COLUMNS))
+        return self._asked_for(read_table(self._folder_that_is_there / FAILURES_FILE, FAILURE_COLUMNS))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """history.csv; empty before the run has ended for the first time."""
-        return self._asked_for(read_table(self.folder / HISTORY_FILE, [*KEY, "epoch"]))
+        return self._asked_for(read_table(self._folder_that_is_there / HISTORY_FILE, [*KEY, "epoch"]))
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
         """reliability.csv; empty in runs of earlier versions."""
-        return self._asked_for(read_reliability(self.folder))
+        return self._asked_for(read_reliability(self._folder_that_is_there))
 
     @cached_property
     def inference(self) -> pd.DataFrame:
         """inference.csv; empty where inference was not timed."""
-        return read_inference(self.folder)
+        return read_inference(self._folder_that_is_there)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """environment.json; empty where there is none."""
-        return read_environment(self.folder / ENVIRONMENT_FILE)
+        return read_environment(self._folder_that_is_there / ENVIRONMENT_FILE)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -104,6 +105,21 @@ class Run:
     def num_students(self) -> int:
         """K."""
         return len(self.config["students"])
+
+    @property
+    def _folder_that_is_there(self) -> Path:
+        """The folder. A file that is not in it means that there is nothing to tell.
+
+        Raises:
+            StoreError: it is gone, so that nothing can be said of the run.
+        """
+        if self.folder.is_dir():
+            return self.folder
+        raise StoreError(
+            f"The run folder {str(self.folder)!r} is gone. It was moved or removed, or it was the temporary one of an experiment without "
+            "out, which goes with the Experiment. Keep that object in a variable, save it, experiment.save(FOLDER), or give "
+            "dgl_mutual.experiment an out=FOLDER."
+        )
 
     def _asked_for(self, table: pd.DataFrame) -> pd.DataFrame:
         return table[table["seed"] < self.config["seeds"]].reset_index(drop=True) if len(table) else table

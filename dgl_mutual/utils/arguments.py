@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
+from typing import Any
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.utils.wording import kind_of
 
 #: Threads of one process: more than machines have cores, and so few that the system can start them.
 MAX_THREADS = 1024
@@ -25,6 +28,20 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     if most is not None and int(value) > most:
         raise UsageError(f"{name} = {value} is more than {most}, the most that is possible. Give a smaller number.")
     return int(value)
+
+
+def names_in(name: str, given: object, example: str) -> list[Any]:
+    """The names in a sequence or other iterable, which are not checked. An empty one is refused: it would be everything, or nothing.
+
+    Raises:
+        UsageError: it is no iterable, or empty.
+    """
+    if not isinstance(given, Iterable):
+        raise UsageError(f"{name} = {given!r} is {kind_of(given)}. Give names, for example {name}={example}.")
+    found = list(given)
+    if not found:
+        raise UsageError(f"{name} = {given!r} names nothing. Give names, for example {name}={example}; or leave it out for the default.")
+    return found
 
 
 def check_booleans(**values: object) -> None:
