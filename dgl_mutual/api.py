@@ -156,6 +156,7 @@ def fit(
         UsageError: an unknown name, key or value, or options that do not fit together.
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
         TrainingError: a loss that is not finite, a metric that is not defined on the training or validation part, or too little memory.
+        KeyboardInterrupt: by Ctrl-C; nothing is kept.
     """
     check_booleans(trust=trust, progress=progress)
     if split is not None and not isinstance(split, Split):

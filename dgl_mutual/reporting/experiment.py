@@ -28,7 +28,6 @@ from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, names_in, whole_number
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
-from dgl_mutual.utils.scratch import TemporaryFolder
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
@@ -48,9 +47,9 @@ class Experiment:
         folder: the suite's folder; the run folders lie beside it.
     """
 
-    def __init__(self, folder: Path | str, *, temporary: TemporaryFolder | None = None) -> None:
+    def __init__(self, folder: Path | str, *, temporary: object = None) -> None:
         self.folder = user_path(folder).absolute()
-        self._temporary = temporary  # lives as long as this
+        self._temporary = temporary  # a folder that is there as long as this is
 
     @cached_property
     def runs(self) -> list[Run]:
