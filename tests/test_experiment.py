@@ -676,3 +676,20 @@ def test_a_method_under_a_strategys_name_is_checked_as_any_other(layer: Any) -> 
     for name in ("independent", "mine"):
         with pytest.raises(UsageError, match=f"methods.{name}"):
             parse_options(Suite, {"methods": {name: layer}, "datasets": ["Cora"]})
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"tuned": 2}])
+def test_without_gradients_it_trains_nothing_whatever_the_number_of_jobs(jobs: int, options: dict[str, Any], tmp_path: Path) -> None:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # none of runs that would fail
+        with pytest.raises(UsageError, match="Gradients are switched off"):
+            dgl_mutual.experiment("digits", ["independent", "gml"], out=tmp_path, **{**SMALL, "jobs": jobs}, **options)
+
+
+def test_what_is_finished_needs_no_gradients(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    shutil.copytree(found.folder.parent, tmp_path / "out")
+    methods = {"alone": "independent", "teach": {"strategy_options": {"weight": 2.0}}}
+    with torch.no_grad():
+        again = dgl_mutual.experiment("digits", methods, baseline="alone", out=tmp_path / "out", **SMALL)
+    pd.testing.assert_frame_equal(again.trials, found.trials)

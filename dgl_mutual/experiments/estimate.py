@@ -21,12 +21,14 @@ from dgl_mutual.store.tables import KEY, keys_of, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.torch_settings import threads_kept
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
 _GRAPHS = 256
 _EPOCHS = 3
 
 
+@threads_kept()
 def seconds_per_trial(plan: Plan, out: Path) -> float:
     """Seconds that one trial of a run takes with one thread, at most: training may stop early, and finished trials say how early.
 

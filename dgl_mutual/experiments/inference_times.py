@@ -26,8 +26,10 @@ from dgl_mutual.training.inference_time import time_inference
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_text
+from dgl_mutual.utils.torch_settings import threads_kept
 
 
+@threads_kept()
 def time_run(
     run_folder: Path,
     *,

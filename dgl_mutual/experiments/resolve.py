@@ -54,6 +54,7 @@ from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
+from dgl_mutual.utils.torch_settings import torch_defaults
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -301,6 +302,7 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
     return replace(split, unlabelled=np.union1d(split.unlabelled, pool))
 
 
+@torch_defaults()
 def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> None:
     """Refuse a label rate that leaves training samples on which the metric is not defined.
 

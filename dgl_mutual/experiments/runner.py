@@ -31,9 +31,11 @@ from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import Key, rows_of
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.open_files import RESERVE, make_room, more_files
 from dgl_mutual.utils.warning import warn
@@ -219,12 +221,15 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
     """A run that may begin: the trials that it keeps were trained by the code, and on the data, that there are now.
 
     Raises:
+        UsageError: gradients are switched off, and something is to be trained.
         StoreError: they were not, or the folder holds another run. Nothing was removed.
     """
     kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(plan.config)
     finished = kept.keys & plan.keys
     check_code(kept, code, plan.keys)
     check_data(kept, plan)
+    if not plan.keys <= finished:  # in this process or in others, which would have them on
+        check_gradients(resolve_strategy(plan.config.strategy))
     return _OpenRun(plan, store, finished, code)
 
 

@@ -32,6 +32,7 @@ from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.causes import is_interrupt
 from dgl_mutual.utils.custom_code import described, is_out_of_memory, memory_checked, not_enough_memory
 from dgl_mutual.utils.files import removed, replacing
+from dgl_mutual.utils.torch_settings import threads_kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,7 @@ def datasets_of(works: Sequence[Work]) -> list[Dataset]:
     return list({id(work.plan.dataset): work.plan.dataset for work in works}.values())
 
 
+@threads_kept()
 def do_work(
     work: Work,
     *,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from dgl_mutual.utils.process_state import alone
 from dgl_mutual.utils.random_streams import python_streams
 
 
@@ -23,29 +24,31 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
     """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
 
     So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
-    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `custom_streams`).
+    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `custom_streams`). One thread at a time
+    (see `alone`).
     """
     default = global_generator(device)
     if generator is default:  # a user calls the student directly
         yield
         return
-    streams = {default: default.get_state()}
-    if device.type != "cpu":
-        streams[torch.default_generator] = torch.default_generator.get_state()
-    try:
-        if generator is None:
-            for stream in streams:
-                stream.manual_seed(0)
-        else:
-            if device.type != "cpu":  # a module may draw on the CPU, too
-                torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
-            default.set_state(generator.get_state())
-        yield
-    finally:
-        if generator is not None:
-            generator.set_state(default.get_state())
-        for stream, state in streams.items():
-            stream.set_state(state)
+    with alone():
+        streams = {default: default.get_state()}
+        if device.type != "cpu":
+            streams[torch.default_generator] = torch.default_generator.get_state()
+        try:
+            if generator is None:
+                for stream in streams:
+                    stream.manual_seed(0)
+            else:
+                if device.type != "cpu":  # a module may draw on the CPU, too
+                    torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
+                default.set_state(generator.get_state())
+            yield
+        finally:
+            if generator is not None:
+                generator.set_state(default.get_state())
+            for stream, state in streams.items():
+                stream.set_state(state)
 
 
 @contextmanager
@@ -54,5 +57,5 @@ def custom_streams(generator: torch.Generator | None, device: torch.device) -> I
     if generator is global_generator(device):
         yield
         return
-    with torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
+    with alone(), torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
         yield

@@ -33,10 +33,10 @@ from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import weights_of
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.training.trial_data import TrialData
-from dgl_mutual.utils.torch_settings import float32_by_default
+from dgl_mutual.utils.torch_settings import torch_defaults
 
 
-@float32_by_default()
+@torch_defaults()
 def distill(
     result: FitResult,
     data: TrialData,

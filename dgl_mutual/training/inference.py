@@ -25,7 +25,7 @@ from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.store.members import BEST, ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.evaluation_batches import evaluation_groups
-from dgl_mutual.utils.torch_settings import float32_by_default
+from dgl_mutual.utils.torch_settings import torch_defaults
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings.uniform import Uniform
 
@@ -72,7 +72,7 @@ class Predictor:
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
 
     @torch.no_grad()
-    @float32_by_default()
+    @torch_defaults()
     def rows_of(self, data: Dataset | dgl.DGLGraph, rows: PerSample) -> npt.NDArray[Any]:
         """What `rows` gives for the samples of each batch, as one array; errors as above."""
         parts = []
@@ -82,7 +82,7 @@ class Predictor:
         result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
         return result
 
-    @float32_by_default()
+    @torch_defaults()
     def prepared(self, data: Dataset) -> Callable[[], None]:
         """A function that runs a forward pass over all samples, for repeated calls. Batches are made here, once. Errors as above."""
         batches = list(self._batches(data))
@@ -90,7 +90,7 @@ class Predictor:
             self._check_width(batch)
 
         def run() -> None:
-            with torch.no_grad(), float32_by_default():
+            with torch.no_grad(), torch_defaults():
                 for batch, samples in batches:
                     self.logits(batch, samples)
 

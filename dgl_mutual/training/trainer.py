@@ -17,7 +17,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.options import parse_options
-from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies import Strategy, resolve_strategy
 from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
@@ -36,10 +36,10 @@ from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import is_custom
-from dgl_mutual.utils.torch_settings import float32_by_default
+from dgl_mutual.utils.torch_settings import torch_defaults
 
 
-@float32_by_default()
+@torch_defaults()
 def fit_cohort(
     dataset: Dataset,
     split: Split,
@@ -77,7 +77,7 @@ def fit_cohort(
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
-    _check_gradients()
+    check_gradients(kind)
     state, feed, inputs = assemble(kind, options, dataset, split, method, seed, placement)
     clock = EpochClock()
     loop = _loop(state, feed, [*callbacks, clock], snapshots)
@@ -95,8 +95,13 @@ def _with_copied_arrays(dataset: Dataset) -> Dataset:
     return dataset.replaced(**{name: deepcopy(array) for name, array in arrays.items() if array is not None})
 
 
-def _check_gradients() -> None:
-    if not torch.is_grad_enabled():
+def check_gradients(kind: type[Strategy]) -> None:
+    """Refuse to train by a strategy where gradients are switched off.
+
+    Raises:
+        UsageError: they are.
+    """
+    if kind.trains and not torch.is_grad_enabled():
         raise UsageError(
             "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
             "Call it where they are on."

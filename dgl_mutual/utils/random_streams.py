@@ -9,21 +9,37 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from dgl_mutual.utils.process_state import alone
+
+
+@contextmanager
+def streams_kept() -> Iterator[None]:
+    """What is drawn within the block from the global stream of torch's CPU is as if it had not been drawn.
+
+    One thread at a time (see `alone`).
+    """
+    with alone(), torch.random.fork_rng(devices=[]):
+        yield
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within the block the global streams of torch's CPU, NumPy and Python start from a seed; afterwards they go on as before.
 
-    Streams of other devices are left alone: `torch.manual_seed` would seed them all again, whatever the fork covers.
+    One thread at a time (see `alone`). Streams of other devices are left alone: `torch.manual_seed` would seed them all again, whatever
+    the fork covers.
     """
-    with torch.random.fork_rng(devices=[]), python_streams(seed):
+    with streams_kept(), python_streams(seed):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 @contextmanager
 def python_streams(seed: int) -> Iterator[None]:
-    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn."""
+    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn.
+
+    The caller sees to it that no other thread draws from them meanwhile (see `alone`).
+    """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +19,9 @@ from torch import nn
 
 import dgl_mutual as dm
 from dgl_mutual.utils.imports import import_object
-from dgl_mutual.utils.torch_settings import settings_kept
-from tests.small_graph import fit, graph, strategy
+from dgl_mutual.utils.process_state import alone
+from dgl_mutual.utils.torch_settings import torch_defaults
+from tests.small_graph import EDGES, FEATURES, LABELS, fit, graph, strategy
 
 CHANGES = """
 import torch
@@ -29,8 +35,13 @@ torch.use_deterministic_algorithms(True)
 
 @pytest.fixture(autouse=True)
 def _kept() -> Iterator[None]:
-    with settings_kept():
-        yield
+    dtype, gradients, threads, precision, deterministic = _settings()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(gradients)
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _settings() -> tuple[Any, ...]:
@@ -127,3 +138,112 @@ def test_results_do_not_depend_on_the_default_type(tmp_path: Path) -> None:
     loaded = dm.load_student(tmp_path)
     for predicted in (again.predict(), plain.predict(), loaded.predict(graph())):
         np.testing.assert_array_equal(predicted, expected)
+
+
+def _everything(folder: Path) -> list[Any]:
+    """What a training, its predictions and a file of it give. Of a plain layer, torch itself would choose the type and the device."""
+    result = fit([ChangesLater, "gcn"], "gml", strategy_options={"weighting": "consensus"})
+    result.save(folder)
+    loaded = dm.load_student(folder, trust=[ChangesLater])
+    numbers = [result.predict(), result.embeddings(), result.peer_weights(), loaded.predict(dm.Dataset.from_arrays(EDGES, FEATURES))]
+    return [result.history, *(array.tolist() for array in numbers)]
+
+
+@pytest.mark.parametrize(
+    "context",
+    [lambda: torch.autocast("cpu", dtype=torch.bfloat16), lambda: torch.device("meta"), nullcontext],
+    ids=["autocast", "device", "default device"],
+)
+def test_results_do_not_depend_on_autocast_or_the_default_device(context: Callable[[], Any], tmp_path: Path) -> None:
+    expected = _everything(tmp_path)
+    if context is nullcontext:
+        torch.set_default_device("meta")
+    try:
+        with context():
+            assert _everything(tmp_path) == expected
+            rate = fit(label_rate=2)
+    finally:
+        torch.set_default_device(None)
+    assert rate.history == fit(label_rate=2).history
+
+
+class Draws(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(in_features, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, num_outputs))
+
+    def forward(self, graph: Any, feat: torch.Tensor) -> Any:
+        return self.layers(feat)
+
+
+def test_trainings_in_threads_are_those_of_one_after_another() -> None:
+    torch.set_default_dtype(torch.float64)
+    interval = sys.getswitchinterval()
+
+    def trained(seed: int) -> Any:
+        return fit([Draws, "gcn"], training={"epochs": 8}, seed=seed).history
+
+    expected = [trained(seed) for seed in range(4)] * 3
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(trained, [0, 1, 2, 3] * 3)) == expected
+    finally:
+        sys.setswitchinterval(interval)
+    assert torch.get_default_dtype() == torch.float64
+
+
+def test_settings_are_those_from_before_the_first_of_several_threads() -> None:
+    torch.set_default_dtype(torch.float64)
+    first, second = torch_defaults(), torch_defaults()
+    with ThreadPoolExecutor(1) as pool:
+        first.__enter__()
+        pool.submit(second.__enter__).result()
+        first.__exit__(None, None, None)
+        assert torch.get_default_dtype() == torch.float32
+        pool.submit(second.__exit__, None, None, None).result()
+    assert torch.get_default_dtype() == torch.float64
+
+
+def test_a_training_within_a_training_and_in_a_thread_of_it_ends() -> None:
+    class Trains(dm.Callback):
+        def on_epoch_end(self, state: Any) -> None:
+            fit([Draws], "independent")
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(fit, [Draws], "independent").result(timeout=60)
+
+    assert fit([Draws, "gcn"], callbacks=[Trains()]).history == fit([Draws, "gcn"]).history
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_trains_while_a_thread_has_its_turn() -> None:
+    with alone():
+        pool = ThreadPoolExecutor(1)
+        forked = pool.submit(_forked_training)
+        code = forked.result(timeout=60)
+    assert code == 0
+
+
+def _forked_training() -> int:
+    child = os.fork()
+    if not child:
+        with alone():
+            os._exit(0)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -1
+
+
+@pytest.mark.parametrize("options", [{}, {"tuned": 2}])
+def test_an_experiment_leaves_the_number_of_threads(options: dict[str, Any]) -> None:
+    torch.set_num_threads(2)
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, LABELS)
+    common = {"students": "gcn,sage", "seeds": 1, "training": {"epochs": 1}, "protocol": "holdout", "jobs": 1}
+    dm.experiment(data, ["independent"], **common, **options)
+    assert torch.get_num_threads() == 2

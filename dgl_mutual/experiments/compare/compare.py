@@ -49,6 +49,7 @@ from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.safe_text import markdown_text, path_name
+from dgl_mutual.utils.torch_settings import threads_kept
 from dgl_mutual.utils.wording import assignments, counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
@@ -57,6 +58,7 @@ Display = Callable[[str], AbstractContextManager[Progress]]
 
 
 @own_temporary_files()
+@threads_kept()
 def compare_with_reference(
     config: RunConfig,
     *,

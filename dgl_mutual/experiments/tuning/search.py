@@ -41,6 +41,7 @@ from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.arguments import whole_number
 
 
@@ -210,6 +211,7 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`.
     """
+    check_gradients(resolve_strategy(plan.resolved.strategy))
     compute = compute or Compute(jobs=1)
     running, progress = Search(plan), progress or NoProgress()
     with running.opened():

@@ -22,6 +22,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.experiments.tuning.objective import evaluate, mean_metric
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
+from dgl_mutual.utils.torch_settings import threads_kept
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
     """
     jobs = min(compute.num_jobs, missing)
     if jobs <= 1:
-        torch.set_num_threads(compute.threads)
-        while (outcome := _run_next(search, dataset, compute.device, progress.epoch)) is not None:
+        while (outcome := _run_next(search, dataset, compute, progress.epoch)) is not None:
             yield outcome
         return
     with kept_datasets([dataset]) as files:
@@ -61,7 +61,8 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
             yield from (outcome for outcome in outcomes if outcome is not None)
 
 
-def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch | None) -> Ended | None:
+@threads_kept()
+def _run_next(search: Search, dataset: Dataset, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:
     """Run the next trial; None if no trial is left."""
     plan = search.plan
     if plan.deadline is not None and time.monotonic() >= plan.deadline:
@@ -69,22 +70,22 @@ def _run_next(search: Search, dataset: Dataset, device: str, on_epoch: OnEpoch |
     claimed = search.claims.claim(plan.trials)
     if claimed is None:
         return None
+    torch.set_num_threads(compute.threads)
     with warnings.catch_warnings():  # the same as when the search was planned
         warnings.simplefilter("ignore")
         parts = plan.parts(dataset)
     with claimed as trial:
         shown = TuningTrial(trial.number, 0, parts[0].split, plan.label)
         reports = None if on_epoch is None else partial(on_epoch, shown)
-        return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, device, reports))
+        return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, compute.device, reports))
 
 
 def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
-    torch.set_num_threads(compute.threads)
     import_optuna()
     search = Search(plan)
     with search.opened(begun=True):
-        return _run_next(search, read_kept(file), compute.device, on_epoch)
+        return _run_next(search, read_kept(file), compute, on_epoch)
 
 
 def import_optuna() -> None:

@@ -38,7 +38,8 @@ from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.torch_settings import float32_by_default
+from dgl_mutual.utils.random_streams import streams_kept
+from dgl_mutual.utils.torch_settings import torch_defaults
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
@@ -52,7 +53,7 @@ class _CustomClassError(UsageError):
     """What is wrong with the class of a student, rather than with its file."""
 
 
-@float32_by_default()
+@torch_defaults()
 def load_student(path: str | Path, member: str | None = None, *, trust: Trust = False) -> TrainedModel:
     """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
 
@@ -150,7 +151,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         # A custom weighting may compute with its tensors when it is made.
-        with torch.random.fork_rng(devices=[]) if has_custom_class else torch.device("meta"):
+        with streams_kept() if has_custom_class else torch.device("meta"):
             coordinator = make_coordinator(config)
     except UsageError as error:
         raise (_CustomClassError if has_custom_class else ValueError)(str(error)) from None
@@ -212,7 +213,7 @@ def _load_custom(folder: Path, name: str, description: Description, options: Stu
     if ":" in options.architecture_name:  # a name without is that of an installed package, which is used as it is
         _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with streams_kept():
             width = len(description.edge_feature_names) if options.edge_features else 0
             outputs = description.target.num_outputs
             student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)

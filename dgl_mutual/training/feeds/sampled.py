@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
 from dgl_mutual.training.placement import Placement
+from dgl_mutual.utils.torch_settings import threads_kept
 from dgl_mutual.utils.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.
@@ -80,7 +80,9 @@ class NeighbourFeed(SeedsFeed):
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
             blocks = iter(dgl.dataloading.DataLoader(self._graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
-            with _single_thread():
+            # DGL's threads draw from a stream each, and share the nodes as they come by: several would draw other samples from a seed.
+            with threads_kept():
+                torch.set_num_threads(1)
                 self._seed_draws()
                 drawn = next(blocks)[2]
             device = self._whole.device
@@ -90,17 +92,6 @@ class NeighbourFeed(SeedsFeed):
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         numbers = torch.as_tensor(samples, device=self._whole.device)
         yield LayerwiseBatch(self._whole, numbers), numbers
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """DGL's threads draw from a stream each, and share the nodes as they come by: with several, the same seed would draw other samples."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
