@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,15 +14,15 @@ from dgl_mutual.experiments.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.utils.code_digest import code_digest
+from dgl_mutual.utils.code_digest import changed_since_import, code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 
-def custom_code_digests(config: RunConfig) -> dict[str, str]:
-    """A digest of each custom class and function that a resolved configuration names, by its name there (see `code_digest`)."""
+def custom_code(config: RunConfig) -> list[Found[Any]]:
+    """The custom classes and functions that a resolved configuration names."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
     named: list[Found[Any]] = [strategy]
     weighting: Any = config.strategy_options.get("weighting")
@@ -29,13 +30,56 @@ def custom_code_digests(config: RunConfig) -> dict[str, str]:
         named.append(WEIGHTING_REGISTRY.find(weighting))
     members = [*config.students, *(member for _, member in added_members(config))]
     named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
-    digests = {found.name: code_digest(found.value, found.name) for found in named if is_custom(found.value)}
+    return [found for found in named if is_custom(found.value)]
+
+
+def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
+    """A digest of each custom class and function that resolved configurations name, by its name there (see `code_digest`).
+
+    Raises:
+        UsageError: what would be trained is not what the file has now, to which a digest would belong.
+    """
+    named = {found.name: found.value for config in configs for found in custom_code(config)}
+    digests = {}
+    for name, value in named.items():
+        changed = changed_since_import(value, name)
+        if changed is not None:
+            module = changed.partition(":")[0]
+            raise UsageError(
+                f"{changed} is not what its file says ({sys.modules[module].__file__}): the file was changed after it was imported, or "
+                "the value was replaced in this process. Other processes would train other code than this one. Keep in the file what is to "
+                f"be trained, and start Python again, or reload the module (importlib.reload) and name {name} anew."
+            )
+        digests[name] = code_digest(value, name)
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
 
 
 def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     """The names whose digests differ; a name without one before has not been compared."""
     return [name for name, digest in now.items() if before.get(name, digest) != digest]
+
+
+def check_process(configs: Sequence[RunConfig], code: Mapping[str, str]) -> None:
+    """Check that this process would train the code that the one which sent it the trial has recorded.
+
+    Args:
+        configs: resolved, of the trial.
+        code: the digests there (see `custom_code_digests`).
+
+    Raises:
+        UsageError: its code is another.
+    """
+    here = {}
+    for found in (found for config in configs for found in custom_code(config)):
+        digest = code_digest(found.value, found.name)
+        if digest is not None or changed_since_import(found.value, found.name):
+            here[found.name] = digest or "changed"
+    changed = changed_code(code, here)
+    if changed:
+        raise UsageError(
+            f"A process that trains has other code of {', '.join(changed)} than the one that started it: the file was changed between "
+            "the imports of the two, or they have different files. Run it again; start the workers of a cluster anew before."
+        )
 
 
 def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]]) -> None:

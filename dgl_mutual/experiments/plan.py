@@ -40,6 +40,11 @@ class Plan:
     trials: tuple[Trial, ...]
 
     @property
+    def configs(self) -> list[RunConfig]:
+        """`config`, and those of its points."""
+        return [self.config, *(point for _, point in self.points)]
+
+    @property
     def asked_and_resolved(self) -> list[tuple[RunConfig, RunConfig]]:
         """Each point as it was asked for, and resolved."""
         return [(asked, resolved) for (_, asked), (_, resolved) in zip(grid_points(self.given), self.points, strict=True)]

@@ -224,7 +224,7 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
         UsageError: gradients are switched off, and something is to be trained.
         StoreError: they were not, or the folder holds another run. Nothing was removed.
     """
-    kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(plan.config)
+    kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(*plan.configs)
     finished = kept.keys & plan.keys
     check_code(kept, code, plan.keys)
     check_data(kept, plan)

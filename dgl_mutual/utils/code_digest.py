@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import hashlib
 import inspect
@@ -10,12 +11,20 @@ import symtable
 import sys
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from dgl_mutual.utils.live_code import first_difference
+
+#: Digests by class or function and by path: they are those of what was imported, also when its file has changed.
+_DIGESTS: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def code_digest(item: Any, path: str = "") -> str | None:
-    """A digest of the code of a class, a function or another callable, and of all that it uses of its module; None without its source.
+    """A digest of the code of a class, a function or another callable, and of all that it uses of its module.
+
+    None without its source, and where that was changed after it was imported and before the first call (see `changed_since_import`).
 
     Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Of other modules that the code imports
     only their names count.
@@ -23,13 +32,57 @@ def code_digest(item: Any, path: str = "") -> str | None:
     Args:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
     """
+    digest = _digest_at_import(item, path)
+    if digest is None and _different(item, path) is None:
+        digest = _digest_of_files(item, path)
+        if digest is not None:
+            _DIGESTS.setdefault(_origin(item), {})[path] = digest
+    return digest
+
+
+def changed_since_import(item: Any, path: str = "") -> str | None:
+    """What of the code that `code_digest` covers is other in its file than it was imported, for example ``mypkg.ideas:Net.forward``.
+
+    None if nothing is known to be. It may be the file that was changed, or the imported code, as where a constant of a module was given
+    another value.
+
+    Args:
+        path: see `code_digest`.
+    """
+    known = _digest_at_import(item, path)
+    found = _different(item, path)
+    if found is None and known is not None and _digest_of_files(item, path) not in (known, None):
+        return path or f"{_origin(item).__module__}:{_origin(item).__qualname__}"
+    return found
+
+
+def _digest_at_import(item: Any, path: str) -> str | None:
+    return _DIGESTS.get(_origin(item), {}).get(path)
+
+
+def _digest_of_files(item: Any, path: str) -> str | None:
+    found = ((_tree_of(module), module, name) for module, name in _roots(item, path))
+    texts = [text for tree, module, name in found if tree is not None for _, text in _used(tree, module, name)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else None
+
+
+def _different(item: Any, path: str) -> str | None:
+    """What is known to be other in the files than it was imported."""
+    for module, name in _roots(item, path):
+        tree = _tree_of(module)
+        if tree is not None and (found := first_difference(sys.modules[module], tree, [one for one, _ in _used(tree, module, name)])):
+            return f"{module}:{found}"
+    return None
+
+
+def _roots(item: Any, path: str) -> list[tuple[str, str]]:
+    """Modules, and the names in them by which the code is found."""
     made_of = _origin(item)
     roots = {(str(getattr(made_of, "__module__", "")), str(getattr(made_of, "__qualname__", "")).partition(".")[0])}
     if ":" in path:
         module, _, name = path.partition(":")
         roots.add((module, name.partition(".")[0]))
-    texts = [text for module, name in sorted(roots) for text in _texts_of(module, name)]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else None
+    return sorted(roots)
 
 
 def _origin(item: Any) -> Any:
@@ -40,29 +93,33 @@ def _origin(item: Any) -> Any:
     return item if hasattr(item, "__qualname__") else type(item)
 
 
-def _texts_of(module: str, name: str) -> list[str]:
-    """The statements of a module that define a name, and those that define the names which these use.
+def _tree_of(module: str) -> ast.Module | None:
+    """The file of an imported module, as it is now; None where there is none."""
+    try:
+        return ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError, SyntaxError):
+        return None
+
+
+def _used(tree: ast.Module, module: str, name: str) -> list[tuple[ast.stmt, str]]:
+    """The statements of a module that define a name, and those that define the names which these use, each with its text.
 
     What stands within if, try, with, match or a loop depends on its first line, so the whole counts as one statement.
     """
-    try:
-        tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (OSError, TypeError, KeyError, SyntaxError):
-        return []
     known: dict[str, list[ast.stmt]] = {}
     statements = list(_executed_by_import(tree.body))
     written = {statement.name: _written_by(statement) for statement in statements if isinstance(statement, _DEFINITIONS)}
     for statement in statements:
         for defined in _defined_by(statement).union(*(written.get(called, ()) for called in _called_by(statement))):
             known.setdefault(defined, []).append(statement)
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[ast.stmt, str]]] = {}
     waiting = [name, "*"]  # what ``from module import *`` gives may be any name
     while waiting:
         name = waiting.pop()
         if name in known and name not in found:
-            found[name] = [ast.unparse(_without_docstrings(statement)) for statement in known[name]]
-            waiting += [used for text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
-    return [text for _, texts in sorted(found.items()) for text in texts]
+            found[name] = [(statement, ast.unparse(_without_docstrings(copy.deepcopy(statement)))) for statement in known[name]]
+            waiting += [used for _, text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
+    return [one for _, several in sorted(found.items()) for one in several]
 
 
 def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:

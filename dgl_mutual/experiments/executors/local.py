@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,6 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
+from dgl_mutual.experiments.code_record import check_process, custom_code, custom_code_digests
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
@@ -32,8 +33,8 @@ from dgl_mutual.utils.scratch import temporary_folder
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
 
-#: The working folder and the import path of the processes that joblib keeps for the next call; None before the first.
-_kept_for: tuple[str, tuple[str, ...]] | None = None
+#: What the processes have that joblib keeps for the next call: folder, import path, environment. None before the first call.
+_kept_for: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,22 @@ class Local:
         if jobs <= 1:
             yield from (do_work(work, on_epoch=progress.epoch) for work in works)
             return
-        do_work = partial(do_work, on_epoch=progress.remote_epoch)
+        task = partial(do_work, on_epoch=progress.remote_epoch)
+        plans = {work.plan_index: work.plan for work in works}
+        code = {index: custom_code_digests(*plan.configs) for index, plan in plans.items()}
         with kept_datasets(datasets_of(works)) as files:
-            yield from in_processes(
-                (joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
+            calls = (
+                joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)], code[work.plan_index]) for work in works
             )
+            fresh = any(custom_code(config) for plan in plans.values() for config in plan.configs)
+            yield from in_processes(calls, jobs, self.threads, fresh=fresh)
 
 
-def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any, None, None]:
+def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool = False) -> Generator[Any, None, None]:
     """Run calls (of `joblib.delayed`) in `jobs` processes of this machine, and yield what they return, in the order in which they end.
+
+    Args:
+        fresh: not in processes that an earlier call has left, nor in what a later one finds: they import custom code, which may change.
 
     Raises:
         TrainingError: a process was killed.
@@ -77,7 +85,7 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
         raise StoreError(
             f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {mend}"
         ) from None
-    _end_processes_of_another_folder()
+    _end_other_processes(fresh=fresh)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(
@@ -110,10 +118,10 @@ def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iter
         raise StoreError(f"{jobs} processes cannot be started: {why}. {mend or f'Run fewer --jobs than {jobs}.'}") from None
 
 
-def _end_processes_of_another_folder() -> None:
-    """Processes that an earlier call has left would look for custom code where that call was made."""
+def _end_other_processes(*, fresh: bool) -> None:
+    """End processes that an earlier call has left, where it was made from another folder or in another environment."""
     global _kept_for
-    here = (os.getcwd(), tuple(sys.path))
+    here = (os.getcwd(), tuple(sys.path), dict(os.environ), object() if fresh else None)  # an object equals no other
     if _kept_for not in (None, here):
         get_reusable_executor().shutdown(wait=True)
     _kept_for = here
@@ -141,7 +149,8 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
         yield files
 
 
-def _run_in_worker(do_work: DoWork, work: Work, file: Path) -> tuple[int, Outcome]:
+def _run_in_worker(do_work: DoWork, work: Work, file: Path, code: Mapping[str, str]) -> tuple[int, Outcome]:
+    check_process(work.plan.configs, code)
     return do_work(work.with_dataset(read_kept(file)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.code_record import check_process, custom_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
 from dgl_mutual.experiments.progress import Progress
@@ -55,9 +56,10 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
             yield outcome
         return
     with kept_datasets([dataset]) as files:
-        arguments = search.plan, files[id(dataset)], compute, progress.remote_epoch
+        resolved = search.plan.resolved
+        arguments = search.plan, files[id(dataset)], compute, progress.remote_epoch, custom_code_digests(resolved)
         calls = (joblib.delayed(_run_in_worker)(*arguments) for _ in range(missing))
-        with closing(in_processes(calls, jobs, compute.threads)) as outcomes:
+        with closing(in_processes(calls, jobs, compute.threads, fresh=bool(custom_code(resolved)))) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
 
 
@@ -80,8 +82,9 @@ def _run_next(search: Search, dataset: Dataset, compute: Compute, on_epoch: OnEp
         return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, compute.device, reports))
 
 
-def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None) -> Ended | None:
+def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None, code: Mapping[str, str]) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
+    check_process([plan.resolved], code)
     import_optuna()
     search = Search(plan)
     with search.opened(begun=True):

@@ -26,10 +26,11 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.checkpoints.models import MAX_DESCRIPTION, Description, MLPShape, Preprocessing
-from dgl_mutual.utils.code_digest import code_digest
+from dgl_mutual.utils.code_digest import changed_since_import, code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
 from dgl_mutual.utils.plain_json import read_json
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -99,12 +100,22 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
 
 
 def digest_of_code(module: CohortMember | Coordinator) -> str | None:
-    """The digest of the code of a custom student or weighting; None of others, and where its source is not there."""
+    """The digest of the code of a custom student or weighting; None of others, and where its source is not there, or not as it was when
+    the code was imported: of that a warning tells."""
     if isinstance(module, Coordinator):
-        custom = [one for one in module.each() if is_custom(one)]
-        return code_digest(type(custom[0])) if custom else None
-    options = module.options
-    return code_digest(make_custom(options), options.architecture_name) if module.custom_module is not None else None
+        custom: list[tuple[Any, str]] = [(type(one), "") for one in module.each() if is_custom(one)]
+    else:
+        options = module.options
+        custom = [(make_custom(options), options.architecture_name)] if module.custom_module is not None else []
+    if not custom:
+        return None
+    digest, changed = code_digest(*custom[0]), changed_since_import(*custom[0])
+    if digest is None and changed is not None:
+        warn(
+            f"{changed} is not what its file says: the file was changed after it was imported, or the value was replaced in this process. "
+            "So it cannot be told later, nor now, whether a saved student was trained by the code that there is."
+        )
+    return digest
 
 
 def _weights_of(module: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,199 @@
+"""Whether code that was imported is still that of its file, which may have been changed since."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+#: Values that nothing changes but an assignment.
+_PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
+_MISSING = object()
+
+
+def first_difference(module: ModuleType, tree: ast.Module, statements: Sequence[ast.stmt]) -> str | None:
+    """What is other in an imported module than in its file, for example ``FACTOR`` or ``Net.forward``; None if nothing is known to be.
+
+    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once.
+    What stands within if, try or a loop is not, nor what decorators have replaced, nor a module that another tool has compiled, as
+    pytest does with its tests.
+
+    Args:
+        tree: the file as it is now.
+        statements: those of `tree` that are compared.
+    """
+    if type(getattr(module, "__loader__", None)) is not SourceFileLoader:
+        return None
+    try:
+        code = compile(tree, str(module.__file__), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    return next(_Scope(vars(module), vars(module), code, tree.body, _set_later(tree)).differences(statements), None)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A module or a class, as it was imported and as its file has it now.
+
+    Attributes:
+        live: its names, and what they stand for.
+        namespace: that of its module.
+        code: the code that defines it.
+        body: its statements.
+        set_later: names to which the file gives a value from elsewhere (see `_set_later`).
+        of_class: the name of the class, with those that it is in.
+    """
+
+    live: Mapping[str, Any]
+    namespace: Mapping[str, Any]
+    code: CodeType
+    body: Sequence[ast.stmt]
+    set_later: frozenset[str]
+    of_class: str = ""
+
+    def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
+        """What is different of some of its statements."""
+        bound = Counter(name for statement in self.body for name in _bound(statement))
+        for statement in statements:
+            name = _defined(statement)
+            if bound[name] != 1 or name in self.set_later:
+                continue
+            live = self.live.get(self._mangled(name), _MISSING)
+            title = f"{self.of_class}.{name}" if self.of_class else name
+            if isinstance(statement, ast.ClassDef):
+                inner = self._code_of(name)
+                if inspect.isclass(live) and inner is not None:
+                    scope = _Scope(vars(live), self.namespace, inner, statement.body, self.set_later, title)
+                    yield from scope.differences(statement.body)
+                    yield from scope.removed()
+            elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                if self._is_other_function(statement, live):
+                    yield title
+            elif self._is_other_value(statement, live):
+                yield title
+
+    def removed(self) -> Iterator[str]:
+        """Methods that a class was defined with, and that are gone from the file."""
+        kept = {self._mangled(name) for statement in self.body for name in _bound(statement)} | self.set_later
+        for name, value in self.live.items():
+            function = _undecorated(value)
+            if name in kept or not isinstance(function, FunctionType) or function.__code__.co_filename != self.code.co_filename:
+                continue  # others are made, as by dataclass
+            if function.__qualname__ == f"{self.of_class}.{function.__name__}" and self._mangled(function.__name__) == name:
+                yield function.__qualname__
+
+    def _is_other_function(self, statement: _Function, live: Any) -> bool:
+        code, function = self._code_of(statement.name), _undecorated(live)
+        if code is None:
+            return False
+        if not isinstance(function, FunctionType):
+            return not statement.decorator_list
+        if statement.decorator_list and (function.__globals__ is not self.namespace or function.__code__.co_name != statement.name):
+            return False  # that of a decorator
+        return _content(function.__code__) != _content(code) or _are_other_defaults(statement.args, function)
+
+    def _is_other_value(self, statement: ast.stmt, live: Any) -> bool:
+        value = _literal(getattr(statement, "value", None))
+        if value is None or value is _MISSING or live is _MISSING:  # None stands for what is found later
+            return False
+        if self.of_class and type(live) not in _PLAIN:  # a field or a member of an enumeration
+            return False
+        return not _is_same(value, live)
+
+    def _code_of(self, name: str) -> CodeType | None:
+        found = [code for code in self.code.co_consts if isinstance(code, CodeType) and code.co_name == name]
+        return found[0] if len(found) == 1 else None
+
+    def _mangled(self, name: str) -> str:
+        is_private = bool(self.of_class) and name.startswith("__") and not name.endswith("__")
+        return f"_{self.of_class.rpartition('.')[2].lstrip('_')}{name}" if is_private else name
+
+
+def _defined(statement: ast.stmt) -> str:
+    """The name of a function, a class or a variable; empty for other statements."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return statement.name
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) else []
+    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else ""
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement gives a value in its scope, once for each time."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                yield node.id
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name.partition(".")[0]
+        elif isinstance(name := getattr(node, "name", None), str):
+            yield name
+
+
+def _set_later(tree: ast.Module) -> frozenset[str]:
+    """Names that functions declare global, and those of attributes that are set: of classes, too."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            names.update(node.names)
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            names.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
+            names.update(argument.value for argument in node.args if isinstance(argument, ast.Constant) and isinstance(argument.value, str))
+    return frozenset(names)
+
+
+def _undecorated(value: Any) -> Any:
+    """The function in a property or a method of a class, or behind decorators that name it."""
+    if isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, functools.cached_property):
+        value = value.func
+    try:
+        return inspect.unwrap(value)
+    except ValueError:  # a circle
+        return value
+
+
+def _content(code: CodeType) -> tuple[Any, ...]:
+    """What code does, whatever the lines on which it stands."""
+    constants = [_content(one) if isinstance(one, CodeType) else _told(one) for one in code.co_consts]
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    return code.co_code, arguments, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, *constants
+
+
+def _told(constant: Any) -> Any:
+    """A constant in a form in which 1, 1.0 and True differ, and sets of the same do not."""
+    return frozenset(map(_told, constant)) if isinstance(constant, frozenset) else repr(constant)
+
+
+def _are_other_defaults(arguments: ast.arguments, function: FunctionType) -> bool:
+    by_position = function.__defaults__ or ()
+    if len(by_position) != len(arguments.defaults):
+        return True
+    by_name = function.__kwdefaults__ or {}
+    named = [(node, by_name.get(one.arg, _MISSING)) for one, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    pairs = [(_literal(node), live) for node, live in [*zip(arguments.defaults, by_position, strict=True), *named] if node is not None]
+    return any(value is not _MISSING and not _is_same(value, live) for value, live in pairs)
+
+
+def _literal(node: ast.expr | None) -> Any:
+    """The value of an expression that is a plain constant."""
+    try:
+        value = _MISSING if node is None else ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return _MISSING
+    return value if isinstance(value, _PLAIN) else _MISSING
+
+
+def _is_same(value: Any, live: Any) -> bool:
+    return type(value) is type(live) and repr(value) == repr(live)
