@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -86,3 +90,84 @@ def test_custom_datasets_and_strategies_as_classes() -> None:
     assert set(found.trials["dataset"]) == {node_data.name, "digits"}
     with pytest.raises(UsageError, match="Several datasets are called"):
         dgl_mutual.experiment([node_data, node_data], **SMALL)
+
+
+CHANGING = """
+import os
+from torch import nn
+
+SCALE = 1.0
+
+
+class Net(nn.Module):
+    def __init__(self, in_features, num_outputs):
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph, feat):
+        return float(os.environ.get("CHANGING_SCALE", "1")) * SCALE * self.layer(feat)
+"""
+
+
+@pytest.fixture
+def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "changing_ideas.py").write_text(CHANGING)
+    yield importlib.import_module("changing_ideas")
+    del sys.modules["changing_ideas"]
+
+
+def rewrite(module: ModuleType, scale: str) -> None:
+    Path(str(module.__file__)).write_text(CHANGING.replace("SCALE = 1.0", f"SCALE = {scale}"))
+
+
+def first_losses(net: Any, jobs: int, **options: Any) -> list[float]:
+    small = {"seeds": 2, "training": {"epochs": 1}, "jobs": jobs, **options}
+    found = dgl_mutual.experiment("digits", "independent", students=["gcn", net], **small)
+    return [float(loss) for loss in found.runs[0].history["loss/supervised/Net-1"]]
+
+
+def test_processes_train_the_code_and_in_the_environment_that_there_are_now(changing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an earlier call has left processes."""
+    before = first_losses(changing.Net, 2)
+    monkeypatch.setenv("CHANGING_SCALE", "20")
+    environment = first_losses(changing.Net, 2)
+    assert environment == first_losses(changing.Net, 1) != before
+    rewrite(changing, "50.0")
+    importlib.reload(changing)
+    reloaded = first_losses(changing.Net, 2)
+    assert reloaded == first_losses(changing.Net, 1) and reloaded not in (before, environment)
+
+
+@pytest.mark.parametrize("options", [{}, {"tuned": 1}])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_code_that_was_changed_and_not_imported_again_is_refused(changing: ModuleType, jobs: int, options: dict[str, Any]) -> None:
+    rewrite(changing, "50.0")
+    with pytest.raises(UsageError, match=r"changing_ideas:SCALE is not what its file says .*importlib.reload"):
+        first_losses(changing.Net, jobs, **options)
+    rewrite(changing, "1.0")
+    changing.SCALE = 7.0  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"changing_ideas:SCALE is not what its file says .* was replaced in this process"):
+        first_losses(changing.Net, jobs, **options)
+
+
+def test_a_student_is_saved_whatever_became_of_its_file(changing: ModuleType, tmp_path: Path) -> None:
+    result = dgl_mutual.fit("digits", [changing.Net, "gcn"], training={"epochs": 1})
+    rewrite(changing, "50.0")
+    with pytest.warns(UserWarning, match="changing_ideas:SCALE is not what its file says"):
+        result.save(tmp_path / "saved")
+    assert "code" not in json.loads((tmp_path / "saved" / "Net-0.json").read_text())
+    rewrite(changing, "1.0")
+    result.save(tmp_path / "saved")
+    rewrite(changing, "50.0")
+    importlib.reload(changing)
+    with pytest.warns(UserWarning, match=r"The code of the student 'Net-0' .* has changed since it was saved"):
+        dgl_mutual.load_student(tmp_path / "saved", "Net-0", trust=[changing.Net])
+
+
+def test_code_in_a_grid_is_recorded(tmp_path: Path) -> None:
+    grid = {"strategy_options.weighting": ["uniform", "tests.test_experiment_custom_code:Even"]}
+    own = {"strategy": "gml", "grid": grid, "students": "gcn,gcn,sage"}
+    found = dgl_mutual.experiment("digits", {"own": own}, out=tmp_path, **{**SMALL, "seeds": 1, "training": {"epochs": 1}})
+    code = json.loads((found.runs[0].folder / "environment.json").read_text())["code"]
+    assert list(code) == ["tests.test_experiment_custom_code:Even"]

@@ -33,7 +33,7 @@ from dgl_mutual.utils.scratch import temporary_folder
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
 
-#: What the processes have that joblib keeps for the next call: folder, import path, environment. None before the first call.
+#: What the processes have that joblib keeps for the next call: the working folder and the import path; None before the first.
 _kept_for: tuple[Any, ...] | None = None
 
 
@@ -71,7 +71,8 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool =
     """Run calls (of `joblib.delayed`) in `jobs` processes of this machine, and yield what they return, in the order in which they end.
 
     Args:
-        fresh: not in processes that an earlier call has left, nor in what a later one finds: they import custom code, which may change.
+        fresh: in processes that neither an earlier call has left nor a later one takes over: custom code, and the environment that it reads,
+            may be other by then.
 
     Raises:
         TrainingError: a process was killed.
@@ -119,9 +120,9 @@ def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iter
 
 
 def _end_other_processes(*, fresh: bool) -> None:
-    """End processes that an earlier call has left, where it was made from another folder or in another environment."""
+    """End processes that an earlier call has left, where it was made from another folder, or custom code is trained."""
     global _kept_for
-    here = (os.getcwd(), tuple(sys.path), dict(os.environ), object() if fresh else None)  # an object equals no other
+    here = (os.getcwd(), tuple(sys.path), object() if fresh else None)  # an object equals no other
     if _kept_for not in (None, here):
         get_reusable_executor().shutdown(wait=True)
     _kept_for = here

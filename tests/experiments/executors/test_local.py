@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments import processes
+from dgl_mutual.experiments.code_record import custom_code_digests
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.executors import local
+from dgl_mutual.experiments.executors import dask, local
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress
@@ -81,6 +83,28 @@ def test_a_process_reads_a_dataset_once(large: Dataset, tmp_path: Path) -> None:
     assert not file.parent.exists()
 
 
+class Net(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: Any, feat: Any) -> Any:
+        return self.layer(feat)
+
+
+def test_a_process_with_other_code_trains_nothing(large: Dataset) -> None:
+    (work, *_) = works_of(plan_of(large, students=["gcn", Net]))
+    code = custom_code_digests(*work.plan.configs)
+    assert len(code) == 1
+    with local.kept_datasets([large]) as files:
+        (file,) = files.values()
+        assert local._run_in_worker(looks, work.to_send, file, code)
+        with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
+            local._run_in_worker(looks, work.to_send, file, dict.fromkeys(code, "other"))
+    with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
+        dask._run_in_worker(looks, work.to_send, large, dict.fromkeys(code, "other"))
+
+
 def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.pickle, "dump", full_disk)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
@@ -114,7 +138,7 @@ print([*in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
 def test_processes_that_cannot_be_started_are_one_message() -> None:
     code = """
 import resource, joblib
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.executors.local import in_processes
 resource.setrlimit(resource.RLIMIT_NOFILE, (18, 18))
 try:
