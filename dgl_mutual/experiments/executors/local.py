@@ -71,8 +71,8 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool =
     """Run calls (of `joblib.delayed`) in `jobs` processes of this machine, and yield what they return, in the order in which they end.
 
     Args:
-        fresh: in processes that neither an earlier call has left nor a later one takes over: custom code, and the environment that it reads,
-            may be other by then.
+        fresh: in processes that neither an earlier call has left nor a later one takes over: custom code, and the environment that
+            it reads, may be other by then.
 
     Raises:
         TrainingError: a process was killed.
