@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from dgl_mutual.experiments import inference_times
 from tests.cli.conftest import Ended
@@ -25,13 +26,17 @@ def read_only(**_: object) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_member_of_a_trial_is_timed(
+    command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
+) -> None:
     pytest.importorskip("matplotlib")
     assert command_line("distill", *SMALL, "--mlp-hidden", 8, "--set", "distill.epochs=2", "--positions", 2)[0] == 0
     status, _, err = command_line("plot", "results", "--kind", "time")
     assert status == 2 and "dgl-mutual time-inference RUN" in err
     (run,) = Path("results").iterdir()
+    set_threads(2)
     status, out, _ = command_line("time-inference", "results", "--repeats", 5)
+    assert torch.get_num_threads() == 2
     assert status == 0 and out == f"Written to {run / 'inference.csv'}\n"
     table = pd.read_csv(run / "inference.csv").set_index("member")
     assert list(table.index) == ["gcn-0", "sage-1", "ensemble", "mlp"]

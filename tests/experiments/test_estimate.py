@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from dgl_mutual.experiments import estimate
 from dgl_mutual.experiments.config import parse_config
@@ -39,7 +41,9 @@ def test_a_schedule_that_ends_with_the_warm_up_is_no_fault(tmp_path: Path) -> No
     assert seconds_per_trial(prepare(parse_config(values), graphs()[0], "graphs", in_memory=True), tmp_path) > 0
 
 
-def test_where_a_part_of_the_graphs_lacks_a_label_all_of_them_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_part_of_the_graphs_lacks_a_label_all_of_them_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
+) -> None:
     """The validation part of a tenth of 40 graphs is one graph, for which no ROC-AUC is defined."""
     measured = []
 
@@ -51,5 +55,6 @@ def test_where_a_part_of_the_graphs_lacks_a_label_all_of_them_are_measured(tmp_p
     monkeypatch.setattr(estimate, "_seconds", seconds)
     config = parse_config({"task": "graph", "students": "gcn", "strategy": "independent", "folds": 4, "training": {"epochs": 3}})
     plan = prepare(config, multi_label_graphs()[0], "graphs", in_memory=True)
-    assert seconds_per_trial(plan, tmp_path) > 0
+    set_threads(2)
+    assert seconds_per_trial(plan, tmp_path) > 0 and torch.get_num_threads() == 2
     assert measured[-1] == len(plan.trials[0].split.train) > measured[0]
