@@ -84,8 +84,8 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     with in_this_process() as cluster:
         submit = cluster.client.submit
 
-        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, **options: Any) -> Any:
-            future = submit(function, task, work, data, **options)
+        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, *others: Any, **options: Any) -> Any:
+            future = submit(function, task, work, data, *others, **options)
             if not lost:
                 lost.append(data)
                 cluster.client.cancel([data], force=True)
