@@ -56,7 +56,7 @@ class Local:
         if jobs <= 1:
             yield from (do_work(work, on_epoch=progress.epoch) for work in works)
             return
-        task = partial(do_work, on_epoch=progress.remote_epoch)
+        do_work = partial(do_work, on_epoch=progress.remote_epoch)
         plans = {work.plan_index: work.plan for work in works}
         code = {index: custom_code_digests(*plan.configs) for index, plan in plans.items()}
         with kept_datasets(datasets_of(works)) as files:
