@@ -22,8 +22,8 @@ def first_difference(module: ModuleType, tree: ast.Module, statements: Sequence[
     """What is other in an imported module than in its file, for example ``FACTOR`` or ``Net.forward``; None if nothing is known to be.
 
     Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once.
-    What stands within if, try or a loop is not, nor what decorators have replaced, nor a module that another tool has compiled, as
-    pytest does with its tests.
+    What stands within if, try or a loop is not, nor what decorators or other modules have replaced, nor a module that another tool has
+    compiled, as pytest does with its tests.
 
     Args:
         tree: the file as it is now.
@@ -97,6 +97,8 @@ class _Scope:
             return not statement.decorator_list
         if statement.decorator_list and (function.__globals__ is not self.namespace or function.__code__.co_name != statement.name):
             return False  # that of a decorator
+        if function.__code__.co_filename != self.code.co_filename:  # put there by another module, which other processes import too
+            return function.__module__ == "__main__"  # but for a script
         return _content(function.__code__) != _content(code) or _are_other_defaults(statement.args, function)
 
     def _is_other_value(self, statement: ast.stmt, live: Any) -> bool:
