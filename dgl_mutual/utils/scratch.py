@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What the names of temporary folders begin with, after a point.
 _TEMPORARY = "dgl-mutual"
+#: How often a lock is tried to be had.
+_ATTEMPTS = 10
 
 
 @contextmanager
@@ -36,10 +38,7 @@ def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     try:
         _sweep(parent, purpose)
-        scratch = parent / f".{purpose}-{secrets.token_hex(8)}"
-        lock = _lock_of(scratch)
-        with suppress(NotImplementedError):  # a file system without locks
-            lock.acquire()
+        scratch, lock = _new_name(parent, purpose)
         try:
             scratch.mkdir()
             yield scratch
@@ -60,16 +59,15 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         """Raises OSError where there is no place for one."""
-        self.name = tempfile.mkdtemp(prefix=f".{_TEMPORARY}-")
-        lock = _lock_of(Path(self.name))
+        folder, lock = _new_name(Path(tempfile.gettempdir()), _TEMPORARY)
         try:
-            with suppress(NotImplementedError):  # a file system without locks
-                lock.acquire()
+            folder.mkdir(mode=0o700)
         except OSError:
-            os.rmdir(self.name)
+            _remove(folder, lock)
             raise
+        self.name = str(folder)
         self._lock = lock
-        self._removal = weakref.finalize(self, _remove, Path(self.name), lock)
+        self._removal = weakref.finalize(self, _remove, folder, lock)
 
     def keep(self) -> None:
         """Let the folder stay. Without its lock, no other process takes it for one that was left behind."""
@@ -115,6 +113,31 @@ def _lock_of(scratch: Path) -> filelock.BaseFileLock:
     import filelock  # not where nothing is written
 
     return filelock.FileLock(scratch.with_name(f"{scratch.name}.lock"), timeout=0, thread_local=False)
+
+
+def _new_name(parent: Path, purpose: str) -> tuple[Path, filelock.BaseFileLock]:
+    """A path at which nothing is yet, and its lock, which is held: a folder that is made there is never without.
+
+    Between the making of a lock's file and its locking, a sweep of another process may take it for one left behind. Then another path
+    is taken.
+
+    Raises:
+        OSError: `parent` cannot be written to.
+    """
+    import filelock
+
+    for attempt in range(_ATTEMPTS):
+        scratch = parent / f".{purpose}-{secrets.token_hex(8)}"
+        lock = _lock_of(scratch)
+        try:
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire()
+        except filelock.Timeout:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return scratch, lock
 
 
 def _remove(folder: Path, lock: filelock.BaseFileLock) -> None:

@@ -147,3 +147,14 @@ def test_copies_of_a_temporary_folder_are_the_same_one_and_it_is_not_pickled() -
     assert copied == [folder]
     with pytest.raises(UsageError, match=r"cannot be pickled.*experiment\.save\(FOLDER\)"):
         pickle.dumps(folder)
+
+
+def test_where_a_sweep_has_its_lock_first_another_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that start together: one makes the file of a lock, and the other locks it, to see whether it was left behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tokens = iter(["first", "second", "first", "third"])
+    monkeypatch.setattr("dgl_mutual.utils.scratch.secrets.token_hex", lambda _: next(tokens))
+    with filelock.FileLock(tmp_path / ".fetching-first.lock"), scratch_folder(tmp_path, "fetching") as scratch:
+        assert scratch.name == ".fetching-second" and scratch.is_dir()
+    with filelock.FileLock(tmp_path / ".dgl-mutual-first.lock"), temporary_folder() as folder:
+        assert Path(folder).name == ".dgl-mutual-third" and Path(folder).is_dir()
