@@ -106,7 +106,7 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
 
     It is exact, ties included, up to 200 pairs. The interval is that of Student's t-test: of ten pairs a bootstrap covers about 90 % where
     it covers 95 %. Test and interval can differ near 0.05, since one is of ranks, and the other of the mean. With fewer than six pairs
-    there is no interval: the test can reject nothing at 0.05 then, and an interval without zero would say what the test cannot.
+    that differ there is no interval: the test can reject nothing at 0.05 then, and an interval without zero would say what the test cannot.
 
     Args:
         differences: shape (n,), one a seed.
@@ -114,8 +114,8 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     d = rounded(differences)
     if not _is_enough(d):
         return NO_TEST
-    of_mean = corrected_resampled_t(d, 0.0) if len(d) >= FEWEST_PAIRS else NO_TEST
     nonzero = d[d != 0]
+    of_mean = corrected_resampled_t(d, 0.0) if len(nonzero) >= FEWEST_PAIRS else NO_TEST
     smallest = 2.0 ** (1 - len(d))
     if not len(nonzero):
         p = 1.0

@@ -101,6 +101,8 @@ class RunStore:
         self._inference = TrialTable(folder, INFERENCE_FILE, self._write)
         self._gathered = (self._history, self._reliability, self._trials, self._grid, self._failures)
         self._tables: tuple[TrialTable, ...] = (*self._gathered, self._inference)
+        # A trial that is not in trials.csv runs again. So what goes, goes from there first, and nothing of a finished trial is missing.
+        self._trials_first = (self._trials, *(table for table in self._tables if table is not self._trials))
 
     @property
     def checkpoints(self) -> Path:
@@ -301,7 +303,7 @@ class RunStore:
         if self.finished() <= keys:
             self.clear()
             return
-        for table in self._tables:
+        for table in self._trials_first:
             table.forget(keys)
         self._drop_students(*names)
         self._drop_snapshots(*names)
@@ -309,7 +311,7 @@ class RunStore:
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
         others = (self.folder / SUMMARY_FILE, self._environment, self._config)
-        for file in (*(table.file for table in self._tables), *others):
+        for file in (*(table.file for table in self._trials_first), *others):
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
         self._drop_parts(TRIAL_NAME.pattern)
         for parent, drop in ((self.checkpoints, self._drop_students), (self.snapshots, self._drop_snapshots)):

@@ -107,13 +107,12 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
 def _by_target(figures: pd.DataFrame) -> pd.DataFrame:
     """trials.csv with an empty disagreement in the rows of single targets where it is not theirs.
 
-    Earlier versions wrote the share over the labels of all targets into every row. So targets whose figures are equal in every trial are
-    not told apart. Where all labels agree, or none does, this is so for each target.
+    Earlier versions wrote the share over the labels of all targets into every row of a trial. So targets whose figures are equal are not
+    told apart. Where all labels agree, or none does, this is so for each target.
     """
     shares = figures["disagreement"]
-    if shares.groupby([figures[name] for name in KEY]).nunique().max() > 1 or shares.dropna().isin([0, 1]).all():
-        return figures
-    return figures.assign(disagreement=shares.where(figures.index.isin(overall(figures).index)))
+    is_known = (shares.groupby([figures[name] for name in KEY]).transform("nunique") > 1) | shares.isin([0, 1])
+    return figures.assign(disagreement=shares.where(is_known | figures.index.isin(overall(figures).index)))
 
 
 def _with_more_seeds(one: Run, other: Run) -> Run:

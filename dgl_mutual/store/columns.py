@@ -30,8 +30,8 @@ TRIALS = {
     ),
     "parameters": "Number of parameters of the member alone.",
     "disagreement": (
-        "Share of test samples, or of their labels, that two students predict differently, averaged over all pairs of students; with "
-        "several targets the mean over them. Folders of earlier versions have the share over the labels of all targets, in every row."
+        "Share of test samples, or of their labels, that two students predict differently, averaged over all pairs of students. "
+        "With several targets the row of their mean has the share over all labels. Folders of earlier versions have this in every row."
     ),
     "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU).",
     "nll": "Negative log-likelihood in nats on the test part, mean over the known labels; with several targets the mean over them.",

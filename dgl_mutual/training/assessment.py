@@ -138,7 +138,7 @@ def assess(
     # In each of several tasks the one that is best over all of them.
     best = best_on_validation([figures.val for figures in found.figures[:num_students]])
     decisions = cohort.distribution.predictions(logits[:num_students, torch.as_tensor(split.test)])
-    apart = [disagreement(own) for own in cohort.distribution.by_task(decisions)]
+    by_task = zip(found.by_task, cohort.distribution.by_task(decisions), strict=True) if found.by_task else ()
 
     def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
         return _with_summaries([replace(one, **vars(own)) for one, own in zip(trained, figures, strict=True)], num_students, best)
@@ -149,13 +149,13 @@ def assess(
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=seconds_per_epoch,
-        disagreement=fmean(apart),
+        disagreement=disagreement(decisions),
         cohort=cohort,
         dataset=dataset,
         split=split,
         exchange_on=exchange_on,
         tasks={metric: rows(figures) for metric, figures in found.by_task.items()},
-        disagreement_by_task=dict(zip(found.by_task, apart, strict=True)) if found.by_task else {},
+        disagreement_by_task={metric: disagreement(own) for metric, own in by_task},
         reliability=found.reliability,
     )
 

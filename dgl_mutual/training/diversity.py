@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -71,8 +70,7 @@ class Diversity(Callback):
         members = sorted(self._predictions)
         if len(members) < 2:
             return {}
-        predictions = self.distribution.by_task(torch.stack([self._predictions[k] for k in members]))
-        row = {"diversity/disagreement": fmean(disagreement(own) for own in predictions)}
+        row = {"diversity/disagreement": disagreement(torch.stack([self._predictions[k] for k in members]))}
         for a, b in combinations(members, 2):
             row[f"diversity/cka/{self.names[a]}/{self.names[b]}"] = linear_cka(self._embeddings[a], self._embeddings[b])
         return row

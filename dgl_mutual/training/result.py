@@ -75,7 +75,7 @@ class FitResult:
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
         seconds_per_epoch: of the whole cohort, the first epoch left out: it also builds what all later ones use again.
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
-            of several tasks, the mean over them. NaN of a single student.
+            NaN of a single student.
         disagreement_by_task: where there are several tasks, the same in each, by metric.
         cohort: the modules, each student at its best weights.
         dataset, split: what it was trained on.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_folder import folder_of_run
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.experiments.trial_tables import TrialTable
 from dgl_mutual.store.tables import TRIAL_COLUMNS
 from tests import forked
 from tests.stores import open_store
@@ -192,6 +195,34 @@ def test_some_trials_start_over_and_the_others_stay(tmp_path: Path) -> None:
     assert set(pd.read_csv(folder / "history.csv")["seed"]) == set(pd.read_csv(folder / "trials.csv")["seed"]) == {1}
     with open_store(folder, CONFIG, resume=False, keys={(0, 0), (1, 0)}) as store:
         assert store.finished() == set()
+
+
+@pytest.mark.parametrize("keys", [{(0, 0)}, {(0, 0), (1, 0)}], ids=["some", "all"])
+@pytest.mark.parametrize("survived", range(6))
+def test_what_is_finished_is_whole_when_starting_over_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: set[tuple[int, int]], survived: int
+) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1)).folder
+    steps = iter([None] * survived)
+
+    def one_more(step: Callable[..., None]) -> Callable[..., None]:
+        def counted(*arguments: object, **options: object) -> None:
+            if next(steps, "over") == "over":
+                raise KeyboardInterrupt
+            step(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", one_more(Path.unlink))
+        patch.setattr(TrialTable, "forget", one_more(TrialTable.forget))
+        with open_store(folder, CONFIG, resume=False, keys=keys):
+            pass
+    with open_store(folder, CONFIG, resume=True) as store:
+        finished = {seed for seed, _ in store.finished()}
+        store.merge()
+    history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").exists() else pd.DataFrame({"seed": []})
+    assert finished <= set(history["seed"])
 
 
 def test_the_same_run_is_found_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path) -> None:

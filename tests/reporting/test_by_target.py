@@ -90,5 +90,10 @@ def test_a_disagreement_over_all_targets_is_that_of_none(tmp_path: Path) -> None
     table.loc[table["metric"] == "accuracy(even)", "disagreement"] = 0.25
     table.to_csv(several, index=False)
     assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0.25}
+    in_one = (table["metric"] == "accuracy(even)") & (table["seed"] == 0) & (table["fold"] == 0)
+    old = pd.read_csv(several).assign(disagreement=0.5)
+    old.loc[in_one, "disagreement"] = 0.25
+    old.to_csv(several, index=False)  # a run of an earlier version with a later trial: the others stay unknown
+    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0.25}
     table.assign(disagreement=0).to_csv(several, index=False)  # no label differs: this holds for each target
     assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0}

@@ -230,5 +230,7 @@ def _p(value: float) -> str:
 
 
 def _equivalence(paired: Paired) -> str:
-    nothing = "one pair says nothing" if paired.n == 1 else "equal differences say nothing"
+    nothing = "equal differences say nothing"
+    if paired.n == 1 or math.isnan(paired.mean):
+        nothing = "one pair says nothing" if paired.n == 1 else "a pair is without a figure"
     return {None: nothing, True: "equivalent", False: "not shown"}[paired.equivalent]
