@@ -38,6 +38,8 @@ _MIN_STEPS = 64
 _ROWS = 1 << 14
 #: Names of columns that a message shows.
 _MAX_NAMES = 8
+#: What `pd.api.types.infer_dtype` says of columns that hold no text.
+_NO_TEXT = frozenset(["integer", "floating", "mixed-integer-float", "boolean", "decimal", "complex", "empty"])
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
@@ -104,8 +106,9 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
         DataError: numbers that are not finite in float32. Loaders find these before, with their place.
     """
     if not isinstance(features, np.ndarray) and features.dtype != np.float32 and not features.has_canonical_format:
-        features = sparse.csr_matrix(features, copy=True)
-        features.sum_duplicates()  # in their own type, in which two entries of True in one place are one
+        # Two entries of True in one place are one; sums of small integers may be beyond their own type.
+        features = features.astype(np.float64 if np.dtype(features.dtype).kind in "iu" else features.dtype)
+        features.sum_duplicates()
     check_features(features, features.shape[0], where, what)
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
@@ -203,12 +206,13 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         raise DataError(
             f"{where}: expected shape ({what}s, columns), found {values.shape}. One number for each {what} is a matrix of one column."
         )
-    of_booleans = _of_booleans(values)
+    types = _types_of(features, values)
+    of_booleans = [kind == "boolean" for kind in types]
     if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # of rows, of which NumPy makes numbers alone
         of_booleans = [_are_all(features, column, (bool, np.bool_)) for column in range(values.shape[1])]
-    whole = _of_whole_numbers(features, values)
+    whole = _of_whole_numbers(features, values, types)
     if values.dtype == np.object_:  # columns of several types; what is no number stays, and is refused
-        _refuse_text(features, values, where)
+        _refuse_text(features, values, types, where)
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
@@ -224,11 +228,20 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     return Columns(values, named, as_kinds(kinds or kinds_of(of_booleans), width))
 
 
-def _of_booleans(values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
-    """Which columns hold booleans alone: all of an array of booleans, or some beside columns of other types."""
-    if values.dtype == np.object_:
-        return [pd.api.types.infer_dtype(column, skipna=False) == "boolean" for column in np.asarray(values).T]
-    return [bool(values.dtype == np.bool_)] * values.shape[1]
+def _types_of(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[str]:
+    """What each column holds, in the words of `pd.api.types.infer_dtype`. Where the type of a column says so, its cells are not looked at."""
+    if values.dtype != np.object_:
+        return [_type_of(values.dtype) or ""] * values.shape[1]
+    known = map(_type_of, features.dtypes) if isinstance(features, pd.DataFrame) else [None] * values.shape[1]
+    columns = np.asarray(values).T
+    return [kind or pd.api.types.infer_dtype(column, skipna=False) for kind, column in zip(known, columns, strict=True)]
+
+
+def _type_of(kind: Any) -> str | None:
+    """As `_types_of`, of a NumPy type of booleans or numbers; None of others."""
+    if not isinstance(kind, np.dtype):
+        return None
+    return {"b": "boolean", "i": "integer", "u": "integer", "f": "floating"}.get(kind.kind)
 
 
 def _are_all(rows: Sequence[Any], column: int, kinds: tuple[type, ...]) -> bool:
@@ -249,9 +262,11 @@ def _refuse_categories(features: Any, where: str) -> None:
                 raise DataError(f"{where}, column {name!r}: expected numbers, found categories. {_encodings(where, name)}")
 
 
-def _refuse_text(features: Any, values: npt.NDArray[Any], where: str) -> None:
+def _refuse_text(features: Any, values: npt.NDArray[Any], types: Sequence[str], where: str) -> None:
     """Raise `DataError` where an array of objects holds text: NumPy would make numbers of ``1_0`` and ``01234``."""
-    for column in range(values.shape[1]):
+    for column, kind in enumerate(types):
+        if kind in _NO_TEXT or pd.api.types.infer_dtype(values[:, column], skipna=True) in _NO_TEXT:
+            continue
         text = next((value for value in values[:, column] if isinstance(value, str | bytes)), None)
         if text is None:
             continue
@@ -270,19 +285,17 @@ def _encodings(where: str, name: object) -> str:
     frame = where.replace(" ", "_")
     return (
         f"If it holds amounts, give {frame}.astype({{{name!r}: float}}); if it holds categories, give pd.get_dummies({frame}, "
-        f"columns=[{name!r}]), which makes a column of each."
+        f"columns=[{name!r}], prefix_sep='='), which makes a column of each."
     )
 
 
-def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[bool]:
-    """Which columns were given as whole numbers: by the type of each of a data frame or list of rows, else by that of the array."""
+def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix, types: Sequence[str]) -> list[bool]:
+    """Which columns were given as whole numbers: by the type of each of a data frame or list of rows, else by `types` (see `_types_of`)."""
     if isinstance(features, pd.DataFrame):
         return [pd.api.types.is_integer_dtype(kind) for kind in features.dtypes]
     if isinstance(features, list | tuple) and values.dtype.kind == "f":
         return [_are_all(features, column, (int, np.integer)) for column in range(values.shape[1])]
-    if values.dtype == np.object_:
-        return [pd.api.types.infer_dtype(column, skipna=False) == "integer" for column in np.asarray(values).T]
-    return [values.dtype.kind in "iu"] * values.shape[1]
+    return [kind == "integer" for kind in types]
 
 
 def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, mend: str) -> None:

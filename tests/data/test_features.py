@@ -79,11 +79,14 @@ def made(features: Any, **given: Any) -> Dataset:
     return Dataset.from_arrays([[0, 1, 2], [1, 2, 3]], **{"features": features, "labels": [0, 1, 0, 1], **given})
 
 
-def test_entries_in_one_place_are_summed_in_their_own_type() -> None:
-    twice = sparse.csr_matrix((np.ones(3, dtype=bool), [1, 1, 0], [0, 2, 3, 3, 3]), shape=(4, 2))
+@pytest.mark.parametrize(("kind", "total"), [(np.bool_, 1), (np.int8, 200), (np.uint8, 400), (np.float64, 200)])
+def test_entries_in_one_place_are_summed(kind: type, total: float) -> None:
+    entries = np.array([total / 2, total / 2, 1]).astype(kind)
+    twice = sparse.csr_matrix((entries, [1, 1, 0], [0, 2, 3, 3, 3]), shape=(4, 2))
     dataset = made(twice)
-    np.testing.assert_array_equal(dataset.features, twice.toarray())
-    assert dataset.feature_kinds == ("indicator", "indicator") and twice.nnz == 3, "the user's matrix stays as it is"
+    np.testing.assert_array_equal(dataset.features, [[0, total], [1, 0], [0, 0], [0, 0]])
+    assert set(dataset.feature_kinds) == {"indicator" if kind is np.bool_ else "number"}
+    assert twice.nnz == 3 and np.array_equal(twice.data, entries), "the user's matrix stays as it is"
 
 
 CODES, AMOUNTS = ["01234", "0100", "1_0", "1e3"], [1.0, 2, 3, 4]
@@ -98,7 +101,7 @@ CODES, AMOUNTS = ["01234", "0100", "1_0", "1e3"], [1.0, 2, 3, 4]
         ),
         (
             pd.DataFrame({"v": AMOUNTS, "zip": pd.array(CODES, dtype="string")}),
-            r"column 'zip': .*get_dummies\(features, columns=\['zip'\]\)",
+            r"column 'zip': .*get_dummies\(features, columns=\['zip'\], prefix_sep='='\)",
         ),
         (np.array([*zip(AMOUNTS, CODES, strict=True)], dtype=object), "features, column 1: expected numbers, found text such as '01234'"),
         (np.array([[b"1", 2.0]] * 4, dtype=object), "column 0: expected numbers, found text such as b'1'"),
@@ -116,7 +119,7 @@ def test_text_and_categories_are_no_amounts(features: Any, message: str) -> None
 def test_what_messages_say_of_categories_works() -> None:
     features = pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])})
     np.testing.assert_array_equal(made(features.astype({"kind": float})).features[:, 0], [3, 1, 2, 1])
-    assert set(made(pd.get_dummies(features, columns=["kind"])).feature_kinds) == {"indicator"}
+    assert set(made(pd.get_dummies(features, columns=["kind"], prefix_sep="=")).feature_kinds) == {"indicator"}
 
 
 @pytest.mark.parametrize(
