@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import groupby
 from typing import Any
 
@@ -27,6 +27,8 @@ _MODEL = "The model"
 _MAX_LETTERS = 40
 #: Names that a message or a schema shows.
 _MAX_NAMES = 8
+#: The name of a column that has none.
+_PLACE = re.compile(r"(?:edge )?feature \d+")
 
 
 def schema_of(dataset: Dataset) -> dict[str, str]:
@@ -69,7 +71,7 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
     """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
 
     An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. There is a warning if the name is
-    not that of one value, as ``degree=3`` is. Where all columns are one-hot degrees, those above the highest of `columns` count as the
+    not that of one value, as ``degree=3`` is, and ``colour_red`` where each row has one other column ``colour_``. Where all columns are one-hot degrees, those above the highest of `columns` count as the
     highest, with a warning. Columns whose kind differs in a way that changes what they mean are warned of, too (see `_warn_of_kinds`).
 
     Args:
@@ -145,7 +147,7 @@ def _aligned(
 ) -> Features:
     """`stand_in` names the columns in which others, that are not among `columns`, are counted. `data` has the columns `found`."""
     # A name that only says where a column stands is no name of a value that may be absent: without it the data are narrower.
-    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not re.fullmatch(rf"{what} \d+", name)}
+    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
     place = {name: position for position, name in enumerate(columns)}
     repeated = len(place) < len(columns) or len(set(found)) < len(found)
     place.update({name: place[column] for name, column in (stand_in or {}).items()})
@@ -167,6 +169,7 @@ def _aligned(
             f"{mend}"
         )
     absent = [name for name in columns if name not in set(found) and "=" not in name]
+    absent = _no_values(absent, features, found, optional)
     if absent:
         warn(
             f"These {what} columns are missing in {data}, and count as 0 everywhere: {listed(absent, _MAX_NAMES)}. If each is a value of a "
@@ -176,6 +179,28 @@ def _aligned(
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
     moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
     return compact(sparse.csr_matrix(features) @ moved)
+
+
+def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], indicators: Set[str]) -> list[str]:
+    """Which absent columns are not plainly values of a one-hot encoding: ``colour_red`` is one where each row has one other ``colour_``.
+
+    Args:
+        absent: indicator columns that are missing in the data.
+        features: (rows, F), with the names `found`, of which some are `indicators`.
+    """
+    wanted = {prefix for name in absent for prefix in _prefixes(name)}
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(found):
+        for prefix in _prefixes(name) if name in indicators else ():
+            if prefix in wanted:
+                places.setdefault(prefix, []).append(place)
+    one_hot = {prefix for prefix, group in places.items() if bool((features[:, group].sum(axis=1) == 1).all())}
+    return [name for name in absent if not any(prefix in one_hot for prefix in _prefixes(name))]
+
+
+def _prefixes(name: str) -> list[str]:
+    """What may be the name of a column before that of a value, as `pd.get_dummies` joins them: all up to an underscore."""
+    return [name[: match.end()] for match in re.finditer("_", name)]
 
 
 def _warn_of_kinds(
@@ -188,6 +213,8 @@ def _warn_of_kinds(
     owner: str,
 ) -> None:
     """Warn of columns that were indicators and now hold other values than 0 and 1, and of columns that were numbers and are booleans.
+
+    The latter only where names tell no more than places, as ``feature 3`` does: a column with a name is that of the training data.
 
     Args:
         features: (rows, F), with the names and kinds `found` and `found_kinds`; `columns` and `kinds` are those that are expected.
@@ -205,7 +232,7 @@ def _warn_of_kinds(
                 f"These columns of {data} hold other values than 0 and 1, which is all that {_within(owner)} knows of them: "
                 f"{listed(others, _MAX_NAMES)}. Check that they are encoded, and in the same order, as in the training data."
             )
-    booleans = [found[place] for place, kind, own in pairs if kind == "number" and own == "indicator"]
+    booleans = [found[place] for place, kind, own in pairs if kind == "number" and own == "indicator" and _PLACE.fullmatch(found[place])]
     if booleans:
         warn(
             f"These columns of {data} are True or False, and {_within(owner)} knows numbers there: {listed(booleans, _MAX_NAMES)}. Check "

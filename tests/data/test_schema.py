@@ -51,20 +51,37 @@ def test_a_value_of_a_one_hot_encoding_may_be_missing_without_a_word(made: Any) 
 
 
 @MADE
+def test_a_value_is_missing_without_a_word_where_each_row_has_another(made: Any) -> None:
+    known = made(pd.get_dummies(pd.DataFrame({"eye_colour": ["dark_red", "blue", "red", "green"]})).assign(size=PEOPLE["size"]))
+    new = pd.get_dummies(pd.DataFrame({"eye_colour": ["blue", "blue", "red", "dark_red"]})).assign(size=PEOPLE["size"])
+    assert told(made(new), known) == []
+    (message,) = told(made(new.drop(columns="eye_colour_red")), known)
+    assert "count as 0 everywhere: eye_colour_green, eye_colour_red." in message
+
+
+@MADE
 def test_values_that_an_indicator_never_had_are_named(made: Any) -> None:
     known = made(PEOPLE)
     for columns in (list(PEOPLE), list(PEOPLE)[::-1]):
         (message,) = told(made(PEOPLE.assign(smoker=[50.0, -50, 0, 1])[columns]), known)
         assert "hold other values than 0 and 1" in message and ": smoker." in message
         assert told(made(PEOPLE.astype(float)[columns]), known) == []
+    assert ": smoker." in "".join(told(made(PEOPLE.assign(smoker=[2, 0, 1, 0]), feature_kinds=["number", "count", "number", "number"]), known))
     wide = PEOPLE.assign(**{f"unused {n}": False for n in range(40)})
     assert ": old." in "".join(told(made(wide.assign(old=[0, 0, 0.5, 0])), made(wide))), "of a sparse matrix, too"
 
 
 @MADE
-def test_booleans_in_the_place_of_numbers_are_named(made: Any) -> None:
-    (message,) = told(made(PEOPLE.assign(age=[True, False, True, True])), made(PEOPLE))
-    assert "are True or False" in message and ": age." in message
+def test_booleans_in_a_column_without_a_name_are_named(made: Any) -> None:
+    (message,) = told(made(PEOPLE.to_numpy() > [40, 0, 0, 2]), made(PEOPLE.to_numpy()))
+    assert "are True or False" in message and "feature 0, " in message
+
+
+@MADE
+def test_a_column_of_0_and_1_may_be_given_as_booleans(made: Any) -> None:
+    known = made(PEOPLE.assign(smoker=[1, 0, 1, 0]))
+    assert told(made(PEOPLE), known) == []
+    assert told(made(PEOPLE[["size", "old", "smoker", "age"]]), known) == []
 
 
 @MADE
