@@ -80,7 +80,7 @@ def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
     """
     if sparse.issparse(values):
         return as_csr(values, what)
-    if not _is_sparse_tensor(values) or values.ndim != 2:
+    if not is_sparse_tensor(values) or values.ndim != 2:
         return None
     with _tensor_checked(values, what):
         entries = values.detach().cpu().to_sparse_coo().coalesce()
@@ -156,7 +156,8 @@ def number_of_rows(values: Any, what: str) -> int:
     raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of what they are of.")
 
 
-def _is_sparse_tensor(values: Any) -> bool:
+def is_sparse_tensor(values: Any) -> bool:
+    """Whether this is a torch tensor of a sparse layout."""
     return hasattr(values, "detach") and str(values.layout).startswith("torch.sparse_")
 
 

@@ -1,4 +1,4 @@
-"""Conversion of DGL graphs to records. DGL is not imported here: whoever has such an object has it loaded."""
+"""Conversion of DGL graphs to records. DGL is not imported with this module: whoever has such an object has it loaded."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
 
 def edges_of(graph: Any) -> IntArray:
     """The edges (2, |E|) of a homogeneous DGLGraph in the order of their numbers, whatever formats it is restricted to."""
-    kept = graph.formats()
-    if "coo" not in (*kept["created"], *kept["not created"]):
-        graph = graph.formats(["coo", "csr", "csc"])
-    source, destination = graph.edges(order="eid")
+    from dgl_mutual.dgl_compat import dgl
+
+    try:
+        source, destination = graph.edges(order="eid")
+    except dgl.DGLError:  # restricted to formats without lists of edges
+        source, destination = graph.formats(["coo", "csr", "csc"]).edges(order="eid")
     return np.stack([as_integers(source, "edges"), as_integers(destination, "edges")])
 
 
@@ -65,12 +67,15 @@ def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
     Raises:
         DataError: its numbers of nodes do not sum to |V|, or an edge joins two of its graphs.
     """
+    num_nodes = int(graph.num_nodes())
+    if graph.batch_size == 1:
+        return offsets_of([num_nodes])
     sizes = as_integers(graph.batch_num_nodes(), "numbers of nodes of a batch")
-    offsets, num_nodes = offsets_of(sizes), int(graph.num_nodes())
+    offsets = offsets_of(sizes)
     fault = ""
     if offsets[-1] != num_nodes or (sizes < 0).any():
         fault = f"has {counted(num_nodes, 'node')}, and its batch information is for {listed(sizes.tolist(), 6)}"
-    elif len(sizes) > 1:
+    else:
         graph_of = np.repeat(np.arange(len(sizes)), sizes)
         across = np.flatnonzero(graph_of[edges[0]] != graph_of[edges[1]])
         if len(across):

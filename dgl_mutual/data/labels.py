@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
-from dgl_mutual.data.arrays import as_array, exact_below, native
+from dgl_mutual.data.arrays import as_array, exact_below, is_sparse_tensor, native
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number
 from dgl_mutual.utils.warning import warn
@@ -51,8 +52,10 @@ CONTINUOUS = (
 #: What is said of rows that are probably classes.
 ONE_HOT = (
     "each sample has exactly one of the {} labels. They are read as independent labels (multi-label); if they are one-hot classes, give "
-    "the number of the class instead, for example labels.argmax(axis=1)"
+    "the number of the class instead, for example {}"
 )
+#: How the numbers of one-hot classes are computed, if nothing else is known of the labels.
+_ARGMAX = "labels.argmax(axis=1)"
 
 #: What is said of a single column, which may be two classes.
 ONE_COLUMN = (
@@ -122,7 +125,7 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
     """
     array = _as_label_array(values, where)
     if array.ndim == 2:
-        encoding = _encode_rows(np.asarray(array), getattr(values, "columns", None))
+        encoding = _encode_rows(np.asarray(array), getattr(values, "columns", None), _numbers_of_one_hot(values))
     elif array.ndim == 1:
         encoding = _encode_list(array, unknown, *exact_below(values))
     else:
@@ -143,6 +146,8 @@ def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any
         is_plain = isinstance(series.dtype, np.dtype | pd.SparseDtype)
         return pd.Series(native(series.to_numpy())) if is_plain else series
     array = as_array(values, where)
+    if isinstance(values, np.matrix) and array.shape[1] == 1:  # a list: matrices of NumPy always have two dimensions
+        array = array[:, 0]
     if array.dtype.kind not in "biufUSOMm":
         raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
     if array.dtype.kind == "f" and isinstance(values, list | tuple) and any(_is_large(value) for value in values):
@@ -151,15 +156,26 @@ def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any
     return array
 
 
+def _numbers_of_one_hot(values: Any) -> str:
+    """How the numbers of one-hot classes are computed of labels of this type, for a message."""
+    if is_sparse_tensor(values):
+        return "labels.to_dense().argmax(1)"
+    if sparse.issparse(values):
+        return "labels.toarray().argmax(axis=1)"
+    if isinstance(values, pd.DataFrame):
+        return "labels.to_numpy().argmax(axis=1)"
+    return _ARGMAX if hasattr(values, "argmax") else "np.argmax(labels, axis=1)"
+
+
 def _is_large(value: Any) -> bool:
     return isinstance(value, int) and abs(value) >= 2**53
 
 
-def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
+def _encode_rows(rows: npt.NDArray[Any], names: Any, argmax: str) -> Encoding:
     if rows.dtype == np.object_ and not any(isinstance(value, str | bytes) for value in rows.flat):
         with contextlib.suppress(TypeError, ValueError):
             rows = np.where(pd.isna(rows), np.nan, rows).astype(np.float64)
-    encoding = encode_label_rows(rows, "NaN")
+    encoding = encode_label_rows(rows, "NaN", argmax)
     if encoding.refusals and rows.shape[1] == 1:
         fractions = np.isfinite(rows) & (rows != np.round(rows)) if rows.dtype.kind == "f" else np.zeros(rows.shape, dtype=np.bool_)
         if fractions.any():
@@ -247,11 +263,12 @@ def _as_inexact(large: BoolArray, first: Any, limit: float, kind: str) -> Refusa
     )
 
 
-def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing") -> Encoding:
+def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing", argmax: str = _ARGMAX) -> Encoding:
     """Rows of 0 and 1, NaN where unknown, shape (samples, L).
 
     Args:
         unknown_is: what a user gives for an unknown label, for messages.
+        argmax: how a user computes classes of one-hot labels, for messages.
     """
     names = tuple(f"label {column}" for column in range(values.shape[1]))
     if values.dtype.kind not in "biuf":
@@ -263,7 +280,7 @@ def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing") -> 
     if not wrong.any():
         sums = labels[~np.isnan(labels).all(axis=1)].sum(axis=1)  # NaN where one of several labels is unknown
         is_one_hot = len(names) > 1 and len(sums) > 1 and bool((sums == 1).all())
-        notes = (ONE_HOT.format(len(names)),) if is_one_hot else ()
+        notes = (ONE_HOT.format(len(names), argmax),) if is_one_hot else ()
         return Encoding("multi-label", labels, names, notes=notes)
     hint = (
         " (several continuous targets are a regression, which is not supported)"

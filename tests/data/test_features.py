@@ -82,8 +82,9 @@ def made(features: Any, **given: Any) -> Dataset:
 @pytest.mark.parametrize(("kind", "total"), [(np.bool_, 1), (np.int8, 200), (np.uint8, 400), (np.float64, 200)])
 def test_entries_in_one_place_are_summed(kind: type, total: float) -> None:
     entries = np.array([total / 2, total / 2, 1]).astype(kind)
-    twice = sparse.csr_matrix((entries, [1, 1, 0], [0, 2, 3, 3, 3]), shape=(4, 2))
+    twice = sparse.csr_matrix((entries.copy(), [1, 1, 0], [0, 2, 3, 3, 3]), shape=(4, 2))
     dataset = made(twice)
+    np.testing.assert_array_equal(compact(twice), dataset.features)
     np.testing.assert_array_equal(dataset.features, [[0, total], [1, 0], [0, 0], [0, 0]])
     assert set(dataset.feature_kinds) == {"indicator" if kind is np.bool_ else "number"}
     assert twice.nnz == 3 and np.array_equal(twice.data, entries), "the user's matrix stays as it is"

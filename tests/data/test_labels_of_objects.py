@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import dgl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -119,6 +121,25 @@ def test_sparse_labels_are_those_of_the_dense_matrix() -> None:
         assert fingerprint(Dataset.from_pyg(data(y=own))) == fingerprint(expected)
         by_name = Dataset.from_dgl(dgl_graph(), labels={"colour": own})
         assert (by_name.target.name, by_name.labels.tolist()) == ("colour", labels.tolist())
+
+
+@pytest.mark.parametrize(
+    "as_labels",
+    [np.asarray, np.ndarray.tolist, pd.DataFrame, torch.as_tensor, lambda rows: torch.as_tensor(rows).to_sparse()]
+    + [sparse.csr_matrix, sparse.csc_array],
+)
+def test_what_is_said_of_one_hot_labels_works(as_labels: Callable[[np.ndarray], Any]) -> None:
+    labels = as_labels(np.eye(3, dtype=np.int64)[[2, 0, 1, 1]])
+    with pytest.warns(UserWarning, match="if they are one-hot classes, give the number of the class instead, for example ") as caught:
+        Dataset.from_arrays(EDGES, FEATURES, labels)
+    mend = str(caught[0].message).split("for example ")[1].removesuffix(".")
+    assert Dataset.from_arrays(EDGES, FEATURES, eval(mend, {"labels": labels, "np": np})).labels.tolist() == [2, 0, 1, 1]
+
+
+def test_a_single_column_of_numpys_matrix_holds_classes() -> None:
+    labels = sparse.csr_matrix(np.eye(3)[[2, 0, 1, 1]]).argmax(axis=1)
+    assert labels.shape == (4, 1) and Dataset.from_arrays(EDGES, FEATURES, labels).labels.tolist() == [2, 0, 1, 1]
+    assert Dataset.from_dgl(dgl_graph(), labels=labels).labels.tolist() == [2, 0, 1, 1]
 
 
 @pytest.mark.parametrize("labels", [torch.tensor(3), np.array(3), np.int64(3), 3])
