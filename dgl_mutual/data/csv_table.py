@@ -33,6 +33,10 @@ _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
 _WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 #: A number after a comma that begins with further zeros: the end of such a number, and none of a list.
 _PADDED = r",\s*0[0-9]"
+#: No number is written with more commas: above, cells are lists, and are not looked through.
+_MAX_COMMAS = 8
+#: Three numbers or more, of which the first has three digits; a number of nine digits or more would be a rare one.
+_THREE_DIGITS = r"[+-]?[0-9]{3},[0-9]{3},.*"
 #: What pandas calls a column that has no name in the file: that of row numbers, mostly.
 _UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
@@ -89,7 +93,7 @@ class CsvTable:
             cells = cells.where(known, "," * (width - 1))
         if not allow_missing and self._refuse_commas(column, faults):
             return np.zeros((len(cells), 1))
-        ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
+        ragged = _commas(cells) + 1 != width
         rule = f"expected {counted(width, 'number')} as in line {line}"
         empty = (cells == "").to_numpy(dtype=np.bool_)
         self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
@@ -120,17 +124,21 @@ class CsvTable:
         The column ``feat`` holds lists: what may be lists of numbers, too, is a warning there.
         """
         cells = self.frame[column]
-        commas = cells.str.count(",").to_numpy()
+        commas = _commas(cells)
+        if not (commas <= _MAX_COMMAS).any():
+            return False
         padded = (cells.str.contains(_PADDED) & ~cells.str.startswith(("[", "("))).to_numpy(dtype=np.bool_)
         rule = thousands_fault(cells)
-        doubtful = rule is not None or _may_be_decimals(cells, self.separator)
+        doubtful = _may_be_decimals(cells, self.separator) if rule is None else not cells.str.fullmatch(_THREE_DIGITS).all()
         if rule is None and cells.str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
-        if rule is not None and (column != "feat" or padded.any() or len(np.unique(commas)) > 1):
+        if column != "feat" and rule is not None:
             self.refuse_cells(faults, column, commas > 0, rule)
         elif padded.any():
-            rule = "expected numbers without commas between thousands or before decimals, or several numbers in brackets"
-            self.refuse_cells(faults, column, padded, rule)
+            lists = "expected numbers without commas between thousands or before decimals, or several numbers in brackets"
+            self.refuse_cells(faults, column, padded, rule or lists)
+        elif rule is not None and len(np.unique(commas)) > 1:
+            self.refuse_cells(faults, column, commas > 0, rule)
         else:
             if doubtful:
                 cell, count = shortened(cells.iloc[0], SHOWN), counted(int(commas[0]) + 1, "number")
@@ -250,6 +258,11 @@ def without_brackets(cells: pd.Series[str]) -> pd.Series[str]:
     return cells.where(~listed, inner.where(inner.str.contains(","), inner.str.split().str.join(",")))
 
 
+def _commas(cells: pd.Series[str]) -> npt.NDArray[np.int64]:
+    """How many commas each cell has, (rows,); pandas would look for a regular expression, which takes several times as long."""
+    return np.array([cell.count(",") for cell in cells], dtype=np.int64)
+
+
 def thousands_fault(cells: pd.Series[str]) -> str | None:
     """The rule that numbers such as ``1,000`` break, which could also be lists."""
     several = cells[cells.str.contains(",", regex=False)]
@@ -261,15 +274,15 @@ def thousands_fault(cells: pd.Series[str]) -> str | None:
 def _may_be_decimals(cells: pd.Series[str], separator: str) -> bool:
     """Whether cells of two whole numbers each may be one number with a decimal comma.
 
-    Another separator of cells than the comma is that of countries with a decimal comma; 0 and 1 alone are a one-hot list all the same.
-    Between commas such cells were put in quotes; there all of them must have more digits after the comma than before, as in ``0,4821``.
+    The semicolon between cells is that of countries with a decimal comma; 0 and 1 alone are a one-hot list all the same. With another
+    separator all of them must have more digits after the comma than before, as in ``0,4821``.
     """
     if not cells.str.fullmatch(_DECIMAL_COMMA).all():
         return False
     ends = cells.str.split(",", expand=True)
     if ends[0].str.fullmatch("[+-]0+").any():
         return True
-    if separator != ",":
+    if separator == ";":
         return not ends.isin(["0", "1"]).to_numpy().all()
     return bool((ends[1].str.len() > ends[0].str.lstrip("+-").str.len()).all())
 

@@ -109,6 +109,34 @@ WRITTEN: dict[str, Written] = {
     "several tools: 2 and 2.0": Written(plain(nodes(label=["0", "1.0", "2.0", "1"]))),
     "an editor: blank lines": Written("\n" + plain(LIST).replace("\n", "\n\n")),
     "an editor: an old Mac's line ends": Written(plain(LIST, lineterminator="\r"), dgl=False),
+    "an editor: numbers with zeros before them, in brackets": Written(
+        plain(nodes(feat=["[1,02]", "(3,04)", "[5,06]", "(7,08)"])), features=[[1, 2], [3, 4], [5, 6], [7, 8]], dgl=False
+    ),
+    "an editor: long lists of numbers with zeros before them": Written(
+        plain(nodes(feat=[",".join(["01", "02"] * 5)] * 4)), features=[[1, 2] * 5] * 4, dgl=False
+    ),
+    "an image: numbers of three digits": Written(
+        plain(nodes(feat=["137,190,243", "240,137,190", "100,255,128", "190,190,191"])),
+        features=[[137, 190, 243], [240, 137, 190], [100, 255, 128], [190, 190, 191]],
+    ),
+    "an editor: tabs between lists": Written(
+        plain(nodes(feat=["3,12", "12,3", "4,15", "10,1"]), sep="\t"),
+        features=[[3, 12], [12, 3], [4, 15], [10, 1]],
+        meta=META + 'separator: "\t"\n',
+        edges=EDGES.replace(",", "\t"),
+    ),
+    "Excel: semicolons between lists": Written(
+        plain(nodes(feat=["3,12", "12,3", "4,15", "10,1"]), sep=";"),
+        features=[[3, 12], [12, 3], [4, 15], [10, 1]],
+        meta=META + 'separator: ";"\n',
+        edges=EDGES.replace(",", ";"),
+        warns="each cell, such as '3,12', is read as 2 numbers. If it is one, write it without commas",
+    ),
+    "amounts or lists": Written(
+        plain(nodes(feat=["1,190,243", "240,137,190", "1,255,128", "19,190,191"])),
+        features=[[1, 190, 243], [240, 137, 190], [1, 255, 128], [19, 190, 191]],
+        warns="each cell, such as '1,190,243', is read as 3 numbers",
+    ),
     "identifiers with a zero before them": Written(plain(LIST), edges="src_id,dst_id\n00,01\n01,02\n02,03\n03,00\n"),
 }
 
@@ -169,7 +197,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     ),
     "features with commas between thousands": (
         plain(nodes(feat=["1,200", "2,500", "1,000", "1,250"])),
-        "line 2: feat: expected numbers without commas between thousands, or several numbers in brackets, found '1,200'",
+        "line 4: feat: expected numbers without commas between thousands, or several numbers in brackets, found '1,000'",
     ),
     "features with several commas between thousands": (
         plain(nodes(feat=["1,200", "2,500", "1,100", "1,250,100"])),
@@ -177,7 +205,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     ),
     "features with a decimal comma": (
         plain(nodes(feat=["0,25", "0,5", "0,05", "1,0"])),
-        "line 2: feat: expected numbers with a decimal point, or two numbers in brackets, found '0,25'",
+        "line 4: feat: expected numbers with a decimal point, or two numbers in brackets, found '0,05'",
     ),
     "a decimal comma in lists": (
         plain(nodes(feat=["0,25,1", "0,5,1", "0,05,1", "1,0,2"])),
