@@ -133,7 +133,7 @@ def _fit_both(labels: Sequence[Any], sizes: Sequence[int]) -> bool:
         sizes: its nodes.
     """
     shapes = [shape_of(own) for own in labels if own is not None]
-    one_size = len(sizes) > 1 and len(set(sizes)) == 1 and sizes[0] > 1
+    one_size = len(sizes) > 1 and len(set(sizes)) == 1
     return one_size and bool(shapes) and all(shape and shape[0] == prod(shape) == sizes[0] for shape in shapes)
 
 

@@ -204,7 +204,9 @@ def test_features_of_any_library(features: Any) -> None:
     assert dataset.feature_names == (("a", "b") if isinstance(features, pd.DataFrame) else ("feature 0", "feature 1"))
 
 
-@pytest.mark.parametrize("features", [1.5, np.array(1.0), torch.tensor(1.0), torch.nested.nested_tensor([torch.ones(2)] * 4), {"a": 1}])
+@pytest.mark.parametrize(
+    "features", [1.5, np.array(1.0), torch.tensor(1.0), torch.nested.nested_tensor([torch.ones(2)] * 4), {"a": 1}, {1, 2}]
+)
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_features_without_rows_are_refused(features: Any) -> None:
     with pytest.raises(DataError, match=r"The features are an? .* without rows\. Give an array with a row"):

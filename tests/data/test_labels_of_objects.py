@@ -68,6 +68,8 @@ def test_labels_that_are_not_those_of_the_task_are_told() -> None:
     pairs = [(bare, torch.tensor([0, 1, 1, 0]))] * 2
     assert Dataset.from_dgl(pairs, task="node").labels.tolist() == [0, 1, 1, 0] * 2
     assert Dataset.from_dgl(pairs).target.kind == "multi-label"
+    of_one_node = dgl.node_subgraph(bare, [0])
+    assert Dataset.from_dgl([(of_one_node, torch.tensor([1]))]).task == "graph"
 
 
 def test_graphs_of_which_some_have_labels_of_nodes_are_refused() -> None:
