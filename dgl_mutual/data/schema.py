@@ -71,8 +71,9 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
     """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
 
     An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. There is a warning if the name is
-    not that of one value, as ``degree=3`` is, and ``colour_red`` where each row has one other column ``colour_``. Where all columns are one-hot degrees, those above the highest of `columns` count as the
-    highest, with a warning. Columns whose kind differs in a way that changes what they mean are warned of, too (see `_warn_of_kinds`).
+    not that of one value, as ``degree=3`` is, and ``colour_red`` where each row has one other column ``colour_``. Where all columns are
+    one-hot degrees, those above the highest of `columns` count as the highest, with a warning. Columns whose kind differs in a way that
+    changes what they mean are warned of, too (see `_warn_of_kinds`).
 
     Args:
         owner: whose columns these are, at the start of a message.

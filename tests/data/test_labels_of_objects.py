@@ -127,8 +127,10 @@ def test_sparse_labels_are_those_of_the_dense_matrix() -> None:
 
 @pytest.mark.parametrize(
     "as_labels",
-    [np.asarray, np.ndarray.tolist, pd.DataFrame, torch.as_tensor, lambda rows: torch.as_tensor(rows).to_sparse()]
-    + [sparse.csr_matrix, sparse.csc_array],
+    [
+        *(np.asarray, np.ndarray.tolist, pd.DataFrame, sparse.csr_matrix, sparse.csc_array),
+        *(torch.as_tensor, lambda rows: torch.as_tensor(rows).to_sparse()),
+    ],
 )
 def test_what_is_said_of_one_hot_labels_works(as_labels: Callable[[np.ndarray], Any]) -> None:
     labels = as_labels(np.eye(3, dtype=np.int64)[[2, 0, 1, 1]])
