@@ -229,7 +229,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
 
 
 def _types_of(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[str]:
-    """What each column holds, in the words of `pd.api.types.infer_dtype`; cells are looked at where the type of the column does not tell."""
+    """What each column holds, in the words of `pd.api.types.infer_dtype`; cells are looked at where its type does not tell."""
     if values.dtype != np.object_:
         return [_type_of(values.dtype) or ""] * values.shape[1]
     known = map(_type_of, features.dtypes) if isinstance(features, pd.DataFrame) else [None] * values.shape[1]
