@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import multiprocessing.util
+import multiprocessing.forkserver
 import os
 import signal
 import socket
@@ -22,7 +22,8 @@ from dgl_mutual.cli.main import main
 CONTEXT = multiprocessing.get_context("forkserver")
 #: What is not installed is left out.
 CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suite", "dgl_mutual.reporting.suite_tables", "torch_geometric.nn", __name__])
-multiprocessing.util.get_temp_dir()  # the server's socket is in it: it is made here, and not in a folder that goes earlier
+# The server starts here: a test that has another folder for temporary files, in which its socket would be, takes that away.
+multiprocessing.forkserver.ensure_running()
 _NEW_MOUNT_NAMESPACE = 0x00020000  # CLONE_NEWNS of Linux's sched.h
 
 

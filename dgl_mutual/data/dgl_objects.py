@@ -76,8 +76,8 @@ def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
     if offsets[-1] != num_nodes or (sizes < 0).any():
         fault = f"has {counted(num_nodes, 'node')}, and its batch information is for {listed(sizes.tolist(), 6)}"
     else:
-        graph_of = np.repeat(np.arange(len(sizes)), sizes)
-        across = np.flatnonzero(graph_of[edges[0]] != graph_of[edges[1]])
+        graph_of = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        across = np.flatnonzero(graph_of.take(edges[0]) != graph_of.take(edges[1]))
         if len(across):
             source, destination = edges[:, across[0]]
             fault = (
