@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import multiprocessing.forkserver
+import multiprocessing.util
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,8 +23,7 @@ from dgl_mutual.cli.main import main
 CONTEXT = multiprocessing.get_context("forkserver")
 #: What is not installed is left out.
 CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suite", "dgl_mutual.reporting.suite_tables", "torch_geometric.nn", __name__])
-# The server starts here: a test that has another folder for temporary files, in which its socket would be, takes that away.
-multiprocessing.forkserver.ensure_running()
+multiprocessing.util.get_temp_dir()  # the server's socket is in it: it is made here, and not in a folder that goes earlier
 _NEW_MOUNT_NAMESPACE = 0x00020000  # CLONE_NEWNS of Linux's sched.h
 
 
@@ -38,7 +38,9 @@ def start(
         environment: further variables.
     """
     log.touch()
-    process = CONTEXT.Process(target=_run, args=(function, arguments, log, folder or Path.cwd(), dict(environment or {})))
+    # The server may have been started where another folder was that of temporary files, which is gone.
+    variables = {"TMPDIR": tempfile.gettempdir(), **(environment or {})}
+    process = CONTEXT.Process(target=_run, args=(function, arguments, log, folder or Path.cwd(), variables))
     process.start()
     return process
 
@@ -49,6 +51,7 @@ def _run(function: Callable[..., None], arguments: Sequence[object], log: Path, 
     os.dup2(written, 2)
     os.chdir(folder)
     os.environ.update(environment)
+    tempfile.tempdir = None  # that of the server
     function(*arguments)
 
 
