@@ -70,13 +70,13 @@ def knock(address: Address, data: bytes) -> bytes:
         except OSError:
             threading.Event().wait(0.05)
     with sock:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
         received = b""
         try:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
             while more := sock.recv(1000):
                 received += more
-        except ConnectionResetError:  # closed with bytes that it has not read
+        except OSError:  # the server has closed it, with bytes that it has not read, or before all were sent
             pass
     return received[48:]
 
