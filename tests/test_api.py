@@ -61,7 +61,7 @@ def test_mistakes_are_usage_errors(digits: Dataset, arguments: dict[str, object]
 
 def _with_edge_features_and_unknown_labels() -> Dataset:
     random = np.random.default_rng(0)
-    labels = np.where(np.arange(60) % 5 == 4, -1, np.arange(60) % 5 > 0)  # two classes, the second larger
+    labels = np.where(np.arange(60) % 5 == 4, np.nan, np.arange(60) % 5 > 0)  # two classes, the second larger
     edges = random.integers(0, 60, (2, 150))
     split = dgl_mutual.Split(range(30), range(30, 45), range(45, 60))
     features, of_edges = random.normal(size=(60, 4)), random.normal(size=(150, 2))
