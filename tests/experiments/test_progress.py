@@ -259,6 +259,6 @@ def test_without_a_place_for_temporary_files_the_mend_is_named(monkeypatch: pyte
     def nowhere(*_: Any, **__: Any) -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr("tempfile.mkdtemp", nowhere)
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
     with pytest.raises(StoreError, match=r"No usable temporary directory found.*TMPDIR"), display():
         pass
