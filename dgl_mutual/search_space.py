@@ -6,24 +6,39 @@ import math
 import numbers
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
     import optuna
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True)
-class Real:
-    """A number from `low` to `high`, both included; on a logarithmic scale if `log`."""
-
-    low: float
-    high: float
-    log: bool = False
+class _Range(Generic[Number]):
+    low: Number
+    high: Number
 
     def __post_init__(self) -> None:
         _take_numbers(self)
+
+    def value(self, stored: Number) -> Number:
+        """The inverse of `stored`."""
+        return stored
+
+    @property
+    def ends(self) -> tuple[Number, Number]:
+        """The lowest and the highest value."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Real(_Range[float]):
+    """A number from `low` to `high`, both included; on a logarithmic scale if `log`."""
+
+    log: bool = False
 
     def stored(self, value: Any) -> float | None:
         """A value as Optuna stores it; None if it is not in the range."""
@@ -32,15 +47,6 @@ class Real:
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and self.low <= drawn <= self.high
-
-    def value(self, stored: float) -> float:
-        """The inverse of `stored`."""
-        return stored
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The lowest and the highest value."""
-        return self.low, self.high
 
     def distribution(self) -> optuna.distributions.FloatDistribution:
         """What a trial draws a value from."""
@@ -54,14 +60,8 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(_Range[int]):
     """A whole number from `low` to `high`, both included."""
-
-    low: int
-    high: int
-
-    def __post_init__(self) -> None:
-        _take_numbers(self)
 
     def stored(self, value: Any) -> int | None:
         """A value as Optuna stores it; None if it is not in the range."""
@@ -70,15 +70,6 @@ class Whole:
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and isinstance(drawn, int) and self.low <= drawn <= self.high
-
-    def value(self, stored: int) -> int:
-        """The inverse of `stored`."""
-        return stored
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The lowest and the highest value."""
-        return self.low, self.high
 
     def distribution(self) -> optuna.distributions.IntDistribution:
         """What a trial draws a value from."""
@@ -205,7 +196,7 @@ def _plain_number(value: Any) -> int | float | None:
     return float(value) if isinstance(value, numbers.Real) else None
 
 
-def _take_numbers(domain: Real | Whole) -> None:
+def _take_numbers(domain: _Range[Any]) -> None:
     """Turn ends of a range that are numbers of NumPy into numbers of Python."""
     for name in ("low", "high"):
         if (number := _plain_number(getattr(domain, name))) is not None:

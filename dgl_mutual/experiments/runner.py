@@ -164,7 +164,7 @@ def execute(
         for opened in runs:  # after the checks of all: from here on files are changed
             stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [
-            Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots)
+            Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots, opened.code)
             for plan_index, opened in enumerate(runs)
             for trial in opened.plan.trials
             if trial.key not in opened.finished

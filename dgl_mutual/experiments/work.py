@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
+from dgl_mutual.experiments.code_record import check_process
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
@@ -42,6 +43,7 @@ class Work:
     Attributes:
         plan_index: which of the plans it belongs to.
         checkpoints, snapshots: folders for its students, and for its training while it lasts.
+        code: digests of the custom code that is to train (see `custom_code_digests`).
     """
 
     plan_index: int
@@ -49,6 +51,7 @@ class Work:
     plan: Plan
     checkpoints: Path
     snapshots: Path
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def to_send(self) -> Work:
@@ -92,13 +95,15 @@ def do_work(
         The index of its plan, and its outcome.
 
     Raises:
-        UsageError: the cohort cannot work, in this trial or any other, and `usage_errors_fail_trial` is not set.
+        UsageError: the cohort cannot work, in this trial or any other, and `usage_errors_fail_trial` is not set; or this process has other
+            code than `work.code`.
         StoreError: the disk does not take the students, nor will it take those of another trial, or the folder above `work.checkpoints`
             is gone.
     """
     trial, plan, run_folder = work.trial, work.plan, work.checkpoints.parent
     if not run_folder.is_dir():
         raise removed(run_folder)
+    check_process(plan.configs, work.code)
     torch.set_num_threads(compute.threads)
     forget_peak(compute.device)
     trackers: list[Tracker] = []

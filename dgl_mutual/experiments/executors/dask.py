@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,6 @@ from typing import Any, ClassVar
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
-from dgl_mutual.experiments.code_record import check_process, custom_code_digests
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import spared_from_interrupts
@@ -81,16 +80,13 @@ class Cluster:
         places: dict[Any, int] = {}
         sent: dict[int, Any] = {}
         lost: Counter[int] = Counter()
-        plans = {work.plan_index: work.plan for work in works}
-        code = {index: custom_code_digests(*plan.configs) for index, plan in plans.items()}
 
         def submit(place: int) -> Any:
             dataset = works[place].plan.dataset
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
                 sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
-            work = works[place]
-            future = self.client.submit(_run_in_worker, do_work, _sent(work), sent[id(dataset)], code[work.plan_index], pure=False)
+            future = self.client.submit(_run_in_worker, do_work, _sent(works[place]), sent[id(dataset)], pure=False)
             places[future] = place
             return future
 
@@ -244,9 +240,8 @@ def _sent(work: Work) -> Work:
     return replace(work.to_send, snapshots=work.snapshots.absolute())
 
 
-def _run_in_worker(do_work: DoWork, work: Work, dataset: Dataset, code: Mapping[str, str]) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
+def _run_in_worker(do_work: DoWork, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
-    check_process(work.plan.configs, code)
     with _TURN, temporary_folder() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
             raise StoreError(

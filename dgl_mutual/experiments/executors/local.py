@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
-from dgl_mutual.experiments.code_record import check_process, custom_code, custom_code_digests
+from dgl_mutual.experiments.code_record import custom_code
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
@@ -57,13 +57,10 @@ class Local:
             yield from (do_work(work, on_epoch=progress.epoch) for work in works)
             return
         do_work = partial(do_work, on_epoch=progress.remote_epoch)
-        plans = {work.plan_index: work.plan for work in works}
-        code = {index: custom_code_digests(*plan.configs) for index, plan in plans.items()}
+        plans = {work.plan_index: work.plan for work in works}.values()
+        fresh = any(custom_code(config) for plan in plans for config in plan.configs)
         with kept_datasets(datasets_of(works)) as files:
-            calls = (
-                joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)], code[work.plan_index]) for work in works
-            )
-            fresh = any(custom_code(config) for plan in plans.values() for config in plan.configs)
+            calls = (joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)]) for work in works)
             yield from in_processes(calls, jobs, self.threads, fresh=fresh)
 
 
@@ -150,8 +147,7 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
         yield files
 
 
-def _run_in_worker(do_work: DoWork, work: Work, file: Path, code: Mapping[str, str]) -> tuple[int, Outcome]:
-    check_process(work.plan.configs, code)
+def _run_in_worker(do_work: DoWork, work: Work, file: Path) -> tuple[int, Outcome]:
     return do_work(work.with_dataset(read_kept(file)))
 
 

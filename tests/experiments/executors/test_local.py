@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments import processes
 from dgl_mutual.experiments.code_record import custom_code_digests
+from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.executors import dask, local
+from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.work import Work, datasets_of
+from dgl_mutual.experiments.work import Work, datasets_of, do_work
 from tests.closed import full_disk
 
 
@@ -92,17 +94,16 @@ class Net(nn.Module):
         return self.layer(feat)
 
 
-def test_a_process_with_other_code_trains_nothing(large: Dataset) -> None:
+def test_a_process_with_other_code_trains_nothing(large: Dataset, tmp_path: Path) -> None:
     (work, *_) = works_of(plan_of(large, students=["gcn", Net]))
     code = custom_code_digests(*work.plan.configs)
     assert len(code) == 1
-    with local.kept_datasets([large]) as files:
-        (file,) = files.values()
-        assert local._run_in_worker(looks, work.to_send, file, code)
-        with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
-            local._run_in_worker(looks, work.to_send, file, dict.fromkeys(code, "other"))
+    work = replace(work, checkpoints=tmp_path / "run" / "checkpoints", snapshots=tmp_path / "run" / "snapshots")
+    work.checkpoints.parent.mkdir()
+    train = partial(do_work, compute=Compute(), usage_errors_fail_trial=True)
+    assert not train(replace(work, code=code))[1].error
     with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
-        dask._run_in_worker(looks, work.to_send, large, dict.fromkeys(code, "other"))
+        train(replace(work, code=dict.fromkeys(code, "other")))
 
 
 def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
