@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import dgl_mutual
 from dgl_mutual.coordinator import WeightingOptions
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.executors import local
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.independent import Independent
 from tests.test_experiment import SMALL
@@ -149,6 +150,18 @@ def test_code_that_was_changed_and_not_imported_again_is_refused(changing: Modul
     changing.SCALE = 7.0  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"changing_ideas:SCALE is not what its file says .* was replaced in this process"):
         first_losses(changing.Net, jobs, **options)
+
+
+def test_code_that_is_changed_before_the_processes_import_it_is_not_trained(changing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = local.kept_datasets
+
+    def kept_late(datasets: Any) -> Any:
+        rewrite(changing, "50.0")
+        return kept(datasets)
+
+    monkeypatch.setattr(local, "kept_datasets", kept_late)
+    with pytest.raises(UsageError, match=r"A process that trains has other code of changing_ideas:Net"):
+        first_losses(changing.Net, 2)
 
 
 def test_a_student_is_saved_whatever_became_of_its_file(changing: ModuleType, tmp_path: Path) -> None:

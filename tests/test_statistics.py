@@ -163,6 +163,7 @@ def test_fewer_pairs_than_can_reject_have_no_interval() -> None:
     few, enough = [0.01, 0.02, 0.03, 0.02, 0.01], [0.01, 0.02, 0.03, 0.02, 0.01, 0.02]
     assert math.isnan(signed_rank(few).low) and math.isnan(signed_rank(few).high) and signed_rank(few).smallest_p > 0.05
     assert signed_rank(enough).low > 0 and signed_rank(enough).smallest_p < 0.05
+    assert math.isnan(signed_rank([*few, 0.0, 0.0]).low), "pairs without a difference say nothing"
 
 
 def test_the_interval_over_seeds_is_students() -> None:

@@ -19,8 +19,7 @@ from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.utils.scratch import temporary_folder
 from tests.reporting.folders import write_run, write_suite
-
-SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 4}, "seeds": 3, "jobs": 1}
+from tests.test_experiment import SMALL
 
 
 def _unsaved() -> dgl_mutual.Experiment:

@@ -57,5 +57,5 @@ def custom_streams(generator: torch.Generator | None, device: torch.device) -> I
     if generator is global_generator(device):
         yield
         return
-    with alone(), torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
+    with torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
         yield

@@ -71,6 +71,12 @@ def test_equal_differences_are_no_test() -> None:
     assert cells[3:] == ["+0.0000", "-", "1", "- (equal differences say nothing)"]
 
 
+def test_a_pair_without_a_figure_is_named_so() -> None:
+    pairs = pd.DataFrame({"member": "gcn-0", "ours": [0.5, 0.6], "reference": [0.5, 0.5]})
+    (cells,) = cells_of(certificate.accuracy(pairs, {"gcn-0": compare_pairs([math.nan, 0.1], 0.02)}, "rocauc", "seeds").body)
+    assert cells[-1] == "- (a pair is without a figure)"
+
+
 def test_cost_is_a_ratio_where_both_sides_are_known() -> None:
     rows = [("seconds an epoch", 0.5, 1.25), ("peak memory, MiB", None, 300.0), ("parameters", 60395.0, 60395.0)]
     cells = cells_of(certificate.cost(rows, 7).body)
