@@ -18,7 +18,7 @@ import pandas as pd
 from common import prepare, write
 
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.runner import run
 
 

@@ -19,17 +19,17 @@ from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
+from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config, read_values
+from dgl_mutual.experiments.configuration.given import layer_of_file
+from dgl_mutual.experiments.configuration.idle import refuse_folds, refuse_untrained, warn_of_idle
+from dgl_mutual.experiments.configuration.layers import unflatten
+from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
+from dgl_mutual.experiments.configuration.resolve import resolve, splits_of, values_or_objects, with_unlabelled
+from dgl_mutual.experiments.configuration.trust import check_trust
 from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.idle import refuse_folds, refuse_untrained, warn_of_idle
-from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import resolve, splits_of, values_or_objects, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
-from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.store.configuration import Role, has_both, keys_of
 from dgl_mutual.strategies.base import Strategy

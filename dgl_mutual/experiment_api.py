@@ -15,14 +15,14 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, DglMutualError, Interrupted, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import split_names
-from dgl_mutual.experiments.layers import combine_layers
+from dgl_mutual.experiments.configuration.config import split_names
+from dgl_mutual.experiments.configuration.layers import combine_layers
+from dgl_mutual.experiments.configuration.trust import check_trust_of_layer
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.suite import run_suite
-from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
-from dgl_mutual.experiments.trust import check_trust_of_layer
+from dgl_mutual.experiments.suites.suite import run_suite
+from dgl_mutual.experiments.suites.suite_file import Suite, is_config_file, method_of_file
 from dgl_mutual.experiments.tuning.suite import prepare_suite
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options

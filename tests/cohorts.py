@@ -9,8 +9,8 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import method_of
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions

@@ -22,7 +22,7 @@ from dgl_mutual.cli.main import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
 #: What is not installed is left out.
-CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suite", "dgl_mutual.reporting.suite_tables", "torch_geometric.nn", __name__])
+CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suites.suite", "dgl_mutual.reporting.suite_tables", "torch_geometric.nn", __name__])
 multiprocessing.util.get_temp_dir()  # the server's socket is in it: it is made here, and not in a folder that goes earlier
 _NEW_MOUNT_NAMESPACE = 0x00020000  # CLONE_NEWNS of Linux's sched.h
 

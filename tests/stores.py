@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
+from dgl_mutual.experiments.run_folders.run_store import RunStore, begun, locked_store
 
 
 @contextmanager

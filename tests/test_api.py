@@ -14,7 +14,7 @@ import dgl_mutual.data
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 

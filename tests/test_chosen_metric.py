@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.training.callbacks import Callback
@@ -154,7 +154,7 @@ def test_students_are_saved_with_it_and_files_without_it_are_as_before(tmp_path:
 
 
 def test_a_training_that_was_cut_off_goes_on_with_it(tmp_path: Path) -> None:
-    from dgl_mutual.experiments.resolve import resolve
+    from dgl_mutual.experiments.configuration.resolve import resolve
     from dgl_mutual.experiments.trial import fit_resolved
 
     class Stop(Callback):

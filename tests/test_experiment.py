@@ -25,10 +25,10 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.runner import run
-from dgl_mutual.experiments.suite import configurations
-from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suites.suite import configurations
+from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export

@@ -72,6 +72,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(imports()) == []
 
 
+def test_folders_import_each_other_in_no_circle() -> None:
+    """A module that lies in no folder of a room stands for itself."""
+    graph, of_folders = imports(), nx.DiGraph()
+    folder = {module: module if module.count(".") < 3 else module.rpartition(".")[0] for module in graph}
+    of_folders.add_edges_from((folder[here], folder[there]) for here, there in graph.edges if folder[here] != folder[there])
+    assert circles(of_folders) == []
+
+
 def test_rooms_import_only_from_rooms_below() -> None:
     graph = imports()
     assert {room(module) for module in graph if module not in FRONT} == {name for names in ROOMS for name in names}

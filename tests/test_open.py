@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
 

@@ -79,9 +79,9 @@ def command(
       dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
-    from dgl_mutual.experiments.layers import from_command_line
+    from dgl_mutual.experiments.configuration.layers import from_command_line
+    from dgl_mutual.experiments.configuration.trust import trusted_config
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.utils.paths import user_path
 
     _refuse_idle_options(f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG)

@@ -174,11 +174,11 @@ def command(
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.compute import Compute
-    from dgl_mutual.experiments.idle import refuse_untrained
-    from dgl_mutual.experiments.layers import from_command_line
+    from dgl_mutual.experiments.configuration.idle import refuse_untrained
+    from dgl_mutual.experiments.configuration.layers import from_command_line
+    from dgl_mutual.experiments.configuration.trust import trusted_config
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
-    from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.store.summary import table
     from dgl_mutual.training.process_group import leads
 

@@ -15,7 +15,7 @@ from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.experiments.loading import DataSource
-    from dgl_mutual.experiments.suite import SuitePlan
+    from dgl_mutual.experiments.suites.suite import SuitePlan
 
 
 @click.command()
@@ -83,12 +83,12 @@ def command(
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
     from dgl_mutual.experiments.compute import Compute
-    from dgl_mutual.experiments.layers import from_command_line
+    from dgl_mutual.experiments.configuration.layers import from_command_line
+    from dgl_mutual.experiments.configuration.trust import check_trust
     from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, run_suite
-    from dgl_mutual.experiments.suite_file import load_suite, suite_names
-    from dgl_mutual.experiments.trust import check_trust
+    from dgl_mutual.experiments.suites.suite import OF_THE_NAMES, configurations, run_suite
+    from dgl_mutual.experiments.suites.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.tuning.suite import prepare_suite
 
     if cluster is not None and jobs is not None:
@@ -144,7 +144,7 @@ def command(
 
 def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
-    from dgl_mutual.experiments.suite_estimate import estimate_searches
+    from dgl_mutual.experiments.tuning.suite_estimate import estimate_searches
 
     total = 0.0
     for search in estimate_searches(suite_plan, data, trials=trials):
@@ -167,7 +167,7 @@ def _list(suite_plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> boo
     Args:
         anew: all trials are to run, also those that are there.
     """
-    from dgl_mutual.experiments.suite_estimate import estimate_runs
+    from dgl_mutual.experiments.tuning.suite_estimate import estimate_runs
 
     total = 0.0
     trials = 0

@@ -78,10 +78,10 @@ def command(
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.compute import Compute
-    from dgl_mutual.experiments.layers import from_command_line
+    from dgl_mutual.experiments.configuration.layers import from_command_line
+    from dgl_mutual.experiments.configuration.trust import trusted_config
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.experiments.tuning.search import tune
     from dgl_mutual.utils.files import check_writable
 

@@ -36,7 +36,7 @@ def train(threads: int) -> dict[str, dict[str, str]]:
     import torch
 
     from dgl_mutual.data.load import load_dataset
-    from dgl_mutual.experiments.config import parse_config
+    from dgl_mutual.experiments.configuration.config import parse_config
     from dgl_mutual.experiments.plan import prepare
     from dgl_mutual.experiments.trial import fit_resolved
 

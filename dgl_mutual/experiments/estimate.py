@@ -14,7 +14,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.store.tables import KEY, keys_of, read_trials

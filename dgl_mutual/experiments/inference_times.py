@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.configuration.resolve import check_fingerprint
+from dgl_mutual.experiments.configuration.trust import trusted_config
 from dgl_mutual.experiments.device import is_cuda, resolve_device
-from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.resolve import check_fingerprint
-from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.run_folders.folder_lock import lock
+from dgl_mutual.experiments.run_folders.run_store import RunStore
 from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.trial import trial_name
-from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.store.files import CONFIG_FILE, INFERENCE_FILE
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, keys_of, overall, rows_of
 from dgl_mutual.strategies import resolve_strategy

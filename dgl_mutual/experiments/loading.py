@@ -10,7 +10,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.errors import TaskMismatchError, UsageError
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.utils.warning import warn

@@ -11,12 +11,12 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import grid_points
-from dgl_mutual.experiments.recorded import with_recorded_defaults
-from dgl_mutual.experiments.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
-from dgl_mutual.experiments.run_folder import folder_of_run
+from dgl_mutual.experiments.configuration.config import MAX_TRIALS_OF_RUN, RunConfig
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.grid import grid_points
+from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.tables import Key

@@ -14,19 +14,19 @@ import pandas as pd
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
 from dgl_mutual.errors import Interrupted, StoreError, UsageError
-from dgl_mutual.experiments.code_record import check_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_idle_processes
-from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
-from dgl_mutual.experiments.run_store import RunStore, begun, locked_store
+from dgl_mutual.experiments.run_folders.code_record import check_code, custom_code_digests
+from dgl_mutual.experiments.run_folders.run_store import RunStore, begun, locked_store
 from dgl_mutual.experiments.same_data import check_data
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials

@@ -13,7 +13,7 @@ from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.split import Split
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.store.tables import Key
 from dgl_mutual.training.callbacks import Callback

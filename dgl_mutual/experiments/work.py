@@ -12,12 +12,12 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
-from dgl_mutual.experiments.code_record import check_process
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.grid import search
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.grid import search
+from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.experiments.run_folders.code_record import check_process
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, fit_resolved, split_digest, trial_data
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.distill import distill

@@ -14,7 +14,9 @@ from dgl_mutual.training.options import TrainingOptions
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A cohort and its training: options of a resolved configuration, in which nothing is left open (see `dgl_mutual.experiments.resolve`).
+    """A cohort and its training: options of a resolved configuration, in which nothing is left open.
+
+    See `dgl_mutual.experiments.configuration.resolve`.
 
     Attributes:
         students: options of the K students.

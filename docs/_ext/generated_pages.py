@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def options_page() -> str:
     """Every option of runs, students, training, distillation and weightings."""
-    from dgl_mutual.experiments.config import RunConfig
+    from dgl_mutual.experiments.configuration.config import RunConfig
     from dgl_mutual.nn.options import StudentOptions
     from dgl_mutual.training.options import DistillOptions, TrainingOptions
     from dgl_mutual.weightings import WEIGHTINGS

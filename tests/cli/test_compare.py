@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dgl_mutual.experiments.compare import folder as comparison_folder
-from dgl_mutual.experiments.folder_lock import lock
+from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
 from tests import forked

@@ -9,7 +9,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
 from tests.test_registry import forgetful, installed  # noqa: F401  # fixtures

@@ -9,8 +9,8 @@ import pytest
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.suite import plan_suite, run_suite
-from dgl_mutual.experiments.suite_file import load_suite
+from dgl_mutual.experiments.suites.suite import plan_suite, run_suite
+from dgl_mutual.experiments.suites.suite_file import load_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
 MINE = """

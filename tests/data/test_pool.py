@@ -16,7 +16,7 @@ from dgl_mutual.data.pool import graph_hashes, with_pool, without_pool
 from dgl_mutual.data.protocols import make_splits
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features
 
 Graph = tuple[np.ndarray, np.ndarray]  # edges (2, |E|), features (|V|, 2)

@@ -12,11 +12,11 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.suite import configurations
-from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suites.suite import configurations
+from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.options import parse_options
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dgl_mutual.experiments import estimate
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.estimate import seconds_left, seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
 from tests.reporting.folders import write_run

@@ -11,10 +11,10 @@ import yaml
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import resolve, resolved_values, splits_of
-from dgl_mutual.experiments.suite import configurations
-from dgl_mutual.experiments.suite_file import load_suite
+from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values, splits_of
+from dgl_mutual.experiments.suites.suite import configurations
+from dgl_mutual.experiments.suites.suite_file import load_suite
 from dgl_mutual.store.configuration import has_both, identity, resolved_part
 from dgl_mutual.store.tables import KEY, read_trials
 

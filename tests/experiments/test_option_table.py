@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.option_table import as_markdown, as_text, describe
 from dgl_mutual.experiments.strategy_table import options_of
 from dgl_mutual.nn.options import StudentOptions

@@ -19,7 +19,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments import progress
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _longest_that_fits, display
 from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles

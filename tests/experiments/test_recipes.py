@@ -11,13 +11,13 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.layers import parse_assignment
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.layers import parse_assignment
+from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.configuration.trust import import_paths, trusted_config
 from dgl_mutual.experiments.recipes import read_recipe, recipe_text, recipes
-from dgl_mutual.experiments.resolve import resolve
-from dgl_mutual.experiments.suite import configurations
-from dgl_mutual.experiments.suite_file import Suite, load_suite
-from dgl_mutual.experiments.trust import import_paths, trusted_config
+from dgl_mutual.experiments.suites.suite import configurations
+from dgl_mutual.experiments.suites.suite_file import Suite, load_suite
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.student import make_student, resolve_student
 from dgl_mutual.options import parse_options

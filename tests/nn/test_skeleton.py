@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import resolve, resolved_values
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.nn import blocks
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch

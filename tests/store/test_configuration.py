@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.store.configuration import ROLES, Role, file_values, identity, keys_of, resolved_part
 
 

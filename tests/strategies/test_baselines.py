@@ -16,9 +16,9 @@ import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.idle import refuse_untrained
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.idle import refuse_untrained
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.strategies import BASELINES
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth

@@ -14,7 +14,7 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
 from tests.cohorts import train_cohort
-from tests.experiments.test_run_store import CONFIG, outcome
+from tests.experiments.run_folders.test_run_store import CONFIG, outcome
 from tests.stores import open_store
 from tests.strategies.test_extremes import make_data
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write

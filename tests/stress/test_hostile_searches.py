@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.config import parse_config, read_config
+from dgl_mutual.experiments.configuration.config import parse_config, read_config
 from dgl_mutual.experiments.tuning import objective
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.reporting.plots.style import drawing

@@ -13,10 +13,10 @@ import yaml
 from hypothesis import strategies as st
 
 from dgl_mutual.errors import DglMutualError
-from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.layers import parse_assignment
-from dgl_mutual.experiments.suite import configurations
-from dgl_mutual.experiments.suite_file import load_suite
+from dgl_mutual.experiments.configuration.config import parse_config, read_config
+from dgl_mutual.experiments.configuration.layers import parse_assignment
+from dgl_mutual.experiments.suites.suite import configurations
+from dgl_mutual.experiments.suites.suite_file import load_suite
 from tests.stress.damage import bounded, changed, write
 
 YAML_FILES = {

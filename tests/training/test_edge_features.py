@@ -15,9 +15,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.resolve import resolve, resolved_values
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student

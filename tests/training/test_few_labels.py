@@ -18,7 +18,7 @@ from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES

@@ -11,8 +11,8 @@ import torch
 
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import resolve, resolved_values
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
 from tests.training.conftest import Fit

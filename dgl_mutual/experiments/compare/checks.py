@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}

@@ -24,13 +24,13 @@ from dgl_mutual.experiments.compare.folder import SETTINGS, CertificateReport, C
 from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
+from dgl_mutual.experiments.configuration.resolve import added_members
 from dgl_mutual.experiments.environment import command_line, installed_version, source_commit, versions
-from dgl_mutual.experiments.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.resolve import added_members
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric

@@ -12,10 +12,10 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.compare.certificate import Section
-from dgl_mutual.experiments.folder_lock import lock
+from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.resolve import resolved_values
-from dgl_mutual.experiments.run_folder import read_resolved
+from dgl_mutual.experiments.run_folders.folder_lock import lock
+from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.files import (
     CERTIFICATE_FILE,

@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.training.memory import forget_peak, peak, process_memory
 
 Side = Literal["ours", "reference"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare.checks import shortened
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback

@@ -7,8 +7,8 @@ import json
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import splits_whole_graphs_under
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import strategy_options_of
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import strategy_options_of
 from dgl_mutual.options import Options
 
 #: The strategies that the reference has.

@@ -22,7 +22,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.ours import fit, starting_point
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports

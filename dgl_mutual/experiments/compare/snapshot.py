@@ -22,8 +22,8 @@ from dgl_mutual.experiments.compare.checks import (
 )
 from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.theirs import make_reference
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import strategy_options_of
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import strategy_options_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.store.members import ENSEMBLE

@@ -15,7 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
 from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport

@@ -20,10 +20,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
-from dgl_mutual.experiments.code_record import custom_code
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.run_folders.code_record import custom_code
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
 from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_open

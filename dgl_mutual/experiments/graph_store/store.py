@@ -15,7 +15,7 @@ from dgl_mutual.data.partition import Partition, read_partition
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DglMutualError, UsageError
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.graph_store.addresses import is_loopback, own_part, read_servers
 from dgl_mutual.experiments.graph_store.dgl_parts import GRAPH, book_of, let_dgl_load
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError

@@ -12,8 +12,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
-from dgl_mutual.experiments.grid import point_of
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.grid import point_of
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.study import Search

@@ -6,10 +6,10 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
-from dgl_mutual.experiments.idle import idle_in_search
-from dgl_mutual.experiments.layers import value_at
-from dgl_mutual.experiments.resolve import resolved_values
+from dgl_mutual.experiments.configuration.config import MAX_SEEDS, RunConfig
+from dgl_mutual.experiments.configuration.idle import idle_in_search
+from dgl_mutual.experiments.configuration.layers import value_at
+from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.tuning.records import best_trial
 from dgl_mutual.search_space import SearchSpace, plain_value
 from dgl_mutual.strategies import resolve_strategy

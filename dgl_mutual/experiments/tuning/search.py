@@ -24,13 +24,13 @@ from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import schema_of
 from dgl_mutual.errors import Interrupted, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.idle import idle_in_search, refuse_folds, warn_of_idle
-from dgl_mutual.experiments.layers import value_at
+from dgl_mutual.experiments.configuration.config import MAX_SEEDS, RunConfig
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.idle import idle_in_search, refuse_folds, warn_of_idle
+from dgl_mutual.experiments.configuration.layers import value_at
+from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name
 from dgl_mutual.experiments.progress import NoProgress, Progress
-from dgl_mutual.experiments.recorded import with_recorded_defaults
-from dgl_mutual.experiments.resolve import anchored, resolve, resolved_values, run_name
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan

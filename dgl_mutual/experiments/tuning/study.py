@@ -16,11 +16,11 @@ import yaml
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.schema import differences
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.code_record import changed_code, custom_code_digests
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.layers import merge, unflatten
-from dgl_mutual.experiments.resolve import resolved_values, splits_of
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.layers import merge, unflatten
+from dgl_mutual.experiments.configuration.resolve import resolved_values, splits_of
+from dgl_mutual.experiments.run_folders.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal

@@ -13,14 +13,14 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.idle import warn_of_idle
-from dgl_mutual.experiments.layers import unflatten
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.idle import warn_of_idle
+from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite
-from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suites.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite
+from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.search_space import SearchSpace
@@ -112,7 +112,7 @@ def tune_suite(
     their options on validation in every run.
 
     Args:
-        runs: of the suite, see `dgl_mutual.experiments.suite.configurations`.
+        runs: of the suite, see `dgl_mutual.experiments.suites.suite.configurations`.
         trials: of each search.
         compute: with several jobs, trials of a search run at a time (see `tune`).
         progress: makes a display for each search.

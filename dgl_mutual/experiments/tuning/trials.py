@@ -16,10 +16,10 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.code_record import check_process, custom_code, custom_code_digests
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
 from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.run_folders.code_record import check_process, custom_code, custom_code_digests
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.experiments.tuning.objective import evaluate, mean_metric
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
-from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options

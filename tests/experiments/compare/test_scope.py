@@ -8,10 +8,10 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compare.scope import STRATEGIES, check_scope
-from dgl_mutual.experiments.layers import merge, parse_assignment
+from dgl_mutual.experiments.configuration.layers import merge, parse_assignment
+from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.configuration.trust import trusted_config
 from dgl_mutual.experiments.recipes import read_recipe, recipes
-from dgl_mutual.experiments.resolve import resolve
-from dgl_mutual.experiments.trust import trusted_config
 from tests.experiments.compare.cases import make_case
 
 

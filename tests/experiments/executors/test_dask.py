@@ -18,7 +18,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _unprofiled, connected
 from dgl_mutual.experiments.plan import prepare

@@ -19,13 +19,13 @@ from torch import nn
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments import processes
-from dgl_mutual.experiments.code_record import custom_code_digests
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress
+from dgl_mutual.experiments.run_folders.code_record import custom_code_digests
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of, do_work
 from tests.closed import full_disk

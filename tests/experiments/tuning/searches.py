@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.config import RunConfig, parse_config
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.tuning import objective
 from dgl_mutual.experiments.tuning.search import Tuning, search_space, tune
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan

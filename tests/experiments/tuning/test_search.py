@@ -22,8 +22,8 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.config import MAX_SEEDS, parse_config, read_config
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.records import begun_trials

@@ -12,10 +12,10 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import point_of
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.configuration.config import parse_config, read_config
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.grid import point_of
+from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.search_space import Choice, Real, SearchSpace

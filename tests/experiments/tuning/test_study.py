@@ -13,7 +13,7 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
 from dgl_mutual.search_space import Whole
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, TUNING_FILE

@@ -13,7 +13,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.loading import DataSource
-from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.experiments.tuning.suite import prepare_suite
 from dgl_mutual.options import parse_options
 from tests.experiments.tuning.searches import faking

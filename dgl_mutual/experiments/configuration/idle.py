@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import added_members, strategy_options_of
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import added_members, strategy_options_of
 from dgl_mutual.nn.architectures import uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect

@@ -16,11 +16,11 @@ import yaml
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.configuration.recorded import config_of
+from dgl_mutual.experiments.configuration.resolve import resolved_values
+from dgl_mutual.experiments.configuration.trust import trusted_config
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.recorded import config_of
-from dgl_mutual.experiments.resolve import resolved_values
-from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.experiments.tuning.search import plan_search
 from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
 

@@ -34,9 +34,9 @@ from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.given import plain_values
-from dgl_mutual.experiments.grid import grid_points
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.given import plain_values
+from dgl_mutual.experiments.configuration.grid import grid_points
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student

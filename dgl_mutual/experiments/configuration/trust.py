@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, read_values
-from dgl_mutual.experiments.given import given_values, layer_of_file
+from dgl_mutual.experiments.configuration.config import RunConfig, read_values
+from dgl_mutual.experiments.configuration.given import given_values, layer_of_file
+from dgl_mutual.experiments.configuration.recorded import config_of
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.recorded import config_of
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.utils.imports import is_import_path
 

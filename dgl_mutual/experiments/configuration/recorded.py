@@ -8,9 +8,9 @@ from typing import Any
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
-from dgl_mutual.experiments.given import layer_of_file, without_defaults
-from dgl_mutual.experiments.resolve import resolve, resolved_values
+from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config
+from dgl_mutual.experiments.configuration.given import layer_of_file, without_defaults
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import Role, given_part, has_both, identity, keys_of, resolved_part
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments

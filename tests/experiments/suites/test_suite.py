@@ -15,14 +15,14 @@ import yaml
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.resolve import resolve, run_name
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute
-from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
-from dgl_mutual.experiments.suite_file import Suite, load_suite, suite_names
+from dgl_mutual.experiments.suites.suite import configurations, plan_suite, run_suite
+from dgl_mutual.experiments.suites.suite_file import Suite, load_suite, suite_names
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.reporting.status import status_of

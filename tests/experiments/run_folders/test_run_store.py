@@ -14,10 +14,10 @@ import yaml
 
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.run_folder import folder_of_run
-from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
+from dgl_mutual.experiments.run_folders.run_store import RunStore
+from dgl_mutual.experiments.run_folders.trial_tables import TrialTable
 from dgl_mutual.experiments.trial import Outcome, Trial
-from dgl_mutual.experiments.trial_tables import TrialTable
 from dgl_mutual.store.tables import TRIAL_COLUMNS
 from tests import forked
 from tests.stores import open_store

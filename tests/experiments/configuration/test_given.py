@@ -11,10 +11,10 @@ import yaml
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.given import given_values, layer_of_file, without_defaults
+from dgl_mutual.experiments.configuration.config import parse_config, read_config
+from dgl_mutual.experiments.configuration.given import given_values, layer_of_file, without_defaults
+from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.resolve import resolved_values
 from dgl_mutual.strategies.gml import GMLOptions
 
 pytestmark = pytest.mark.usefixtures("datasets_are_here")

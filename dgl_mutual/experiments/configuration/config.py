@@ -16,8 +16,8 @@ from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.data.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, combine_layers
+from dgl_mutual.experiments.configuration.given import layer_of_file
+from dgl_mutual.experiments.configuration.layers import DEFAULT_STRATEGY, combine_layers
 from dgl_mutual.experiments.recipes import DESCRIPTION
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.run_folder import read_resolved
-from dgl_mutual.experiments.trial_tables import GatheredTable
+from dgl_mutual.experiments.run_folders.run_folder import read_resolved
+from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable
 from dgl_mutual.store.files import CONFIG_FILE, TRIALS_FILE
 from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, Key, keys_of, read_trial_rows, read_trials
 from dgl_mutual.utils.wording import counted

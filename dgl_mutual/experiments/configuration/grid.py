@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, parse_config
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.layers import unflatten, value_at
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.layers import unflatten, value_at
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult

@@ -8,9 +8,9 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.trust import check_trust, import_paths, trusted_config
+from dgl_mutual.experiments.configuration.config import parse_config, read_config
+from dgl_mutual.experiments.configuration.given import given_values
+from dgl_mutual.experiments.configuration.trust import check_trust, import_paths, trusted_config
 from tests.cli.conftest import command_line  # noqa: F401  # a fixture
 from tests.reporting.folders import write_run
 

@@ -10,9 +10,9 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
-from dgl_mutual.experiments.grid import grid_points, search
-from dgl_mutual.experiments.resolve import resolve, resolved_points
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.configuration.grid import grid_points, search
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_points
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.training.result import FitResult
 

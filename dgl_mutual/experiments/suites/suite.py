@@ -13,19 +13,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
-from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.idle import warn_of_idle
+from dgl_mutual.experiments.configuration.layers import combine_layers
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
-from dgl_mutual.experiments.folder_lock import lock
-from dgl_mutual.experiments.idle import warn_of_idle
-from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.run_folder import read_resolved
+from dgl_mutual.experiments.run_folders.folder_lock import lock
+from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.runner import RunReport, execute
-from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
+from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers

@@ -16,11 +16,11 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.finished_trials import FinishedTrials
-from dgl_mutual.experiments.folder_lock import lock
-from dgl_mutual.experiments.run_folder import read_resolved
+from dgl_mutual.experiments.run_folders.finished_trials import FinishedTrials
+from dgl_mutual.experiments.run_folders.folder_lock import lock
+from dgl_mutual.experiments.run_folders.run_folder import read_resolved
+from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable, History, TrialTable
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials

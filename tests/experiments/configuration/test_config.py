@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
-from dgl_mutual.experiments.layers import merge, parse_assignment
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.configuration.layers import merge, parse_assignment
 from dgl_mutual.nn.options import StudentOptions
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.loading import DataSource
-from dgl_mutual.experiments.suite import SuitePlan, named
+from dgl_mutual.experiments.suites.suite import SuitePlan, named
 from dgl_mutual.experiments.tuning.search import plan_search
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.strategies import resolve_strategy

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from dgl_mutual.errors import UsageError, advice, unknown
-from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
-from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, merge
+from dgl_mutual.experiments.configuration.config import MAX_SEEDS, read_config, read_mapping
+from dgl_mutual.experiments.configuration.layers import DEFAULT_STRATEGY, merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.store.configuration import Role, keys_of
@@ -27,6 +27,7 @@ from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments, counted
 
+_FOLDER = resources.files("dgl_mutual.experiments.suites")
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 #: Keys of a configuration that a suite's datasets decide.
@@ -153,7 +154,7 @@ class Suite(Options):
 
 def suite_names() -> dict[str, str]:
     """The suites of this package, each with its description."""
-    files = sorted(resources.files("dgl_mutual.experiments").joinpath("suites").iterdir(), key=lambda file: file.name)
+    files = sorted((file for file in _FOLDER.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     return {file.name.removesuffix(".yaml"): str(read_yaml(file.read_text(encoding="utf-8"))["description"]) for file in files}
 
 
@@ -174,7 +175,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
                     f"its whole name: {name_or_file}{ending}."
                 )
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
-    text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    text = _FOLDER.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
     return name_or_file, parse_options(Suite, read_yaml(text))
 
 

@@ -17,12 +17,12 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import RunConfig, parse_config
-from dgl_mutual.experiments.idle import warn_of_idle
-from dgl_mutual.experiments.layers import unflatten
+from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.idle import warn_of_idle
+from dgl_mutual.experiments.configuration.layers import unflatten
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
-from dgl_mutual.experiments.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
 from dgl_mutual.search_space import Choice, Real, Whole
 
 

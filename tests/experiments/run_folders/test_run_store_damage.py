@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.folder_lock import lock
-from dgl_mutual.experiments.run_store import RunStore
+from dgl_mutual.experiments.run_folders.folder_lock import lock
+from dgl_mutual.experiments.run_folders.run_store import RunStore
 from dgl_mutual.experiments.trial import Outcome
 from tests.closed import close
-from tests.experiments.test_run_store import CONFIG, fill, outcome
+from tests.experiments.run_folders.test_run_store import CONFIG, fill, outcome
 from tests.stores import open_store
 
 

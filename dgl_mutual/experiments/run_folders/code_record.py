@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import added_members
-from dgl_mutual.experiments.run_store import Kept
+from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import added_members
+from dgl_mutual.experiments.run_folders.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY

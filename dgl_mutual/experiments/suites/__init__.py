@@ -1,0 +1,1 @@
+"""Suites: methods on datasets. The files of those of this package lie here."""
