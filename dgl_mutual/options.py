@@ -57,8 +57,8 @@ class Options(BaseModel):
         searched_by_name: what of it `dgl-mutual tune` varies only where ``--search`` names it.
         idle_with: an option -> other options, and the values of each with which the first has no effect, so that a search does not draw it.
             Those of them that are searched stand before it in the search space. Whoever asks for it is warned (see
-            `dgl_mutual.experiments.configuration.idle`), and is not refused: at another point of a grid, or in another run of a suite, it may
-            have one. What a class says of an option takes the place of what the classes above it say of the same option (see
+            `dgl_mutual.experiments.configuration.idle`), and is not refused: at another point of a grid, or in another run of a suite, it
+            may have one. What a class says of an option takes the place of what the classes above it say of the same option (see
             `all_idle_with`).
     """
 
