@@ -16,8 +16,14 @@ from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments
 
 DEFAULT_STRATEGY = "gml"
-#: Groups of options in a configuration.
-_GROUPS = ("student", "strategy_options", "training", "distill", "grid")
+#: Groups of options in a configuration, with an example of each.
+_GROUPS: dict[str, dict[str, Any]] = {
+    "student": {"hidden": 32},
+    "strategy_options": {"weight": 0.5},
+    "training": {"epochs": 50},
+    "distill": {"hidden": 64},
+    "grid": {"training.epochs": [50, 100]},
+}
 #: What decides the fingerprint.
 _FINGERPRINTED = [key for key in keys_of(Role.DATA, Role.POOL) if key != "fingerprint"]
 
@@ -136,9 +142,12 @@ def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for layer in layers:
         _refuse_options_for_a_strategy(layer)
-        for key in _GROUPS:  # what is none, a later layer would replace in silence
+        for key, example in _GROUPS.items():  # what is none, a later layer would replace in silence
             if layer.get(key) is not None and not isinstance(layer[key], Mapping):
-                raise UsageError(f"Option {key!r} = {layer[key]!r:.200}: a mapping from names to values is needed.")
+                other = " (students names architectures)" if key == "student" else ""
+                raise UsageError(
+                    f"Option {key!r} = {layer[key]!r:.200}: a mapping from names to values is needed, for example {example}{other}."
+                )
         before, now = values.get("strategy"), layer.get("strategy")
         if now is not None and before is None:
             values = _without_options_of_the_default(values, now)

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config, read_config
@@ -24,8 +25,10 @@ def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
 def test_a_group_that_is_none_is_refused_in_every_layer(key: str, wrong: object) -> None:
     """A later layer would replace it, and nobody would hear of it."""
     for layers in (({key: wrong},), ({key: wrong}, {key: {"a": 1}}), ({}, {key: wrong}, {key: None})):
-        with pytest.raises(UsageError, match=rf"Option '{key}' = .*: a mapping from names to values is needed"):
+        with pytest.raises(UsageError, match=rf"Option '{key}' = .*: a mapping from names to values is needed, for example {{") as error:
             parse_config(*layers)
+    example = yaml.safe_load(str(error.value).partition("for example ")[2].partition("}")[0] + "}")
+    assert isinstance(parse_config({key: example}), RunConfig)
 
 
 def test_merging_changes_neither_layer() -> None:
