@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
@@ -63,6 +64,7 @@ def experiment(
     jobs: int | None = None,
     threads: int = 1,
     device: str | torch.device = "auto",
+    track: TrackerLike | Sequence[TrackerLike] | None = None,
     resume: bool = True,
     progress: bool = False,
     data_dir: str | Path | None = None,
@@ -98,6 +100,8 @@ def experiment(
         threads: threads a trial computes with. Other numbers change results within rounding, which training with batch norm amplifies,
             so the default is the same everywhere.
         device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda where torch has a GPU.
+        track: trackers that follow each training but those of searches: ``tensorboard``, ``mlflow``, ``wandb``, an import path
+            ``package.module:Class``, or a subclass of `Tracker`; several as a list.
         resume: keep the trials that are finished.
         progress: show how far it is, on standard error.
         data_dir, offline: see `load`.
@@ -118,6 +122,7 @@ def experiment(
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
     check_booleans(resume=resume, progress=progress, offline=offline, trust=trust)
     compute = Compute(device=device, jobs=jobs, threads=threads)
+    trackers = _trackers(track)
     folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)
     pool: Dataset | None = None
@@ -160,7 +165,7 @@ def experiment(
         if plan.missing:
             raise DataError("\n".join(plan.missing.values()))
         with show() as shown:
-            reports = run_suite(plan, compute=compute, resume=resume, progress=shown)
+            reports = run_suite(plan, compute=compute, resume=resume, progress=shown, track=trackers)
         if tuning is not None:
             tuning.write(plan.folder)
         failed = [line for report in reports for line in report.failed]
@@ -250,6 +255,22 @@ def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[s
 
 def _dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
+
+
+def _trackers(track: TrackerLike | Sequence[TrackerLike] | None) -> tuple[TrackerLike, ...]:
+    """Trackers as a tuple.
+
+    Raises:
+        UsageError: see `check_trackers`; also where it names none.
+    """
+    if track is None:
+        return ()
+    if isinstance(track, str):
+        trackers: tuple[TrackerLike, ...] = split_names(track, "track", "tensorboard")
+    else:
+        trackers = tuple(track) if isinstance(track, Iterable) else (track,)
+    check_trackers(trackers)
+    return trackers
 
 
 def _methods(methods: Any, *, trust: bool) -> Any:

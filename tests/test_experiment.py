@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export
 from dgl_mutual.reporting.runs import gather, load_runs
+from dgl_mutual.training.trackers import Tracker
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from tests.reporting.folders import write_run, write_suite
 
@@ -460,6 +462,9 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"threads": None}, "threads = None is not a whole number from 1"),
         ({"threads": 100_000}, "threads = 100000 is more than 1024, the most that is possible"),
         ({"device": 5}, "Unknown device '5'"),
+        ({"track": "tensorbord", "tuned": 1}, "Unknown tracker 'tensorbord'. Did you mean 'tensorboard'"),
+        ({"track": 3}, "The tracker 3 is not a class"),
+        ({"track": ""}, "track = '' names nothing"),
         ({"data_dir": 5}, "Expected a path, found 5"),
         ({"out": 5}, "Expected a path, found 5"),
         ({"out": ""}, "The path is empty"),
@@ -477,6 +482,31 @@ def test_what_is_wrong_is_told_before_anything_runs(
     with pytest.raises(UsageError, match=message):
         dgl_mutual.experiment(**{"dataset": "digits", "out": tmp_path / "out", **SMALL, **options})
     assert not [*tmp_path.iterdir()]
+
+
+class Lines(Tracker):
+    """Writes each epoch's loss of the first student, and whether the training failed, into the folder of the run."""
+
+    def open(self) -> None:
+        self.file = (self.run.folder / f"{self.run.name}.txt").open("w")
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        print(step, *[name for name in figures if "loss" in name][:1], file=self.file)
+
+    def close(self, failed: bool) -> None:
+        print(failed, file=self.file)
+        self.file.close()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_trackers_follow_each_training(jobs: int, tmp_path: Path) -> None:
+    settings = {**SMALL, "seeds": 2, "jobs": jobs, "training": {"epochs": 2}}
+    dgl_mutual.experiment("digits", ["independent"], out=tmp_path, track=Lines, **settings)
+    (run,) = [folder for folder in tmp_path.iterdir() if folder.name != "suite-experiment"]
+    logged = {file.name: file.read_text().splitlines() for file in run.glob("*.txt")}
+    assert {*logged} == {"seed-0-fold-0.txt", "seed-1-fold-0.txt"}
+    for lines in logged.values():
+        assert [line.split()[0] for line in lines] == ["0", "1", "2", "False"]
 
 
 def test_what_numpy_torch_and_iterators_give_is_taken() -> None:

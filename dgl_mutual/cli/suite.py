@@ -90,6 +90,7 @@ def command(
     from dgl_mutual.experiments.suites.suite import OF_THE_NAMES, configurations, run_suite
     from dgl_mutual.experiments.suites.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.tuning.suite import prepare_suite
+    from dgl_mutual.training.trackers import check_trackers
 
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
@@ -105,6 +106,7 @@ def command(
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     compute = Compute(device=device, jobs=jobs, threads=threads)
+    check_trackers(track)  # before a search, which may take hours
     data = DataSource(data_dir, offline=offline or dry_run)
     plan, tuning = prepare_suite(
         name,

@@ -34,7 +34,7 @@ from dgl_mutual.store.tables import Key, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
-from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.open_files import RESERVE, make_room, more_files
@@ -87,7 +87,7 @@ def run(
     progress: Progress | None = None,
     servers: Path | None = None,
     divide: Divided = "samples",
-    track: Sequence[str] = (),
+    track: Sequence[TrackerLike] = (),
 ) -> RunReport:
     """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
 
@@ -97,7 +97,7 @@ def run(
         compute, resume: see `execute`.
         servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store.store`).
         divide: what the processes of torchrun divide, if there are several.
-        track: trackers, by name, that follow each training (see `dgl_mutual.training.trackers`).
+        track: trackers that follow each training (see `dgl_mutual.training.trackers`).
 
     Raises:
         UsageError, DataError, StoreError, GraphStoreError: nothing was run.
@@ -139,7 +139,7 @@ def execute(
     resume: bool = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
-    track: Sequence[str] = (),
+    track: Sequence[TrackerLike] = (),
 ) -> list[RunReport]:
     """Run what is missing of all `plans` side by side, each in its folder below `out`.
 

@@ -28,7 +28,7 @@ from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
+from dgl_mutual.training.trackers import TrackedRun, Tracker, TrackerLike, make_tracker
 from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.causes import is_interrupt
 from dgl_mutual.utils.custom_code import described, is_out_of_memory, memory_checked, not_enough_memory
@@ -75,7 +75,7 @@ def do_work(
     compute: Compute,
     usage_errors_fail_trial: bool,
     on_epoch: OnEpoch | None = None,
-    track: Sequence[str] = (),
+    track: Sequence[TrackerLike] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[int, Outcome]:
     """Train the cohort of a trial, with each configuration to choose from, and save its students under `work.checkpoints`.
@@ -88,7 +88,7 @@ def do_work(
         compute: the device, and the threads that torch computes with.
         usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
         on_epoch: called with the trial and a report at the end of each epoch.
-        track: trackers, by name, that follow each training.
+        track: trackers that follow each training.
         ranks: the processes that run the same trial and train the cohort together.
 
     Returns:
@@ -196,7 +196,7 @@ def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: O
     return EpochReports(report_epoch)
 
 
-def _trackers(track: Sequence[str], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
+def _trackers(track: Sequence[TrackerLike], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
     """New trackers of one training.
 
     Args:

@@ -28,7 +28,7 @@ from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
-from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
@@ -289,7 +289,7 @@ def run_suite(
     resume: bool = True,
     progress: Progress | None = None,
     cluster: str | None = None,
-    track: Sequence[str] = (),
+    track: Sequence[TrackerLike] = (),
 ) -> list[RunReport]:
     """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own.
 

@@ -6,7 +6,7 @@ Installed packages may provide others (entry points of the group ``dgl_mutual.tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from dgl_mutual.registry import Registry, made_by, subclass_of
 from dgl_mutual.training.trackers.base import TrackedRun, Tracker
@@ -15,7 +15,10 @@ from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
 from dgl_mutual.training.trackers.wandb import WandbTracker
 from dgl_mutual.utils.custom_code import blamed
 
-__all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "check_trackers", "make_tracker"]
+__all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "TrackerLike", "check_trackers", "make_tracker"]
+
+#: A tracker: its name, an import path, or its class.
+TrackerLike: TypeAlias = "str | type[Tracker]"
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoardTracker, "mlflow": MLflowTracker, "wandb": WandbTracker}
 
@@ -27,25 +30,29 @@ def _fault(value: Any) -> str | None:
 TRACKER_REGISTRY: Registry[type[Tracker]] = Registry("tracker", TRACKERS, _fault, group="dgl_mutual.trackers")
 
 
-def check_trackers(names: Sequence[str]) -> None:
+def check_trackers(track: Sequence[TrackerLike]) -> None:
     """Check before a run that its trackers can be used.
 
     Raises:
         UsageError: an unknown tracker, one whose package is not installed, or one that is not set up.
     """
-    for name in names:
-        kind = TRACKER_REGISTRY.resolve(name)
-        with blamed(f"check of the tracker {name!r}", kind):
+    for given in track:
+        kind = TRACKER_REGISTRY.resolve(given)
+        with blamed(f"check of the tracker {_name(given)!r}", kind):
             kind.check()
 
 
-def make_tracker(name: str, run: TrackedRun) -> Tracker:
+def make_tracker(given: TrackerLike, run: TrackedRun) -> Tracker:
     """A tracker for one training.
 
     Raises:
         UsageError: one of an installed package cannot be made.
     """
-    kind = TRACKER_REGISTRY.resolve(name)
-    with blamed(f"The tracker {name!r}", kind, "cannot be made"):
+    kind = TRACKER_REGISTRY.resolve(given)
+    with blamed(f"The tracker {_name(given)!r}", kind, "cannot be made"):
         tracker = kind(run)
     return tracker
+
+
+def _name(given: TrackerLike) -> str:
+    return given if isinstance(given, str) else given.__name__
