@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ def command(
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.configuration.layers import from_command_line
     from dgl_mutual.experiments.configuration.trust import check_trust
+    from dgl_mutual.experiments.executors.dask import connected
     from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suites.suite import OF_THE_NAMES, configurations, run_suite
@@ -106,7 +108,10 @@ def command(
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     compute = Compute(device=device, jobs=jobs, threads=threads)
-    check_trackers(track)  # before a search, which may take hours
+    if tuned is not None and not dry_run:  # a search may take hours: what would end the command after it is found before
+        check_trackers(track)
+        with connected(cluster) if cluster is not None else nullcontext():
+            pass
     data = DataSource(data_dir, offline=offline or dry_run)
     plan, tuning = prepare_suite(
         name,

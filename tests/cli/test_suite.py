@@ -235,3 +235,10 @@ def test_a_cluster_has_its_own_number_of_processes(command_line: CommandLine) ->
     status, _, err = command_line("suite", "mine.yaml", "--jobs", "2", "--cluster", "local:2")
     assert status == 2
     assert "--jobs counts processes of this machine" in err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--cluster", "10.0.0.7"), ("--track", "tensorbord")])
+def test_what_ends_the_command_after_a_search_is_found_before_it(option: str, value: str, command_line: CommandLine) -> None:
+    status, out, err = command_line("suite", "smoke", "--tuned", 1, option, value)
+    assert (status, out) == (2, "") and value in err
+    assert not Path("results").exists()
