@@ -84,6 +84,10 @@ class Distribution(ABC):
         """The likeliest value of each label, in the labels' shape."""
 
     @abstractmethod
+    def votes(self, logits: Tensor) -> Tensor:
+        """`predictions` as probabilities, each 0 or 1: shape (..., N, C)."""
+
+    @abstractmethod
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         """p(z / T): shape (..., N, C); T may differ from sample to sample: shape (..., N, 1)."""
 
@@ -167,6 +171,9 @@ class Categorical(Distribution):
     def predictions(self, logits: Tensor) -> Tensor:
         return logits.argmax(-1)
 
+    def votes(self, logits: Tensor) -> Tensor:
+        return F.one_hot(self.predictions(logits), logits.shape[-1]).to(logits.dtype)
+
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_p = log_softmax(logits)
         index = labels.clamp(min=0).expand(log_p.shape[:-1]).unsqueeze(-1)
@@ -215,6 +222,9 @@ class Bernoulli(Distribution):
 
     def predictions(self, logits: Tensor) -> Tensor:
         return logits > 0
+
+    def votes(self, logits: Tensor) -> Tensor:
+        return self.predictions(logits).to(logits.dtype)
 
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         truth = labels.nan_to_num(0.0).to(logits.dtype).expand_as(logits)

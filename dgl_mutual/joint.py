@@ -119,6 +119,9 @@ class Joint(nn.Module, Distribution):
         losses = self._supervised(logits, labels, weights).movedim(0, -1)
         return (torch.exp(-self.log_variances) * losses + 0.5 * self.log_variances * seen).sum(-1)
 
+    def votes(self, logits: Tensor) -> Tensor:
+        return torch.cat([head.distribution.votes(head.logits(logits)) for head in self.heads], dim=-1)
+
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return torch.cat([head.distribution.probabilities(head.logits(logits), temperature) for head in self.heads], dim=-1)
 

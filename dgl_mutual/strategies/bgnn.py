@@ -110,11 +110,13 @@ class BoostedGNN(Strategy):
         }
 
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
-        """w, the largest of them 1, in the labels' shape, from the logits of all students before: (teachers, labelled samples, C)."""
+        """w, the largest of each task 1, in the labels' shape, from the logits of all students before: (teachers, labelled samples, C)."""
         num_classes = self.distribution.choices(teachers)
         nll = torch.where(self.distribution.known(labels), self.distribution.nll(teachers, labels).sum(0), 0.0)
         exponent = (num_classes - 1) / num_classes * nll
-        return torch.exp(exponent - exponent.amax())
+        for of_task in self.distribution.by_task(exponent):
+            of_task -= of_task.amax()  # each task has a mean of its own, which does not change, and does not underflow
+        return exponent.exp_()
 
     def _distillation(self, step: Step, student: int) -> Tensor:
         teacher = step.targets[student - 1, step.exchange]

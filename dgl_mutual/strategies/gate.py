@@ -15,8 +15,6 @@ from dgl_mutual.strategies.step import Step
 
 #: Default thresholds: that of FixMatch for confidence, all peers for agreement.
 _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
-#: A temperature so low that a prediction is a vote for its likeliest class.
-_VOTE_TEMPERATURE = 1e-6
 
 
 class GateOptions(ExchangeOptions):
@@ -50,7 +48,7 @@ def gate_of(options: GateOptions, distribution: Distribution, step: Step, target
         target: t, probabilities, (A, exchange samples, C).
     """
     if options.gate == "agreement":
-        votes = distribution.probabilities(step.targets[:, step.exchange], _VOTE_TEMPERATURE)
+        votes = distribution.votes(step.targets[:, step.exchange])
         target = (votes.sum(0) - votes[list(step.active)]) / (len(votes) - 1)
     threshold = _THRESHOLDS[options.gate] if options.gate_threshold is None else options.gate_threshold
     passes = distribution.max_probability(target) >= threshold - 1e-6  # shares of votes are rounded

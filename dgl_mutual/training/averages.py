@@ -169,17 +169,22 @@ def _copy_extra_state(member: nn.Module, copy: nn.Module) -> None:
 
 
 class _SideBySide(nn.Module):
-    """Several students as one model for `update_bn`."""
+    """Several students as one model for `update_bn`.
+
+    Batch norms that have not seen a batch of several rows in training, such as those over graphs with steps of one graph, keep the
+    statistics that they began with: training normalised by these.
+    """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
         self.students = nn.ModuleList(modules)
+        norms = (part for part in self.students.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+        self._trained = [norm for norm in norms if norm.num_batches_tracked is None or norm.num_batches_tracked > 0]
 
     def train(self, mode: bool = True) -> _SideBySide:
-        """Set the mode of batch norms only: otherwise `update_bn` would also turn on dropout in a custom student."""
-        for part in self.students.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.train(mode)
+        """Set the mode of these batch norms only: otherwise `update_bn` would also turn on dropout in a custom student."""
+        for norm in self._trained:
+            norm.train(mode)
         return self
 
     def forward(self, batch: Batch) -> None:

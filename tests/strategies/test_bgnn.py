@@ -45,3 +45,20 @@ def test_what_teachers_say_of_unknown_labels_takes_no_weight_from_known_ones():
     sure = torch.where(torch.as_tensor(bench.dataset.labels).isnan(), 1e4, bench.targets)
     plain, changed = (bench.strategy.loss_terms(bench.step((1,), targets=targets))["supervised"] for targets in (bench.targets, sure))
     torch.testing.assert_close(changed, plain)
+
+
+def test_weights_of_one_task_do_not_vanish_beside_those_of_another():
+    """Each task has a mean of its own, so a factor of all its weights changes nothing."""
+    bench = Bench.of("bgnn", "node", "joint", 3)
+    first, second = bench.strategy.distribution.heads
+    plain, changed = (
+        bench.strategy.distribution._supervised(step.logits[:, step.labelled], labels, bench.strategy._weights(teachers, labels))
+        for scale in (1, 300)
+        for step in [
+            bench.step((2,), targets=torch.cat([bench.targets[..., first.outputs] * scale, bench.targets[..., second.outputs]], -1))
+        ]
+        for labels in [step.labels[step.labelled]]
+        for teachers in [step.targets[:2, step.labelled].float()]
+    )
+    assert plain[0] != changed[0] > 0
+    torch.testing.assert_close(changed[1], plain[1])

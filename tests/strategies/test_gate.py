@@ -84,6 +84,13 @@ def test_two_students_always_agree():
     np.testing.assert_allclose(gated, terms_of({}, students=2)[0])
 
 
+@pytest.mark.parametrize("kind", ["single-label", "multi-label", "joint"])
+def test_a_tie_is_a_vote_for_one_class(kind):
+    bench = Bench.of("gml", "node", kind, 3, {**PLAIN, "gate": "agreement"})
+    step = bench.step(range(3), targets=torch.zeros_like(bench.targets))
+    assert gate_of(bench.strategy.options, bench.strategy.distribution, step, step.targets).all()
+
+
 def test_gated_samples_give_no_gradient():
     bench = Bench.of("gml", "node", "single-label", 4, {**PLAIN, "gate": "agreement"})
     step = bench.step(range(4))

@@ -252,6 +252,21 @@ def test_statistics_of_large_graphs_are_of_several_at_a_time(fit: Fit) -> None:
     assert all(int(module.num_batches_tracked) > 0 for module in tracked) and len(tracked) > 1
 
 
+def test_norms_that_training_never_used_keep_their_statistics(fit: Fit, graph_data: Data) -> None:
+    """A virtual node has one state a graph, so with steps of one graph its norm uses the running statistics and never changes them."""
+    student = StudentOptions(architecture="gcn", hidden=4, depth=2, virtual_node=True)
+    average = {"average": "swa", "average_start": 1}
+    apart, averaged = (
+        fit(graph_data, [student], 2, strategy="independent", training={"batch_size": 1, **options}).cohort.members[0]
+        for options in ({}, average)
+    )
+    states = [{name: state for name, state in member.state_dict().items() if "running" in name} for member in (apart, averaged)]
+    still = {name for name, state in states[0].items() if torch.equal(state, torch.full_like(state, float("running_var" in name)))}
+    assert still and {*states[0]} - still
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]) == (name in still), name
+
+
 @pytest.mark.parametrize(("batch_size", "expected"), [(None, [9000]), (2, [3000, 3000, 3000])])
 def test_statistics_on_nodes_of_many_graphs_are_of_as_many_as_steps_see(batch_size: int | None, expected: list[int]) -> None:
     """Evaluation batches hold one or two graphs of this size, and miss how much graphs differ."""
