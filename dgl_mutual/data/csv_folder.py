@@ -28,6 +28,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.mask_names import warn_of_masks
+from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
@@ -40,9 +41,7 @@ _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 
 
-def read_csv_folder(
-    folder: Path, faults: Faults, *, task: TaskName | None = None, require_labels: bool = True, targets: Sequence[str] | None = None
-) -> Dataset:
+def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
@@ -56,33 +55,34 @@ def read_csv_folder(
     `dgl_mutual.data.labels`, whose rules say what is a class). Lists may stand in brackets, as Python and numpy print them.
 
     Args:
-        task: default: ``graph`` where the folder describes graphs, else ``node``.
-        require_labels: without it, a missing column of labels makes every label unknown.
-        targets: the columns of labels, where it is not ``label``, or labels of a multi-label column ``label``, such as ``label 0``; several
-            are targets to be learned at once.
+        name: not used: meta.yaml has the dataset's name.
+        request: its task is by default ``graph`` where the folder describes graphs, else ``node``. Where labels are not required, a missing
+            column of labels makes every label unknown. Its targets are the columns of labels, where it is not ``label``, or labels of a
+            multi-label column ``label``, such as ``label 0``; several are targets to be learned at once.
 
     Raises:
-        UsageError: the folder has no data for `task`, or no column of a target's name.
+        UsageError: the folder has no data for the task, or no column of a target's name.
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     meta = read_meta(folder / "meta.yaml", faults)
     faults.check()
     assert meta is not None
-    if task == "graph" and meta.graph_data is None:
+    if request.task == "graph" and meta.graph_data is None:
         raise TaskMismatchError(
             f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'."
         )
-    task = task or ("graph" if meta.graph_data is not None else "node")
+    targets = request.targets
+    task = request.task or ("graph" if meta.graph_data is not None else "node")
     files = _read_files(folder, meta, faults, of_nodes=task == "node")
     nodes, edges = files.nodes, files.edges
     source, destination = _edge_ends(files, faults)
     features = _features(nodes, {*files.node_ids, "label", *MASKS, *(targets or ())}, faults)
-    labels, target = _labels(files, targets, task, faults, require_labels)
+    labels, target = _labels(files, targets, task, faults, request.require_labels)
     if meta.metric is not None and target.names and list(targets or ["label"]) == ["label"] and not faults.found:
         try:
             target = target.with_metric(meta.metric)
         except UsageError as error:
-            if require_labels:
+            if request.require_labels:
                 faults.add(folder / "meta.yaml", str(error).removesuffix("."))
     splits = _splits(files.samples(task), faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None

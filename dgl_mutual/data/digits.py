@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
+from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact
+from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.target import Target, TaskName, join_targets
 
 NUM_NEIGHBOURS = 8
@@ -20,7 +23,13 @@ _TARGET = Target("single-label", tuple(str(digit) for digit in range(10)), "accu
 _QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 
-def read_digits(task: TaskName) -> Dataset:
+def read_digits(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+    """The dataset ``digits`` or ``digits-multi``, by default for the node task; no files are read."""
+    task = request.task or "node"
+    return _digits_multi(task) if name == "digits-multi" else _digits(task)
+
+
+def _digits(task: TaskName) -> Dataset:
     """Digits as one graph of similar images (``node``), or each image as a graph of its inked pixels (``graph``).
 
     Node task: each image is a node, its 64 intensities in [0, 1] the features, joined with its `NUM_NEIGHBOURS` nearest images
@@ -31,14 +40,14 @@ def read_digits(task: TaskName) -> Dataset:
     return _as_nodes(pixels, labels) if task == "node" else _as_graphs(pixels, labels)
 
 
-def read_digits_multi(task: TaskName) -> Dataset:
-    """The graphs of `read_digits` with these targets:
+def _digits_multi(task: TaskName) -> Dataset:
+    """The graphs of `_digits` with these targets:
 
     - ``digit``: the ten digits (accuracy);
     - ``even``: whether the digit is even (binary, ROC-AUC);
     - ``ink``: which quadrants of the image have more ink than they have in the median image (four labels, micro-averaged F1).
     """
-    dataset, (pixels, digits) = read_digits(task), _images()
+    dataset, (pixels, digits) = _digits(task), _images()
     half = _SIDE // 2
     ink = pixels.reshape(-1, 2, half, 2, half).sum(axis=(2, 4)).reshape(-1, len(_QUADRANTS))
     targets = [

@@ -12,14 +12,15 @@ from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_d
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.digits import read_digits, read_digits_multi
+from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, fetched_as, missing_error
-from dgl_mutual.data.npz import read_npz
+from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
@@ -58,25 +59,12 @@ def load_dataset(
     """
     check_booleans(offline=offline, progress=progress, require_labels=require_labels)
     source = find_source(name_or_dir)
-    chosen = source.choose_task(task)
+    request = source.request(task, require_labels, targets)
     location = source.locate(data_dir, offline=offline, progress=progress)
     faults = Faults(source.hint(location), labels=require_labels, folder=location)
-    dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
+    dataset = source.read(location, faults, request)
     faults.check()
     return dataset
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a reader is asked for.
-
-    Attributes:
-        targets: the chosen ones, by name; None: all, or in CSV form the column ``label``.
-    """
-
-    task: TaskName | None
-    require_labels: bool
-    targets: tuple[str, ...] | None
 
 
 #: Reads a dataset, given the folder of its files and its name; raises DataError at the first checkpoint that finds faults.
@@ -115,11 +103,13 @@ class Source:
     def __str__(self) -> str:
         return self.form.name if self.folder is None else str(self.folder)
 
-    def choose_task(self, task: TaskName | None) -> TaskName | None:
-        """The task to load, or None where the data say."""
+    def request(self, task: TaskName | None, require_labels: bool, targets: str | Sequence[str] | None) -> Request:
+        """What to ask its reader for; raises UsageError for a task that it does not have, or where `targets` are no names."""
         if task is not None and task not in self.form.tasks:
             raise task_mismatch(str(self), self.form.tasks, task)
-        return task if task is not None or self.entry is None else self.form.tasks[0]
+        if task is None and self.entry is not None:
+            task = self.form.tasks[0]
+        return Request(task, require_labels, None if targets is None else named_targets(targets))
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
         """The folder to read, after a download if need be; its name for what has no files."""
@@ -136,50 +126,24 @@ class Source:
         what = f"the folder {location}" if self.entry.is_archive else "it"
         return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {fetched_as(self.entry)}"
 
-    def read(
-        self,
-        location: Path,
-        task: TaskName | None,
-        faults: Faults,
-        *,
-        require_labels: bool = True,
-        targets: str | Sequence[str] | None = None,
-    ) -> Dataset:
+    def read(self, location: Path, faults: Faults, request: Request) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
-        chosen = None if targets is None else named_targets(targets)
-        dataset = self.form.read(location, self.form.name, faults, Request(task, require_labels, chosen))
-        if chosen is None or self.form.chooses_targets:
+        dataset = self.form.read(location, self.form.name, faults, request)
+        if request.targets is None or self.form.chooses_targets:
             return dataset
         # Where labels are not required, files may lack them and the targets' names: a single target then stands for the one asked for.
-        return select_targets(dataset, chosen) if require_labels or dataset.target.parts else dataset
-
-
-def _digits(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
-    read = read_digits_multi if name == "digits-multi" else read_digits
-    return read(request.task or "node")
-
-
-def _csv(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
-    return read_csv_folder(folder, faults, task=request.task, require_labels=request.require_labels, targets=request.targets)
-
-
-def _tu(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
-    return read_tu(folder, name, faults, require_labels=request.require_labels)
-
-
-def _ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
-    return read_ogb_nodes(folder, name, faults, require_labels=request.require_labels)
+        return select_targets(dataset, request.targets) if request.require_labels or dataset.target.parts else dataset
 
 
 #: What reads the datasets of a family.
 _READERS: dict[Family, Reader] = {
-    "digits": _digits,
-    "planetoid": lambda folder, name, faults, _: read_planetoid(folder, name, faults),
-    "npz": lambda folder, name, faults, _: read_npz(folder / known_datasets()[name].files[0], name, faults),
-    "ppi": lambda folder, name, faults, _: read_ppi(folder, name, faults),
-    "ogb": lambda folder, name, faults, _: read_ogb(folder, name, faults),
-    "ogbn": _ogb_nodes,
-    "tu": _tu,
+    "digits": read_digits,
+    "planetoid": read_planetoid,
+    "npz": read_gnn_benchmark,
+    "ppi": read_ppi,
+    "ogb": read_ogb,
+    "ogbn": read_ogb_nodes,
+    "tu": read_tu,
 }
 
 
@@ -239,10 +203,10 @@ def _form_of(folder: Path) -> Form | None:
     is_ogb, is_csv = is_ogb_nodes(folder), os.path.lexists(folder / "meta.yaml")
     tu_name = _tu_name(folder, among_others=is_ogb or is_csv)
     if is_ogb:
-        return Form(folder.resolve().name, ("node",), _ogb_nodes)
+        return Form(folder.resolve().name, ("node",), read_ogb_nodes)
     if tu_name is not None:
-        return Form(tu_name, ("graph",), _tu)
-    return Form(folder.name, ("node", "graph"), _csv, chooses_targets=True) if is_csv else None
+        return Form(tu_name, ("graph",), read_tu)
+    return Form(folder.name, ("node", "graph"), read_csv_folder, chooses_targets=True) if is_csv else None
 
 
 def _unknown_form(folder: Path) -> str:

@@ -10,24 +10,27 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.data.arrays import as_kinds, csr_fault
+from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
-from dgl_mutual.data.numpy_files import read_npz as read_arrays
+from dgl_mutual.data.numpy_files import read_npz
+from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.target import Target
 
 _MATRIX = ("data", "indices", "indptr", "shape")
 KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")
 
 
-def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
-    """Read one npz file: row-normalised features, symmetric edges, no official split. Pickled arrays are refused.
+def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+    """Read the file of a known dataset: row-normalised features, symmetric edges, no official split. Pickled arrays are refused.
 
     Raises:
         DataError: the file is missing, damaged, lacks a key, or breaks a rule of the format.
     """
-    arrays = read_arrays(path, KEYS, faults)
+    path = folder / known_datasets()[name].files[0]
+    arrays = read_npz(path, KEYS, faults)
     faults.check()
     adjacency, features = (_matrix(path, arrays, prefix, faults) for prefix in ("adj", "attr"))
     faults.check()

@@ -16,12 +16,13 @@ from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
+from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
 
 
-def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
+def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
     """Read ``folder/<name>_*.txt``: graphs in file order, symmetric edges, neither duplicates nor self-loops.
 
     Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
@@ -31,7 +32,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     of the file's labels, kept in `target.names`.
 
     Args:
-        require_labels: without it, a missing file of graph labels gives the label -1 to every graph.
+        request: where labels are not required, a missing file of graph labels gives the label -1 to every graph.
 
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
@@ -39,7 +40,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     path = {part: folder / f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
     adjacency = read_table(path["A"], faults, columns=2)
     indicator = read_table(path["graph_indicator"], faults, columns=1)
-    labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, require_labels)
+    labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, request.require_labels)
     node_labels, attributes, edge_labels, edge_attributes = (
         read_table(path[part], faults) if os.path.lexists(path[part]) else None
         for part in ("node_labels", "node_attributes", "edge_labels", "edge_attributes")

@@ -42,11 +42,11 @@ def verify_dataset(
     """
     check_booleans(require_labels=require_labels)
     source = find_source(name_or_dir)
-    chosen = source.choose_task(task)
+    request = source.request(task, require_labels, targets)
     location = _locate(source, data_dir)
     faults = Faults(source.hint(location), labels=require_labels, folder=location)
     try:
-        dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
+        dataset = source.read(location, faults, request)
     except DataError:
         if not faults.found:
             raise

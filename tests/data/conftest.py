@@ -76,6 +76,10 @@ def build_planetoid(tmp_path: Path) -> Build:
     return build
 
 
+#: What the file of Amazon-Photo is called.
+NPZ_FILE = "amazon_electronics_photo.npz"
+
+
 def npz_arrays() -> dict[str, np.ndarray]:
     adjacency = sparse.csr_matrix(np.array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0], [1, 0, 0, 0]], dtype=np.float32))
     features = sparse.csr_matrix(np.array([[1, 1], [2, 0], [0, 0], [1, 3]], dtype=np.float32))
@@ -87,9 +91,9 @@ def npz_arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def build_npz(tmp_path: Path) -> Build:
-    def build(name: str = "toy", **changed: np.ndarray | None) -> Path:
+    def build(**changed: np.ndarray | None) -> Path:
         (tmp_path / "npz").mkdir(exist_ok=True)
-        path = tmp_path / "npz" / f"{name}.npz"
+        path = tmp_path / "npz" / NPZ_FILE
         np.savez(path, **{key: array for key, array in {**npz_arrays(), **changed}.items() if array is not None})
         return path
 

@@ -6,17 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_mutual.data import load_dataset, verify_dataset
+from dgl_mutual.data import Dataset, load_dataset, verify_dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.npz import read_npz
+from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
 
 
+def read(path: Path) -> Dataset:
+    return read_gnn_benchmark(path.parent, "Amazon-Photo", Faults())
+
+
 def test_reads_graph_features_and_labels(build_npz: Build) -> None:
-    dataset = read_npz(build_npz(), "toy", Faults())
+    dataset = read(build_npz())
     assert dataset.edges.tolist() == [[1, 3, 0, 2, 1, 0], [0, 0, 1, 1, 2, 3]]  # symmetric, and the loop at node 2 is gone
     np.testing.assert_array_equal(dataset.features, [[0.5, 0.5], [1, 0], [0, 0], [0.25, 0.75]])
     assert dataset.labels.tolist() == [0, 1, 1, 0] and dataset.labels.dtype == np.int64
@@ -30,7 +34,7 @@ def test_arrays_in_the_byte_order_of_other_machines(part: str, dtype: str, build
     whole = [name for name in names if not name.endswith("data")]
     with np.load(build_npz()) as plain:
         arrays = {name: plain[name].astype(">i4" if name in whole else dtype) for name in names}
-    dataset, expected = read_npz(build_npz(**arrays), "toy", Faults()), read_npz(build_npz(), "toy", Faults())
+    dataset, expected = read(build_npz(**arrays)), read(build_npz())
     assert fingerprint(dataset) == fingerprint(expected)
 
 
@@ -64,15 +68,15 @@ FAULTS = [
 
 @pytest.mark.parametrize(("changed", "message"), FAULTS)
 def test_faults(build_npz: Build, changed: dict[str, np.ndarray | None], message: str) -> None:
-    with pytest.raises(DataError, match=rf"toy\.npz: .*{message}"):
-        read_npz(build_npz(**changed), "toy", Faults())
+    with pytest.raises(DataError, match=rf"amazon_electronics_photo\.npz: .*{message}"):
+        read(build_npz(**changed))
 
 
 def test_truncated_file(build_npz: Build) -> None:
     path = build_npz()
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="truncated or damaged"):
-        read_npz(path, "toy", Faults())
+        read(path)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.tables import read_table
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
@@ -216,7 +217,7 @@ def test_ogb_nodes(fuzz: Callable[..., None], tmp_path: Path) -> None:
     def test(files: dict[str, bytes], arrays: dict[str, np.ndarray], require_labels: bool, absent: list[str]) -> None:
         with bounded():
             packed = {name: gzip.compress(content) for name, content in files.items() if name.split("/")[1][:-7] not in absent}
-            read_ogb_nodes(write(tmp_path / "text", packed), "text", Faults(), require_labels=require_labels)
+            read_ogb_nodes(write(tmp_path / "text", packed), "text", Faults(), Request(require_labels=require_labels))
         (write(tmp_path / "arrays", {}) / "raw").mkdir(parents=True)
         found = {key: array for key, array in {**sound, **arrays}.items() if key not in absent}
         label = {"node_label": found.pop("node_label")} if "node_label" in found else None
@@ -224,7 +225,7 @@ def test_ogb_nodes(fuzz: Callable[..., None], tmp_path: Path) -> None:
         if label is not None:
             np.savez(tmp_path / "arrays" / "raw" / "node-label.npz", **label)
         with bounded():
-            read_ogb_nodes(tmp_path / "arrays", "arrays", Faults(), require_labels=require_labels)
+            read_ogb_nodes(tmp_path / "arrays", "arrays", Faults(), Request(require_labels=require_labels))
 
     absent = st.lists(st.sampled_from(["node-label", "node-feat", "node_label", "node_feat", "edge_feat"]), max_size=4)
     fuzz(test, changed(plain), st.dictionaries(st.sampled_from(sorted(sound)), values, max_size=2), st.booleans(), absent)
@@ -239,7 +240,7 @@ def test_numbers_of_nodes_and_classes_that_nothing_justifies(number: int, tmp_pa
     for name, content in (("num-node-list", f"{number}\n"), ("node-label", f"0\n1\n{number}\n"), ("num-edge-list", f"{number}\n")):
         files = {f"{key}.csv.gz": gzip.compress(value.encode()) for key, value in {**text, f"raw/{name}": content}.items()}
         with bounded(), pytest.raises(DataError):
-            read_ogb_nodes(write(tmp_path / "own", files), "own", Faults(), require_labels=False)
+            read_ogb_nodes(write(tmp_path / "own", files), "own", Faults(), Request(require_labels=False))
     for name in ("num-node-list", "num-edge-list", "node-feat", "edge"):
         first, *others = OGB_FILES[f"raw/{name}"].split("\n")
         content = "\n".join([",".join([str(number), *first.split(",")[1:]]), *others])

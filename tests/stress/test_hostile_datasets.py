@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.npz import read_npz
+from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.errors import DglMutualError
-from tests.data.conftest import CSV_FILES, TU_FILES, npz_arrays, planetoid_parts
+from tests.data.conftest import CSV_FILES, NPZ_FILE, TU_FILES, npz_arrays, planetoid_parts
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write
 
 
@@ -99,7 +99,7 @@ def test_sizes_that_only_numbers_have(number: int, tmp_path: Path) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **{**npz_arrays(), key: np.array(value)})
         with bounded(), pytest.raises(DglMutualError, match=key):
-            read_npz(write(tmp_path / "npz", {"toy.npz": buffer.getvalue()}) / "toy.npz", "toy", Faults())
+            read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: buffer.getvalue()}), "Amazon-Photo", Faults())
 
 
 def test_npz_files(fuzz: Callable[..., None], tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_npz_files(fuzz: Callable[..., None], tmp_path: Path) -> None:
     def test(content: bytes, changes: list[Edit]) -> None:
         for each in (content, damaged(content, changes)):
             with bounded():
-                read_npz(write(tmp_path / "npz", {"toy.npz": each}) / "toy.npz", "toy", Faults())
+                read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: each}), "Amazon-Photo", Faults())
 
     fuzz(test, arrays, edits)
 
 
 def test_an_npz_bomb(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.npz"
+    path = tmp_path / NPZ_FILE
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in npz_arrays().items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -136,4 +136,4 @@ def test_an_npz_bomb(tmp_path: Path) -> None:
                 else:
                     np.lib.format.write_array(member, array)
     with bounded(), pytest.raises(DglMutualError):
-        read_npz(path, "bomb", Faults())
+        read_gnn_benchmark(tmp_path, "Amazon-Photo", Faults())
