@@ -52,6 +52,11 @@ def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDA
     return None
 
 
+def storable(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers of a type that SciPy has sparse matrices of: float16 as float32."""
+    return data.astype(np.float32) if data.dtype == np.float16 else data
+
+
 def as_csr(values: Any, what: str) -> sparse.csr_matrix:
     """A sparse matrix of any format as CSR.
 
@@ -87,9 +92,7 @@ def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
         numbers = entries.values()
     if numbers.ndim != 1:  # rows of a dense matrix
         return None
-    numbers = as_array(numbers, what)
-    if numbers.dtype == np.float16:  # which SciPy has no matrices of
-        numbers = numbers.astype(np.float32)
+    numbers = storable(as_array(numbers, what))
     return sparse.csr_matrix((numbers, tuple(entries.indices().numpy())), shape=tuple(values.shape))
 
 

@@ -53,34 +53,41 @@ def unusable(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return wrong
 
 
-def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, where: str, what: str = "node") -> None:
-    """Refuse what cannot be features.
+def features_fault(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, what: str = "node") -> str | None:
+    """The rule that features break, with what was found; None where they can be used.
 
     Args:
-        features: shape (num_rows, F), of numbers.
-        where: what they are called in the message, for example ``features``.
+        values: shape (num_rows, F), of numbers.
         what: what has a row: a node or an edge.
+    """
+    if len(values.shape) != 2 or values.shape[0] != num_rows:
+        return f"expected a row for each of the {num_rows} {what}s, shape ({num_rows}, columns), found {values.shape}"
+    if not 0 < values.shape[1] <= MAX_COLUMNS:
+        return f"expected 1 to {MAX_COLUMNS} columns, found {values.shape[1]}"
+    if np.dtype(values.dtype).kind not in "biuf":
+        return f"expected numbers, found values of type {values.dtype}; encode words and categories as numbers, for example one-hot"
+    cells = values if isinstance(values, np.ndarray) else values.data
+    wrong = unusable(cells)
+    if not wrong.any():
+        return None
+    row = place = int(np.flatnonzero(wrong.any(axis=1) if wrong.ndim == 2 else wrong)[0])
+    if not isinstance(values, np.ndarray):
+        row = int(np.searchsorted(values.indptr, place, side="right")) - 1
+    return f"{FINITE}, found {cells[wrong][0]:g} in row {row}; rescale the column, or fill in what is missing"
+
+
+def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, where: str, what: str = "node") -> None:
+    """Refuse what cannot be features, see `features_fault`.
+
+    Args:
+        where: what they are called in the message, for example ``features``.
 
     Raises:
         DataError: another shape, no columns or too many, values that are not numbers, or numbers that are not finite in float32.
     """
-    dtype = np.dtype(features.dtype)
-    if len(features.shape) != 2 or features.shape[0] != num_rows:
-        raise DataError(f"{where}: expected a row for each of the {num_rows} {what}s, shape ({num_rows}, columns), found {features.shape}.")
-    if not 0 < features.shape[1] <= MAX_COLUMNS:
-        raise DataError(f"{where}: expected 1 to {MAX_COLUMNS} columns, found {features.shape[1]}.")
-    if dtype.kind not in "biuf":
-        raise DataError(
-            f"{where}: expected numbers, found values of type {dtype}. Encode words and categories as numbers, for example one-hot."
-        )
-    matrix = None if isinstance(features, np.ndarray) else as_csr(features, where)
-    values = np.asarray(features) if matrix is None else matrix.data
-    wrong = unusable(values)
-    if wrong.any():
-        place = int(np.flatnonzero(wrong.any(axis=1) if matrix is None else wrong)[0])
-        row = place if matrix is None else int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-        value = values[wrong][0]
-        raise DataError(f"{where}, {what} {row}: {FINITE}, found {value:g}. Rescale the column, or fill in what is missing.")
+    fault = features_fault(features if isinstance(features, np.ndarray) else as_csr(features, where), num_rows, what)
+    if fault is not None:
+        raise DataError(f"{where}: {fault}.")
 
 
 def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:

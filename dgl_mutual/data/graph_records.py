@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below, number_of_rows, offsets_of
+from dgl_mutual.data.arrays import IntArray, as_array, as_exact_array, exact_below, number_of_rows, offsets_of, storable
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, UsageError, listed
@@ -257,8 +257,7 @@ def joined_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | sparse
     if blocks[0] is None or not any(map(sparse.issparse, blocks)):
         return None if blocks[0] is None else joined(blocks, "node features")
     _check_shapes(blocks, "node features")
-    # SciPy has no matrices of float16.
-    wide = [block.astype(np.float32) if block is not None and block.dtype == np.float16 else block for block in blocks]
+    wide = [block if block is None else storable(block) for block in blocks]
     return sparse.csr_matrix(sparse.vstack(wide))
 
 

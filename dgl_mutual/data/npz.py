@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, csr_fault
+from dgl_mutual.data.arrays import as_kinds, csr_fault, storable
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
+from dgl_mutual.data.features import compact, features_fault, normalise_rows
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.target import Target
@@ -38,22 +38,14 @@ def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request
     num_nodes = adjacency.shape[0]
     if adjacency.shape[1] != num_nodes:
         faults.add(path, f"adj_shape: expected a square matrix, found {adjacency.shape}")
-    if features.shape[0] != num_nodes:
-        faults.add(path, f"attr_shape: expected {num_nodes} rows, one for each node, found {features.shape[0]}")
+    if fault := features_fault(features, num_nodes):
+        faults.add(path, f"attr: {fault}")
     if labels.shape != (num_nodes,):
         faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
     elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0 or labels.max(initial=0) > num_nodes:
         faults.add(path, f"labels: expected class numbers 0, 1, ..., not more than there are nodes ({num_nodes})")
     if not num_nodes:
         faults.add(path, "adj_shape: expected at least one node, found none")
-    if features.shape[1] > MAX_COLUMNS:
-        faults.add(path, f"attr_shape: expected at most {MAX_COLUMNS} columns, found {features.shape[1]}")
-    if features.dtype.kind not in "biuf":
-        faults.add(path, f"attr_data: expected numbers, found values of type {features.dtype}")
-    elif (wrong := unusable(features.data)).any():
-        place = int(np.flatnonzero(wrong)[0])
-        row = int(np.searchsorted(features.indptr, place, side="right")) - 1
-        faults.add(path, f"attr_data: {FINITE}, found {features.data[place]:g} in row {row}")
     faults.check()
 
     edges = adjacency.tocoo()
@@ -77,7 +69,6 @@ def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults
         rows, columns = (int(size) for size in shape)
         fault = csr_fault(data, indices, indptr, (rows, columns))
         if fault is None:
-            data = data.astype(np.float32) if data.dtype == np.float16 else data  # which SciPy has no matrices of
-            return sparse.csr_matrix((data, indices, indptr), shape=(rows, columns))
+            return sparse.csr_matrix((storable(data), indices, indptr), shape=(rows, columns))
     faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({fault})")
     return sparse.csr_matrix((0, 0))

@@ -17,7 +17,7 @@ from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degree_features, unusable
+from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, features_fault
 from dgl_mutual.data.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
@@ -191,9 +191,9 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
     labels = found.get("node_label")
     _check_counts_and_edges(path, num_nodes, num_edges, ends, faults)
-    for key, rows in {"node_feat": num_nodes, "edge_feat": num_edges}.items():
-        if key in data:
-            _check_features(path, key, data[key], rows, faults)
+    for key, rows, what in (("node_feat", num_nodes, "node"), ("edge_feat", num_edges, "edge")):
+        if key in data and (fault := features_fault(data[key], rows, what)):
+            faults.add(path, f"{key}: {fault}")
     if labels is not None:
         _check_labels(label_path, labels, num_nodes, num_classes, faults)
     elif "node_feat" not in data and num_nodes > (most := _most_nodes(num_edges)):
@@ -213,16 +213,6 @@ def _check_counts_and_edges(path: Path, num_nodes: int, num_edges: int, ends: _A
         faults.add(path, f"edge_index: expected whole numbers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
         faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
-
-
-def _check_features(path: Path, key: str, features: _Array, rows: int, faults: Faults) -> None:
-    if features.ndim != 2 or len(features) != rows:
-        faults.add(path, f"{key}: expected numbers of shape ({rows}, columns), found {features.dtype} {features.shape}")
-    elif not 1 <= features.shape[1] <= MAX_COLUMNS:
-        faults.add(path, f"{key}: expected 1 ... {MAX_COLUMNS} columns, found {features.shape[1]}")
-    elif (wrong := unusable(features)).any():
-        row = int(np.flatnonzero(wrong.any(axis=1))[0])
-        faults.add(path, f"{key}: {FINITE}, found {features[wrong][0]:g} in row {row}")
 
 
 def _check_labels(path: Path, labels: _Array, num_nodes: int, num_classes: int | None, faults: Faults) -> None:

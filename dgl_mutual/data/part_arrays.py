@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, unusable
+from dgl_mutual.data.features import features_fault
 from dgl_mutual.data.numpy_files import read_npy, write_npy
 from dgl_mutual.utils.wording import counted
 
@@ -100,8 +100,8 @@ def read_node_data(folder: Path, num_nodes: int, num_features: int, faults: Faul
             continue
         if array.shape != (num_nodes, columns):
             faults.add(file, f"expected shape {(num_nodes, columns)}, found {array.shape}")
-        elif unusable(array).any():
-            faults.add(file, FINITE)
+        elif fault := features_fault(array, num_nodes):
+            faults.add(file, fault)
         found[name] = array
     return {} if faults.found else found
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray, as_kinds, csr_fault
+from dgl_mutual.data.arrays import IntArray, as_kinds, csr_fault, storable
 from dgl_mutual.data.catalog import PLANETOID_PARTS
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
+from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.request import DEFAULT, Request
@@ -125,14 +125,12 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     if type(shape) is not tuple or len(shape) != 2 or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("expected a scipy CSR matrix (its shape is not two whole numbers)")
     rows, columns = shape
-    if columns > MAX_COLUMNS:
-        raise ValueError(f"expected at most {MAX_COLUMNS} columns, found {columns}")
     if (fault := csr_fault(data, indices, indptr, (rows, columns))) is not None:
         raise ValueError(f"expected a scipy CSR matrix ({fault})")
-    if (wrong := unusable(data[: indptr[-1]])).any():
-        place = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{FINITE}, found {data[place]:g} in row {int(np.searchsorted(indptr, place, side='right')) - 1}")
-    return sparse.csr_matrix((data.astype(np.float32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
+    matrix = sparse.csr_matrix((storable(data), indices, indptr), shape=shape)
+    if (fault := features_fault(matrix, rows)) is not None:
+        raise ValueError(fault)
+    return matrix.astype(np.float32)
 
 
 def _read_one_hot(path: Path, faults: Faults) -> IntArray:

@@ -15,7 +15,7 @@ from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, compact, unusable
+from dgl_mutual.data.features import compact, features_fault
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import read_text, recording
 from dgl_mutual.data.request import DEFAULT, Request
@@ -86,22 +86,21 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
     if graph is None or features is None or labels is None or graph_id is None:
         return None
     edges, num_nodes = graph
-    lengths = {"feats.npy": len(features), "labels.npy": len(labels), "graph_id.npy": len(graph_id)}
+    lengths = {"labels.npy": len(labels), "graph_id.npy": len(graph_id)}
     wrong = {kind: length for kind, length in lengths.items() if length != num_nodes}
     for kind, length in wrong.items():
         faults.add(path[kind], f"expected {num_nodes} rows, one for each node of {path['graph.json'].name}, found {length}")
-    if (beyond := unusable(features)).any():
-        row = int(np.flatnonzero(beyond.any(axis=1))[0])
-        faults.add(path["feats.npy"], f"{FINITE}, found {features[beyond][0]:g} in row {row}")
+    fault = features_fault(features, num_nodes)
+    if fault is not None:
+        faults.add(path["feats.npy"], fault)
     if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():
         faults.add(path["labels.npy"], "expected 0 or 1 for each label, or NaN (unknown)")
-    for kind, array in (("feats.npy", features), ("labels.npy", labels)):
-        if array.shape[1] == 0:
-            faults.add(path[kind], "expected at least one column, found none")
+    if labels.shape[1] == 0:
+        faults.add(path["labels.npy"], "expected at least one column, found none")
     fractions = ~(np.isfinite(graph_id) & (graph_id == np.round(graph_id)))
     if fractions.any():
         faults.add(path["graph_id.npy"], f"expected whole numbers, found {graph_id[fractions][0]} in row {int(fractions.argmax())}")
-    if wrong or fractions.any():
+    if wrong or fault is not None or fractions.any():
         return None
     order = np.argsort(graph_id, kind="stable")
     place = np.argsort(order)

@@ -348,9 +348,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"edges": [["a", "b"], ["b", "a"]]}, "whole numbers, found"),
     ({"edges": [[0, 1], [1]]}, "rows of equal length|Give rows"),
     ({"features": FEATURES[:, 0]}, r"expected shape \(nodes, columns\), found \(4,\)"),
-    ({"features": [["red", "1"], ["blue", "2"], ["red", "3"], ["red", "4"]]}, "Encode words"),
-    ({"features": np.where(FEATURES == 3, np.nan, FEATURES)}, "node 1.*finite"),
-    ({"features": np.where(FEATURES == 5, 1e39, FEATURES.astype(float))}, "node 2.*finite"),
+    ({"features": [["red", "1"], ["blue", "2"], ["red", "3"], ["red", "4"]]}, "encode words"),
+    ({"features": np.where(FEATURES == 3, np.nan, FEATURES)}, "finite.*row 1"),
+    ({"features": np.where(FEATURES == 5, 1e39, FEATURES.astype(float))}, "finite.*row 2"),
     ({"features": FEATURES[:, :0]}, "columns"),
     ({"labels": [0, 1, 0]}, "3 labels for 4 samples"),
     ({"labels": [0.25, 1.5, 0, 1]}, "regression"),
@@ -461,7 +461,7 @@ def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
     frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Float64"), "b": [0.5, 1.5, 2.5]})
     whole = pd.DataFrame({"a": pd.array([1, 2, 3], dtype="Float64"), "b": [0.5, 1.5, 2.5]})
     given: dict[str, Any] = {"features": np.ones((3, 1)), which: frame}
-    with pytest.raises(DataError, match=r"(node|edge) 1: expected finite numbers.* found nan\. Rescale the column, or fill in"):
+    with pytest.raises(DataError, match=r"features: expected finite numbers.* found nan in row 1; rescale the column, or fill in"):
         Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)
     given[which] = whole
     made = Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)

@@ -94,7 +94,7 @@ def test_rows_lead_to_the_same_edges_as_without() -> None:
     [
         (np.ones((5, 2)), r"row for each of the 6 edges, shape \(6, columns\), found \(5, 2\)"),
         (np.ones(6), "One number for each edge is a matrix of one column"),
-        (np.full((6, 1), np.nan), "edge features, edge 0: expected finite"),
+        (np.full((6, 1), np.nan), "edge features: expected finite.*row 0"),
         (np.array([["a"]] * 6), "expected numbers"),
         (np.ones((6, 0)), "1 to 1000000 columns"),
     ],

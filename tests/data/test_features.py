@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,20 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from dgl_mutual.data import features as features_module
 from dgl_mutual.data.arrays import as_array
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import LARGEST, check_features, compact, normalise_rows, unusable
+from dgl_mutual.data.npz import read_gnn_benchmark
+from dgl_mutual.data.ogb_nodes import read_ogb_nodes
+from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.errors import DataError
+from tests.data.conftest import npz_arrays, planetoid_parts
+from tests.data.ppi import ppi_files, write_ppi
+
+Build = Callable[..., Path]
 
 
 def test_what_float32_makes_infinite_is_unusable() -> None:
@@ -25,12 +37,12 @@ def test_what_float32_makes_infinite_is_unusable() -> None:
 
 @pytest.mark.parametrize("as_features", [np.asarray, sparse.csr_matrix, sparse.coo_matrix], ids=["dense", "csr", "coo"])
 @pytest.mark.parametrize("value", [1e39, np.nan, -np.inf])
-def test_a_feature_that_is_not_finite_is_named_with_its_node(as_features: type, value: float) -> None:
+def test_a_feature_that_is_not_finite_is_named_with_its_row(as_features: type, value: float) -> None:
     values = np.eye(4, 3)
     values[2, 1] = value
-    with pytest.raises(DataError, match=rf"^x, node 2: expected finite numbers.*found {re.escape(f'{value:g}')}"):
+    with pytest.raises(DataError, match=rf"^x: expected finite numbers.*found {re.escape(f'{value:g}')} in row 2"):
         check_features(as_features(values), 4, "x")
-    with pytest.raises(DataError, match="node 2"):
+    with pytest.raises(DataError, match="row 2"):
         compact(sparse.csr_matrix(values))
 
 
@@ -48,6 +60,63 @@ def test_a_feature_that_is_not_finite_is_named_with_its_node(as_features: type, 
 def test_what_cannot_be_features(values: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_features(values, 4, "x")
+
+
+def read_with(form: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: Path, build_npz: Build, build_planetoid: Build) -> None:
+    """Read a small dataset in one of the forms, its features changed."""
+    if form == "npz":
+        arrays = npz_arrays()
+        sound = sparse.csr_matrix(
+            tuple(arrays[f"attr_{part}"] for part in ("data", "indices", "indptr")), shape=tuple(arrays["attr_shape"])
+        )
+        changed = sparse.csr_matrix(change(sound.toarray()))
+        parts = {f"attr_{part}": getattr(changed, part) for part in ("data", "indices", "indptr")}
+        read_gnn_benchmark(build_npz(**parts, attr_shape=np.array(changed.shape)).parent, "Amazon-Photo", Faults())
+    elif form == "planetoid":
+        x: Any = planetoid_parts()["x"]
+        read_planetoid(build_planetoid(x=sparse.csr_matrix(change(x.toarray()))), "Cora", Faults())
+    elif form == "ppi":
+        files = ppi_files()
+        read_ppi(write_ppi(tmp_path / "ppi", {**files, "train_feats.npy": change(files["train_feats.npy"])}), "PPI", Faults())
+    else:
+        raw = tmp_path / "own" / "raw"
+        raw.mkdir(parents=True)
+        arrays = {"edge_index": np.array([[0], [1]]), "num_nodes_list": np.array([2]), "num_edges_list": np.array([1])}
+        np.savez(raw / "data.npz", **arrays, node_feat=change(np.ones((2, 2))))
+        np.savez(raw / "node-label.npz", node_label=np.array([[0], [1]]))
+        read_ogb_nodes(tmp_path / "own", "own", Faults())
+
+
+def infinite(features: np.ndarray) -> np.ndarray:
+    features = features.copy()
+    features[1, 0] = np.inf
+    return features
+
+
+@pytest.mark.parametrize("form", ["npz", "planetoid", "ppi", "ogb"])
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda features: features[:, :0], "expected 1 to 8 columns, found 0$"),
+        (lambda features: np.repeat(features, 9, axis=1), r"expected 1 to 8 columns, found \d+$"),
+        (infinite, r"expected finite numbers, .*found inf in row 1; rescale"),
+    ],
+    ids=["no columns", "too many columns", "infinite"],
+)
+def test_readers_share_the_rules_of_features(
+    form: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    rule: str,
+    tmp_path: Path,
+    build_npz: Build,
+    build_planetoid: Build,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features_module, "MAX_COLUMNS", 8)
+    read_with(form, lambda features: features, tmp_path / "sound", build_npz, build_planetoid)
+    with pytest.raises(DataError) as raised:
+        read_with(form, change, tmp_path, build_npz, build_planetoid)
+    assert re.search(rule, str(raised.value).splitlines()[0].removesuffix("."))
 
 
 def test_rows_whose_sum_is_beyond_float32_keep_their_proportions() -> None:

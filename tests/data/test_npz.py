@@ -60,9 +60,9 @@ FAULTS = [
         "adj_shape: expected at least one node",
     ),
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
-    ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite numbers, .* row 1"),
-    ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr_data: expected finite numbers, .*found -1e\+39 in row 3"),
-    ({"attr_shape": np.array([5, 2]), "attr_indptr": np.array([0, 2, 3, 3, 5, 5])}, "attr_shape: expected 4 rows"),
+    ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr: expected finite numbers, .* row 1"),
+    ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr: expected finite numbers, .*found -1e\+39 in row 3"),
+    ({"attr_shape": np.array([5, 2]), "attr_indptr": np.array([0, 2, 3, 3, 5, 5])}, "attr: expected a row for each of the 4 nodes"),
 ]
 
 

@@ -161,7 +161,7 @@ def test_faults_of_text_files(changed: dict[str, str], message: str, build: Buil
         ({"node_feat": np.full((NUM_NODES, 2), np.nan)}, r"node_feat: expected finite numbers.*found nan in row 0"),
         ({"node_feat": np.full((NUM_NODES, 2), 1e39)}, r"node_feat: expected finite numbers.*found 1e\+39 in row 0"),
         ({"edge_feat": np.full((5, 2), -1e39)}, r"edge_feat: expected finite numbers.*found -1e\+39 in row 0"),
-        ({"node_feat": np.ones(NUM_NODES)}, r"node_feat: expected numbers of shape \(6, columns\), found float64 \(6,\)"),
+        ({"node_feat": np.ones(NUM_NODES)}, r"node_feat: expected a row for each of the 6 nodes, shape \(6, columns\), found \(6,\)"),
         ({"node_feat": np.array([{}], dtype=object)}, "node_feat: expected plain numbers"),
     ],
 )

@@ -347,7 +347,11 @@ FORGED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes], str]] = {
     "fewer nodes": ("feat", lambda array: saved(array[1:]), "expected shape"),
     "doubles": ("feat", lambda array: saved(array.astype(np.float64)), "expected float32 in 2 dimensions, found float64 of shape"),
     "a long row": ("feat", lambda array: saved(array.ravel()), "expected float32 in 2 dimensions, found float32 of shape"),
-    "not a number": ("feat", lambda array: saved(np.where(array > 0, np.float32("nan"), array)), "expected finite numbers"),
+    "not a number": (
+        "feat",
+        lambda array: saved(np.where(array > 0, np.float32("nan"), array)),
+        r"expected finite numbers.*found nan in row \d",
+    ),
     "infinite degrees": ("in_degree", lambda array: saved(array + np.float32("inf")), "expected finite numbers"),
     "flat degrees": ("out_degree", lambda array: saved(array[:, 0]), "expected float32 in 2 dimensions"),
     "halves": ("sources", lambda array: saved(array + 0.5), "expected int64 in 1 dimension, found float64"),

@@ -188,7 +188,7 @@ def test_features_beyond_float32_are_refused_in_a_dgl_graph(fit: Fit, node_data:
     graph = as_dgl(node_data[0])
     graph.ndata["feat"] = graph.ndata["feat"].double()
     graph.ndata["feat"][5, 2] = 1e39
-    with pytest.raises(DataError, match=r"node features 'feat', node 5: expected finite numbers.*found 1e\+39"):
+    with pytest.raises(DataError, match=r"node features 'feat': expected finite numbers.*found 1e\+39 in row 5"):
         fit(node_data).predict(graph)
 
 
