@@ -17,8 +17,8 @@ from dgl_mutual.data.edges import as_edges, canonical_edge_rows, canonical_edges
 from dgl_mutual.data.features import Columns
 from dgl_mutual.data.from_arrays import attributes_of
 from dgl_mutual.data.graph_records import arrays_of
+from dgl_mutual.data.graph_store import GraphStore
 from dgl_mutual.data.names import check_name
-from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
 from dgl_mutual.data.split import MAX_SPLITS, Split
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels

@@ -20,7 +20,7 @@ from dgl_mutual.data.ogb_package import feature_widths, master_facts
 from dgl_mutual.data.ogb_split import read_split
 from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.split import as_splits
-from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 
 _ATOM_FEATURES = (
@@ -47,13 +47,13 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request = DEFAULT
     atom_widths, bond_widths = feature_widths()
     raw = {part: folder / "raw" / f"{part}.csv.gz" for part in ("num-node-list", "num-edge-list", "edge", "node-feat", "edge-feat")}
     tables = {
-        "num-node-list": read_table(raw["num-node-list"], faults, columns=1),
-        "num-edge-list": read_table(raw["num-edge-list"], faults, columns=1),
-        "edge": read_table(raw["edge"], faults, columns=2),
-        "node-feat": read_table(raw["node-feat"], faults, columns=len(atom_widths)),
-        "edge-feat": read_table(raw["edge-feat"], faults, columns=len(bond_widths)),
+        "num-node-list": read_numbers(raw["num-node-list"], faults, columns=1),
+        "num-edge-list": read_numbers(raw["num-edge-list"], faults, columns=1),
+        "edge": read_numbers(raw["edge"], faults, columns=2),
+        "node-feat": read_numbers(raw["node-feat"], faults, columns=len(atom_widths)),
+        "edge-feat": read_numbers(raw["edge-feat"], faults, columns=len(bond_widths)),
     }
-    labels = read_table(folder / "raw" / "graph-label.csv.gz", faults, columns=facts.num_tasks, allow_missing=True)
+    labels = read_numbers(folder / "raw" / "graph-label.csv.gz", faults, columns=facts.num_tasks, allow_missing=True)
     if labels is not None:
         labels.refuse(
             faults, ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1), "expected 0, 1 or nothing (unknown)"
@@ -100,7 +100,7 @@ def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:
     return [indicator_name(feature, value) for feature, width in zip(features, widths, strict=True) for value in range(width)]
 
 
-def _check_counts(tables: dict[str, Table | None], arrays: dict[str, IntArray], labels: Table | None, faults: Faults) -> None:
+def _check_counts(tables: dict[str, NumberTable | None], arrays: dict[str, IntArray], labels: NumberTable | None, faults: Faults) -> None:
     """Counts that must fit each other, and edges that must stay within their graph."""
     num_nodes, num_edges, edge = tables["num-node-list"], tables["num-edge-list"], tables["edge"]
     if num_nodes is None:
@@ -124,12 +124,12 @@ def _check_counts(tables: dict[str, Table | None], arrays: dict[str, IntArray], 
         edge.refuse(faults, ~np.all(inside, axis=1), "expected both ends of an edge among the nodes of its graph, counted from 0")
 
 
-def _expect_total(table: Table | None, counts: IntArray, what: str, faults: Faults) -> bool:
+def _expect_total(table: NumberTable | None, counts: IntArray, what: str, faults: Faults) -> bool:
     # As floats: counts near 2^63 would add up to any number.
     return table is not None and table.expect_rows(faults, int(counts.sum(dtype=np.float64)), what)
 
 
-def _check_widths(table: Table | None, widths: list[int], faults: Faults) -> None:
+def _check_widths(table: NumberTable | None, widths: list[int], faults: Faults) -> None:
     if table is not None:
         outside = np.any((table.values < 0) | (table.values >= np.array(widths)), axis=1)
         table.refuse(faults, outside, f"expected codes below {', '.join(map(str, widths))}")

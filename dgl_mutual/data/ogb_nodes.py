@@ -24,7 +24,7 @@ from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
 from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.split import Split, as_splits
-from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
 
@@ -105,10 +105,10 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request = D
 
 
 def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_labels: bool) -> _Raw | None:
-    def read(part: str, **rules: Any) -> Table | None:
-        return read_table(raw / f"{part}.csv.gz", faults, **rules)
+    def read(part: str, **rules: Any) -> NumberTable | None:
+        return read_numbers(raw / f"{part}.csv.gz", faults, **rules)
 
-    def optional(part: str) -> Table | None:
+    def optional(part: str) -> NumberTable | None:
         return read(part) if os.path.lexists(raw / f"{part}.csv.gz") else None
 
     counts, num_edges, edge = read("num-node-list", columns=1), read("num-edge-list", columns=1), read("edge", columns=2)

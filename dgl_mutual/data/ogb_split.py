@@ -8,7 +8,7 @@ import numpy as np
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.tables import read_table
+from dgl_mutual.data.tables import read_numbers
 
 #: The files, in the order of the parts.
 SPLIT_FILES = ("train.csv.gz", "valid.csv.gz", "test.csv.gz")
@@ -21,7 +21,7 @@ def read_split(folder: Path, num_samples: int | None, sample: str, faults: Fault
         num_samples: None where that is not known, because of other faults.
         sample: what a sample is: ``node`` or ``graph``.
     """
-    tables = [table for file in SPLIT_FILES if (table := read_table(folder / file, faults, columns=1)) is not None]
+    tables = [table for file in SPLIT_FILES if (table := read_numbers(folder / file, faults, columns=1)) is not None]
     if num_samples is None or len(tables) < len(SPLIT_FILES):
         return None
     seen = np.zeros(num_samples, dtype=np.bool_)

@@ -21,7 +21,7 @@ from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPi
 from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.tables import read_table
+from dgl_mutual.data.tables import read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.files import RefusedFile
 
@@ -44,7 +44,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults, request: Request = D
     features = {part: _read_features(paths[part], faults) for part in ("x", "tx", "allx")}
     one_hots = {part: _read_one_hot(paths[part], faults) for part in ("y", "ty", "ally")}
     graph = _read_graph(paths["graph"], faults)
-    index = read_table(paths["test.index"], faults, columns=1)
+    index = read_numbers(paths["test.index"], faults, columns=1)
     test = index.integers(faults)[:, 0] if index is not None else None
     faults.check()
     assert index is not None and test is not None

@@ -41,7 +41,7 @@ _EXACT = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NumberTable:
     """A table without a header: row r stands in line r + 1.
 
     Attributes:
@@ -87,7 +87,7 @@ class Table:
         return len(self) == rows
 
 
-def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_missing: bool = False) -> Table | None:
+def read_numbers(path: Path, faults: Faults, *, columns: int | None = None, allow_missing: bool = False) -> NumberTable | None:
     """Read comma-separated numbers (plain or gzip), or record why the file cannot be read and return None.
 
     Args:
@@ -101,7 +101,7 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
             with suppress(ValueError), open_content(path) as opened:  # a line or a cell that pandas refuses
                 values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
                 if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
-                    return Table(path, values, np.ones(len(values), dtype=np.bool_))
+                    return NumberTable(path, values, np.ones(len(values), dtype=np.bool_))
         return _read_faulty(path, size, faults, columns, allow_missing)
     return None
 
@@ -147,7 +147,7 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
     return _Size(lines, lines + commas, width)
 
 
-def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool) -> Table | None:
+def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool) -> NumberTable | None:
     """Read line by line what pandas refused or would pad, and name the first line of each kind of fault.
 
     Of a large file nothing is read after the first faults, and the result is None.
@@ -173,7 +173,7 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
     faults.add_lines(path, np.flatnonzero(wrong) + 1, f"expected numbers only, found {example!r}")
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
     valid = ~(blank | ragged | wrong | unknown)
-    return None if is_large and not valid.all() else Table(path, np.concatenate([block.values for block in blocks]), valid)
+    return None if is_large and not valid.all() else NumberTable(path, np.concatenate([block.values for block in blocks]), valid)
 
 
 def _read_exact(path: Path) -> IntArray | None:

@@ -17,7 +17,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
 from dgl_mutual.data.request import DEFAULT, Request
-from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
 
@@ -38,11 +38,11 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     path = {part: folder / f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
-    adjacency = read_table(path["A"], faults, columns=2)
-    indicator = read_table(path["graph_indicator"], faults, columns=1)
+    adjacency = read_numbers(path["A"], faults, columns=2)
+    indicator = read_numbers(path["graph_indicator"], faults, columns=1)
     labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, request.require_labels)
     node_labels, attributes, edge_labels, edge_attributes = (
-        read_table(path[part], faults) if os.path.lexists(path[part]) else None
+        read_numbers(path[part], faults) if os.path.lexists(path[part]) else None
         for part in ("node_labels", "node_attributes", "edge_labels", "edge_attributes")
     )
 
@@ -96,9 +96,9 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
     )
 
 
-def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -> Table | None:
+def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -> NumberTable | None:
     if os.path.lexists(path) or (required and not os.path.lexists(attributes)):
-        return read_table(path, faults, columns=1)
+        return read_numbers(path, faults, columns=1)
     if required:
         faults.add(
             path, f"the file is missing, and {attributes.name} is a continuous target (regression): only classification is supported"
@@ -106,7 +106,7 @@ def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -
     return None
 
 
-def _graph_of_nodes(indicator: Table | None, labels: Table | None, faults: Faults) -> IntArray | None:
+def _graph_of_nodes(indicator: NumberTable | None, labels: NumberTable | None, faults: Faults) -> IntArray | None:
     """The 1-based graph of each node, or None where the indicator cannot be read."""
     if indicator is None:
         return None
@@ -127,7 +127,7 @@ def _graph_of_nodes(indicator: Table | None, labels: Table | None, faults: Fault
     return graph_of
 
 
-def _edges(adjacency: Table | None, graph_of: IntArray | None, faults: Faults) -> IntArray | None:
+def _edges(adjacency: NumberTable | None, graph_of: IntArray | None, faults: Faults) -> IntArray | None:
     """0-based edges, shape (2, lines), or None where a file that this needs cannot be read."""
     if adjacency is None:
         return None

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.tables import NumberTable, read_numbers
 
 
-def read(path: Path, content: bytes, **rules: object) -> tuple[Table | None, str]:
+def read(path: Path, content: bytes, **rules: object) -> tuple[NumberTable | None, str]:
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     faults = Faults()
-    table = read_table(path, faults, **rules)  # type: ignore[arg-type]  # any rules
+    table = read_numbers(path, faults, **rules)  # type: ignore[arg-type]  # any rules
     return table, "; ".join(map(str, faults.found))
 
 
@@ -112,7 +112,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
         ("a\0b", "no file can have this name"),
     ):
         faults = Faults()
-        assert read_table(tmp_path / name, faults) is None
+        assert read_numbers(tmp_path / name, faults) is None
         assert rule in faults.found[0].rule, name
 
 
@@ -121,7 +121,7 @@ def test_large_files_of_holes_are_refused(tmp_path: Path) -> None:
         file.write(b"1,2\n")
         file.truncate(1 << 40)
     faults = Faults()
-    assert read_table(tmp_path / "a.csv", faults) is None
+    assert read_numbers(tmp_path / "a.csv", faults) is None
     assert any(rule in faults.found[0].rule for rule in ("holes", "a zero byte"))  # a file system may not know its holes
 
 

@@ -29,7 +29,7 @@ from dgl_mutual.data.ogb_nodes import read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.request import Request
-from dgl_mutual.data.tables import read_table
+from dgl_mutual.data.tables import read_numbers
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
 from tests.data import test_inert_pickle as pickles
@@ -128,7 +128,7 @@ def test_tables(fuzz: Callable[..., None], tmp_path: Path) -> None:
         ):
             faults = Faults()
             with bounded():
-                table = read_table(write(tmp_path / "tables", {name: data}) / name, faults, columns=columns, allow_missing=allow_missing)
+                table = read_numbers(write(tmp_path / "tables", {name: data}) / name, faults, columns=columns, allow_missing=allow_missing)
                 if table is not None:
                     table.integers(faults)
                     assert columns in (None, table.values.shape[1])

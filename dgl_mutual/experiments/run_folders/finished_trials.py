@@ -82,13 +82,13 @@ class FinishedTrials(GatheredTable):
                 "replaced while the run was under way. Restore it; without it, the same command or call trains again what is missing."
             )
 
-    def parts(self) -> dict[Key, pd.DataFrame]:
-        """See `GatheredTable.parts`.
+    def waiting(self) -> dict[Key, pd.DataFrame]:
+        """See `GatheredTable.waiting`.
 
         Raises:
             StoreError: also if rows are not such as trials.csv takes, of the trial that their file names, and of this run.
         """
-        found = super().parts()
+        found = super().waiting()
         if found:
             self._refuse_foreign(found)
         return found

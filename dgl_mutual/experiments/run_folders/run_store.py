@@ -283,7 +283,7 @@ class RunStore:
             return
         self._write(SUMMARY_FILE, summarise_trials(trials).map(csv_cell))
         for table in (self._history, self._reliability):
-            if parts := [part for key, part in table.parts().items() if key in finished and len(part)]:
+            if parts := [part for key, part in table.waiting().items() if key in finished and len(part)]:
                 table.put(*parts)
         self._failures.forget(finished)
         self._drop_parts(TRIAL_NAME.pattern)

@@ -128,7 +128,7 @@ class GatheredTable(TrialTable):
         """
         self.write(self.part(key), _safe(rows))
 
-    def parts(self) -> dict[Key, pd.DataFrame]:
+    def waiting(self) -> dict[Key, pd.DataFrame]:
         """The rows that wait, by trial; the name of each file says of which trial it is.
 
         Raises:
@@ -148,7 +148,7 @@ class GatheredTable(TrialTable):
         Raises:
             StoreError: it cannot be read or written, or what waits does not fit it; the rows wait on.
         """
-        waiting = self.parts()
+        waiting = self.waiting()
         if not waiting:
             return
         try:

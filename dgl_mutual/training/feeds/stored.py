@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.arrays import IntArray
-from dgl_mutual.data.parts import GraphStore
+from dgl_mutual.data.graph_store import GraphStore
 from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
