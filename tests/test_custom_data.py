@@ -122,7 +122,7 @@ def unlabelled(**columns: Any) -> Any:
     [
         (unlabelled(labels=LABELS), r"ndata\['label'\] is missing \(ndata has: feat, labels\).*from_dgl\(graph, label='labels'\)"),
         (unlabelled(), r"\(ndata has: feat\). Set it, or .*from_dgl\(graph, labels=...\)"),
-        ([unlabelled()] * 3, r"no \(graph, label\) pairs, and ndata\['label'\] is missing \(of graph 0, ndata has: feat\)"),
+        ([unlabelled()] * 3, r"not \(graph, label\) pairs, and ndata\['label'\] is missing \(of graph 0, ndata has: feat\)"),
         (graph(label=np.full(N, -1)), "all are unknown"),
         (dm.Dataset.from_arrays(EDGES, FEATURES), "none were given to Dataset.from_arrays"),
     ],

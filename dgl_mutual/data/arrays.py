@@ -81,7 +81,7 @@ def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
     """A sparse matrix of SciPy, or of torch in any layout, as CSR; None for anything else.
 
     Raises:
-        DataError: see `as_csr`; or a tensor whose values cannot be had.
+        DataError: see `as_csr`; or a tensor whose values cannot be read.
     """
     if sparse.issparse(values):
         return as_csr(values, what)
@@ -115,7 +115,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
 
     Raises:
         DataError: rows of different lengths, something that is not an array, a masked array in which values are missing, or a tensor whose
-            values cannot be had.
+            values cannot be read.
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):  # arrays of pandas have a mask, too
         number = int(np.count_nonzero(np.ma.getmaskarray(values)))

@@ -31,9 +31,9 @@ _WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
 #: Whole numbers as floats with a decimal comma, and numbers whose thousands are set apart.
 _WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
-#: A number after a comma that begins with further zeros: the end of such a number, and none of a list.
+#: Two or more digits after a comma, the first a 0: the end of such a number, not a number of a list.
 _PADDED = r",\s*0[0-9]"
-#: No number is written with more commas: above, cells are lists, and are not looked through.
+#: No number is written with more commas: cells with more are lists, and are not searched for thousands.
 _MAX_COMMAS = 8
 #: Three numbers or more, of which the first has three digits; a number of nine digits or more would be a rare one.
 _THREE_DIGITS = r"[+-]?[0-9]{3},[0-9]{3},.*"
@@ -41,7 +41,7 @@ _THREE_DIGITS = r"[+-]?[0-9]{3},[0-9]{3},.*"
 _UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
 _MAX_COLUMNS = 20_000
-#: Numbers that are looked through where cells do not have equally many.
+#: Numbers that are examined where cells do not all have equally many.
 _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
 #: A word in place of a number, if it is not one of those that stand for a number.

@@ -53,8 +53,8 @@ class Dataset:
         official_splits: the splits that come with the dataset: none, one (protocol ``public`` or ``scaffold``), or several (``splits``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
-        num_pool: how many of the last graphs are a pool without labels (see `dgl_mutual.data.pool`); none of them is assessed.
-        store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
+        num_pool: the number of trailing graphs that form the unlabelled pool (see `dgl_mutual.data.pool`); none of them is assessed.
+        store: what serves edges and features of a graph that no single machine holds; then there are no `edges`, and `features` are zeros.
         no_labels: where labels were not found and how to give them, for a message; empty where there are some.
 
     Raises:
@@ -329,8 +329,8 @@ class Dataset:
 
         Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG. A dataset of one graph, such as
         `Planetoid`, is that graph. Labels ``y`` are those of nodes where they have a row for each node in every graph. `task` says what
-        they are where that may be chance: where all graphs have the same number of nodes, and ``y`` as many entries; without it a warning
-        tells so.
+        they are where that may be chance: where all graphs have the same number of nodes, and ``y`` as many entries; without it there is a
+        warning.
 
         Raises:
             DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault

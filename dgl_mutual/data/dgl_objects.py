@@ -1,4 +1,4 @@
-"""Conversion of DGL graphs to records. DGL is not imported with this module: whoever has such an object has it loaded."""
+"""Conversion of DGL graphs to records. DGL is not imported here: a caller with such an object has loaded it already."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
         if key is not None and not isinstance(key, str):
             found = value_and_kind(key) if isinstance(key, tuple | list) else kind_of(key)
             raise DataError(
-                f"{name} = {found} is no key of the graph's data. Give the name of one tensor, for example {name}='mine' "
+                f"{name} = {found} is not a key of the graph's data. Give the name of one tensor, for example {name}='mine' "
                 f"after graph.{'edata' if name == 'edge_feat' else 'ndata'}['mine'] = ...; several can be joined before."
             )
     graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
@@ -106,7 +106,7 @@ def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: st
     if one:
         return f"{found}, or load the graph with dgl_mutual.Dataset.from_dgl(graph, {given})"
     return (
-        f"the graphs are no (graph, label) pairs, and {found} if nodes are to be classified, or give pairs, or load the graphs with "
+        f"the graphs are not (graph, label) pairs, and {found} if nodes are to be classified, or give pairs, or load the graphs with "
         f"dgl_mutual.Dataset.from_dgl(graphs, {given})"
     )
 

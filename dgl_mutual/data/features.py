@@ -218,7 +218,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # of rows, of which NumPy makes numbers alone
         of_booleans = [_are_all(features, column, (bool, np.bool_)) for column in range(values.shape[1])]
     whole = _of_whole_numbers(features, values, types)
-    if values.dtype == np.object_:  # columns of several types; what is no number stays, and is refused
+    if values.dtype == np.object_:  # columns of several types; what is not a number stays, and is refused
         _refuse_text(features, values, types, where)
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)

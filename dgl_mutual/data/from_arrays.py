@@ -95,7 +95,7 @@ def _compact_copy(features: npt.NDArray[Any] | sparse.csr_matrix) -> Features:
 
 
 def _number_of_nodes(edges: Any, labels: Any, node_offsets: Any) -> int:
-    """|V| where no features tell it: from the offsets of many graphs, else from edges and labels.
+    """|V| where there are no features: from the offsets of many graphs, else from edges and labels.
 
     Raises:
         DataError: an edge names a node that is far beyond all others.
@@ -108,7 +108,7 @@ def _number_of_nodes(edges: Any, labels: Any, node_offsets: Any) -> int:
     highest = int(ends.max(initial=-1))
     if highest >= max(num_labels, _NODES_PER_EDGE * (ends.shape[1] + 1)):
         raise DataError(
-            f"The edges ({counted(ends.shape[1], 'edge')}) name the node {highest}, and no features tell how many nodes there "
+            f"The edges ({counted(ends.shape[1], 'edge')}) name the node {highest}, and no features say how many nodes there "
             "are. Number the nodes from 0 on without gaps, for example by pandas.factorize."
         )
     return max(highest + 1, num_labels)

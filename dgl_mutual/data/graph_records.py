@@ -134,7 +134,7 @@ def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
     """What the graphs are for, by what has labels. One graph with a label for each node is a node task, wherever these labels are.
 
     Raises:
-        DataError: as many labels as neither nodes nor graphs.
+        DataError: the number of labels is neither that of the nodes nor that of the graphs.
     """
     if labels is not None:
         num_nodes = sum(record.num_nodes for record in records)
@@ -160,10 +160,10 @@ def shape_of(labels: Any) -> tuple[int, ...]:
 
 
 def number_of_labels(labels: Any) -> int:
-    """Of how many samples these are the labels, of one target or of several by name.
+    """The number of samples that these labels are of; they are those of one target, or of several by name.
 
     Raises:
-        DataError: they are no list or array, or one of a single value.
+        DataError: they are not a list or array, or are a single value.
     """
     first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
     shape = getattr(first, "shape", None)
@@ -364,7 +364,7 @@ def _library_of(data: Any) -> str | None:
         found = modules & {"dgl", "torch_geometric"}
         if found:
             return found.pop()
-        # Datasets of torch, such as a Subset, are sequences, too. Arrays and tables are none of graphs.
+        # Datasets of torch, such as a Subset, are sequences, too. Arrays and tables are not sequences of graphs.
         is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
         if not is_sequence or isinstance(data, Mapping | str | bytes) or hasattr(data, "shape") or not len(data):
             return None

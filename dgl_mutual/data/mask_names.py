@@ -25,7 +25,7 @@ _MAX_PARTS = 20
 def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[str]:
     """Warn of those of these columns that look like masks. Returns them.
 
-    Those with the name of a part have nothing but booleans, and those with the name of a split few values: a test score is no mask.
+    A mask with the name of a part holds only booleans, and one with the name of a split few values: a test score is not a mask.
 
     Args:
         use: what becomes of the columns, for example ``used as features``.
@@ -36,7 +36,7 @@ def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[st
         they_look = "looks like a mask, and is" if len(found) == 1 else "look like masks, and are"
         warn(
             f"{table.path}: {named} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "
-            f"{MASKS[-1]}, and have True or False in each row. If these tell the parts of a split, write such columns instead."
+            f"{MASKS[-1]}, and have True or False in each row. If these mark the parts of a split, write such columns instead."
         )
     return set(found)
 

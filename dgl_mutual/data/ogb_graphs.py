@@ -1,7 +1,7 @@
 """OGB's molecule datasets (Hu et al., NeurIPS 2020), read from the raw files that OGB unpacks.
 
 The `ogb` package tells what its files mean (widths of the features, metric, number of tasks). The files are read here, because ogb's own
-dataset class writes beside them, asks questions on standard input, and meets a damaged file with a traceback.
+dataset class writes beside them, asks questions on standard input, and raises an unhelpful traceback for a damaged file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A partitioned graph, for machines none of which could hold it: DGL's distributed graph store serves structure and features of the nodes.
+"""A graph partitioned over machines none of which could hold it: DGL's distributed graph store serves edges and node features.
 
 What every trainer keeps whole is small: labels, the official split, and the store's number of each node.
 """
@@ -359,7 +359,7 @@ def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, 
         balance = torch.zeros(graph.num_nodes(), dtype=torch.bool)
         balance[torch.as_tensor(dataset.official_split.train)] = True
     try:
-        with redirect_stdout(None):  # DGL tells its progress where results go
+        with redirect_stdout(None):  # DGL prints progress to standard output
             owners = dgl.metis_partition_assignment(graph, num_parts, balance_ntypes=balance)
             if owners is None or not np.bincount(owners[destinations], minlength=num_parts).all():
                 raise too_few

@@ -112,7 +112,7 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     """A CSR matrix of checked arrays.
 
     Raises:
-        ValueError: it is none, or holds what float32 cannot.
+        ValueError: it is not such a matrix, or breaks a rule of features (see `features_fault`).
     """
     state = loaded.state if isinstance(loaded, Record) and loaded.name == MATRIX else None
     if type(state) is not dict:
@@ -167,7 +167,7 @@ def _make_edges(loaded: Any) -> tuple[IntArray, IntArray]:
     """Ends of the edges of a dictionary from each node to its neighbours.
 
     Raises:
-        ValueError: it is no such dictionary.
+        ValueError: it is not such a dictionary.
     """
     neighbours = loaded.entries if isinstance(loaded, Record) and loaded.name == DEFAULT_DICT else loaded
     rule = "expected a dict from each node to the list of its neighbours"

@@ -60,8 +60,8 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
         split is as the dataset has it.
 
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are no such numbers, no labels, all
-            samples of one class, fewer than two folds, more folds than official splits, or too few samples, in all or of a class.
+        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not whole numbers in range, no labels,
+            all samples of one class, fewer than two folds, more folds than official splits, or too few samples, in all or of a class.
     """
     dataset = as_dataset(dataset)
     if protocol not in _PROTOCOLS:

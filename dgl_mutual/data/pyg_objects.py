@@ -1,4 +1,4 @@
-"""Conversion of PyG graphs to records. PyG is not imported here: whoever has such an object has it loaded."""
+"""Conversion of PyG graphs to records. PyG is not imported here: a caller with such an object has loaded it already."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def open_file(path: Path) -> BinaryIO:
 def recording(path: Path, faults: Faults, rule: str) -> Iterator[None]:
     """Record what is raised within the block as a fault of a file: why it is not read, or `rule`, which a damaged file breaks.
 
-    Damaged and foreign files make what takes them apart fail in any way. That memory is short is no fault of the file.
+    Damaged and foreign files can make a parser fail in any way. Running out of memory is not a fault of the file.
     """
     try:
         yield

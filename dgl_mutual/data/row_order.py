@@ -11,7 +11,7 @@ from dgl_mutual.errors import DataError
 
 
 def refuse_other_order(tables: Mapping[str, Any], *, numbered: bool = True) -> None:
-    """Refuse tables of pandas whose rows stand in another order than their index says. What is no such table is passed over.
+    """Refuse tables of pandas whose rows stand in another order than their index says. Anything else is not checked.
 
     Args:
         tables: by their names in messages; an index must not have the entries of an earlier one in another order.

@@ -52,7 +52,7 @@ def schema_of(dataset: Dataset) -> dict[str, str]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
-    """How two schemas differ, for a message; empty where they do not. What one of them does not tell is not compared."""
+    """How two schemas differ, for a message; empty where they do not. Parts that only one of them records are not compared."""
     parts = [part for part, value in now.items() if before.get(part, value) != value]
     return "; ".join(f"the {part} were {before[part]} and are {now[part]}" for part in parts)
 
@@ -147,7 +147,7 @@ def _aligned(
     stand_in: Mapping[str, str] | None = None,
 ) -> Features:
     """`stand_in` names the columns in which others, that are not among `columns`, are counted. `data` has the columns `found`."""
-    # A name that only says where a column stands is no name of a value that may be absent: without it the data are narrower.
+    # A name that only gives a column's position does not name a value that may be absent: without that column the data are narrower.
     optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
     place = {name: position for position, name in enumerate(columns)}
     repeated = len(place) < len(columns) or len(set(found)) < len(found)
@@ -174,7 +174,7 @@ def _aligned(
     if absent:
         warn(
             f"These {what} columns are missing in {data}, and count as 0 everywhere: {listed(absent, _MAX_NAMES)}. If each is a value of a "
-            "one-hot encoding that does not occur there, that is right, and a name with =, such as colour=red, tells so without a warning. "
+            "one-hot encoding that does not occur there, that is right, and a name with =, such as colour=red, avoids this warning. "
             "Else give them: predictions depend on them."
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
@@ -215,7 +215,7 @@ def _warn_of_kinds(
 ) -> None:
     """Warn of columns that were indicators and now hold other values than 0 and 1, and of columns that were numbers and are booleans.
 
-    The latter only where names tell no more than places, as ``feature 3`` does: a column with a name is that of the training data.
+    The latter only where names give no more than positions, as ``feature 3`` does: a column with a real name is that of the training data.
 
     Args:
         features: (rows, F), with the names and kinds `found` and `found_kinds`; `columns` and `kinds` are those that are expected.

@@ -31,7 +31,7 @@ def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
         return tuple(name.strip() for name in targets.split(","))
     names = tuple(names_in("targets", targets, "['digit', 'even']"))
     if not all(isinstance(name, str) for name in names):
-        raise UsageError(f"targets = {targets!r} are no names. Give a list of texts, or one text such as 'digit,even'.")
+        raise UsageError(f"targets = {targets!r} are not names. Give a list of texts, or one text such as 'digit,even'.")
     return names
 
 

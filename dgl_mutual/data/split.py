@@ -88,7 +88,7 @@ class Split:
         """The split itself, if it is one of so many samples.
 
         Raises:
-            UsageError: `num_samples` is no whole number.
+            UsageError: `num_samples` is not a whole number.
             DataError: an empty part, a sample that does not exist or occurs twice, two parts that share samples, or a mask over another
                 number of samples.
         """

@@ -28,8 +28,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
     Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
     NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
     Edge features are one-hot edge labels, then edge attributes, where there are any; of repeated edges the first counts. Continuous targets
-    of graphs (graph attributes) are not used. Classes are numbered in the sorted order
-    of the file's labels, kept in `target.names`.
+    of graphs (graph attributes) are not used. Classes are numbered in the sorted order of the file's labels, which `target.names` keeps.
 
     Args:
         request: where labels are not required, a missing file of graph labels gives the label -1 to every graph.

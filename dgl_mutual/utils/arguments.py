@@ -18,10 +18,10 @@ MAX_PRECISION = 12
 
 
 def whole_number(name: str, value: object, least: int = 0, most: int | None = None) -> int:
-    """A whole number, of numpy too, as an int. Text and fractions are refused: they would be another number in silence.
+    """A whole number, of numpy too, as an int. Text and fractions are refused rather than silently converted.
 
     Raises:
-        UsageError: it is none, less than `least`, or more than `most`.
+        UsageError: it is not a whole number, less than `least`, or more than `most`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
@@ -31,10 +31,10 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
 
 
 def names_in(name: str, given: object, example: str) -> list[Any]:
-    """The names in a sequence or other iterable, which are not checked. An empty one is refused: it would be everything, or nothing.
+    """The names in an iterable; the names themselves are not checked. An empty iterable is refused: it could mean everything or nothing.
 
     Raises:
-        UsageError: it is no iterable, or empty.
+        UsageError: it is not iterable, or is empty.
     """
     if not isinstance(given, Iterable):
         raise UsageError(f"{name} = {given!r} is {kind_of(given)}. Give names, for example {name}={example}.")

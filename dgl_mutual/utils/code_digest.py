@@ -22,12 +22,12 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def code_digest(item: Any, path: str = "") -> str | None:
-    """A digest of the code of a class, a function or another callable, and of all that it uses of its module.
+    """A digest of the code of a class, a function or another callable, and of everything in its module that it uses.
 
-    None without its source, and where that was changed after it was imported and before the first call (see `changed_since_import`).
+    None where there is no source, and where the source was changed after the import and before the first call (see `changed_since_import`).
 
-    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Of other modules that the code imports
-    only their names count.
+    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Other modules that the code
+    imports count by their names only.
 
     Args:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
@@ -41,9 +41,9 @@ def code_digest(item: Any, path: str = "") -> str | None:
 
 
 def changed_since_import(item: Any, path: str = "") -> str | None:
-    """What of the code that `code_digest` covers is other in its file than it was imported, for example ``mypkg.ideas:Net.forward``.
+    """The first part of the code that `code_digest` covers whose file no longer matches what was imported, as ``mypkg.ideas:Net.forward``.
 
-    None if nothing is known to be. It may be the file that was changed, or the imported code, as where a constant of a module was given
+    None if no difference is known. Either the file was changed, or the imported code, for example where a constant of a module was given
     another value.
 
     Args:
@@ -67,7 +67,7 @@ def _digest_of_files(item: Any, path: str) -> str | None:
 
 
 def _different(item: Any, path: str) -> str | None:
-    """What is known to be other in the files than it was imported."""
+    """The first part of the code that is known to differ between its file and what was imported."""
     for module, name in _roots(item, path):
         tree = _tree_of(module)
         if tree is not None and (found := first_difference(sys.modules[module], tree, [one for one, _ in _used(tree, module, name)])):
@@ -166,7 +166,7 @@ def _called_by(statement: ast.stmt) -> set[str]:
 
 
 def _root(node: ast.AST) -> str:
-    """The name that ``TABLE[key].part`` begins with; nothing where it begins with none, or is no more than a name."""
+    """The name that ``TABLE[key].part`` begins with; empty where it begins with none, or is a name alone."""
     if not isinstance(node, ast.Subscript | ast.Attribute):
         return ""
     while isinstance(node, ast.Subscript | ast.Attribute):

@@ -41,7 +41,7 @@ def screen(stream: TextIO) -> tuple[int, int]:
 
 
 class TolerantStream:
-    """A stream, or none, that ignores errors of writing: a display is no reason for a training to end."""
+    """A stream, or None, whose errors of writing are ignored: a broken display must not end a training."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

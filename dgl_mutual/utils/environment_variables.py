@@ -25,7 +25,7 @@ def set_for_libraries() -> list[str]:
 
 
 def has_wrong_source_date() -> bool:
-    """Whether `SOURCE_DATE` is set, and is no date."""
+    """Whether `SOURCE_DATE` is set, but is not a date."""
     value = os.environ.get(SOURCE_DATE)
     if value is None:
         return False

@@ -88,7 +88,7 @@ def _keep_missing(source: Path, target: Path) -> None:
 
 
 def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    """A copy of a file would be as large as the file says, of holes, too, and of a pipe there is none."""
+    """Hard link first: a copy would fill the holes of a sparse file, and a pipe cannot be copied."""
     try:
         os.link(source, target, follow_symlinks=False)
     except (OSError, NotImplementedError):

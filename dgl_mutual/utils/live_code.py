@@ -1,4 +1,4 @@
-"""Whether code that was imported is still that of its file, which may have been changed since."""
+"""Whether imported code still matches its file, which may have been changed since the import."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MISSING = object()
 
 
 def first_difference(module: ModuleType, tree: ast.Module, statements: Sequence[ast.stmt]) -> str | None:
-    """What is other in an imported module than in its file, for example ``FACTOR`` or ``Net.forward``; None if nothing is known to be.
+    """The first difference between an imported module and its file, for example ``FACTOR`` or ``Net.forward``; None if none is known.
 
     Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once.
-    What stands within if, try or a loop is not, nor what decorators or other modules have replaced, nor a module that another tool has
-    compiled, as pytest does with its tests.
+    Not compared are statements within if, try or a loop, what decorators or other modules have replaced, and modules that another tool
+    has compiled, as pytest does with its tests.
 
     Args:
         tree: the file as it is now.

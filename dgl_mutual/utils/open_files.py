@@ -10,17 +10,17 @@ from dgl_mutual.utils.causes import causes
 
 #: Files that are open beside those that are counted: libraries, tables, temporary files.
 RESERVE = 32
-#: Files that each process which trains takes in the one that started it.
+#: Open files that each training process needs in the process that started it.
 OF_A_JOB = 8
-#: A limit that is enough for most.
+#: A limit that suffices for most uses.
 _MANY = 4096
 
 
 def make_room(number: int) -> int | None:
-    """Raise this process's own limit, as far as the system lets it, so that it may open so many files more.
+    """Raise this process's limit on open files, as far as the system allows, so that it may open `number` more.
 
     Returns:
-        How many more it may have open; None where there is no limit, or none is known.
+        How many more files it may open; None where there is no limit, or where it is not known.
     """
     limits = _limits()
     if limits is None:
@@ -38,7 +38,7 @@ def make_room(number: int) -> int | None:
 
 
 def more_files(number: int = _MANY) -> str:
-    """How to let a process have so many files open at a time, as a sentence."""
+    """How to raise the limit on open files to `number`, as a sentence."""
     soft, hard = _limits() or (None, None)
     if hard is not None and hard < number:
         return f"The system lets a process have {hard} files open at a time ('ulimit -Hn'): start this where it lets one have {number}."
@@ -59,7 +59,7 @@ def too_many_open(error: BaseException) -> str | None:
 
 
 def _limits() -> tuple[int | None, int | None] | None:
-    """This process's own limit, and that of the system, where None is no limit; None where there is no such thing, as on Windows."""
+    """The soft and the hard limit on open files, each None where unlimited; None where the system has no such limits, as Windows."""
     try:
         import resource
     except ImportError:

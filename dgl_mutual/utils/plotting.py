@@ -24,7 +24,7 @@ def import_matplotlib() -> ModuleType:
         raise UsageError(f"matplotlib cannot be imported with these settings of it: {error!s:.300}. {_mend(error)}") from None
     if has_wrong_source_date():
         raise UsageError(
-            f"matplotlib cannot date figures: {shown_values([SOURCE_DATE])} is no date. Give whole seconds since 1970, or remove the "
+            f"matplotlib cannot date figures: {shown_values([SOURCE_DATE])} is not a date. Give whole seconds since 1970, or remove the "
             f"environment variable: unset {SOURCE_DATE}"
         )
     return matplotlib

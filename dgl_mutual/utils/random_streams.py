@@ -14,7 +14,7 @@ from dgl_mutual.utils.process_state import alone
 
 @contextmanager
 def streams_kept() -> Iterator[None]:
-    """What is drawn within the block from the global stream of torch's CPU is as if it had not been drawn.
+    """Restore the global random stream of torch's CPU at the end of the block, as if nothing had been drawn from it.
 
     One thread at a time (see `alone`).
     """
@@ -38,7 +38,7 @@ def seeded(seed: int) -> Iterator[None]:
 def python_streams(seed: int) -> Iterator[None]:
     """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn.
 
-    The caller sees to it that no other thread draws from them meanwhile (see `alone`).
+    The caller must make sure that no other thread draws from them meanwhile (see `alone`).
     """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     random.seed(seed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What the names of temporary folders begin with, after a point.
 _TEMPORARY = "dgl-mutual"
-#: How often a lock is tried to be had.
+#: Attempts to acquire a lock.
 _ATTEMPTS = 10
 
 
@@ -51,14 +51,14 @@ def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
 
 
 class TemporaryFolder:
-    """A folder for temporary files, which goes when this is no longer used, or at the end of a block.
+    """A folder for temporary files. It is removed when this object is no longer used, or at the end of a ``with`` block.
 
     Attributes:
-        name: its path, which a block gets.
+        name: its path, which a ``with`` statement gives.
     """
 
     def __init__(self) -> None:
-        """Raises OSError where there is no place for one."""
+        """Raises OSError where the folder cannot be made."""
         folder, lock = _new_name(Path(tempfile.gettempdir()), _TEMPORARY)
         try:
             folder.mkdir(mode=0o700)
@@ -96,10 +96,10 @@ class TemporaryFolder:
 
 
 def temporary_folder() -> TemporaryFolder:
-    """A folder for temporary files. Those that killed processes left behind go before.
+    """A folder for temporary files. Those that killed processes left behind are removed first.
 
     Raises:
-        StoreError: there is no place for one.
+        StoreError: the folder cannot be made.
     """
     try:
         _sweep(Path(tempfile.gettempdir()), _TEMPORARY)
@@ -116,10 +116,10 @@ def _lock_of(scratch: Path) -> filelock.BaseFileLock:
 
 
 def _new_name(parent: Path, purpose: str) -> tuple[Path, filelock.BaseFileLock]:
-    """A path at which nothing is yet, and its lock, which is held: a folder that is made there is never without.
+    """A path at which there is nothing yet, and its lock, already acquired: so a folder that is made there always has a locked lock.
 
-    Between the making of a lock's file and its locking, a sweep of another process may take it for one left behind. Then another path
-    is taken.
+    Between the creation of a lock's file and its locking, another process that sweeps may take it for one left behind. Then another path
+    is tried.
 
     Raises:
         OSError: `parent` cannot be written to.
@@ -141,7 +141,7 @@ def _new_name(parent: Path, purpose: str) -> tuple[Path, filelock.BaseFileLock]:
 
 
 def _remove(folder: Path, lock: filelock.BaseFileLock) -> None:
-    """Remove a folder and its lock while that is held, so that no other process takes it for one left behind, and let it go.
+    """Remove a folder and the file of its lock, then release the lock: so no other process takes the folder for one left behind.
 
     Where the folder cannot be removed, the file of the lock stays, so that another process removes both.
     """

@@ -35,7 +35,7 @@ _before_all: list[Any] = []
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """What is changed within the block is changed back afterwards: the default dtype, gradients, threads, precision and determinism.
+    """Restore torch's settings at the end of the block: the default dtype, gradients, threads, precision and determinism.
 
     One thread at a time (see `alone`).
     """
@@ -46,7 +46,7 @@ def settings_kept() -> Iterator[None]:
 @contextmanager
 def torch_defaults() -> Iterator[None]:
     """Within the block torch computes as it does by default, whatever a user has set: new tensors are float32 and on the CPU where
-    nothing else is said, and there is no autocast. Afterwards all settings are as before.
+    the code names no other type or device, and autocast is off. Afterwards all settings are as before.
 
     Results do not depend on what a script did before it trains. Several threads may be in such blocks at a time: settings of the process
     are those from before the first block when the last one has ended.

@@ -205,7 +205,7 @@ def test_a_date_that_matplotlib_cannot_write_is_named(value: str, status: int, t
     command = [sys.executable, "-m", "dgl_mutual", "plot", str(write_run(tmp_path)), "--out", str(tmp_path / "plots")]
     drawn = subprocess.run(command, env={**os.environ, "SOURCE_DATE_EPOCH": value}, capture_output=True, text=True)
     assert drawn.returncode == status
-    expected = f"matplotlib cannot date figures: SOURCE_DATE_EPOCH = '{value}' is no date. "
+    expected = f"matplotlib cannot date figures: SOURCE_DATE_EPOCH = '{value}' is not a date. "
     assert (expected in drawn.stderr and "unset SOURCE_DATE_EPOCH" in drawn.stderr) == bool(status)
 
 

@@ -204,8 +204,11 @@ FAULTS = [
     ({"edges_csv": None}, r"edges\.csv: the file is missing"),
     ({"edges_csv": ""}, r"edges\.csv: the file is empty"),
     ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),
-    ({"meta_yaml": META.replace("toy", "''")}, r"meta\.yaml: dataset_name: '' is no name of a dataset: .* Choose another name"),
-    ({"meta_yaml": META.replace("toy", "' toy'")}, r"meta\.yaml: dataset_name: ' toy' is no name of a dataset: .*starts nor ends"),
+    ({"meta_yaml": META.replace("toy", "''")}, r"meta\.yaml: dataset_name: '' is not a valid name for a dataset: .* Choose another name"),
+    (
+        {"meta_yaml": META.replace("toy", "' toy'")},
+        r"meta\.yaml: dataset_name: ' toy' is not a valid name for a dataset: .*starts nor ends",
+    ),
     (
         {"meta_yaml": META.replace("edges.csv", "edges.csv, src_id_field: src_id, dst_id_field: src_id")},
         r"meta\.yaml: edge_data\.0: src_id_field and dst_id_field are both 'src_id'\. Name a column of its own for each",

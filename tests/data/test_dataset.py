@@ -372,10 +372,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"feature_kinds": 5}, "kinds of feature columns are 5. Give a list"),
     ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
-    ({"name": ""}, "'' is no name of a dataset: expected text that is not empty"),
-    ({"name": "mine "}, "'mine ' is no name of a dataset: .*Choose another name, for example 'mine'"),
-    ({"name": None}, "None is no name of a dataset"),
-    ({"name": "m\udc80"}, "is no name of a dataset"),
+    ({"name": ""}, "'' is not a valid name for a dataset: expected text that is not empty"),
+    ({"name": "mine "}, "'mine ' is not a valid name for a dataset: .*Choose another name, for example 'mine'"),
+    ({"name": None}, "None is not a valid name for a dataset"),
+    ({"name": "m\udc80"}, "is not a valid name for a dataset"),
     ({"task": "edge"}, "Unknown task 'edge'"),
 ]
 

@@ -354,5 +354,5 @@ def test_names_without_edge_features_are_refused() -> None:
 
 @pytest.mark.parametrize("keys", [{"edge_feat": ["feat"]}, {"feat": 5}, {"label": 0}])
 def test_keys_of_dgl_graphs_are_texts(keys: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is no key of the graph's data"):
+    with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is not a key of the graph's data"):
         Dataset.from_dgl(dgl_graph(), **keys)

@@ -109,7 +109,7 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([[dgl_graph(), 1]])
     with pytest.raises(DataError, match=r"labels = 'y' is a text, .* If 'y' is a key of ndata, give label='y'"):
         Dataset.from_dgl(dgl_graph(), labels="y")
-    with pytest.raises(DataError, match=r"feat = a Tensor is no key of the graph's data.*for example feat='mine' after"):
+    with pytest.raises(DataError, match=r"feat = a Tensor is not a key of the graph's data.*for example feat='mine' after"):
         Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])

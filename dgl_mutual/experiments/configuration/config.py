@@ -176,7 +176,7 @@ class RunConfig(Options):
     @classmethod
     def _name_of_metric(cls, metric: Any) -> Any:
         if metric is not None and not isinstance(metric, str):
-            raise UsageError(f"metric = {metric!r:.80} is no name of a metric. Choose from: {', '.join(get_args(ChosenMetric))}.")
+            raise UsageError(f"metric = {metric!r:.80} is not a valid name for a metric. Choose from: {', '.join(get_args(ChosenMetric))}.")
         return metric
 
     @field_validator("noise")
