@@ -21,13 +21,12 @@ from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
-from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.strategy_calls import has_custom_code, likely_cause, logged, loss_terms_of
-from dgl_mutual.training.task_metrics import history_columns, score
+from dgl_mutual.training.task_metrics import Scorer, history_columns, score
 from dgl_mutual.utils.custom_code import described, is_custom, is_out_of_memory
 
 #: Columns of the history that are terms of the loss begin with it.

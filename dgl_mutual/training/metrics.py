@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.target import MetricName
-from dgl_mutual.errors import TrainingError
+from dgl_mutual.errors import TrainingError, unknown
 
 if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
-Scorer = Callable[[Tensor, Tensor], list[float]]
+#: A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure for each of the M members.
+MetricFn = Callable[[Tensor, Tensor], list[float]]
 #: Means that are equal, as over several targets, classes or splits, differ in their last bits by the order in which they are summed.
 _DECIMALS = 12
 
@@ -50,16 +51,21 @@ def refuse_non_finite_logits(logits: Tensor, names: Sequence[str]) -> None:
     )
 
 
-def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
-    """A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure in [0, 1] for each of the M members.
+def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
+    """The function of a metric, whose figures are in [0, 1].
 
     The logits must be finite (see `refuse_non_finite_logits`). The function raises `TrainingError` where the metric is not defined.
 
     Args:
         evaluator: an OGB set's name; its `Evaluator` then does the scoring.
+
+    Raises:
+        UsageError: no single target has such a metric.
     """
     if evaluator is None:
-        return _BATCHED.get(metric, _average_precisions)
+        if metric not in _BATCHED:
+            raise unknown("metric", metric, _BATCHED)
+        return _BATCHED[metric]
     from dgl_mutual.data.ogb_package import make_evaluator
 
     return partial(_ogb_accuracies if metric == "accuracy" else _ogb_scores, make_evaluator(evaluator))
@@ -150,15 +156,6 @@ def rocaucs(logits: Tensor, labels: Tensor) -> list[float]:
     return _mean_over_labels(areas, labels.detach().cpu().numpy(), len(scores))
 
 
-_BATCHED: dict[str, Scorer] = {
-    "accuracy": accuracies,
-    "balanced-accuracy": balanced_accuracies,
-    "macro-f1": macro_f1s,
-    "micro-f1": micro_f1s,
-    "rocauc": rocaucs,
-}
-
-
 def _mean_over_labels(function: Callable[[Array, int, Array], Array], truth: Array, num_members: int) -> list[float]:
     """Of each member the mean over labels that have both classes among their known samples, as OGB does it; NaN where no label is known.
 
@@ -200,6 +197,16 @@ def _average_precisions(logits: Tensor, labels: Tensor) -> list[float]:
         return np.array([average_precision_score(truth, member[known, column]) for member in scores])
 
     return _mean_over_labels(precisions, labels.detach().cpu().numpy(), len(scores))
+
+
+_BATCHED: dict[str, MetricFn] = {
+    "accuracy": accuracies,
+    "balanced-accuracy": balanced_accuracies,
+    "macro-f1": macro_f1s,
+    "micro-f1": micro_f1s,
+    "rocauc": rocaucs,
+    "ap": _average_precisions,
+}
 
 
 def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:

@@ -22,10 +22,10 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import score_members, unscored
-from dgl_mutual.training.metrics import Scorer, as_compared
+from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.training.task_metrics import Scorer, score, scorer_of
 from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator

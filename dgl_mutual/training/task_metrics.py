@@ -1,4 +1,4 @@
-"""Several tasks at once: the metric of each, and their mean, by which epochs and members are chosen."""
+"""The metric of each task, and of several their mean, by which epochs and members are chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
-from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits
+from dgl_mutual.training.metrics import MetricFn, make_metric, refuse_non_finite_logits
 from dgl_mutual.utils.wording import counted
 
 
@@ -34,26 +34,29 @@ class Scores:
     by_task: Mapping[str, list[float]]
 
 
-class JointScorer:
-    """A `Scorer` of several tasks: the unweighted mean of their metrics, NaN where one of them is not defined."""
+@dataclass(frozen=True)
+class Scorer:
+    """Scores predictions. Of several tasks what counts is the unweighted mean of their metrics, NaN where one of them is not defined.
 
-    def __init__(self, scorers: Mapping[str, tuple[Head, Scorer]]) -> None:
-        self.scorers = scorers
+    Attributes:
+        tasks: the head and the metric of each of several tasks, by the metric's name; or ``""`` and a metric without a head.
+    """
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> list[float]:
-        return self.scores(logits, labels).overall
+    tasks: Mapping[str, tuple[Head | None, MetricFn]]
 
     def scores(self, logits: Tensor, labels: Tensor) -> Scores:
-        """Logits (M, N, C) and labels (N, columns) as `dgl_mutual.joint.Joint` takes them."""
-        by_task = {metric: self._score(metric, logits, labels) for metric in self.scorers}
-        return Scores([fmean(figures) for figures in zip(*by_task.values(), strict=True)], by_task)
+        """Logits (M, N, C) and labels as the distribution of the dataset's target takes them."""
+        figures = {name: _figures(head, metric, logits, labels) for name, (head, metric) in self.tasks.items()}
+        return Scores([fmean(own) for own in zip(*figures.values(), strict=True)], figures if "" not in figures else {})
 
-    def _score(self, metric: str, logits: Tensor, labels: Tensor) -> list[float]:
-        head, scorer = self.scorers[metric]
-        try:
-            return scorer(head.logits(logits), head.labels(labels))
-        except TrainingError as error:
-            raise TrainingError(f"Target {head.name!r}: {error}") from None
+
+def _figures(head: Head | None, metric: MetricFn, logits: Tensor, labels: Tensor) -> list[float]:
+    if head is None:
+        return metric(logits, labels)
+    try:
+        return metric(head.logits(logits), head.labels(labels))
+    except TrainingError as error:
+        raise TrainingError(f"Target {head.name!r}: {error}") from None
 
 
 def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
@@ -64,8 +67,8 @@ def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
             for rounding, and ROC-AUC in a fraction of the time: for what is looked at in every epoch.
     """
     if dataset.target.parts is None:
-        return make_scorer(dataset.target.metric, dataset.official_evaluator if official else None)
-    return JointScorer({part.metric: (Head.of(part), make_scorer(part.target.metric)) for part in parts_of(dataset.target)})
+        return Scorer({"": (None, make_metric(dataset.target.metric, dataset.official_evaluator if official else None))})
+    return Scorer({part.metric: (Head.of(part), make_metric(part.target.metric)) for part in parts_of(dataset.target)})
 
 
 def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
@@ -75,7 +78,7 @@ def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) 
         TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
     """
     refuse_non_finite_logits(logits, names)
-    return scorer.scores(logits, labels) if isinstance(scorer, JointScorer) else Scores(scorer(logits, labels), {})
+    return scorer.scores(logits, labels)
 
 
 def refuse_undefined(

@@ -17,7 +17,7 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.training.metrics import accuracies, make_scorer
+from dgl_mutual.training.metrics import accuracies, make_metric
 
 Build = Callable[..., Path]
 NUM_NODES = 6
@@ -230,15 +230,15 @@ def test_catalog_names_the_files_that_are_read(build: Build) -> None:
 
 def test_ogbs_evaluator_scores_classes(build: Build) -> None:
     logits, labels = torch.randn(3, 50, 40), torch.randint(-1, 40, (50,))
-    assert make_scorer("accuracy", "ogbn-arxiv")(logits, labels) == pytest.approx(accuracies(logits, labels))
-    assert np.isnan(make_scorer("accuracy", "ogbn-arxiv")(logits, torch.full((50,), -1))).all()
+    assert make_metric("accuracy", "ogbn-arxiv")(logits, labels) == pytest.approx(accuracies(logits, labels))
+    assert np.isnan(make_metric("accuracy", "ogbn-arxiv")(logits, torch.full((50,), -1))).all()
 
 
 def test_ogbs_evaluator_scores_labels() -> None:
     truth = np.random.default_rng(0).integers(2, size=(30, 112)).astype(np.float32)
     logits = torch.randn(1, 30, 112)
     expected = make_evaluator("ogbn-proteins").eval({"y_true": truth, "y_pred": logits[0].numpy()})["rocauc"]
-    assert make_scorer("rocauc", "ogbn-proteins")(logits, torch.as_tensor(truth)) == [expected]
+    assert make_metric("rocauc", "ogbn-proteins")(logits, torch.as_tensor(truth)) == [expected]
 
 
 def test_what_ogbs_dataset_saver_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,17 @@ from dgl_mutual.data import ogb_package
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import TrainingError
-from dgl_mutual.training.metrics import accuracies, make_scorer
+from dgl_mutual.data.target import MetricName
+from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.training.metrics import accuracies, make_metric
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.task_metrics import refuse_undefined, score
+from dgl_mutual.training.task_metrics import Scorer, refuse_undefined, score, undefined_metrics
 
 MEMBERS, N, C = 3, 60, 4
+
+
+def one_task(metric: MetricName, evaluator: str | None = None) -> Scorer:
+    return Scorer({"": (None, make_metric(metric, evaluator))})
 
 
 @pytest.fixture
@@ -47,12 +52,18 @@ def test_accuracy_equals_sklearn_over_known_labels(logits: Tensor) -> None:
     assert 0 < known.sum() < N
     expected = [accuracy_score(labels[known], member.argmax(-1)[known]) for member in logits]
     assert accuracies(logits, labels) == pytest.approx(expected, rel=1e-12)
-    assert make_scorer("accuracy")(logits, labels) == accuracies(logits, labels)
+    assert make_metric("accuracy")(logits, labels) == accuracies(logits, labels)
+
+
+@pytest.mark.parametrize("name", ["acuracy", "mean"])
+def test_an_unknown_metric_is_refused(name) -> None:
+    with pytest.raises(UsageError, match=f"Unknown metric '{name}'.*accuracy, balanced-accuracy"):
+        make_metric(name)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced-accuracy", "macro-f1"])
 def test_metrics_of_classes_where_nothing_is_known_are_not_a_number(metric, logits: Tensor) -> None:
-    assert np.isnan(make_scorer(metric)(logits, torch.full((N,), -1))).all()
+    assert np.isnan(make_metric(metric)(logits, torch.full((N,), -1))).all()
 
 
 @pytest.mark.parametrize("shares", [(0.25, 0.25, 0.25, 0.25), (0.95, 0.05, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)])
@@ -71,7 +82,7 @@ def test_metrics_of_unbalanced_classes_equal_sklearn(shares: tuple[float, ...], 
         "macro-f1": [f1_score(labels[known], member[known], average="macro", zero_division=0) for member in decided],
     }
     for metric, values in expected.items():
-        assert make_scorer(metric)(logits, torch.as_tensor(labels)) == pytest.approx(values, rel=1e-12)
+        assert make_metric(metric)(logits, torch.as_tensor(labels)) == pytest.approx(values, rel=1e-12)
 
 
 def test_macro_f1_of_labels_equals_sklearn(logits: Tensor, many_labels: Tensor) -> None:
@@ -82,28 +93,28 @@ def test_macro_f1_of_labels_equals_sklearn(logits: Tensor, many_labels: Tensor) 
         known = ~many_labels.isnan()
         columns = [(many_labels[known[:, c], c], member[known[:, c], c] > 0) for c in range(C)]
         expected.append(np.mean([f1_score(true, found, zero_division=0) for true, found in columns]))
-    assert make_scorer("macro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric("macro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
     complete = many_labels.nan_to_num(nan=0.0)
     expected = [f1_score(complete, member > 0, average="macro", zero_division=0) for member in logits]
-    assert make_scorer("macro-f1")(logits, complete) == pytest.approx(expected, rel=1e-12)
+    assert make_metric("macro-f1")(logits, complete) == pytest.approx(expected, rel=1e-12)
 
 
 def test_macro_f1_leaves_out_a_label_of_which_nothing_is_known(logits: Tensor, many_labels: Tensor) -> None:
-    scorer = make_scorer("macro-f1")
-    before = scorer(logits[..., :2], many_labels[:, :2])
+    macro_f1 = make_metric("macro-f1")
+    before = macro_f1(logits[..., :2], many_labels[:, :2])
     many_labels[:, 2] = torch.nan
-    assert scorer(logits[..., :3], many_labels[:, :3]) == pytest.approx(before, rel=1e-12)
-    assert all(math.isnan(value) for value in scorer(logits, torch.full((N, C), math.nan)))
+    assert macro_f1(logits[..., :3], many_labels[:, :3]) == pytest.approx(before, rel=1e-12)
+    assert all(math.isnan(value) for value in macro_f1(logits, torch.full((N, C), math.nan)))
 
 
 def test_rocauc_of_two_classes_equals_sklearn(logits: Tensor) -> None:
     labels = torch.randint(-1, 2, (N,), generator=torch.Generator().manual_seed(1))
     known, two = labels >= 0, logits[..., :2]
     expected = [roc_auc_score(labels[known], member.softmax(-1)[known, 1]) for member in two]
-    assert make_scorer("rocauc")(two, labels) == pytest.approx(expected, rel=1e-12)
-    assert all(math.isnan(value) for value in make_scorer("rocauc")(two, torch.full((N,), -1)))
+    assert make_metric("rocauc")(two, labels) == pytest.approx(expected, rel=1e-12)
+    assert all(math.isnan(value) for value in make_metric("rocauc")(two, torch.full((N,), -1)))
     with pytest.raises(TrainingError, match=f"not defined on these {N} samples"):
-        make_scorer("rocauc")(two, torch.ones(N, dtype=torch.long))
+        make_metric("rocauc")(two, torch.ones(N, dtype=torch.long))
 
 
 @pytest.mark.parametrize(("metric", "function"), [("rocauc", roc_auc_score), ("ap", average_precision_score)])
@@ -116,7 +127,7 @@ def test_ranking_metrics_are_means_over_labels_with_both_classes(metric, functio
             rows = [row for row in range(N) if truth[row] == truth[row]]
             columns.append(function(truth[rows], member[rows, column]))
         expected.append(sum(columns) / 3)
-    assert make_scorer(metric)(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric(metric)(logits, many_labels) == pytest.approx(expected, rel=1e-12)
 
 
 def test_rocauc_equals_sklearn_where_scores_are_tied() -> None:
@@ -128,20 +139,20 @@ def test_rocauc_equals_sklearn_where_scores_are_tied() -> None:
     known = ~labels[:, 1].isnan()
     expected = [(roc_auc_score(labels[:, 0], member[:, 0]) + roc_auc_score(labels[known, 1], member[known, 1])) / 2 for member in logits]
     assert expected[1] == 0.5
-    assert make_scorer("rocauc")(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric("rocauc")(logits, labels) == pytest.approx(expected, rel=1e-12)
 
 
 def test_rocauc_by_hand() -> None:
     """Of four pairs (positive, negative) three stand in the right order."""
     logits = torch.tensor([[[0.9], [0.1], [0.5], [0.4], [9.0]]])
     labels = torch.tensor([[1.0], [0.0], [0.0], [1.0], [torch.nan]])
-    assert make_scorer("rocauc")(logits, labels) == [0.75]
+    assert make_metric("rocauc")(logits, labels) == [0.75]
 
 
 def test_micro_f1_equals_sklearn(logits: Tensor, many_labels: Tensor) -> None:
     known = ~many_labels.isnan()
     expected = [f1_score(many_labels[known], member[known] > 0) for member in logits]
-    assert make_scorer("micro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric("micro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("name", "metric"), [("ogbg-molbbbp", "rocauc"), ("ogbg-moltox21", "rocauc"), ("ogbg-molpcba", "ap")])
@@ -154,8 +165,8 @@ def test_ogb_sets_are_scored_by_ogb_and_like_our_own_metric(name: str, metric) -
     labels[::7, 0] = torch.nan
     logits = torch.randn(MEMBERS, N, judge.num_tasks, generator=random)
     expected = [judge.eval({"y_true": labels.numpy(), "y_pred": member.numpy()})[metric] for member in logits]
-    assert make_scorer(metric, evaluator=name)(logits, labels) == pytest.approx(expected, rel=1e-12)
-    assert make_scorer(metric)(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric(metric, evaluator=name)(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric(metric)(logits, labels) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["ogbg-molhiv", "ogbn-arxiv", "ogbn-proteins"])
@@ -184,10 +195,10 @@ def test_figures_that_are_reported_are_the_evaluators(
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
 def test_a_metric_that_is_not_defined_says_so(evaluator: str | None) -> None:
-    scorer = make_scorer("rocauc", evaluator)
+    rocauc = make_metric("rocauc", evaluator)
     for labels in (torch.zeros(5, 1), torch.tensor([[1.0], [torch.nan], [1.0]]), torch.zeros(0, 1)):
         with pytest.raises(TrainingError, match=f"not defined on these {len(labels)} samples.*choose another split"):
-            scorer(torch.zeros(1, len(labels), 1), labels)
+            rocauc(torch.zeros(1, len(labels), 1), labels)
 
 
 @pytest.mark.parametrize(("part", "metric"), [("train", "accuracy"), ("val", "accuracy"), ("train", "rocauc"), ("val", "rocauc")])
@@ -196,7 +207,7 @@ def test_undefined_metrics_are_refused_before_training(
 ) -> None:
     dataset, split = node_data if metric == "accuracy" else multi_label_data
     labels = dataset.labels.copy()
-    scorer = make_scorer(metric)
+    scorer = one_task(metric)
     refuse_undefined(scorer, torch.as_tensor(labels), split, dataset.target.num_outputs)
     labels[getattr(split, part)] = -1 if metric == "accuracy" else np.nan
     with pytest.raises(TrainingError, match="not defined on"):
@@ -209,14 +220,14 @@ def test_the_part_in_which_no_label_has_both_classes_is_named(part: str, name: s
     labels = torch.as_tensor(dataset.labels).clone()
     labels[torch.as_tensor(getattr(split, part))] = 1.0
     with pytest.raises(TrainingError, match=f"On the {name} part of the split: The metric is not defined on these"):
-        refuse_undefined(make_scorer("ap"), labels, split, dataset.target.num_outputs)
+        refuse_undefined(one_task("ap"), labels, split, dataset.target.num_outputs)
 
 
 def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Split]) -> None:
     dataset, split = node_data
     labels = torch.as_tensor(dataset.labels).clone()
     labels[torch.as_tensor(split.test)] = -1
-    refuse_undefined(accuracies, labels, split, 3)
+    refuse_undefined(one_task("accuracy"), labels, split, 3)
 
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
@@ -226,20 +237,20 @@ def test_unknown_test_labels_stop_no_training_and_labels_of_one_class_do(
 ) -> None:
     dataset, split = multi_label_data
     width = 1 if evaluator else dataset.target.num_outputs
-    labels, scorer = torch.as_tensor(dataset.labels).clone()[:, :width], make_scorer("rocauc", evaluator)
+    labels, scorer = torch.as_tensor(dataset.labels).clone()[:, :width], one_task("rocauc", evaluator)
     labels[torch.as_tensor(split.test)] = 1.0 if one_class else torch.nan
     if one_class:
         with pytest.raises(TrainingError, match="not defined on"):
             refuse_undefined(scorer, labels, split, width)
     else:
         refuse_undefined(scorer, labels, split, width)
-        assert math.isnan(scorer(torch.zeros(1, len(split.test), width), labels[torch.as_tensor(split.test)])[0])
+        assert undefined_metrics(scorer, labels, split, width) == [""]
 
 
 def test_micro_f1_of_nothing() -> None:
-    scorer = make_scorer("micro-f1")
-    assert scorer(torch.full((2, 3, 2), -1.0), torch.zeros(3, 2)) == [0.0, 0.0]
-    assert all(math.isnan(value) for value in scorer(torch.ones(2, 3, 2), torch.full((3, 2), math.nan)))
+    micro_f1 = make_metric("micro-f1")
+    assert micro_f1(torch.full((2, 3, 2), -1.0), torch.zeros(3, 2)) == [0.0, 0.0]
+    assert all(math.isnan(value) for value in micro_f1(torch.ones(2, 3, 2), torch.full((3, 2), math.nan)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -256,8 +267,8 @@ def test_no_metric_takes_a_logit_that_is_not_finite(metric, evaluator: str | Non
     of_classes = "accuracy" in metric or "classes" in metric
     labels = torch.arange(N) % C if of_classes else (torch.rand(N, C, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     labels[-1] = -1 if of_classes else math.nan
-    scorer = make_scorer(metric.removeprefix("classes' "), evaluator)
-    assert len(scorer(logits, labels)) == MEMBERS
+    scorer = one_task(metric.removeprefix("classes' "), evaluator)
+    assert len(score(scorer, logits, labels, ["gcn", "gat", "gin"]).overall) == MEMBERS
     logits[1, sample, 2] = value
     with pytest.raises(TrainingError, match=rf"Logits are not finite.*: gat \(1 of {N} samples\)\. Likely causes"):
         score(scorer, logits, labels, ["gcn", "gat", "gin"])

@@ -188,5 +188,5 @@ def test_a_label_of_an_ogb_set_is_scored_by_itself() -> None:
     both = replace(Dataset.from_arrays([[], []], np.ones((4, 1))), labels=labels, target=target, evaluator="ogbg-molclintox")
     one = select_targets(both, ["task 1"])
     logits = torch.tensor([[[0.3], [0.9], [0.1], [0.2]]])
-    assert scorer_of(one)(logits, torch.as_tensor(one.labels)) == [0.0]
-    assert scorer_of(both)(torch.cat([-logits, -logits], -1), torch.as_tensor(labels)) == [(0.75 + 1.0) / 2]
+    assert scorer_of(one).scores(logits, torch.as_tensor(one.labels)).overall == [0.0]
+    assert scorer_of(both).scores(torch.cat([-logits, -logits], -1), torch.as_tensor(labels)).overall == [(0.75 + 1.0) / 2]
