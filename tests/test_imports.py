@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import networkx as nx
 
 import dgl_mutual
+import dgl_mutual.nn
 
 PACKAGE = Path(dgl_mutual.__file__).parent
 #: From the top: a room imports from those in lines below its own, and from no other of its line.
@@ -88,6 +90,15 @@ def test_rooms_import_only_from_rooms_below() -> None:
 
 def test_nothing_imports_the_front() -> None:
     assert not [f"{here} -> {there}" for here, there in imports().edges if there in FRONT and here not in FRONT]
+
+
+def test_modules_of_nn_import_only_from_those_before_them() -> None:
+    lines = re.findall(r"^(\w+(?:, \w+)*)   *\S", dgl_mutual.nn.__doc__ or "", re.MULTILINE)
+    order = [f"dgl_mutual.nn.{name}" for line in lines for name in line.split(", ")]
+    parts = {name: ".".join(name.split(".")[:3]) for name in imports() if name.startswith("dgl_mutual.nn.")}
+    assert sorted(order) == sorted(set(parts.values()))
+    arrows = [(parts[here], parts[there]) for here, there in imports().edges if here in parts and there in parts]
+    assert [f"{here} -> {there}" for here, there in arrows if here != there and order.index(here) < order.index(there)] == []
 
 
 def test_tables_and_plots_load_neither_torch_nor_dgl() -> None:

@@ -1,13 +1,16 @@
-"""Students, and the message passing that they are made of. Each module imports only from those above it:
+"""Students, and the message passing that they are made of. Each module imports only from those that stand before it:
 
 csr             sparse matrices as data
 kernels         sparse products without gradients; chooses MKL, cuSPARSE or DGL
 adjacency       the graph of one convolution, and its normalised adjacency matrices
-batch, blocks, views, noise     the input of students: graphs with features
-functional, edge_functional     spmm, edge_softmax, propagate, attention; messages of nodes and edges: with gradients
+feature_rows, batch, blocks, views, noise       the input of students: graphs with features
+dgl_graphs      the input in DGL's own form
+autograd, functional, edge_functional   spmm, edge_softmax, propagate, attention; messages of nodes and edges: with gradients
+options         options of students
 norm, dropout, pooling, parts   what stands between and after convolutions
-convolutions, dgl_layers, structure_free        one layer each
-options, architectures          what a student is made of
 streams, custom_modules         random streams and checks for custom modules
-student, mlp, custom            modules to train and to call on a DGLGraph
+convolutions, dgl_layers, structure_free        one layer each
+architectures   convolutions and custom students by name
+module          base classes of what trains, and can be called on a DGLGraph
+mlp, custom, student    these modules
 """

@@ -73,6 +73,11 @@ def uses_edges(options: StudentOptions) -> bool:
     return options.is_custom or ARCHITECTURES[options.architecture_name].uses_edges
 
 
+def runs_on_dgl(options: StudentOptions) -> bool:
+    """Whether a student runs on DGLGraphs, as all custom ones do."""
+    return options.is_custom or ARCHITECTURES[options.architecture_name].runs_on_dgl
+
+
 def num_blocks(options: StudentOptions) -> int:
     """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of a custom class.
 
@@ -80,10 +85,9 @@ def num_blocks(options: StudentOptions) -> int:
         UsageError: the student has no form for sampled neighbourhoods.
     """
     if not options.is_custom:
-        convolution = ARCHITECTURES[options.architecture_name]
-        if convolution.hops > 1:
+        if not ARCHITECTURES[options.architecture_name].takes_blocks:
             raise UsageError(
-                f"Students of the kind {options.architecture} reach further than one hop in a layer, so they have no form for sampled "
+                f"A layer of {options.architecture} needs more than the in-neighbours of a node, so such students have no form for sampled "
                 "neighbourhoods. Leave out --sampler, or choose another architecture, for example gatv2."
             )
         return options.depth or 0

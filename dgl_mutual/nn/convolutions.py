@@ -25,8 +25,8 @@ from dgl_mutual.nn.norm import batch_norm
 
 
 @dataclass(frozen=True)
-class Layer:
-    """The place of a convolution in a student.
+class LayerSpec:
+    """What a convolution is built for: its place in a student, its widths and options.
 
     Attributes:
         place: from 0.
@@ -59,7 +59,9 @@ class Convolution(nn.Module, ABC):
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
         default_depth: number of such layers in a student, by task.
         takes_edge_features: whether it has a form for edges with features.
-        hops: how far a layer reaches; only layers that reach at most one hop can be trained on sampled neighbourhoods.
+        takes_blocks: whether it can run on a block, which has no other nodes than its destinations and their in-neighbours, as where
+            neighbours are sampled.
+        runs_on_dgl: whether it runs on a DGLGraph.
         uses_edges: whether its output depends on edges.
         has_heads: whether it has attention heads, of which each has a part of the width.
         pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
@@ -68,7 +70,8 @@ class Convolution(nn.Module, ABC):
 
     default_dropout: ClassVar[float] = 0.5
     default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
-    hops: ClassVar[int] = 1
+    takes_blocks: ClassVar[bool] = True
+    runs_on_dgl: ClassVar[bool] = False
     takes_edge_features: ClassVar[bool] = False
     uses_edges: ClassVar[bool] = True
     has_heads: ClassVar[bool] = False
@@ -76,19 +79,18 @@ class Convolution(nn.Module, ABC):
     inner: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         """Make the layer and draw its weights."""
         super().__init__()
 
     @abstractmethod
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         """New states of the destinations of a graph.
 
         Shapes: x (sources, F_in), result (destinations, F_out).
 
         Args:
             generator: draws dropout in training; None otherwise.
-            initial: what `initial` of the first layer gave.
         """
 
     @property
@@ -103,7 +105,7 @@ class Convolution(nn.Module, ABC):
             weight.mul_(scales.unsqueeze(1))
 
     def initial(self, x: NodeFeatures) -> Tensor | None:
-        """Of the first layer: the initial states that it and later layers also take, computed from the features; None if they take none."""
+        """Of the first layer: initial states from the features, which `forward` of all layers then takes, too; None if there are none."""
         return None
 
     @abstractmethod
@@ -133,7 +135,7 @@ class Messages(nn.Module):
     layers are taken as they are.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__()
         self.encoder = nn.Parameter(torch.empty(layer.in_features, layer.hidden)) if layer.place == 0 else None
         self.weight = nn.Parameter(torch.empty(layer.edge_features, layer.hidden))
@@ -166,7 +168,7 @@ class MessageConvolution(Convolution):
 
     takes_edge_features: ClassVar[bool] = True
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.messages = Messages(layer) if layer.edge_features else None
 
@@ -199,7 +201,7 @@ class GCNConvolution(Convolution):
 
     takes_edge_features: ClassVar[bool] = True
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         has_last = layer.edge_features > 0 and layer.gives_logits
         width = layer.hidden if has_last else layer.out_features
@@ -222,7 +224,7 @@ class GCNConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.edge_weight is not None:
             assert self.root is not None
             values = linear(x, self.weight, self.bias)
@@ -238,7 +240,7 @@ class SAGEConvolution(MessageConvolution):
     With edge features neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in the first layer W_0 x is x.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         # Two matrices: MKL's product with a sparse x takes four times as long at twice the width.
@@ -258,7 +260,7 @@ class SAGEConvolution(MessageConvolution):
     def state_weights(self) -> tuple[nn.Parameter, ...]:
         return self.self_weight, self.neighbour_weight
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
             states = self.messages.states(x)
             own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
@@ -277,7 +279,7 @@ class GINConvolution(MessageConvolution):
 
     inner: ClassVar[frozenset[str]] = frozenset({"hidden", "norm"})
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         self.weight = nn.Parameter(torch.empty(layer.in_features, layer.hidden))
@@ -298,7 +300,7 @@ class GINConvolution(MessageConvolution):
         if self.messages is not None:
             self.messages.reset_parameters()
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
             total = self.messages(graph, "sum", self.messages.states(x), 1 + self.eps)
             hidden = torch.addmm(self.bias, total, self.weight)
@@ -323,7 +325,7 @@ class GATConvolution(Convolution):
     takes_edge_features: ClassVar[bool] = True
     has_heads: ClassVar[bool] = True
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.heads = layer.heads
         self.attention_dropout = layer.dropout
@@ -345,7 +347,7 @@ class GATConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         values = linear(x, self.weight)
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
         source, destination = score_heads(values, self.attention_source, self.attention_destination)

@@ -7,8 +7,9 @@ otherwise, the adjacency A includes self-loops, as in DGL's examples, and D is t
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.convolutions import Convolution, Layer
+from dgl_mutual.nn.convolutions import Convolution, LayerSpec
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of
 from dgl_mutual.nn.streams import torch_stream
@@ -28,23 +29,33 @@ dglnn = dgl.nn.pytorch
 class DGLConvolution(Convolution):
     """A convolution that runs one of DGL's layers on a DGLGraph.
 
-    Class attributes:
+    Attributes:
         loops: whether the graph has self-loops.
+        layer: DGL's layer.
     """
 
     loops: ClassVar[bool] = True
+    runs_on_dgl: ClassVar[bool] = True
+    layer: Any
 
-    @abstractmethod
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+    def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         """New states of the graph's destinations; x: states of its sources."""
+        states: Tensor = self.layer(graph, x)
+        return states
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        return self._forward(self.run, graph, x, generator)
+
+    def _forward(
+        self, run: Callable[[dgl.DGLGraph, Tensor], Tensor], graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None
+    ) -> Tensor:
+        """What `run` gives on the graph, or on each of its chunks."""
         self.train(generator is not None)  # dropout within a layer follows the generator, as everywhere
         with torch_stream(generator, graph.device):
-            if self.hops == 1 and graph.is_chunked:
+            if self.takes_blocks and graph.is_chunked:
                 blocks = (compact_block(chunk, loops=self.loops) for _, chunk in graph.chunks())
-                return torch.cat([self.run(block, dense(x, nodes), initial) for block, nodes in blocks])
-            states = self.run(graph_of(graph.whole, loops=self.loops), dense(x), initial)
+                return torch.cat([run(block, dense(x, nodes)) for block, nodes in blocks])
+            states = run(graph_of(graph.whole, loops=self.loops), dense(x))
         return graph.at_destinations(states) if graph.is_chunked else states
 
     @property
@@ -90,12 +101,12 @@ class GATv2Convolution(DGLConvolution):
     default_dropout = 0.6
     has_heads = True
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         width = layer.out_features // layer.heads
         self.layer = dglnn.GATv2Conv(layer.in_features, width, layer.heads, attn_drop=layer.dropout, allow_zero_in_degree=True)
 
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+    def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         states: Tensor = self.layer(graph, x)
         return states.flatten(1)
 
@@ -121,14 +132,14 @@ class APPNPConvolution(DGLConvolution):
     NOTE[PAPER]: of a directed graph the right D counts out-edges, and the left one in-edges, as in DGL's layer.
     """
 
-    hops = 10
+    takes_blocks = False
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.linear = nn.Linear(layer.in_features, layer.out_features)
-        self.propagate = dglnn.APPNPConv(self.hops, 0.1, edge_drop=layer.dropout) if layer.is_last else None
+        self.propagate = dglnn.APPNPConv(10, 0.1, edge_drop=layer.dropout) if layer.is_last else None
 
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+    def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         states: Tensor = self.linear(x)
         if self.propagate is not None:
             with _default_dtype(x.dtype):  # APPNPConv makes edge weights of the default type, whatever the features' type
@@ -149,14 +160,14 @@ class GCN2Convolution(DGLConvolution):
     NOTE[PAPER]: W starts uniform in +-1/sqrt(width), as in the authors' code; DGL's start is normal with variance 1.
     """
 
-    hops = 2  # the initial states of a block's destinations are not at hand where neighbours are sampled
+    takes_blocks = False  # the initial states of a block's destinations are not at hand where neighbours are sampled
     inner = frozenset({"hidden"})
 
     @classmethod
     def fewest_weights(cls, hidden: int) -> int:
         return hidden**2
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.rate = layer.dropout
         self.start = nn.Linear(layer.in_features, layer.hidden) if layer.place == 0 else None
@@ -169,7 +180,10 @@ class GCN2Convolution(DGLConvolution):
         bound = self.layer.weight1.shape[0] ** -0.5
         nn.init.uniform_(self.layer.weight1, -bound, bound)
 
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+        return self._forward(partial(self.run, initial=initial), graph, x, generator)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None = None) -> Tensor:
         assert initial is not None
         states: Tensor = self.layer(graph, x, initial)
         return states if self.end is None else self.end(F.dropout(states.relu(), self.rate, self.training))
@@ -189,16 +203,12 @@ class SGConvolution(DGLConvolution):
     A student has one such layer of two hops unless `depth` asks for more; with one, `hidden` has no effect on a node task.
     """
 
-    hops = 2
+    takes_blocks = False
     default_depth: ClassVar[Mapping[str, int]] = {"node": 1, "graph": 1}
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
-        self.layer = dglnn.SGConv(layer.in_features, layer.out_features, k=self.hops, allow_zero_in_degree=True)
-
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
-        states: Tensor = self.layer(graph, x)
-        return states
+        self.layer = dglnn.SGConv(layer.in_features, layer.out_features, k=2, allow_zero_in_degree=True)
 
     @property
     def input_layers(self) -> tuple[nn.Linear, ...]:
@@ -212,15 +222,11 @@ class TAGConvolution(DGLConvolution):
     """
 
     loops = False
-    hops = 2
+    takes_blocks = False
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
-        self.layer = dglnn.TAGConv(layer.in_features, layer.out_features, k=self.hops)
-
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
-        states: Tensor = self.layer(graph, x)
-        return states
+        self.layer = dglnn.TAGConv(layer.in_features, layer.out_features, k=2)
 
     def reset_parameters(self) -> None:
         self.layer.lin.reset_parameters()  # DGL's leaves the bias as it is
@@ -239,13 +245,13 @@ class ChebConvolution(DGLConvolution):
     """
 
     loops = False
-    hops = 2
+    takes_blocks = False
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
-        self.layer = dglnn.ChebConv(layer.in_features, layer.out_features, self.hops + 1, activation=None)
+        self.layer = dglnn.ChebConv(layer.in_features, layer.out_features, 3, activation=None)
 
-    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+    def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         states: Tensor = self.layer(graph, x, lambda_max=x.new_full((graph.batch_size,), 2.0))
         return states
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.convolutions import Convolution, Layer
+from dgl_mutual.nn.convolutions import Convolution, LayerSpec
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.functional import self_linear
@@ -24,10 +24,9 @@ class MLPConvolution(Convolution):
     Feature columns that are sums over a node's edges are left out.
     """
 
-    hops = 0
     uses_edges: ClassVar[bool] = False
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
         self.bias = nn.Parameter(torch.empty(layer.out_features))
@@ -37,7 +36,7 @@ class MLPConvolution(Convolution):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         return self_linear(graph, x, self.weight, self.bias)
 
 

@@ -13,7 +13,7 @@ from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import ARCHITECTURES, make_custom
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
-from dgl_mutual.nn.convolutions import Convolution, Layer
+from dgl_mutual.nn.convolutions import Convolution, LayerSpec
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dropout import dropout
@@ -135,7 +135,7 @@ class Student(CohortMember):
         num_hidden = self.depth if self.has_classifier else self.depth - 1
         self.convolutions = nn.ModuleList(
             make(
-                Layer(
+                LayerSpec(
                     in_features=in_width if index == 0 else options.hidden,
                     out_features=options.hidden if index < num_hidden else num_outputs,
                     hidden=options.hidden,
@@ -223,7 +223,7 @@ class Student(CohortMember):
                 initial = convolution.initial(x)
                 if initial is not None:
                     x = dropout(initial, self.hidden_rate, generator)
-            state = convolution(graph, x, generator, initial)
+            state = convolution(graph, x, generator, *(() if initial is None else (initial,)))
             if self.classifier is None and layer == self.depth - 1:
                 return StudentOutput(state, tuple(hidden), graph.at_destinations(hidden[-1]) if hidden else state)
             if self.residuals is not None:

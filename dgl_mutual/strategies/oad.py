@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.convolutions import GCNConvolution, Layer
+from dgl_mutual.nn.convolutions import GCNConvolution, LayerSpec
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE
 from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
@@ -40,7 +40,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()
-        self.convolution = GCNConvolution(Layer(in_features, hidden))
+        self.convolution = GCNConvolution(LayerSpec(in_features, hidden))
         self.last = nn.Linear(hidden, 1)
 
     def reset_parameters(self) -> None:

@@ -9,9 +9,9 @@ import torch
 from dgl_mutual.cohort import MEMBER_NAME, RESERVED_NAMES, student_names
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.architectures import runs_on_dgl
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dgl_graphs import check_device
-from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
@@ -57,7 +57,7 @@ def resolve_members(
     if twice:
         raise UsageError(f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(twice)}. Give each its own.")
     for name, member in zip(names, resolved, strict=True):
-        if member.is_custom or member.architecture in DGL_LAYERS:
+        if runs_on_dgl(member):
             check_device(device, name)
     return dict(zip(names, resolved, strict=True))
 

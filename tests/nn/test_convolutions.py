@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, Layer
+from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, LayerSpec
 
 Weights = dict[str, Tensor]
 IN, OUT, HIDDEN, HEADS = 5, 6, 7, 3
@@ -66,7 +66,7 @@ def random_convolution(architecture: str, **changed: object) -> Convolution:
     """Every parameter away from the zeros and ones that hide mistakes."""
     torch.manual_seed(3)
     layer = {"in_features": IN, "out_features": OUT, "hidden": HIDDEN, "heads": HEADS if architecture == "gat" else 1, **changed}
-    convolution = CONVOLUTIONS[architecture](Layer(**layer)).double()  # type: ignore[arg-type]  # the values' types differ
+    convolution = CONVOLUTIONS[architecture](LayerSpec(**layer)).double()  # type: ignore[arg-type]  # the values' types differ
     for parameter in convolution.parameters():
         nn.init.normal_(parameter, std=0.5)
     return convolution
@@ -135,7 +135,7 @@ def test_attention_dropout_leaves_the_mean(make_dataset: Callable[..., Dataset])
 
 @pytest.mark.parametrize("architecture", CONVOLUTIONS)
 def test_reset_parameters_draws_anew_as_the_constructor_does(architecture: str) -> None:
-    layer = Layer(IN, OUT, HIDDEN, heads=3 if architecture == "gat" else 1, batch_norm=True)
+    layer = LayerSpec(IN, OUT, HIDDEN, heads=3 if architecture == "gat" else 1, batch_norm=True)
     torch.manual_seed(0)
     convolution = CONVOLUTIONS[architecture](layer)
     first = {name: value.clone() for name, value in convolution.state_dict().items()}

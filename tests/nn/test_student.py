@@ -125,8 +125,9 @@ def test_a_node_hears_as_far_as_the_depth(architecture: str, depth: int) -> None
     batch.features = x
     make_student("node", architecture=architecture, depth=depth, norm="none").forward_batch(batch).logits[12].sum().backward()
     assert x.grad is not None
-    # Convolutions of appnp do not propagate but for the last one; those of gcn2 reach one hop each.
-    reach = {"appnp": 10, "gcn2": depth}.get(architecture, depth * ARCHITECTURES[architecture].hops)
+    # Convolutions of appnp do not propagate but for the last one.
+    hops = dict.fromkeys(("sgc", "tag", "chebnet"), 2) | dict.fromkeys(("mlp", "bag"), 0)
+    reach = 10 if architecture == "appnp" else depth * hops.get(architecture, 1)
     assert (x.grad.abs().sum(1) > 0).tolist() == [node >= 12 - reach for node in range(13)]
 
 
