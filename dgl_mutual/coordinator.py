@@ -76,7 +76,7 @@ class Coordinator(nn.Module, ABC):
         """
         return
 
-    def each(self) -> Sequence[Coordinator]:
+    def task_coordinators(self) -> Sequence[Coordinator]:
         """The coordinators of several tasks; without them, this one."""
         return (self,)
 
@@ -87,21 +87,21 @@ class Coordinator(nn.Module, ABC):
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
-        return torch.softmax(mask_self(self._scores(logits, confidence, samples)), dim=1)
+        return torch.softmax(mask_self(self.checked_scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
 
         NOTE[PAPER]: the scores of the ensemble are the mean of the students' scores. The paper leaves open what they are.
         """
-        return torch.softmax(self._scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
+        return torch.softmax(self.checked_scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
 
     def all_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`peer_weights` and, as the last receiver, `ensemble_weights`, from one evaluation: (K + 1, K, N, 1 or C)."""
-        scores = self._scores(logits, confidence, samples)
+        scores = self.checked_scores(logits, confidence, samples)
         return torch.softmax(torch.cat([mask_self(scores), scores.mean(0, keepdim=True)]), dim=1)
 
-    def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+    def checked_scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`scores`, expanded over receivers and peers. Those of a custom weighting are checked first."""
         if not is_custom(self):
             return self.scores(logits, confidence, samples)
@@ -204,19 +204,22 @@ class PerTask(Coordinator):
         self.inductive = all(coordinator.inductive for coordinator in coordinators)
 
     def reset_parameters(self) -> None:
-        for coordinator in self.each():
+        for coordinator in self.task_coordinators():
             coordinator.reset_parameters()
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
-        for coordinator, block in zip(self.each(), torch.split(logits, self.widths, dim=-1), strict=True):
+        for coordinator, block in self._blocks(logits):
             coordinator.checked_observe(block, samples)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [
-            coordinator._scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
-            for task, (coordinator, block) in enumerate(zip(self.each(), torch.split(logits, self.widths, dim=-1), strict=True))
+            coordinator.checked_scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
+            for task, (coordinator, block) in enumerate(self._blocks(logits))
         ]
         return torch.cat(scores, dim=-1)
 
-    def each(self) -> Sequence[Coordinator]:
+    def task_coordinators(self) -> Sequence[Coordinator]:
         return cast("Sequence[Coordinator]", self.coordinators)
+
+    def _blocks(self, logits: Tensor) -> Iterator[tuple[Coordinator, Tensor]]:
+        return zip(self.task_coordinators(), torch.split(logits, self.widths, dim=-1), strict=True)

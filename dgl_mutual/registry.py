@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.imports import import_object, import_path_of, not_importable
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.wording import kind_of
 
 T = TypeVar("T")
 
@@ -189,7 +190,7 @@ def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
         if isinstance(value, base):
             return f"is an instance. Give the class itself, {type(value).__name__}, and its options beside it."
         if not is_class(value):
-            return f"is not a class but {_a(value)}. Give a subclass of {name}."
+            return f"is not a class but {kind_of(value)}. Give a subclass of {name}."
         if not issubclass(value, base):
             return f"is not a subclass of {name}. Derive the class from it."
         missing = sorted(getattr(value, "__abstractmethods__", ()))
@@ -234,9 +235,3 @@ def _shown(value: Any) -> str:
         return import_path_of(value)
     is_plain = isinstance(value, str | int | float | list | tuple | set | dict | bytes)
     return f"{value!r:.60}" if is_plain else f"{type(value).__name__}(...)"
-
-
-def _a(value: Any) -> str:
-    if inspect.isroutine(value):
-        return "a function"
-    return "a module" if inspect.ismodule(value) else f"a value of type {type(value).__name__}"

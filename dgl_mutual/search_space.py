@@ -88,15 +88,15 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def category(self, place: int) -> Any:
+    def category(self, index: int) -> Any:
         """A value as Optuna stores it: lists and None as text in YAML, since a study has no lists, and tables show None as missing."""
-        value = plain_value(self.values[place])
+        value = plain_value(self.values[index])
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
 
     @property
     def categories(self) -> list[Any]:
         """All values as Optuna stores them."""
-        return [self.category(place) for place in range(len(self.values))]
+        return [self.category(index) for index in range(len(self.values))]
 
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
@@ -104,7 +104,7 @@ class Choice:
 
     def stored(self, value: Any) -> Any:
         """A value as Optuna stores it; None if it is not among the values."""
-        return next((self.category(place) for place, own in enumerate(self.values) if _is_same(own, value)), None)
+        return next((self.category(index) for index, own in enumerate(self.values) if _is_same(own, value)), None)
 
     def value(self, stored: Any) -> Any:
         """The inverse of `stored`: the value in a configuration."""

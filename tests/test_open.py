@@ -110,7 +110,7 @@ def test_a_wrong_split_is_refused(data: dm.Dataset, parts: Any, message: str) ->
             {"students": [MyNet(3, 2)]},
             r"^The student MyNet\(\.\.\.\) is an instance, and each seed needs new weights. Give a class or function",
         ),
-        ({"students": [3]}, "is not a class or function but a value of type int"),
+        ({"students": [3]}, "is not a class or function but an int"),
         ({"students": [{"architecture": MyNet, "hidden": 3}]}, "The options hidden are for built-in students"),
         ({"students": [{"architecture": MyNet(3, 2)}]}, "is an instance"),
     ],

@@ -120,7 +120,7 @@ def test_a_name_that_is_missing_elsewhere_leaves_the_path_alone(tmp_path, monkey
         ("plugpack.lacking:X", r"raised ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),
         ("plugpack.unreadable:X", r"raised SyntaxError: .*unreadable.py, line 1"),
         ("plugpack.ideas:function", r"plugpack.ideas:function is not a class but a function. Give a subclass of dgl_mutual.Strategy"),
-        ("plugpack.ideas:value", r"is not a class but a value of type int"),
+        ("plugpack.ideas:value", r"is not a class but an int"),
         ("plugpack.ideas:Alone.Inner", r"is not a subclass of dgl_mutual.Strategy"),
         ("plugpack.ideas:Unfinished", r"is abstract. Define its loss_terms"),
     ],

@@ -14,13 +14,14 @@ from dgl_mutual.errors import DataError, DglMutualError
 from dgl_mutual.registry import Found, Registry
 from dgl_mutual.utils.custom_code import described, is_out_of_memory
 from dgl_mutual.utils.imports import is_import_path
+from dgl_mutual.utils.wording import kind_of
 
 
 def _fault(value: Any) -> str | None:
     if isinstance(value, Dataset):
         return None
     if not callable(value):
-        return f"is not a dataset but a value of type {type(value).__name__}. Give a dgl_mutual.Dataset, or a function () that returns one."
+        return f"is not a dataset but {kind_of(value)}. Give a dgl_mutual.Dataset, or a function () that returns one."
     try:
         inspect.signature(value).bind()
     except TypeError as error:

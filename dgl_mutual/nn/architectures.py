@@ -16,6 +16,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure_free import STRUCTURE_FREE
 from dgl_mutual.registry import Registry
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.wording import kind_of
 
 ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS, **STRUCTURE_FREE}
 
@@ -26,7 +27,7 @@ def _fault(value: Any) -> str | None:
     if isinstance(value, nn.Module):
         return f"is an instance, and each seed needs new weights. {_FORM}"
     if not callable(value):
-        return f"is not a class or function but a value of type {type(value).__name__}. {_FORM}"
+        return f"is not a class or function but {kind_of(value)}. {_FORM}"
     if is_class(value) and not issubclass(value, nn.Module):
         return f"is not a subclass of torch.nn.Module. {_FORM}"
     return None

@@ -29,7 +29,7 @@ class LayerSpec:
     """What a convolution is built for: its place in a student, its widths and options.
 
     Attributes:
-        place: from 0.
+        index: its place, from 0.
         is_last: whether it is the last one.
         gives_logits: whether its output is the logits, rather than hidden states.
         in_features, out_features: F_in and F_out.
@@ -47,7 +47,7 @@ class LayerSpec:
     dropout: float = 0.0
     batch_norm: bool = False
     edge_features: int = 0
-    place: int = 0
+    index: int = 0
     is_last: bool = True
     gives_logits: bool = True
 
@@ -113,7 +113,7 @@ class Convolution(nn.Module, ABC):
         """Reset all learnable parameters."""
 
     @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+    def edge_parameters(self) -> tuple[nn.Parameter, ...]:
         """The matrices (D, ...) that edge features are multiplied by."""
         return ()
 
@@ -137,7 +137,7 @@ class Messages(nn.Module):
 
     def __init__(self, layer: LayerSpec) -> None:
         super().__init__()
-        self.encoder = nn.Parameter(torch.empty(layer.in_features, layer.hidden)) if layer.place == 0 else None
+        self.encoder = nn.Parameter(torch.empty(layer.in_features, layer.hidden)) if layer.index == 0 else None
         self.weight = nn.Parameter(torch.empty(layer.edge_features, layer.hidden))
         self.bias = nn.Parameter(torch.empty(layer.hidden))
         self.reset_parameters()
@@ -184,7 +184,7 @@ class MessageConvolution(Convolution):
         return super().input_weights
 
     @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+    def edge_parameters(self) -> tuple[nn.Parameter, ...]:
         return () if self.messages is None else (self.messages.weight,)
 
 
@@ -221,7 +221,7 @@ class GCNConvolution(Convolution):
             self.last.reset_parameters()
 
     @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+    def edge_parameters(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
@@ -344,7 +344,7 @@ class GATConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+    def edge_parameters(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:

@@ -116,7 +116,7 @@ class CustomStudent(CohortMember):
         with blamed(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
             module = self._class_or_function(self.in_features, self.num_outputs, **self.options.options)
         if not isinstance(module, nn.Module):
-            raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
+            raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but {kind_of(module)}.")
         with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
             parameters = list(module.parameters())
         if fault := fault_of_state(module):

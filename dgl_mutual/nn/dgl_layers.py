@@ -170,8 +170,8 @@ class GCN2Convolution(DGLConvolution):
     def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.rate = layer.dropout
-        self.start = nn.Linear(layer.in_features, layer.hidden) if layer.place == 0 else None
-        self.layer = dglnn.GCN2Conv(layer.hidden, layer.place + 1, alpha=0.1, lambda_=0.5, allow_zero_in_degree=True)
+        self.start = nn.Linear(layer.in_features, layer.hidden) if layer.index == 0 else None
+        self.layer = dglnn.GCN2Conv(layer.hidden, layer.index + 1, alpha=0.1, lambda_=0.5, allow_zero_in_degree=True)
         self.end = nn.Linear(layer.hidden, layer.out_features) if layer.gives_logits else None
         self.reset_parameters()
 

@@ -99,6 +99,22 @@ def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
     return idle
 
 
+def has_classifier(options: StudentOptions, task: TaskName) -> bool:
+    """Whether a linear classifier follows the convolutions of a built-in student; otherwise the last one gives the logits."""
+    return task == "graph" or options.readout == "jumping"
+
+
+def state_widths(options: StudentOptions, task: TaskName, num_outputs: int) -> tuple[int, ...]:
+    """Widths of what each convolution of a built-in student gives, first to last: of hidden layers, or the last one of the logits.
+
+    Args:
+        options: resolved options (see `resolve_student`).
+    """
+    assert options.depth is not None
+    last = options.hidden if has_classifier(options, task) else num_outputs
+    return (*[options.hidden] * (options.depth - 1), last)
+
+
 class Student(CohortMember):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 
@@ -127,7 +143,7 @@ class Student(CohortMember):
         self.node_columns = edges.node_columns if edges is not None and (options.edge_features or not make.uses_edges) else None
         self.pools_first = make.pools_first and task == "graph"
         in_width = in_features if self.node_columns is None else len(self.node_columns)
-        self.has_classifier = task == "graph" or options.readout == "jumping"
+        self.has_classifier = has_classifier(options, task)
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
         self.hidden_rate = options.dropout if task == "node" else 0.0
         self.input_rate = self.hidden_rate if options.input_dropout is None else options.input_dropout
@@ -137,18 +153,18 @@ class Student(CohortMember):
             make(
                 LayerSpec(
                     in_features=in_width if index == 0 else options.hidden,
-                    out_features=options.hidden if index < num_hidden else num_outputs,
+                    out_features=width,
                     hidden=options.hidden,
                     heads=options.heads if index < num_hidden else 1,
                     dropout=self.hidden_rate,
                     batch_norm=options.norm == "batch",
                     edge_features=self.edge_features,
-                    place=index,
+                    index=index,
                     is_last=index == self.depth - 1,
                     gives_logits=index >= num_hidden,
                 )
             )
-            for index in range(self.depth)
+            for index, width in enumerate(state_widths(options, task, num_outputs))
         )
         self.norms = nn.ModuleList(make_norm(options.norm, options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
         widths = [in_width, *[options.hidden] * (num_hidden - 1)]
@@ -194,7 +210,7 @@ class Student(CohortMember):
         """As `fold_input_scaling`, of edge features: `scales` (D,)."""
         for convolution in self.convolutions:
             assert isinstance(convolution, Convolution)
-            for weight in convolution.edge_weights:
+            for weight in convolution.edge_parameters:
                 weight.mul_(scales.unsqueeze(1))
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:

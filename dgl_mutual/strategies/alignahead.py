@@ -72,10 +72,13 @@ class Alignahead(Strategy):
         step.log["exchange"] = divergence.detach()
         return {"supervised": self.supervised(step), "alignment": self.options.weight * step.ramp * divergence}
 
-    def _local_structures(self, step: Step, place: int) -> list[Tensor]:
-        """S of each layer: one probability an edge, (|E|,)."""
+    def _local_structures(self, step: Step, index: int) -> list[Tensor]:
+        """S of each layer of the `index`-th active member: one probability an edge, (|E|,)."""
         (graph,) = step.batch.adjacencies(1)
-        distances = (edge_distance(graph.pattern, states) for states in self.node_states(step, place))
+        states = list(step.hidden[index])
+        if len(states) < len(self.setting.state_widths(step.active[index])):  # the last convolution gives the logits
+            states.append(step.logits[index])
+        distances = (edge_distance(graph.pattern, own) for own in states)
         return [edge_softmax(graph.pattern, torch.exp(-distance / self.options.bandwidth)) for distance in distances]
 
 

@@ -119,14 +119,6 @@ class Strategy(nn.Module, ABC):
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""
         return True
 
-    def node_states(self, step: Step, place: int) -> tuple[Tensor, ...]:
-        """What each convolution of the `place`-th active member gives, first to last, each (|V|, width).
-
-        These are the hidden layers, and the logits where a convolution makes them.
-        """
-        hidden = tuple(step.hidden[place])
-        return hidden if len(hidden) == self.setting.members[step.active[place]].depth else (*hidden, step.logits[place])
-
     def supervised(self, step: Step, weights: Tensor | None = None) -> Tensor:
         """CE(z_i[L], y[L]) of each active member, each label counting by its weight if given: (A,).
 

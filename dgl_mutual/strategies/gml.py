@@ -287,7 +287,7 @@ class GraphMutualLearning(ExchangeStrategy):
         if self.cross_fitting is None:
             loss = self.distribution.supervised(mix(weights, logits), labels).mean()
         else:
-            loss = self.cross_fitting.loss(self.coordinator.scores(*evidence)[0], logits, labels, samples, self.distribution)
+            loss = self.cross_fitting.loss(self.coordinator.checked_scores(*evidence)[0], logits, labels, samples, self.distribution)
         if self.options.uniform_kl_weight > 0 and len(labels):  # all labels of a small batch may be held out
             loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
         return loss

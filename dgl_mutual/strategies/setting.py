@@ -11,6 +11,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import state_widths
 
 #: What several processes of one training divide.
 Divided = Literal["samples", "students"]
@@ -63,12 +64,8 @@ class Setting:
     class_prior: Tensor | None = None
 
     def state_widths(self, member: int) -> tuple[int, ...]:
-        """Widths of a member's node states, convolution by convolution (see `Strategy.node_states`)."""
-        options = self.members[member]
-        assert options.depth is not None
-        if self.task == "graph" or options.readout == "jumping":
-            return (options.hidden,) * options.depth
-        return (options.hidden,) * (options.depth - 1) + (self.num_outputs,)
+        """Widths of a member's node states, convolution by convolution (see `dgl_mutual.nn.student.state_widths`)."""
+        return state_widths(self.members[member], self.task, self.num_outputs)
 
     def last_hidden_width(self, member: int) -> int:
         """Width of a member's last hidden layer, or of its logits where it has none."""

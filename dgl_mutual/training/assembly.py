@@ -18,7 +18,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
-from dgl_mutual.training.averages import served_averages, target_averages
+from dgl_mutual.training.averages import evaluation_averages, target_averages
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.inputs import Inputs
@@ -71,10 +71,10 @@ def assemble(
     phases = phases_of(strategy)
     exchange = exchange_of(strategy, phases, training.epochs)
     cohort = Cohort(modules, strategy.coordinator, setting.distribution, tuple(members), num_students, positions=training.positions)
-    served = served_averages(modules, training)
-    averages = target_averages(modules, training, exchange, served)
+    in_evaluation = evaluation_averages(modules, training)
+    averages = target_averages(modules, training, exchange, in_evaluation)
     refuse_moving_average(strategy, exchange, feed, dataset)
-    targets = Targets(cohort, exchange, feed, dataset, split, placement, served=served, averages=averages)
+    targets = Targets(cohort, exchange, feed, dataset, split, placement, in_evaluation=in_evaluation, averages=averages)
     add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     state = TrainingState(
         cohort=cohort,
@@ -89,7 +89,7 @@ def assemble(
         ranks=placement.ranks,
         targets=targets,
         streams=Streams.of(seed, len(members), device=placement.device, order=order, process=placement.ranks.stream),
-        served_averages=served,
+        evaluation_averages=in_evaluation,
     )
     return state, feed, inputs
 

@@ -119,7 +119,7 @@ class WeightAverages:
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
 
-def served_averages(members: Sequence[CohortMember], training: TrainingOptions) -> WeightAverages | None:
+def evaluation_averages(members: Sequence[CohortMember], training: TrainingOptions) -> WeightAverages | None:
     """Averages of the weights that replace the members in evaluation, if `training` asks for some (training.average)."""
     if training.average == "none":
         return None
@@ -128,15 +128,17 @@ def served_averages(members: Sequence[CohortMember], training: TrainingOptions) 
 
 
 def target_averages(
-    members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange, served: WeightAverages | None
+    members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange, in_evaluation: WeightAverages | None
 ) -> WeightAverages | None:
-    """Moving averages of the weights that targets are made of, if the exchange asks for them; `served` itself if it is the same average."""
+    """Moving averages of the weights that targets are made of, if the exchange asks for them.
+
+    They are those of `in_evaluation` themselves, if both are the same average.
+    """
     if exchange.targets != "average":
         return None
     own = WeightAverages(members, "ema", starts=_first_epochs(members, training), decay=exchange.decay)
-    if served is not None and (served.kind, served.decay, served.starts) == (own.kind, own.decay, own.starts):
-        return served
-    return own
+    found = in_evaluation
+    return found if found is not None and (found.kind, found.decay, found.starts) == (own.kind, own.decay, own.starts) else own
 
 
 def _first_epochs(members: Sequence[CohortMember], training: TrainingOptions) -> list[int]:

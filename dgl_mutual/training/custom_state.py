@@ -146,7 +146,7 @@ def _loaded_again(student: CohortMember, name: str) -> CohortMember:
 def _check_weightings(state: TrainingState) -> None:
     """The coordinator as a whole, since each of several tasks has a part of the logits."""
     coordinator = state.strategy.coordinator
-    custom_weightings = [one for one in coordinator.each() if is_custom(one)]
+    custom_weightings = [one for one in coordinator.task_coordinators() if is_custom(one)]
     if not custom_weightings:
         return
     val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
@@ -186,7 +186,7 @@ def _custom_modules(state: TrainingState) -> dict[str, nn.Module]:
     """The custom modules, by their names in messages."""
     members = zip(state.cohort.names, state.cohort.members, strict=True)
     found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}
-    found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.each() if is_custom(one)})
+    found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.task_coordinators() if is_custom(one)})
     if is_custom(state.strategy):
         found[f"The strategy {state.strategy.name!r}"] = state.strategy
     return found

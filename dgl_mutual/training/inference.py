@@ -189,7 +189,7 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
         UsageError: a coordinator that weighs all peers alike, and data as in `predict`.
         DataError: features or logits that are not finite.
     """
-    if all(isinstance(one, Uniform) for one in cohort.coordinator.each()):
+    if all(isinstance(one, Uniform) for one in cohort.coordinator.task_coordinators()):
         raise UsageError(
             "The coordinator of this cohort weighs all peers alike, so it has no weights to look at. What a strategy such as okddip used "
             "in training is in result.history (weights/<member>/<peer>). gml learns weights with strategy_options.weighting, for example "

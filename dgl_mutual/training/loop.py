@@ -91,10 +91,10 @@ class Loop:
         self.callbacks("on_epoch_begin", state)
         row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
         validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
-        if state.served_averages is not None:
-            state.served_averages.after_epoch(phase.epoch)
+        if state.evaluation_averages is not None:
+            state.evaluation_averages.after_epoch(phase.epoch)
             if validates or targets.are_clean:
-                state.served_averages.renew_statistics(self._statistics_batches)
+                state.evaluation_averages.renew_statistics(self._statistics_batches)
         targets.after_epoch(active, self.clean_pass, validates=validates)
         state.validation = None
         if validates:

@@ -68,10 +68,10 @@ def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
         return _BATCHED[metric]
     from dgl_mutual.data.ogb_package import make_evaluator
 
-    return partial(_ogb_accuracies if metric == "accuracy" else _ogb_scores, make_evaluator(evaluator))
+    return partial(_ogb_accuracy if metric == "accuracy" else _ogb_score, make_evaluator(evaluator))
 
 
-def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+def accuracy(logits: Tensor, labels: Tensor) -> list[float]:
     """Share of right classes of each member, over samples with a known label; NaN where there is none.
 
     Equals `sklearn.metrics.accuracy_score` member by member; scoring all members at once, every epoch, in one call costs a tenth of it.
@@ -81,7 +81,7 @@ def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return (right.double() / known.sum()).tolist()
 
 
-def balanced_accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+def balanced_accuracy(logits: Tensor, labels: Tensor) -> list[float]:
     """The share of right predictions in each class, averaged over the classes that have a known label; NaN where there is none.
 
     Equals `sklearn.metrics.balanced_accuracy_score` member by member, in a twentieth of the time (1,000 samples, ten classes).
@@ -91,7 +91,7 @@ def balanced_accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return recalls.nanmean(1).tolist()
 
 
-def macro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
+def macro_f1(logits: Tensor, labels: Tensor) -> list[float]:
     """The F1 of each class, or of each label, averaged; NaN where no label is known.
 
     Equals `sklearn.metrics.f1_score` with ``average="macro"`` and ``zero_division=0``, in less than a thirtieth of the time (as above). A
@@ -118,7 +118,7 @@ def _confusions(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.bincount(cells.flatten(), minlength=members * classes**2).view(members, classes, classes).double()
 
 
-def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
+def micro_f1(logits: Tensor, labels: Tensor) -> list[float]:
     """2 TP / (2 TP + FP + FN) of each member over all known labels; 0 where nothing is positive, NaN where no label is known.
 
     Equals `sklearn.metrics.f1_score` of the known labels in one row; that sorts them all anew for each member.
@@ -132,7 +132,7 @@ def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
     return scores.tolist() if known.any() else [math.nan] * len(logits)
 
 
-def rocaucs(logits: Tensor, labels: Tensor) -> list[float]:
+def rocauc(logits: Tensor, labels: Tensor) -> list[float]:
     """Area under the ROC curve of each member: the mean over labels with both classes, NaN where no label is known.
 
     It is the U statistic of Mann and Whitney over the number of pairs of a positive and a negative sample. Equals
@@ -188,7 +188,7 @@ def _labels_with_both_classes(truth: Array) -> list[int]:
     return columns
 
 
-def _average_precisions(logits: Tensor, labels: Tensor) -> list[float]:
+def _average_precision(logits: Tensor, labels: Tensor) -> list[float]:
     from sklearn.metrics import average_precision_score
 
     scores = logits.detach().cpu().numpy()
@@ -200,16 +200,16 @@ def _average_precisions(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 _BATCHED: dict[str, MetricFn] = {
-    "accuracy": accuracies,
-    "balanced-accuracy": balanced_accuracies,
-    "macro-f1": macro_f1s,
-    "micro-f1": micro_f1s,
-    "rocauc": rocaucs,
-    "ap": _average_precisions,
+    "accuracy": accuracy,
+    "balanced-accuracy": balanced_accuracy,
+    "macro-f1": macro_f1,
+    "micro-f1": micro_f1,
+    "rocauc": rocauc,
+    "ap": _average_precision,
 }
 
 
-def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
+def _ogb_accuracy(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
     known = labels >= 0
     if not known.any():
         return [math.nan] * len(logits)
@@ -217,7 +217,7 @@ def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
     return [float(judge.eval({"y_true": truth[:, None], "y_pred": decided[:, None]})["acc"]) for decided in decisions]
 
 
-def _ogb_scores(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
+def _ogb_score(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
     truth, scores = labels.detach().cpu().numpy(), logits.detach().cpu().numpy()
     if _is_unknown(truth):
         return [math.nan] * len(scores)

@@ -61,7 +61,7 @@ class MemberResult:
 
 def best_on_validation(metrics: Sequence[float]) -> int:
     """Which of these metrics on validation is the best; ties (see `as_compared`) go to the first."""
-    return max(range(len(metrics)), key=lambda place: as_compared(metrics[place]))
+    return max(range(len(metrics)), key=lambda index: as_compared(metrics[index]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

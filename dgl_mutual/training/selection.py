@@ -39,7 +39,7 @@ class Selection(Callback):
         exchange = state.exchange.warmup[0] if learns else 0
         starts = {}
         for k in phase.active:
-            averages = state.served_averages
+            averages = state.evaluation_averages
             own = state.cohort.members[k].options.first_epoch(state.options.epochs) if averages is None else averages.starts[k]
             starts[k] = phase.first + max(exchange, own)
             self.stoppers[k] = EarlyStopping(self._patience, starts[k])  # a member that trains again is selected again

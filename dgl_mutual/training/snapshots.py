@@ -136,7 +136,9 @@ class Checkpointer(Callback):
 
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
-    custom: list[tuple[Any, str]] = [(type(one), "") for one in (state.strategy, *state.strategy.coordinator.each()) if is_custom(one)]
+    custom: list[tuple[Any, str]] = [
+        (type(one), "") for one in (state.strategy, *state.strategy.coordinator.task_coordinators()) if is_custom(one)
+    ]
     custom += [(make_custom(one.options), one.options.architecture_name) for one in state.cohort.members if one.custom_module is not None]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
@@ -310,7 +312,7 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         raise ValueError("a history with something other than numbers")
     members = zip(state.cohort.names, state.cohort.members, strict=True)
     custom = [f"student {name!r}" for name, member in members if member.custom_module is not None]
-    custom += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.each() if is_custom(one)]
+    custom += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.task_coordinators() if is_custom(one)]
     with _restoring(f"The {' or the '.join(custom)}"):
         state.cohort.load_state_dict(found["cohort"])
     with _restoring(f"The strategy {state.strategy.name!r}"):

@@ -85,9 +85,9 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
-        served_averages: averages of the members' weights that replace the members in evaluation (training.average).
+        evaluation_averages: averages of the members' weights that replace the members in evaluation (training.average).
         targets: where the targets of the exchange come from. Its `averages` of the members' weights, if the strategy asks for them, are the
-            same object as `served_averages` if both are the same average.
+            same object as `evaluation_averages` if both are the same average.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -105,7 +105,7 @@ class TrainingState:
     ranks: Ranks
     targets: Targets
     streams: Streams
-    served_averages: WeightAverages | None = None
+    evaluation_averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0
@@ -136,12 +136,12 @@ class TrainingState:
 
     @property
     def all_averages(self) -> list[WeightAverages]:
-        """`served_averages` and those of `targets`, without None and without repetition."""
-        return list({id(one): one for one in (self.served_averages, self.targets.averages) if one is not None}.values())
+        """`evaluation_averages` and those of `targets`, without None and without repetition."""
+        return list({id(one): one for one in (self.evaluation_averages, self.targets.averages) if one is not None}.values())
 
     def student(self, member: int) -> CohortMember:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
-        return self.cohort.members[member] if self.served_averages is None else self.served_averages.of(member)
+        return self.cohort.members[member] if self.evaluation_averages is None else self.evaluation_averages.of(member)
 
     @property
     def mean_metric(self) -> float | None:

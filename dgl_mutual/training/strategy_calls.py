@@ -136,7 +136,7 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
 
 def has_custom_code(strategy: Strategy) -> bool:
     """Whether the strategy or its weighting is a custom one."""
-    return is_custom(strategy) or any(map(is_custom, strategy.coordinator.each()))
+    return is_custom(strategy) or any(map(is_custom, strategy.coordinator.task_coordinators()))
 
 
 def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:

@@ -44,14 +44,14 @@ class Targets:
 
     Args:
         feed: where batches come from.
-        served: averages of the weights that replace the members in evaluation, if there are some.
+        in_evaluation: averages of the weights that replace the members in evaluation, if there are some.
         averages: see below.
 
     Attributes:
         are_clean: whether targets are clean logits of members that train.
         clean: the latest clean logits of all members, for validation, and those that are kept for targets.
-        averages: moving averages of the members' weights, if targets are made of them (average); `served` itself if it is the same
-            average.
+        averages: moving averages of the members' weights, if targets are made of them (average); `in_evaluation` itself if it is
+            the same average.
         best_members: the members at their best epochs, if steps run these (best).
     """
 
@@ -64,7 +64,7 @@ class Targets:
         split: Split,
         placement: Placement,
         *,
-        served: WeightAverages | None,
+        in_evaluation: WeightAverages | None,
         averages: WeightAverages | None,
     ) -> None:
         self._cohort, self._exchange, self._feed, self._split, self._ranks = cohort, exchange, feed, split, placement.ranks
@@ -80,10 +80,10 @@ class Targets:
         )
         self.averages = averages
         self.best_members = BestMembers(cohort.members) if exchange.targets == "best" and self._in_steps else None
-        self._student = cohort.members.__getitem__ if served is None else served.of
-        speakers = self.best_members or self.averages
-        #: Gives the student that speaks for a member where steps make clean logits.
-        self._speaker = self._student if speakers is None else speakers.of
+        self._student = cohort.members.__getitem__ if in_evaluation is None else in_evaluation.of
+        others = self.best_members or self.averages
+        #: Gives the module of a member whose clean logits steps make.
+        self._target_module = self._student if others is None else others.of
 
     def before_epoch(self, active: Sequence[int], clean_pass: CleanPass, *, first: bool, best: Sequence[int], validated: bool) -> None:
         """Keep what the targets of an epoch are, if they are clean logits of members before it and no pass has renewed them.
@@ -170,7 +170,7 @@ class Targets:
 
     def _made_here(self, batch: Batch, active: Sequence[int]) -> Tensor:
         """Clean logits of the active members on this process's share of a batch: (A, n, C)."""
-        logits = self._clean_logits(batch, map(self._speaker, self._ranks.local(active)))
+        logits = self._clean_logits(batch, map(self._target_module, self._ranks.local(active)))
         return self._ranks.gather_members(stack(logits), active)
 
     @torch.no_grad()

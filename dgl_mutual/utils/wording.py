@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 
@@ -22,9 +23,11 @@ def assignments(values: Mapping[str, object]) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of value this is: ``an int``, ``a list``, ``None``."""
+    """What sort of value this is: ``an int``, ``a list``, ``a function``, ``None``."""
     if value is None:
         return "None"
+    if inspect.isroutine(value):
+        return "a function"
     name = type(value).__name__
     return f"{'an' if name == 'ndarray' or name[0].lower() in 'aeio' else 'a'} {name}"
 

@@ -137,7 +137,7 @@ def test_a_suite_of_custom_students_and_strategies_can_be_read_back(command_line
         ("gcn,plugpack.nets:MyNat", "'plugpack.nets' has no 'MyNat'. Did you mean 'MyNet'?"),
         ("gcn,plugpack.netz:MyNet", "there is no module 'plugpack.netz'"),
         ("gcn,math:sqrt", "math:sqrt"),
-        ("gcn,math:pi", "math:pi is not a class or function but a value of type float"),
+        ("gcn,math:pi", "math:pi is not a class or function but a float"),
         ("gcn,mynet", "Unknown student 'mynet'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_dataset_is_found_by_its_import_path_and_bears_its_name(name, nodes):
         ("plugpack.sets:number", r"'plugpack.sets:number' \(import path\) cannot be used. Expected a Dataset, a DGL graph, .*found an int"),
         ("plugpack.sets:failing", r"'plugpack.sets:failing' \(import path\) raised an error: OSError: no disk"),
         ("plugpack.sets:wrong", r"'plugpack.sets:wrong' \(import path\) cannot be used. .*9"),
-        ("plugpack.sets:text", "plugpack.sets:text is not a dataset but a value of type str"),
+        ("plugpack.sets:text", "plugpack.sets:text is not a dataset but a str"),
         ("plugpack.sets:rin", "has no 'rin'. Did you mean 'ring'"),
         ("plugpack.set:ring", "there is no module 'plugpack.set'"),
         ("plugpak", r"Unknown dataset 'plugpak'. Choose from: .*an import path"),

@@ -17,7 +17,7 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.training.metrics import accuracies, make_metric
+from dgl_mutual.training.metrics import accuracy, make_metric
 
 Build = Callable[..., Path]
 NUM_NODES = 6
@@ -230,7 +230,7 @@ def test_catalog_names_the_files_that_are_read(build: Build) -> None:
 
 def test_ogbs_evaluator_scores_classes(build: Build) -> None:
     logits, labels = torch.randn(3, 50, 40), torch.randint(-1, 40, (50,))
-    assert make_metric("accuracy", "ogbn-arxiv")(logits, labels) == pytest.approx(accuracies(logits, labels))
+    assert make_metric("accuracy", "ogbn-arxiv")(logits, labels) == pytest.approx(accuracy(logits, labels))
     assert np.isnan(make_metric("accuracy", "ogbn-arxiv")(logits, torch.full((50,), -1))).all()
 
 

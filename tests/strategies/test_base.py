@@ -14,7 +14,6 @@ from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
 from dgl_mutual.strategies.gml import GMLOptions
 from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
 from tests.strategies.cases import NUM_CLASSES, make_dataset
 
 
@@ -25,10 +24,9 @@ def test_a_setting_knows_the_widths_that_students_have(task, depth, readout):
     options = resolve_student(StudentOptions(depth=depth, hidden=6, readout=readout), task)
     output = Student(options, task, 5, NUM_CLASSES).forward_batch(Collator(make_dataset(task, "single-label")).all())
     setting = Setting(task, (options,) * 2, 2, NUM_CLASSES, None, Categorical())
-    strategy = DeepMutualLearning(ExchangeOptions(), setting)
-    step = Step(**{**dict.fromkeys(Step.__dataclass_fields__), "active": (0,), "hidden": [output.hidden], "logits": output.logits[None]})
+    states = output.hidden if len(output.hidden) == depth else (*output.hidden, output.logits)
     assert setting.embedding_width(0) == output.embedding.shape[1]
-    assert setting.state_widths(0) == tuple(states.shape[1] for states in strategy.node_states(step, 0))
+    assert setting.state_widths(0) == tuple(own.shape[1] for own in states)
     assert setting.last_hidden_width(0) == (output.hidden[-1] if output.hidden else output.logits).shape[1]
 
 

@@ -72,7 +72,7 @@ class Extra(Linear):
         (Frozen, UsageError, "All parameters of the student 'Frozen-1' are frozen"),
         (Lazy, UsageError, "'Lazy-1' has lazy layers"),
         (Extra, UsageError, r"'Extra-1' keeps state that is not a tensor \(_extra_state\)"),
-        (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but a value of type int"),
+        (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but an int"),
         (lambda in_features, num_outputs: 1 / 0, UsageError, "cannot be made: ZeroDivisionError"),
         (lambda in_features: None, UsageError, r"cannot be called with \(in_features, num_outputs\)"),
         (dict, UsageError, r"is not a subclass of torch.nn.Module. Give a class or function"),

@@ -20,7 +20,7 @@ from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.training.metrics import accuracies, make_metric
+from dgl_mutual.training.metrics import accuracy, make_metric
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.task_metrics import Scorer, refuse_undefined, score, undefined_metrics
 
@@ -51,8 +51,8 @@ def test_accuracy_equals_sklearn_over_known_labels(logits: Tensor) -> None:
     known = labels >= 0
     assert 0 < known.sum() < N
     expected = [accuracy_score(labels[known], member.argmax(-1)[known]) for member in logits]
-    assert accuracies(logits, labels) == pytest.approx(expected, rel=1e-12)
-    assert make_metric("accuracy")(logits, labels) == accuracies(logits, labels)
+    assert accuracy(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_metric("accuracy")(logits, labels) == accuracy(logits, labels)
 
 
 @pytest.mark.parametrize("name", ["acuracy", "mean"])

@@ -234,12 +234,12 @@ def split_names(text: str, key: str, example: str) -> tuple[str, ...]:
     return names
 
 
-def _student(student: Any, place: int) -> Any:
+def _student(student: Any, index: int) -> Any:
     if isinstance(student, str):
         STUDENT_REGISTRY.check_name(student)
         return StudentOptions(architecture=student)
     if isinstance(student, Mapping):
-        student = parse_options(StudentOptions, student, f"students.{place}")
+        student = parse_options(StudentOptions, student, f"students.{index}")
         if isinstance(student.architecture, str):
             STUDENT_REGISTRY.check_name(student.architecture)
         return student

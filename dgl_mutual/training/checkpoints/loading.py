@@ -278,7 +278,7 @@ def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> 
 
 def _has_custom_code(module: StudentModule | Coordinator) -> bool:
     """Whether a student, or a weighting, is a custom one."""
-    return any(map(is_custom, module.each())) if isinstance(module, Coordinator) else module.custom_module is not None
+    return any(map(is_custom, module.task_coordinators())) if isinstance(module, Coordinator) else module.custom_module is not None
 
 
 def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description) -> None:

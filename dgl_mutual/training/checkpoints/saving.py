@@ -103,7 +103,7 @@ def digest_of_code(module: CohortMember | Coordinator) -> str | None:
     """The digest of the code of a custom student or weighting; None of others, and where its source is not there, or not as it was when
     the code was imported: of that a warning tells."""
     if isinstance(module, Coordinator):
-        custom: list[tuple[Any, str]] = [(type(one), "") for one in module.each() if is_custom(one)]
+        custom: list[tuple[Any, str]] = [(type(one), "") for one in module.task_coordinators() if is_custom(one)]
     else:
         options = module.options
         custom = [(make_custom(options), options.architecture_name)] if module.custom_module is not None else []
