@@ -18,7 +18,7 @@ Norm: TypeAlias = Literal["sum", "mean", "symmetric"]
 
 
 class Adjacency:
-    """A bipartite graph from sources to destinations, which are sources, too; on a whole graph both are all nodes.
+    """A bipartite graph whose destinations are a subset of its sources; on a whole graph both are all nodes.
 
     DGL calls it a block, or message-flow graph. What all students need is computed once, on first use, and kept.
 

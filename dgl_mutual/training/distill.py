@@ -24,7 +24,7 @@ from dgl_mutual.training.assessment import assess, count, inference_ms, score_me
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
-from dgl_mutual.training.inference import predict
+from dgl_mutual.training.inference import Predictor
 from dgl_mutual.training.optimizer import Adam
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.placement import Placement
@@ -80,7 +80,7 @@ def distill(
         mlp = MLP(
             seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout
         ).to(parameter.device, parameter.dtype)
-    teacher = torch.as_tensor(predict(result.cohort, data.seen, ENSEMBLE), device=parameter.device, dtype=parameter.dtype)
+    teacher = torch.as_tensor(Predictor.of_cohort(result.cohort, ENSEMBLE)(data.seen), device=parameter.device, dtype=parameter.dtype)
     dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -42,15 +43,21 @@ NEEDS_POSITIONS = (
 
 #: Something of each sample of a batch, given the numbers (N,) of its samples.
 PerSample: TypeAlias = Callable[[Batch, Tensor], Tensor]
-#: Logits (N, C).
-Logits: TypeAlias = PerSample
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """What turns batches into probabilities."""
+    """What turns batches into probabilities.
 
-    logits: Logits
+    Attributes:
+        logits: logits (N, C).
+        task: node or graph.
+        in_features, edge_features: F, and the edge features that are taken, if any.
+        positions: how many of the F are positional features, computed here.
+        check: refuses data that it is not for.
+    """
+
+    logits: PerSample
     task: TaskName
     in_features: int
     distribution: Distribution
@@ -58,6 +65,38 @@ class Predictor:
     dtype: torch.dtype
     edge_features: int = 0
     positions: int = 0
+    check: Callable[[Dataset | dgl.DGLGraph], None] | None = None
+
+    @classmethod
+    def of_cohort(cls, cohort: Cohort, member: str) -> Predictor:
+        """The predictor of the student `member`, or of the ``ensemble``, whose coordinator may know only the nodes of its training.
+
+        Raises:
+            UsageError: no such member.
+        """
+        cohort.eval()
+        first, parameter = cohort.members[0], next(cohort.parameters())
+        return cls(
+            _logits(cohort, member),
+            first.task,
+            first.in_features,
+            cohort.distribution,
+            parameter.device,
+            parameter.dtype,
+            edge_features=max(student.edge_features for student in cohort.members),
+            positions=cohort.positions,
+            check=partial(check_samples, cohort) if member == ENSEMBLE else None,
+        )
+
+    @classmethod
+    def of_mlp(cls, mlp: MLP, distribution: Distribution, positions: int) -> Predictor:
+        """The predictor of an MLP that was trained from a cohort, and takes so many positional features."""
+        mlp.eval()
+
+        def logits(batch: Batch, samples: Tensor) -> Tensor:
+            return _finite(mlp.forward_batch(batch).logits, samples, MLP_MEMBER, mlp.task)
+
+        return cls(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=positions)
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
@@ -66,7 +105,7 @@ class Predictor:
         For logits above about 37 it is lost in float64, too: see `FitResult.predict`.
 
         Raises:
-            UsageError: features or edge features of another width than was trained on.
+            UsageError: features or edge features of another width than was trained on, or data that `check` refuses.
             DataError: features or logits that are not finite, or a DGL graph without nodes.
         """
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
@@ -97,6 +136,8 @@ class Predictor:
         return run
 
     def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[Batch, Tensor]]:
+        if self.check is not None:
+            self.check(data)
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
             if self.positions:
@@ -148,27 +189,6 @@ class Predictor:
             )
 
 
-def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
-    """Probabilities (samples, C) of the student `member`, or of the ``ensemble``.
-
-    Raises:
-        UsageError: no such member, features of another width than the students were trained on, or other nodes for an ensemble whose
-            coordinator knows only those that it was trained with.
-        DataError: features or logits that are not finite.
-    """
-    return predictor_of(cohort, data, member)(data)
-
-
-def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
-    """The predictor of `predict`. Errors of the member as in `predict`."""
-    if member not in (*cohort.names, ENSEMBLE):
-        raise no_such_member(member, (BEST, ENSEMBLE, *cohort.names))
-    if member == ENSEMBLE:
-        check_samples(cohort, data)
-    logits = _ensemble_logits(cohort) if member == ENSEMBLE else _student_logits(cohort, cohort.names.index(member))
-    return _predictor(cohort, logits)
-
-
 def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
     """Last hidden states (samples, width) of the student `member`: see `StudentModule.embed`.
 
@@ -178,15 +198,15 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     """
     if member not in cohort.names:
         raise unknown("student", member, cohort.names)
-    place = cohort.names.index(member)
-    return _predictor(cohort, _student_logits(cohort, place)).rows_of(data, lambda batch, samples: cohort.members[place].embed_batch(batch))
+    student = cohort.members[cohort.names.index(member)]
+    return Predictor.of_cohort(cohort, member).rows_of(data, lambda batch, samples: student.embed_batch(batch))
 
 
 def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
     """The coordinator's weight of peer j for student i on sample v: (samples v, K students i, K peers j, 1 or C).
 
     Raises:
-        UsageError: a coordinator that weighs all peers alike, and data as in `predict`.
+        UsageError: a coordinator that weighs all peers alike, or data as in `Predictor`.
         DataError: features or logits that are not finite.
     """
     if all(isinstance(one, Uniform) for one in cohort.coordinator.task_coordinators()):
@@ -195,9 +215,8 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
             "in training is in result.history (weights/<member>/<peer>). gml learns weights with strategy_options.weighting, for example "
             "consensus."
         )
-    check_samples(cohort, data)
     every = _logits_of_all(cohort)
-    return _predictor(cohort, every).rows_of(
+    return Predictor.of_cohort(cohort, ENSEMBLE).rows_of(
         data, lambda batch, samples: cohort.peer_weights(every(batch, samples), samples).permute(2, 0, 1, 3)
     )
 
@@ -211,39 +230,22 @@ def graph_or_dataset(data: Any, task: TaskName) -> Dataset | dgl.DGLGraph:
     return data if hasattr(data, "adj_tensors") else as_unlabelled(data, task)
 
 
-def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
-    cohort.eval()
-    first, parameter = cohort.members[0], next(cohort.parameters())
-    edge_features = max(student.edge_features for student in cohort.members)
-    return Predictor(
-        logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype, edge_features, cohort.positions
-    )
-
-
-def predictor_of_mlp(mlp: MLP, distribution: Distribution, positions: int) -> Predictor:
-    """The predictor of an MLP that was trained from a cohort, and takes so many positional features."""
-    mlp.eval()
-
-    def logits(batch: Batch, samples: Tensor) -> Tensor:
-        return _finite(mlp.forward_batch(batch).logits, samples, MLP_MEMBER, mlp.task)
-
-    return Predictor(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=positions)
-
-
-def _student_logits(cohort: Cohort, place: int) -> Logits:
-    name, task = cohort.names[place], cohort.members[place].task
-    return lambda batch, samples: _finite(cohort(batch, [place])[0].logits, samples, name, task)
+def _logits(cohort: Cohort, member: str) -> PerSample:
+    """Logits (N, C) of the student `member`, or of the ``ensemble``."""
+    task = cohort.members[0].task
+    if member == ENSEMBLE:
+        every = _logits_of_all(cohort)
+        return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, ENSEMBLE, task)
+    if member not in cohort.names:
+        raise no_such_member(member, (BEST, ENSEMBLE, *cohort.names))
+    index = cohort.names.index(member)
+    return lambda batch, samples: _finite(cohort(batch, [index])[0].logits, samples, member, task)
 
 
 def _logits_of_all(cohort: Cohort) -> PerSample:
     """Those of all students, (K, N, C), one student after another: what one keeps of its hidden layers is gone before the next begins."""
-    students = [_student_logits(cohort, index) for index in range(cohort.num_students)]
+    students = [_logits(cohort, name) for name in cohort.names[: cohort.num_students]]
     return lambda batch, samples: torch.stack([student(batch, samples) for student in students])
-
-
-def _ensemble_logits(cohort: Cohort) -> Logits:
-    every, task = _logits_of_all(cohort), cohort.members[0].task
-    return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, ENSEMBLE, task)
 
 
 def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Tensor:

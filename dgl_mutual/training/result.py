@@ -19,7 +19,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.checkpoints import save_cohort
-from dgl_mutual.training.inference import embeddings, graph_or_dataset, peer_weights, predict
+from dgl_mutual.training.inference import Predictor, embeddings, graph_or_dataset, peer_weights
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plotting import import_matplotlib
@@ -194,7 +194,7 @@ class FitResult:
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
-        return predict(self.cohort, self._in_columns(data), member)
+        return Predictor.of_cohort(self.cohort, member)(self._in_columns(data))
 
     def _check_order(self, method: str, data: object, member: object) -> None:
         """Raise `UsageError` where the member was given in the place of the data."""

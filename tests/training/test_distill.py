@@ -40,6 +40,10 @@ def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
     return result, distill(result, scene, DistillOptions(**{**QUICK, **options}), seed=TrialSeed(), batch_size=6), scene
 
 
+def ensemble_that_says(probabilities):
+    return mock.patch("dgl_mutual.training.distill.Predictor.of_cohort", return_value=lambda data: probabilities)
+
+
 @pytest.mark.parametrize("task", ["node", "graph"])
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 def test_the_mlp_joins_the_members_and_leaves_them_as_they_were(task, kind):
@@ -94,7 +98,7 @@ def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
         ("other teacher", dataset, np.roll(said, 1, axis=1)),
     ):
         scene = make_trial_data(data, split, 0.0, seed=1)
-        with mock.patch("dgl_mutual.training.distill.predict", return_value=teacher):
+        with ensemble_that_says(teacher):
             options = DistillOptions(**{**QUICK, "epochs": 1, "supervised_weight": weight})
             found[name] = distill(result, scene, options, seed=TrialSeed(), batch_size=6).mlp.module.weight
     assert torch.equal(found["plain"], found["other labels"]) == (weight == 0)
@@ -110,7 +114,7 @@ def test_the_mlp_sees_no_sums_of_edge_features():
         data = replace(dataset, features=features, feature_kinds=kinds)
         scene = make_trial_data(data, split_of(data), 0.0, seed=1)
         result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
-        with mock.patch("dgl_mutual.training.distill.predict", return_value=result.predict(dataset)):
+        with ensemble_that_says(result.predict(dataset)):
             mlp = distill(result, scene, DistillOptions(**QUICK), seed=TrialSeed(), batch_size=6).mlp.module
         found.append(mlp.forward_batch(Collator(data).all()).logits)
         assert not mlp.weight[[1, 3]].any()
@@ -170,7 +174,7 @@ def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
     options = DistillOptions(**QUICK)
     # The cohort takes features as they are, so what it says of them is what the other MLP learns from, too.
     said = result.predict(dataset)
-    with mock.patch("dgl_mutual.training.distill.predict", lambda *_: said):
+    with ensemble_that_says(said):
         there = distill(result, replace(scene, seen=scaled, dataset=scaled), options, seed=TrialSeed(3), batch_size=6)["mlp"]
     here, plain = (distill(result, scene, options, seed=TrialSeed(3), batch_size=6, scale_inputs=on) for on in (True, False))
     assert replace(here["mlp"], inference_ms=0.0) == replace(there, inference_ms=0.0)

@@ -25,7 +25,7 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
-from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset, predictor_of, predictor_of_mlp
+from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
 
 FORMAT = 1
 #: Bytes of a description: more than one of a million feature columns takes.
@@ -168,7 +168,7 @@ class TrainedModel(nn.Module, ABC):
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         data = self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
-        return self._predictor(data)(data)
+        return self._predictor()(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
         """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
@@ -176,15 +176,14 @@ class TrainedModel(nn.Module, ABC):
         Raises:
             DataError: see `predict`.
         """
-        data = self._aligned(data)
-        return self._predictor(data).prepared(data)
+        return self._predictor().prepared(self._aligned(data))
 
     def _aligned(self, data: Dataset) -> Dataset:
         data = align_features(data, self.feature_names, self.description.feature_kinds)
         return align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
 
     @abstractmethod
-    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor: ...
+    def _predictor(self) -> Predictor: ...
 
     def _refuse_positions(self) -> None:
         if self.description.preprocessing.positions:
@@ -216,8 +215,8 @@ class TrainedStudent(TrainedModel):
     def _student(self) -> StudentModule:
         return self.cohort.members[self.cohort.names.index(self.member)]
 
-    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor:
-        return predictor_of(self.cohort, data, self.member)
+    def _predictor(self) -> Predictor:
+        return Predictor.of_cohort(self.cohort, self.member)
 
 
 class TrainedMLP(TrainedModel):
@@ -236,5 +235,5 @@ class TrainedMLP(TrainedModel):
         self._refuse_positions()
         return self.mlp.embed(graph, feat)
 
-    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor:
-        return predictor_of_mlp(self.mlp, self.distribution, self.description.preprocessing.positions)
+    def _predictor(self) -> Predictor:
+        return Predictor.of_mlp(self.mlp, self.distribution, self.description.preprocessing.positions)
