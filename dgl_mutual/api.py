@@ -128,8 +128,8 @@ def fit(
         recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
             override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
-            config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here. The `config` of a
-            result, on the same data and with no option beside it, gives the same result.
+            config.yaml of a run, or a mapping. Its dataset and its number of seeds are ignored. The `config` of a result, on the
+            same data and with no option beside it, gives the same result.
         trust: whether a file may name code of its own, which is then imported.
         split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
@@ -141,8 +141,8 @@ def fit(
             validation, and is reported. Not for several targets, nor where OGB's evaluator scores.
         seed: initialises students and draws everything that is random; the same seed gives the same result.
         protocol, fold, folds: how the samples are split (see `dgl_mutual.data.make_splits`), and which of the splits to take.
-        label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
-            (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
+        label_rate: hides labels of the training part: the share that stays, for example 0.1, or the number of labels kept per class,
+            for example 20 (1.0 is all of them, 1 is one per class). The other samples are trained on without their labels.
         unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which
             needs no labels; they are not looked at.
         device: cpu, cuda, cuda:N (the N-th GPU), auto (a GPU, if there is one), or a `torch.device`.

@@ -149,9 +149,9 @@ class Adjacency:
 
     @cached_property
     def edge_loops(self) -> SparseMatrix:
-        """The matrix (edges + destinations, edges) that puts what edges carry in the order of `looped_pattern`, at a loop their mean.
+        """The matrix (edges + destinations, edges) that maps edge values to the order of `looped_pattern`.
 
-        As `torch_geometric.nn.GATConv(fill_value="mean")`; the mean over no edges is 0.
+        A self-loop gets the mean over the in-edges, as in `torch_geometric.nn.GATConv(fill_value="mean")`; over none it is 0.
         """
         looped, count = self.looped_pattern, len(self.sources)
         loops = looped.indptr[1:].long() - 1

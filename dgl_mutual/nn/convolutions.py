@@ -1,5 +1,5 @@
-"""The four convolutions. `propagate` projects before it aggregates, or after, as is less work: convolutions are linear up to there, so the
-function is the same. Features may be sparse.
+"""The four convolutions. `propagate` projects and aggregates in the cheaper order, which the result does not depend on. Features may be
+sparse.
 
 Symbols: V nodes, N(i) the in-neighbours of i without i, W weights, b bias, F_in and F_out widths.
 """
@@ -65,7 +65,7 @@ class Convolution(nn.Module, ABC):
         uses_edges: whether its output depends on edges.
         has_heads: whether it has attention heads, of which each has a part of the width.
         pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
-        inner: options of hidden layers that also change a layer that gives logits, since it has a hidden layer of its own.
+        inner: options of hidden layers that also affect the output layer, since it has a hidden layer of its own.
     """
 
     default_dropout: ClassVar[float] = 0.5
@@ -119,7 +119,7 @@ class Convolution(nn.Module, ABC):
 
     @classmethod
     def fewest_weights(cls, hidden: int) -> int:
-        """How many weights a student of this width has at least, if making it takes memory before any weight is read; else 0."""
+        """A lower bound on the number of weights in a student of this width, for layers that allocate when they are built; else 0."""
         return 0
 
     @staticmethod

@@ -83,8 +83,8 @@ class RunConfig(Options):
     task_weights: TaskWeights | None = None
     """How several targets are weighed against each other: equal, or by learned uncertainty (default: equal)."""
     label_rate: int | float | None = None
-    """Hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20. Samples whose
-    labels are hidden stay as unlabelled training samples (default: all labels stay)."""
+    """Hides labels of the training part: the share that stays, for example 0.1, or the number of labels kept per class, for example 20.
+    Samples whose labels are hidden stay as unlabelled training samples (default: all labels stay)."""
     unlabelled: str | None = None
     """Name of a dataset, or a folder that holds one, whose graphs are further training samples without labels (a pool). It has the same
     feature columns; graphs that it shares with the dataset are left out."""

@@ -170,7 +170,7 @@ def tune(
     validates on test samples of other seeds and folds. `RunConfig.grid` chooses within each fold.
 
     Args:
-        config: given, not resolved. Its number of seeds has no meaning here.
+        config: given, not resolved. Its number of seeds is ignored.
         trials: of the whole search; pruned and failed ones count.
         splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
         timeout: seconds after which no further trial is started.
