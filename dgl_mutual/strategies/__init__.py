@@ -51,11 +51,6 @@ def _fault(value: Any) -> str | None:
     fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.StrategyOptions")
     if fault is not None:
         return fault
-    if issubclass(value.Options, TeachingOptions) and value.exchange is Strategy.exchange:
-        return (
-            f"has the options of an exchange ({value.Options.__name__} derives from TeachingOptions), and the exchange() of Strategy, "
-            "which does not read them. Derive the strategy from dgl_mutual.strategies.ExchangeStrategy, or give it an exchange()."
-        )
     if next(kind for kind in value.__mro__ if "propagate" in vars(kind)) is not Strategy and not value.propagates:
         return "has a propagate() that is not called. Set the class attribute propagates = True."
     if not isinstance(value.name, str):

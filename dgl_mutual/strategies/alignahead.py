@@ -13,7 +13,6 @@ from dgl_mutual.nn.functional import edge_distance, edge_softmax
 from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import TeachingOptions
 from dgl_mutual.strategies.step import Step
 
@@ -51,9 +50,6 @@ class Alignahead(Strategy):
         url="https://arxiv.org/abs/2205.02468",
         formula="CE + lambda mean_(j, l) KL(S_j^l || S_i^(l+1)), S^l(v, .) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100)",
     )
-
-    def exchange(self) -> Exchange:
-        return Exchange(warmup=self.options.warmup())
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         structures = [self._local_structures(step, i) for i in step.active]

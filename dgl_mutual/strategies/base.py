@@ -112,8 +112,8 @@ class Strategy(nn.Module, ABC):
         return (tuple(range(len(self.setting.members))),)
 
     def exchange(self) -> Exchange:
-        """What the loop hands over for the exchange, and when it begins; asked for once."""
-        return Exchange()
+        """What the loop hands over for the exchange, and when it begins, by default as the options say; asked for once."""
+        return self.options.exchange()
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""

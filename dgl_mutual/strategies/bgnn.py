@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -93,7 +94,7 @@ class BoostedGNN(Strategy):
         return tuple((k,) for k in range(self.setting.num_students))
 
     def exchange(self) -> Exchange:
-        return Exchange("frozen", on=self.options.exchange_on, warmup=self.options.warmup())
+        return replace(super().exchange(), targets="frozen")
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         return 0 not in active

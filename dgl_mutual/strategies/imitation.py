@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.utils.custom_code import is_custom
 
 
 class ImitationStrategy(Strategy, ABC):
-    """A strategy whose members imitate what others predict, under `ImitationOptions`. Targets are predictions with dropout off."""
+    """A strategy whose members imitate what others predict, under `ImitationOptions`.
+
+    Targets are predictions with dropout off, unless other options or `exchange` name another pass.
+    """
 
     Options: ClassVar[type[StrategyOptions]] = ImitationOptions
     options: ImitationOptions
-
-    def exchange(self) -> Exchange:
-        return Exchange("eval", on=self.options.exchange_on, warmup=self.options.warmup())
 
     def imitation(self, step: Step, target: Tensor) -> Tensor:
         """lambda T^2 mean_v KL(t_i(v) || p_i(v)) over the exchange samples, for each active i: (A,).
@@ -50,6 +48,3 @@ class ExchangeStrategy(ImitationStrategy, ABC):
 
     Options: ClassVar[type[StrategyOptions]] = ExchangeOptions
     options: ExchangeOptions
-
-    def exchange(self) -> Exchange:
-        return replace(super().exchange(), targets=self.options.targets, decay=self.options.ema_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
-from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
+from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
 from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.wording import kind_of
 
@@ -30,6 +31,10 @@ class StrategyOptions(Options):
     def resolved(self, epochs: int, task: TaskName) -> Self:
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
+
+    def exchange(self) -> Exchange:
+        """What resolved options say of the exchange; see `Strategy.exchange`."""
+        return Exchange()
 
     def with_unlabelled(self, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> Self:
         """The same, with the defaults for training samples without labels in place of those that were not given.
@@ -108,7 +113,7 @@ _RETURNED = {"resolved": _OPTIONS, "with_unlabelled": _OPTIONS, "without_effect"
 
 
 class TeachingOptions(StrategyOptions):
-    """How much, and from when on, members learn from others."""
+    """How much and from when on members learn from others, and on which samples, if a class has an option ``exchange_on``."""
 
     search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Choice((None, (0, 0)))}
     weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
@@ -138,10 +143,9 @@ class TeachingOptions(StrategyOptions):
             )
         return self
 
-    def warmup(self) -> tuple[int, int]:
-        """`exchange_warmup`, which must be given, or filled in by `resolved`."""
-        assert self.exchange_warmup is not None
-        return self.exchange_warmup
+    def exchange(self) -> Exchange:
+        assert self.exchange_warmup is not None  # `resolved` fills it in
+        return Exchange(on=getattr(self, "exchange_on", Exchange.on), warmup=self.exchange_warmup)
 
 
 class ImitationOptions(TeachingOptions):
@@ -160,6 +164,9 @@ class ImitationOptions(TeachingOptions):
     labelled or not (training), on the labelled ones only, or, transductive, also on validation and test samples, which steps then see
     without their labels. Where neighbours are sampled, all means the step's training nodes and as many other nodes, as does
     transductive."""
+
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets="eval")
 
     @property
     def peers_temperature(self) -> float:
@@ -182,6 +189,9 @@ class TargetOptions(TeachingOptions):
     ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
     """Decay of the moving average of logits over epochs (targets: ema), or of weights over steps (targets: average), for which 0.99 and
     more are usual where an epoch has many steps."""
+
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets=self.targets, decay=self.ema_decay)
 
 
 class ExchangeOptions(TargetOptions, ImitationOptions):

@@ -11,7 +11,7 @@ from torch import Tensor
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
+from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
 from dgl_mutual.strategies.options import TargetOptions
 from dgl_mutual.strategies.step import Step
 
@@ -61,10 +61,6 @@ class PseudoLabel(Strategy):
         url="https://www.kaggle.com/blobs/download/forum-message-attachment-files/746/pseudo_label_final.pdf",
         formula="CE + lambda [max p'_i >= threshold] CE(z_i, argmax p'_i) on unlabelled samples",
     )
-
-    def exchange(self) -> Exchange:
-        options = self.options
-        return Exchange(options.targets, decay=options.ema_decay, on=options.exchange_on, warmup=options.warmup())
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         unlabelled = torch.zeros(step.logits.shape[1], dtype=torch.bool, device=step.logits.device)

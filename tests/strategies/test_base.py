@@ -36,7 +36,7 @@ def test_a_setting_knows_the_widths_that_students_have(task, depth, readout):
 )
 def test_lambda_ramps_up(warmup, factors):
     assert [Exchange(warmup=warmup).ramp(epoch) for epoch in range(4)] == factors
-    assert ExchangeOptions(exchange_warmup=warmup).warmup() == warmup
+    assert ExchangeOptions(exchange_warmup=warmup).exchange().warmup == warmup
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(200, (50, 50)), (30, (7, 7)), (3, (0, 0))])

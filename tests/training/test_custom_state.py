@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import dgl
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
-from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
@@ -132,31 +131,26 @@ def test_a_saved_ensemble_with_a_custom_weighting_of_several_tasks_can_be_loaded
     np.testing.assert_array_equal(loaded.predict(data), result.predict(member="ensemble"))
 
 
-class Unread(dm.Strategy):
+class Taught(dm.Strategy):
+    class Options(TeachingOptions):
+        exchange_on: Literal["all", "training"] = "all"
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        target = self.distribution.probabilities(step.targets[:, step.exchange]).mean(0, keepdim=True)
+        divergence = self.distribution.divergence(target, step.logits[:, step.exchange]).mean(-1)
+        return {"supervised": self.supervised(step), "mutual": step.ramp * divergence}
+
+
+class Exchanging(Taught):
     Options = ExchangeOptions
 
-    def loss_terms(self, step: Any) -> dict[str, Tensor]:
-        return {"supervised": self.supervised(step)}
 
-
-class Taught(Unread):
-    Options = TeachingOptions
-
-
-class Read(ExchangeStrategy):
-    def loss_terms(self, step: Any) -> dict[str, Tensor]:
-        target = self.distribution.probabilities(step.targets[:, step.exchange], 1.0).mean(0, keepdim=True)
-        return {"supervised": self.supervised(step), "mutual": self.imitation(step, target)}
-
-
-def test_options_of_an_exchange_are_refused_where_nothing_reads_them():
-    for strategy in (Unread, Taught):
-        with pytest.raises(
-            UsageError, match=r"has the options of an exchange .* and the exchange\(\) of Strategy, which does not read them"
-        ):
-            short(strategy=strategy)
-    read, other = (short(strategy=Read, strategy_options={"targets": targets}) for targets in ("train", "eval"))
-    assert read.history != other.history
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [(Taught, {"exchange_on": "training"}), (Taught, {"exchange_warmup": [1, 1]}), (Exchanging, {"targets": "eval"})],
+)
+def test_a_strategy_without_an_exchange_of_its_own_follows_its_options(strategy, options):
+    assert short(strategy=strategy).history != short(strategy=strategy, strategy_options=options).history
 
 
 def changing(name: str) -> type[dm.Strategy]:
