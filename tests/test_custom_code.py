@@ -22,7 +22,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageEr
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import StrategyOptions
-from tests.small_graph import FEATURES, N, Net, fit, graph, strategy
+from tests.small_graph import EDGES, FEATURES, LABELS, N, Net, fit, graph, strategy
 
 
 class Remembers(dm.Strategy):
@@ -88,10 +88,6 @@ class MetaPart(dm.Strategy):
     def loss_terms(self, step: Any) -> Any: ...
 
 
-def config(**wrong: int) -> Any:
-    return lambda self: CoordinatorConfig("uniform", **{"num_students": 2, "num_outputs": 3, **wrong})
-
-
 def adds(*names: str) -> Any:
     return classmethod(lambda cls, options, students: tuple((name, students[0]) for name in names))
 
@@ -120,14 +116,18 @@ def adds(*names: str) -> Any:
         (strategy(phases=lambda self: ((0,),)), r"returns \(\(0,\),\), which leaves out member 1 \(sage\): it would never be trained"),
         *((strategy(phases=lambda self, one=one: (one,)), "Each phase must name") for one in ((0.0, 1), (False, True), ("0", "1"))),
         (strategy(exchange=lambda self: Exchange("frozen")), "the targets 'frozen', .* and there is one phase"),
-        (strategy(coordinator_config=config(num_outputs=7)), "has num_outputs = 7, and here it must be 3: take self.setting.num_outputs"),
-        (strategy(coordinator_config=config(num_students=5)), "has num_students = 5, and here it must be 2"),
-        (strategy(coordinator_config=config(num_samples=5)), f"has num_samples = 5, and here it must be {N}"),
         (strategy(lambda self, step: {"a": self.supervised(step).to_sparse()}), "'a' of the strategy 'Mine' is a sparse tensor"),
         (strategy(logs(1.0, 3)), "logs a value under the name 3. Names must be strings"),
         (MetaPart, "'MetaPart' has weights on the device 'meta'"),
         (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
-        (strategy(coordinator_config=lambda self: None), "coordinator_config of the strategy 'Mine' returns None"),
+        *(
+            (
+                strategy(coordinator_weighting=lambda self, found=found: found),
+                r"coordinator_weighting .* 'Mine' returns .* \('attention', {}\)",
+            )
+            for found in ("attention", ("attention",), ("attention", None))
+        ),
+        (strategy(coordinator_weighting=lambda self: ("attentoin", {})), "Unknown weighting 'attentoin'. Did you mean 'attention'"),
         (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
         (strategy(extra_members=adds("teacher", "teacher")), r"under names that are taken: teacher\. Give"),
         (strategy(extra_members=adds("gcn-0")), r"under names that are taken: gcn-0\. Give"),
@@ -159,6 +159,14 @@ def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> Non
         fit(strategy=mine)
 
 
+def test_a_strategy_names_the_weighting_of_its_coordinator():
+    mine = strategy(coordinator_weighting=lambda self: ("confidence", {"temperature": 0.2}))
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, {"a": LABELS % 2, "b": LABELS})
+    config = fit(strategy=mine, data=data).cohort.coordinator.config
+    assert config == CoordinatorConfig("confidence", 2, 5, N, (2, 3), {"temperature": 0.2}, (False, False))
+    assert fit(strategy=strategy()).cohort.coordinator.config == CoordinatorConfig("uniform", 2, 3)
+
+
 _OPTION_METHODS = ("resolved", "with_unlabelled", "without_effect", "for_ensemble_alone")
 
 
@@ -170,7 +178,7 @@ _OPTION_METHODS = ("resolved", "with_unlabelled", "without_effect", "for_ensembl
                 strategy(**{name: _raises}),
                 rf"{name} of the strategy 'Mine' raised an error: RuntimeError: mine \(.*test_custom_code.py, line",
             )
-            for name in ("learns_from_others", "coordinator_config", "exchange", "phases")
+            for name in ("learns_from_others", "coordinator_weighting", "exchange", "phases")
         ),
         *(
             (strategy(**{name: _raises}), rf"The strategy 'Mine' has a method {name}\(\) that raised an error: RuntimeError: mine \(")

@@ -7,12 +7,12 @@ knows no formula. What belongs to one strategy (its options, what it learns, wha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorConfig
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.architectures import has_node_states
 from dgl_mutual.nn.options import StudentOptions
@@ -69,20 +69,7 @@ class Strategy(nn.Module, ABC):
         self.options = options
         self.setting = setting
         self.distribution = setting.distribution
-        with blamed(f"coordinator_config of the strategy {self.name!r}", self):
-            config = self.coordinator_config()
-        if not isinstance(config, CoordinatorConfig):
-            raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
-        expected = {"num_students": setting.num_students, "num_outputs": setting.num_outputs}
-        if config.num_samples is not None and setting.num_samples is not None:
-            expected["num_samples"] = setting.num_samples
-        for name, value in expected.items():
-            if (found := getattr(config, name)) != value:
-                raise UsageError(
-                    f"coordinator_config of the strategy {self.name!r} has {name} = {found!r}, and here it must be {value}: take "
-                    f"self.setting.{name}."
-                )
-        self.coordinator = make_coordinator(config)
+        self.coordinator = make_coordinator(self._coordinator_config())
 
     @abstractmethod
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -103,9 +90,9 @@ class Strategy(nn.Module, ABC):
         self.coordinator.reset_parameters()
         self.distribution.reset_parameters()
 
-    def coordinator_config(self) -> CoordinatorConfig:
-        """How the students' logits become the ensemble's: the plain mean, unless a strategy learns better."""
-        return CoordinatorConfig("uniform", self.setting.num_students, self.setting.num_outputs)
+    def coordinator_weighting(self) -> tuple[str | type[Weighting], Mapping[str, Any]] | None:
+        """The weighting of the coordinator, and its options as plain values; None: the ensemble is the plain mean of the logits."""
+        return None
 
     def phases(self) -> tuple[tuple[int, ...], ...]:
         """Which members train together, phase after phase; the default is all of them at once. Members of other phases do not change."""
@@ -128,6 +115,25 @@ class Strategy(nn.Module, ABC):
         """
         step.log.update(self.distribution.logged())
         return self.distribution.objective(step.logits[:, step.labelled], step.labels[step.labelled], weights)
+
+    def _coordinator_config(self) -> CoordinatorConfig:
+        setting, what = self.setting, f"coordinator_weighting of the strategy {self.name!r}"
+        with blamed(what, self):
+            found = self.coordinator_weighting()
+        if found is None:
+            return CoordinatorConfig("uniform", setting.num_students, setting.num_outputs)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)):
+            raise UsageError(f"{what} returns {found!r}. It must return None or a weighting with its options: ('attention', {{}}).")
+        weighting, options = found
+        return CoordinatorConfig(
+            weighting=weighting,
+            num_students=setting.num_students,
+            num_outputs=setting.num_outputs,
+            num_samples=setting.num_samples,
+            tasks=setting.distribution.widths,
+            options=options,
+            multi_label=setting.distribution.multi_label,
+        )
 
     def _check(self, setting: Setting) -> None:
         if setting.num_students < self.min_students:

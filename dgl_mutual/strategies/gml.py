@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, FieldSerializationInfo, SkipValidation, field_serializer, model_validator
 from torch import Tensor
 
-from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions, mix
+from dgl_mutual.coordinator import Weighting, WeightingOptions, mix
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
@@ -217,17 +217,8 @@ class GraphMutualLearning(ExchangeStrategy):
         if self.best_teacher is not None:
             self.best_teacher.reset_parameters()
 
-    def coordinator_config(self) -> CoordinatorConfig:
-        setting, options = self.setting, self.options
-        return CoordinatorConfig(
-            weighting=options.weighting,
-            num_students=setting.num_students,
-            num_outputs=setting.num_outputs,
-            num_samples=setting.num_samples,
-            tasks=setting.distribution.widths,
-            options=options.weighting_options,
-            multi_label=setting.distribution.multi_label,
-        )
+    def coordinator_weighting(self) -> tuple[str | type[Weighting], Mapping[str, Any]]:
+        return self.options.weighting, self.options.weighting_options
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         options = self.options

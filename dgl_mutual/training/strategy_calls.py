@@ -70,7 +70,7 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     if not isinstance(strategy.coordinator, Coordinator):
         raise UsageError(
             f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
-            "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_config."
+            "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_weighting."
         )
     if is_custom(kind):
         if fault := fault_of_tensors(strategy, may_be_lazy=True):
