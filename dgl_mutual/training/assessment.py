@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -19,57 +18,53 @@ from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
-from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.training.calibration import calibrations
+from dgl_mutual.training.calibration import Calibration, calibrations
 from dgl_mutual.training.clock import median_ms
-from dgl_mutual.training.result import FitResult, MemberResult, best_on_validation
+from dgl_mutual.training.result import MemberResult, best_on_validation
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score, scorer_of
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What one member scores on the three parts of a split, and its calibration on the test part. Attributes as in `MemberResult`."""
+class MemberFacts:
+    """What is known of a member before it is scored. Attributes as in `MemberResult`."""
 
-    train: float
-    val: float
-    test: float
-    nll: float
-    ece: float
+    member: str
+    architecture: str
+    best_epoch: int | None
+    inference_ms: float
+    parameters: int
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """The figures of several members.
+class Scores:
+    """What several members score on the three parts of a split, and their calibration on the test part. Attributes as in `FitResult`."""
 
-    Attributes:
-        figures: of each member; of several tasks, the means.
-        by_task: the same in each of several tasks, by metric; empty where there is one task.
-        reliability: rows of reliability.csv, without the trial.
-    """
-
-    figures: Sequence[Figures]
-    by_task: Mapping[str, Sequence[Figures]]
+    members: tuple[MemberResult, ...]
+    tasks: Mapping[str, tuple[MemberResult, ...]]
     reliability: list[dict[str, Any]]
 
 
-def unscored(name: str, architecture: str, best_epoch: int | None, inference_ms: float, parameters: int) -> MemberResult:
-    """The row of a member, whose figures are still NaN: ``replace(row, **vars(figures))`` fills them in."""
-    return MemberResult(name, architecture, math.nan, math.nan, math.nan, best_epoch, inference_ms, parameters)
+@dataclass(frozen=True)
+class Assessment(Scores):
+    """The scores of a cohort, and how far its students disagree. Attributes as in `FitResult`."""
+
+    disagreement: float
+    disagreement_by_task: Mapping[str, float]
 
 
 @torch.no_grad()
 def score_members(
-    names: Sequence[str],
+    members: Sequence[MemberFacts],
     logits: Tensor,
     dataset: Dataset,
     split: Split,
     ensemble: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Assessment:
+) -> Scores:
     """Score members on the three parts of a split, and measure their calibration on the test part.
 
     Args:
-        names: one a member, and a last one for the ensemble if there is one.
+        members: the M members, and then the ensemble if there is one.
         logits: (M, N, C) of the members on all samples.
         ensemble: gives the ensemble's logits (n, C), given the members' (M, n, C) on n samples and the samples' numbers (n,).
 
@@ -82,24 +77,23 @@ def score_members(
     predictions = [logits[:, part] for part in parts]
     if ensemble is not None:
         predictions = [torch.cat([own, ensemble(own, part).unsqueeze(0)]) for own, part in zip(predictions, parts, strict=True)]
+    names = [one.member for one in members]
     train, val, test = (score(scorer, own, labels[part], names) for own, part in zip(predictions, parts, strict=True))
     metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
     in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
     calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
-    members = range(len(names))
 
-    def in_task(metric: str, k: int) -> Figures:
-        own = calibrated[metric][k]
-        return Figures(train.by_task[metric][k], val.by_task[metric][k], test.by_task[metric][k], own.nll, own.ece)
+    def rows(parts: Sequence[Sequence[float]], in_tasks: Sequence[Sequence[Calibration]]) -> tuple[MemberResult, ...]:
+        """Rows of the members, given their metrics on the three parts, and their calibrations in each task that the rows are over."""
+        found = []
+        for facts, train, val, test, *own in zip(members, *parts, *in_tasks, strict=True):
+            nll, ece = sum(one.nll for one in own) / len(own), sum(one.ece for one in own) / len(own)
+            found.append(MemberResult(**vars(facts), train=train, val=val, test=test, nll=nll, ece=ece))
+        return tuple(found)
 
-    def over_tasks(k: int) -> Figures:
-        own = [of_members[k] for of_members in calibrated.values()]
-        nll, ece = sum(one.nll for one in own) / len(own), sum(one.ece for one in own) / len(own)
-        return Figures(train.overall[k], val.overall[k], test.overall[k], nll, ece)
-
-    return Assessment(
-        figures=[over_tasks(k) for k in members],
-        by_task={metric: [in_task(metric, k) for k in members] for metric in test.by_task},
+    return Scores(
+        members=rows([part.overall for part in (train, val, test)], list(calibrated.values())),
+        tasks={metric: rows([part.by_task[metric] for part in (train, val, test)], [calibrated[metric]]) for metric in test.by_task},
         reliability=[
             {"metric": metric, "member": name, **row}
             for metric, of_members in calibrated.items()
@@ -110,53 +104,33 @@ def score_members(
 
 
 def assess(
-    *,
-    cohort: Cohort,
-    dataset: Dataset,
-    split: Split,
-    logits: Tensor,
-    test_batches: Sequence[Batch],
-    best_epochs: Sequence[int | None],
-    history: list[dict[str, float]],
-    train_seconds: float,
-    seconds_per_epoch: float,
-    exchange_on: ExchangeOn,
-) -> FitResult:
+    cohort: Cohort, dataset: Dataset, split: Split, logits: Tensor, test_batches: Sequence[Batch], best_epochs: Sequence[int | None]
+) -> Assessment:
     """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose.
 
     Args:
         logits: (K, N, C) of the members on all samples.
+        test_batches: the batches of the test samples, to measure the time of a prediction.
+        best_epochs: of each member.
     """
-    trained = [
-        unscored(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
+    facts = [
+        MemberFacts(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
         for name, student, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
-    num_students, students = cohort.num_students, trained[: cohort.num_students]
+    num_students, students = cohort.num_students, facts[: cohort.num_students]
     milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
-    trained.append(unscored(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
-    found = score_members([one.member for one in trained], logits, dataset, split, cohort.ensemble_logits)
+    facts.append(MemberFacts(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    found = score_members(facts, logits, dataset, split, cohort.ensemble_logits)
     # In each of several tasks the one that is best over all of them.
-    best = best_on_validation([figures.val for figures in found.figures[:num_students]])
+    best = best_on_validation([student.val for student in found.members[:num_students]])
     decisions = cohort.distribution.predictions(logits[:num_students, torch.as_tensor(split.test)])
-    by_task = zip(found.by_task, cohort.distribution.by_task(decisions), strict=True) if found.by_task else ()
-
-    def rows(figures: Sequence[Figures]) -> tuple[MemberResult, ...]:
-        return _with_summaries([replace(one, **vars(own)) for one, own in zip(trained, figures, strict=True)], num_students, best)
-
-    return FitResult(
-        members=rows(found.figures),
-        history=history,
-        epochs=len(history),
-        train_seconds=train_seconds,
-        seconds_per_epoch=seconds_per_epoch,
-        disagreement=disagreement(decisions),
-        cohort=cohort,
-        dataset=dataset,
-        split=split,
-        exchange_on=exchange_on,
-        tasks={metric: rows(figures) for metric, figures in found.by_task.items()},
-        disagreement_by_task={metric: disagreement(own) for metric, own in by_task},
+    by_task = zip(found.tasks, cohort.distribution.by_task(decisions), strict=True) if found.tasks else ()
+    return Assessment(
+        members=_with_summaries(found.members, num_students, best),
+        tasks={metric: _with_summaries(members, num_students, best) for metric, members in found.tasks.items()},
         reliability=found.reliability,
+        disagreement=disagreement(decisions),
+        disagreement_by_task={metric: disagreement(own) for metric, own in by_task},
     )
 
 

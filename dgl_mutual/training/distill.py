@@ -20,7 +20,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
-from dgl_mutual.training.assessment import assess, count, inference_ms, score_members, unscored
+from dgl_mutual.training.assessment import MemberFacts, assess, count, inference_ms, score_members
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
@@ -87,12 +87,12 @@ def distill(
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if data.nodes is None else _assess(result, data)
     logits, test_batches = _predicted([mlp], seen, whole, data)
-    trained = unscored(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
-    found = score_members([trained.member], logits, whole, data.split)
+    facts = MemberFacts(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
+    found = score_members([facts], logits, whole, data.split)
     return replace(
         assessed,
-        members=(*assessed.members, replace(trained, **vars(found.figures[0]))),
-        tasks={metric: (*others, replace(trained, **vars(found.by_task[metric][0]))) for metric, others in assessed.tasks.items()},
+        members=(*assessed.members, *found.members),
+        tasks={metric: (*others, *found.tasks[metric]) for metric, others in assessed.tasks.items()},
         mlp=DistilledMLP(mlp, options),
         reliability=[*assessed.reliability, *found.reliability],
     )
@@ -178,15 +178,6 @@ def _assess(result: FitResult, data: TrialData) -> FitResult:
     seen, whole = (with_positions(one if takes_edges else one.without_edge_features(), cohort.positions) for one in (data.seen, dataset))
     cohort.eval()
     logits, test_batches = _predicted(cohort.members, seen, whole, data)
-    return assess(
-        cohort=cohort,
-        dataset=dataset,
-        split=data.split,
-        logits=logits,
-        test_batches=test_batches,
-        best_epochs=[result[name].best_epoch for name in cohort.names],
-        history=result.history,
-        train_seconds=result.train_seconds,
-        seconds_per_epoch=result.seconds_per_epoch,
-        exchange_on=result.exchange_on,
-    )
+    best_epochs = [result[name].best_epoch for name in cohort.names]
+    assessment = assess(cohort, dataset, data.split, logits, test_batches, best_epochs)
+    return replace(result, dataset=dataset, split=data.split, **vars(assessment))

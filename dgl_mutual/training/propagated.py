@@ -21,7 +21,7 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
-from dgl_mutual.training.assessment import score_members, unscored
+from dgl_mutual.training.assessment import MemberFacts, score_members
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
@@ -109,8 +109,8 @@ def fit_untrained(
     started = time.perf_counter()
     logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
-    found = score_members([kind.name], logits, dataset, split)
-    member = replace(unscored(kind.name, "-", None, 1000 * seconds, 0), **vars(found.figures[0]))
+    found = score_members([MemberFacts(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
+    (member,) = found.members
     return FitResult(
         members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),
         history=[],

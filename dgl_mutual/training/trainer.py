@@ -135,16 +135,17 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
     if kind.propagates:
         strategy = state.strategy
         logits = propagated_logits(kind, strategy.options, dataset, split, distribution, loop.scorer, logits, strategy.setting.seed)
-    result = assess(
+    test_batches = [batch for batch, _ in loop.feed.evaluation_batches(split.test)]
+    best_epochs = [stopper.best_epoch for stopper in loop.selection.stoppers]
+    result = FitResult(
+        **vars(assess(state.cohort, dataset, split, logits, test_batches, best_epochs)),
+        history=state.history,
+        epochs=len(state.history),
+        train_seconds=seconds,
+        seconds_per_epoch=seconds_per_epoch,
         cohort=state.cohort,
         dataset=dataset,
         split=split,
-        logits=logits,
-        test_batches=[batch for batch, _ in loop.feed.evaluation_batches(split.test)],
-        best_epochs=[stopper.best_epoch for stopper in loop.selection.stoppers],
-        history=state.history,
-        train_seconds=seconds,
-        seconds_per_epoch=seconds_per_epoch,
         exchange_on=state.exchange.on,
     )
     return with_kept(result, logits) if kind.propagates else result
