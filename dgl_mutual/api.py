@@ -256,7 +256,7 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
 
 
 def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    """Callbacks as a list, without a check of what they are: `CallbackList` makes it."""
+    """Callbacks as a list, without a check of what they are: `check_callbacks` makes it."""
     if callbacks is None:
         return []
     several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | Callback)

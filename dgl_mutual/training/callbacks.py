@@ -63,20 +63,23 @@ class Callback:
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
+def check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """The callbacks, after a check of what they are.
+
+    Raises:
+        UsageError: something that is not an instance of `Callback`, or a method ``on_...`` that is never called.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise UsageError(_fault(callback))
+        _check_hooks(callback)
+    return tuple(callbacks)
+
+
 class CallbackList:
     """Calls hooks in the order of the callbacks. A hook that no callback overrides costs nothing."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
-        """Take callbacks.
-
-        Raises:
-            UsageError: something that is not an instance of `Callback`, or a method ``on_...`` that is never called.
-        """
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise UsageError(_fault(callback))
-            _check_hooks(callback)
-        self.callbacks = tuple(callbacks)
         self._hooks: dict[str, list[Callable[..., None]]] = {
             name: [getattr(callback, name) for callback in callbacks if _overrides(callback, name)] for name in HOOKS
         }

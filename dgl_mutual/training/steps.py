@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,20 @@ class StepMaker:
     state: TrainingState
     train_labels: Tensor
     is_training: Tensor | None
+
+    @classmethod
+    def of(cls, state: TrainingState) -> StepMaker:
+        """Makes the steps of a training."""
+        split, device = state.split, state.clean.device
+        labels = torch.as_tensor(state.dataset.labels, device=device)
+        train, seen = (torch.as_tensor(part, device=device) for part in (split.train, split.seen))
+        train_labels = torch.full_like(labels, math.nan if labels.is_floating_point() else -1)
+        train_labels[train] = labels[train]
+        if not len(split.unlabelled):
+            return cls(state, train_labels, is_training=None)
+        is_training = torch.zeros(state.dataset.num_samples, dtype=torch.bool, device=device)
+        is_training[seen] = True
+        return cls(state, train_labels, is_training)
 
     def step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         """The step of an epoch within its phase, given this process's share of a batch, and all of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -10,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.split import Split
@@ -20,7 +18,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import Strategy, resolve_strategy
 from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
-from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
+from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock, check_callbacks
 from dgl_mutual.training.custom_state import CustomStateCheck
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed
@@ -67,7 +65,7 @@ def fit_cohort(
         StoreError, DataError: a snapshot cannot be written, or used.
     """
     split = replace(split)  # a copy: custom code is given tensors that share its memory
-    callbacks = CallbackList(callbacks).callbacks
+    callbacks = check_callbacks(callbacks)
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(method.strategy)
     if any(map(is_custom, (kind, *callbacks))):
@@ -114,15 +112,15 @@ def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snaps
     Raises:
         TrainingError: a metric that is not defined on a part of the split.
     """
-    dataset, split, device = state.dataset, state.split, state.clean.device
-    labels = torch.as_tensor(dataset.labels, device=device)
-    step_maker = StepMaker(state, train_labels=_only(labels, split.train), is_training=_is_training(dataset, split, device))
+    dataset = state.dataset
+    labels = torch.as_tensor(dataset.labels, device=state.clean.device)
     scorer = scorer_of(dataset, official=False)
-    refuse_undefined(scorer, labels, split, dataset.target.num_outputs)
+    refuse_undefined(scorer, labels, state.split, dataset.target.num_outputs)
     selection = Selection(len(state.cohort), state.options.patience)
-    hooked = [CustomStateCheck(feed), selection, *_diversity(state, device), *callbacks]
+    diversity = [Diversity()] if state.options.diversity else []
+    hooked = [CustomStateCheck(feed), selection, *diversity, *callbacks]
     keeps_snapshots = [Checkpointer(snapshots, hooked)] if snapshots else []
-    return Loop(state, feed, step_maker, labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
+    return Loop(state, feed, StepMaker.of(state), labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
 
 
 def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
@@ -149,29 +147,3 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         exchange_on=state.exchange.on,
     )
     return with_kept(result, logits) if kind.propagates else result
-
-
-def _only(labels: torch.Tensor, samples: IntArray) -> torch.Tensor:
-    """The labels of these samples; those of all others unknown."""
-    rows = torch.as_tensor(samples, device=labels.device)
-    found = torch.full_like(labels, math.nan if labels.is_floating_point() else -1)
-    found[rows] = labels[rows]
-    return found
-
-
-def _is_training(dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:
-    """`StepMaker.is_training`."""
-    if not len(split.unlabelled):
-        return None
-    rows = torch.zeros(dataset.num_samples, dtype=torch.bool, device=device)
-    rows[torch.as_tensor(split.seen, device=device)] = True
-    return rows
-
-
-def _diversity(state: TrainingState, device: torch.device) -> list[Diversity]:
-    if not state.options.diversity:
-        return []
-    cohort = state.cohort
-    generator = state.trial_seed.generator("diversity")
-    names = cohort.names[: cohort.num_students]
-    return [Diversity(names, state.split, state.dataset.num_samples, cohort.distribution, generator=generator, device=device)]

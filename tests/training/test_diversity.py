@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.training.diversity import Diversity
+from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.similarity import disagreement, linear_cka
 from tests.strategies.test_kd import fit
 
@@ -46,15 +49,29 @@ def test_disagreement_by_hand():
 def test_the_probe_compares_validation_samples_wherever_they_come():
     split = Split(np.arange(10), np.arange(10, 40), np.arange(40, 60))
     logits, embeddings = random(2, 60, 3), [random(60, 4), random(60, 5, seed=1)]
-    probe = Diversity(["a", "b"], split, 60, Categorical(), generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))
-    for member in range(3):  # the third is a teacher: it is left out
+    state: Any = SimpleNamespace(
+        cohort=SimpleNamespace(names=("a", "b", "teacher"), num_students=2, distribution=Categorical()),
+        split=split,
+        dataset=SimpleNamespace(num_samples=60),
+        trial_seed=TrialSeed(),
+        clean=SimpleNamespace(device=torch.device("cpu")),
+        validation=(),
+        history=[{}],
+    )
+    probe = Diversity()
+    probe.on_fit_begin(state)
+    for member in range(3):
         for samples in torch.randperm(60, generator=torch.Generator().manual_seed(member)).split(17):
-            probe.observe(member, samples, logits[member % 2, samples], embeddings[member % 2][samples])
+            output: Any = SimpleNamespace(logits=logits[member % 2, samples], embedding=embeddings[member % 2][samples])
+            probe.on_evaluation_batch(state, member, samples, output)
+    probe.on_epoch_end(state)
     val = slice(10, 40)
-    assert probe.measure() == {
-        "diversity/disagreement": pytest.approx(disagreement(logits[:, val].argmax(-1))),
-        "diversity/cka/a/b": pytest.approx(linear_cka(embeddings[0][val], embeddings[1][val])),
-    }
+    assert state.history == [
+        {
+            "diversity/disagreement": pytest.approx(disagreement(logits[:, val].argmax(-1))),
+            "diversity/cka/a/b": pytest.approx(linear_cka(embeddings[0][val], embeddings[1][val])),
+        }
+    ]
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
