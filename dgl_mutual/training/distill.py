@@ -23,7 +23,7 @@ from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.assessment import MemberFacts, assess, count, inference_ms, score_members
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
-from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
+from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inference import Predictor
 from dgl_mutual.training.optimizer import Adam
 from dgl_mutual.training.options import DistillOptions
@@ -74,8 +74,7 @@ def distill(
     order = seed.generator("distill", "order")
     feed = make_feed(inputs, split, batch_size=batch_size, order=order, placement=Placement(parameter.device, parameter.dtype))
     if len(split.unlabelled):
-        drawn = num_drawn(unlabelled_ratio, len(split.unlabelled), len(split.train)) if seen.task == "graph" else None
-        feed.add_unlabelled(split.unlabelled, drawn)
+        feed.add_unlabelled(split.unlabelled, unlabelled_ratio)
     with seed.seeded_globally("distill", "initialisation"):
         mlp = MLP(
             seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout

@@ -8,8 +8,7 @@ from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.training.feeds import Feed, num_drawn
-from dgl_mutual.training.feeds.graphs import GraphsFeed
+from dgl_mutual.training.feeds import Feed
 
 
 def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
@@ -21,7 +20,7 @@ def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spli
     Raises:
         UsageError: a ratio where steps see whole graphs, or where there are no such samples.
     """
-    if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
+    if ratio is not None and not feed.draws_unlabelled:
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
             "neighbourhoods with --sampler neighbor."
@@ -36,7 +35,7 @@ def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spli
         )
     samples = _unlabelled(feed, exchange, dataset, split)
     if len(samples):
-        feed.add_unlabelled(samples, num_drawn(ratio, len(samples), len(split.train)))
+        feed.add_unlabelled(samples, ratio)
 
 
 def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:

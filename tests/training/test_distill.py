@@ -134,8 +134,8 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
                 seen.append(batch)
                 yield batch
 
-        def add_unlabelled(self, samples, per_epoch=None):
-            self._feed.add_unlabelled(samples, per_epoch)
+        def add_unlabelled(self, samples, ratio=None):
+            self._feed.add_unlabelled(samples, ratio)
 
         def evaluation_batches(self, samples):
             return self._feed.evaluation_batches(samples)

@@ -53,17 +53,23 @@ class Feed(ABC):
     num_transductive_samples: int | None = None
     #: Steps see samples of neighbourhoods, and a clean pass over everything costs many steps.
     sampled: bool = False
+    #: An epoch draws some of the unlabelled samples where ``training.unlabelled_ratio`` is given.
+    draws_unlabelled: bool = False
 
     @abstractmethod
     def training_batches(self) -> Iterator[TrainingBatch]:
         """The steps of one epoch."""
 
     @abstractmethod
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+    def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
         """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway.
 
         Args:
-            per_epoch: how many are drawn in each epoch, without repetition (default: the feed's choice).
+            ratio: how many are drawn in each epoch for each labelled one, without repetition (default: the feed's choice). It has no effect
+                without `draws_unlabelled`.
+
+        Raises:
+            UsageError: more than there are.
         """
 
     @abstractmethod
@@ -83,6 +89,7 @@ class Feed(ABC):
 class SteppedFeed(Feed):
     """Steps over the training samples in random order, with unlabelled ones if there are any. Several processes divide those of a step."""
 
+    draws_unlabelled = True
     #: What a sample is, for messages.
     sample: TaskName
 
@@ -100,8 +107,8 @@ class SteppedFeed(Feed):
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
         self._per_epoch: int | None = None
 
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
-        self._unlabelled, self._per_epoch = samples, per_epoch
+    def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
+        self._unlabelled, self._per_epoch = samples, num_drawn(ratio, len(samples), len(self._train))
 
     def _steps(self, labelled: IntArray, unlabelled: IntArray) -> list[tuple[IntArray, IntArray]]:
         """This process's samples of each step of an epoch, which has these.

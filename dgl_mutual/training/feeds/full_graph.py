@@ -27,7 +27,7 @@ class FullGraphFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         yield TrainingBatch(self._batch, self._samples, slice(None), self._labelled)
 
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+    def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
         """There is nothing to do: every step sees the whole graph."""
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:

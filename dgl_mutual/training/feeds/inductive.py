@@ -51,7 +51,7 @@ class NodesOfGraphsFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         yield from map(self._of_nodes, self._graphs.training_batches()) if self._in_batches else [self._union]
 
-    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+    def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
         self._graphs.add_unlabelled(np.setdiff1d(self._graphs_of(samples), self._train))
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
