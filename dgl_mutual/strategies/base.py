@@ -40,11 +40,11 @@ class Strategy(nn.Module, ABC):
         Options: its options.
         citation: its source; only built-in ones must have one.
         min_students: the fewest students it makes sense with.
-        needs_all_edges: it has no form for steps that see samples of neighbourhoods.
-        needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
+        needs_all_edges: it cannot train on sampled neighbourhoods.
+        needs_all_states: it reads the states of all nodes of a step, or all of its edges; under torchrun no process has all of them.
         trains: whether its members are trained.
         propagates: whether `propagate` changes its predictions after training; only for node tasks on one graph.
-        needs_embeddings: it looks at embeddings, which processes that divide students do not have of all.
+        needs_embeddings: it reads the embeddings of all students, which no process has where students are divided (--divide students).
     """
 
     name: ClassVar[str]
@@ -143,17 +143,17 @@ class Strategy(nn.Module, ABC):
             )
         if setting.sampled and self.needs_all_edges:
             raise UsageError(
-                f"Strategy {self.name!r} compares nodes with all their neighbours, so it has no form for sampled ones. "
+                f"Strategy {self.name!r} compares nodes with all their neighbours, so it cannot train on sampled neighbourhoods. "
                 "Leave out --sampler, or choose another strategy."
             )
         if setting.divided and self.needs_all_states:
             raise UsageError(
-                f"Strategy {self.name!r} looks at the states of all nodes of a step, and several processes have a share of them each. "
+                f"Strategy {self.name!r} reads the states of all nodes of a step, which no process has under torchrun. "
                 "Leave torchrun out, or choose another strategy."
             )
         if setting.divided == "students" and self.needs_embeddings:
             raise UsageError(
-                f"Strategy {self.name!r} looks at what all students have before their logits, and processes have that of some each. "
+                f"Strategy {self.name!r} reads the embeddings of all students, which no process has where students are divided. "
                 "Leave out --divide students, or choose another strategy."
             )
         bags = [member.label for member in setting.members if not has_node_states(member, setting.task)]
@@ -165,6 +165,6 @@ class Strategy(nn.Module, ABC):
         custom = [member.label for member in setting.members if member.is_custom]
         if custom and (self.needs_all_states or self.needs_embeddings):
             raise UsageError(
-                f"Strategy {self.name!r} looks at hidden states, and those of the student {custom[0]!r} are not known: only the logits of "
+                f"Strategy {self.name!r} reads hidden states, and those of the student {custom[0]!r} are not known: only the logits of "
                 "a student of your own are. Choose a strategy that needs logits alone, for example gml, dml or kd."
             )

@@ -15,7 +15,7 @@ ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 @dataclass(frozen=True)
 class Exchange:
-    """How members learn from others, as far as the training loop has to know. The default is for strategies without an exchange.
+    """How members learn from others: the settings that the training loop needs. The default is for strategies without an exchange.
 
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step

@@ -14,8 +14,8 @@ from dgl_mutual.strategies.setting import TrainingSamples
 def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -> Tensor:
     """Which samples are held out: a boolean mask over all samples, true for round(fraction * training samples) of the training samples.
 
-    Classes are represented in proportion: the samples are drawn at even steps from a random order that is sorted by class. Of a class that
-    would be held out as a whole one sample is not.
+    Classes are represented in proportion: the samples are drawn at even steps from a random order that is sorted by class. At least
+    one sample of each class is not held out.
     """
     mask = np.zeros(training.num_all, dtype=np.bool_)
     order = _by_class(training, seed)

@@ -48,7 +48,7 @@ class StrategyOptions(Options):
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        """Resolved options that have no effect beside the others, whatever their value -> why, as the end of a sentence.
+        """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
 
         Args:
             num_students: K.
@@ -56,7 +56,7 @@ class StrategyOptions(Options):
         return self.idle_beside_others()
 
     def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
-        """Resolved options that change how students are combined, and nothing that they learn -> why, as the end of a sentence.
+        """Maps each resolved option that changes the ensemble, and nothing that students learn, to the reason, as `without_effect`.
 
         Args:
             num_students: K.

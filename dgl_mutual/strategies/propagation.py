@@ -28,7 +28,7 @@ class LabelledGraph:
 
     Attributes:
         edges: (2, |E|).
-        train, classes: the training nodes, and their classes.
+        train, classes: the training nodes, and their classes, (n,) each.
         num_nodes, num_classes: N and C.
         best: the index of the best of several predictions (N, C) on validation; ties go to the first.
     """

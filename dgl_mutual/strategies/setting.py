@@ -22,8 +22,8 @@ class TrainingSamples:
     """The samples whose labels are for training.
 
     Attributes:
-        numbers: their numbers in the dataset.
-        classes: their classes in the same order; None where a sample has several labels.
+        numbers: their numbers in the dataset, (n,).
+        classes: their classes in the same order, (n,); None where a sample has several labels.
         num_all: how many samples the dataset has.
     """
 

@@ -15,8 +15,8 @@ from dgl_mutual.nn.csr import Rows
 class Step:
     """One training step of the cohort.
 
-    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*, which say
-    what the peers think there.
+    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*: the
+    peers' logits there.
 
     Attributes:
         logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
@@ -35,8 +35,8 @@ class Step:
         epoch: from 0.
         log: values for the history, beside the loss terms, by name, each averaged over the steps of an epoch that log it: ``weights``
             (K, K), the weight of peer j in the target of i; ``exchange`` (A,), what is still to be learned from others: the mean KL from
-            the target to the own prediction on the exchange samples, in nats, as it stands in the loss but for its weight. It must not be
-            possible to make it vanish without learning from each other.
+            the target to the own prediction on the exchange samples, in nats, as it stands in the loss but for its weight. It should
+            reach zero only when each member agrees with its target.
     """
 
     logits: Tensor

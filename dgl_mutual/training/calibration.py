@@ -21,8 +21,8 @@ class Calibration:
     Attributes:
         nll: negative log-likelihood in nats, mean over the known labels; NaN where none is known.
         ece: expected calibration error, a fraction in [0, 1]; NaN where no label is known.
-        counts: decisions in each of the bins; bin b holds those of confidence in (b / 15, (b + 1) / 15].
-        accuracies, confidences: of the decisions in each bin, the share that is right, and the mean confidence; NaN in an empty bin.
+        counts: decisions in each of the bins, (15,); bin b holds those of confidence in (b / 15, (b + 1) / 15].
+        accuracies, confidences: of the decisions in each bin, the share that is right, and the mean confidence, (15,); NaN in an empty bin.
     """
 
     nll: float

@@ -58,14 +58,17 @@ def distill(
         unlabelled_ratio: how many graphs without labels an epoch sees, as ``training.unlabelled_ratio``.
 
     Returns:
-        The same result with a member ``mlp`` more. Where nodes were kept from training, every member's test metric is that on them, in the
-        whole graph. Its training and validation metrics are those in the graph that training saw.
+        The same result with one more member, ``mlp``. Where nodes were kept from training, the test metric of every member is measured on
+        them, in the whole graph, and its training and validation metrics in the graph that training saw.
 
     Raises:
-        UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
+        UsageError: nodes were kept from training, and the coordinator has weights for the training nodes alone.
     """
     if data.nodes is not None and not result.cohort.coordinator.inductive:
-        raise UsageError("The weighting of this cohort knows the nodes of training alone, so distill.unseen must be 0. Choose another one.")
+        raise UsageError(
+            "The weighting of this cohort has weights for the nodes that it was trained on alone, so distill.unseen must be 0. Choose "
+            "another weighting, or leave out --unseen."
+        )
     parameter = next(result.cohort.parameters())
     seen, whole = (with_positions(one.without_edge_features(), options.positions) for one in (data.seen, data.dataset))
     split = data.seen_split

@@ -15,7 +15,7 @@ EDGES_PER_NODE = 16
 
 
 def evaluation_groups(num_nodes: IntArray, num_edges: IntArray) -> list[IntArray]:
-    """The places of the graphs of each batch, counted from 0, in order; a graph that is larger than a batch is one.
+    """The indices of the graphs of each batch, in order. A graph is never divided: a large one makes a larger batch.
 
     Args:
         num_nodes, num_edges: of each graph, (G,).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +13,18 @@ from torch import Tensor
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
 from dgl_mutual.training.feeds import Feed
-from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
+from dgl_mutual.training.history import HistoryRow, columns_of
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
-from dgl_mutual.training.strategy_calls import has_custom_code, likely_cause, logged, loss_terms_of
+from dgl_mutual.training.strategy_steps import StrategySteps, titled
 from dgl_mutual.training.task_metrics import Scorer, history_columns, score
-from dgl_mutual.utils.custom_code import described, is_custom, is_out_of_memory
 
 #: Columns of the history that are terms of the loss begin with it.
 _LOSS = "loss/"
@@ -44,6 +41,7 @@ class Loop:
     state: TrainingState
     feed: Feed
     step_maker: StepMaker
+    strategy_steps: StrategySteps
     labels: Tensor
     scorer: Scorer
     selection: Selection
@@ -113,7 +111,7 @@ class Loop:
             step = self.step_maker.step(active, share, batch, phase.epoch)
             terms = self._update(phase, step)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
-            values.add(terms, logged(step, state.strategy))
+            values.add(terms, self.strategy_steps.logged(step))
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
@@ -121,32 +119,22 @@ class Loop:
         means = values.means()
         row = columns_of(means, state.cohort.names, active, state.strategy.name)
         names = self._names(active)
-        losses = {_title(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
-        self._refuse_non_finite(losses, names)
+        losses = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
+        self.strategy_steps.refuse_non_finite(losses, names)
         logits, labels = zip(*seen, strict=True)
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
 
     def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
-        """One step of the optimiser. Returns the terms of the loss."""
-        state, active = self.state, phase.active
-        terms = loss_terms_of(state.strategy, step, state.streams.custom)
-        loss = torch.stack([term.sum() for term in terms.values()]).sum()
-        # Of built-in strategies an epoch's end is soon enough; in a custom one, one bad step would make all later terms NaN.
-        if is_custom(state.strategy) and not loss.isfinite():
-            values = {_title(name): term.tolist() for name, term in terms.items()}
-            self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
+        """One step of the optimizer. Returns the terms of the loss."""
+        state = self.state
+        trained = [state.cohort.members[k] for k in phase.active]
+        terms = self.strategy_steps.loss_terms(step)
         phase.optimizer.zero_grad(set_to_none=True)
-        trained = [state.cohort.members[k] for k in active]
-        runs_custom_code = has_custom_code(state.strategy) or any(student.custom_module is not None for student in trained)
-        # Hooks of gradients may draw.
-        stream = custom_streams(state.streams.custom, step.logits.device) if runs_custom_code else nullcontext()
-        with self._naming_custom_code(active), stream:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        self.strategy_steps.backward(terms, step)
         self._leave_waiting(phase)
         state.ranks.sum_gradients(trained, state.strategy)
-        with self._naming_custom_code(active):
-            phase.optimizer.step()
+        self.strategy_steps.update(phase.optimizer, step)
         state.ranks.share_buffers(student.custom_module for student in trained if student.custom_module is not None)
         for averages in state.all_averages:
             averages.after_step(phase.epoch)
@@ -155,36 +143,11 @@ class Loop:
     def _names(self, members: Sequence[int]) -> list[str]:
         return [self.state.cohort.names[k] for k in members]
 
-    def _refuse_non_finite(self, losses: Mapping[str, Any], names: Sequence[str], *, finite_logits: bool = False) -> None:
-        """Refuse a loss that is NaN or infinite; see `refuse_non_finite`.
-
-        Args:
-            finite_logits: whether the logits that the losses were made of are known to be finite.
-        """
-        strategy, rate = self.state.strategy, self.state.options.learning_rate
-        cause = likely_cause(strategy, rate, finite_logits=finite_logits) if is_custom(strategy) else None
-        refuse_non_finite(losses, names, self.state.epoch, rate, cause)
-
     def _leave_waiting(self, phase: Phase) -> None:
         """Remove the gradients of members that do not learn yet: otherwise weight decay would change their weights."""
         for student in (self.state.cohort.members[k] for k in phase.active):
             if phase.epoch < student.options.first_epoch(self.state.options.epochs):
                 student.zero_grad(set_to_none=True)
-
-    @contextmanager
-    def _naming_custom_code(self, active: Sequence[int]) -> Iterator[None]:
-        """Name the custom strategy and students in an error of torch within the block, which they probably cause."""
-        try:
-            yield
-        except RuntimeError as error:
-            students = [self.state.cohort.names[k] for k in active if self.state.strategy.setting.members[k].is_custom]
-            custom = [*((f"the strategy {self.state.strategy.name!r}",) if is_custom(self.state.strategy) else ()), *map(repr, students)]
-            if not custom or is_out_of_memory(error):
-                raise
-            raise UsageError(
-                f"The gradients of a step cannot be computed or used: {described(error)} Look in your own code ({', '.join(custom)}) for "
-                "tensors that are kept from an earlier step without detach(), that are changed in place, or that have sparse gradients."
-            ) from error
 
     def _statistics_batches(self) -> Iterator[Batch]:
         """Batches of the training samples that steps see."""
@@ -223,7 +186,7 @@ class Loop:
             ensemble = state.cohort.ensemble_logits(state.clean.latest[:, val], val)
             candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, ENSEMBLE)
         losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
-        self._refuse_non_finite({"the validation loss": losses}, names)
+        self.strategy_steps.refuse_non_finite({"the validation loss": losses}, names)
         scores = score(self.scorer, candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
@@ -254,7 +217,3 @@ class _EpochValues:
             name: (total / (self._num_steps if name.startswith(_LOSS) else self._counts[name])).tolist()
             for name, total in self._sums.items()
         }
-
-
-def _title(term: str) -> str:
-    return f"the term {term!r}"

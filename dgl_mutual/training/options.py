@@ -49,21 +49,21 @@ class TrainingOptions(Options):
     weight_decay: float | None = Field(None, ge=0, le=MAX_WEIGHT_DECAY)
     """L2 penalty on the weights (node task: 5e-4, graph task: 0)."""
     batch_size: int | None = Field(None, ge=1)
-    """Graphs in a batch (graph task: 32), or training nodes where neighbours are sampled (1024, or all if there are fewer). Other node
-    tasks take the full graph, or, where whole graphs are for training, so many of these (all)."""
+    """Graphs in a batch of a graph task (32), training nodes in one where neighbours are sampled (1024, or all if there are fewer), or
+    graphs in one of a node task that is split by graphs (all). On other node tasks each step sees the whole graph."""
     sampler: Literal["neighbor"] | None = None
-    """How a step on a node task gets its part of the graph: neighbor draws neighbours around some training nodes; None: it is all of it."""
+    """What a step on a node task sees: neighbor, some training nodes and sampled neighbours around them; None, the whole graph."""
     fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)
     """Neighbours that are sampled for a node in each convolution, first to last; -1: all of them (sampler: neighbor; 10 in each)."""
     unlabelled_ratio: float | None = Field(None, gt=0, le=1e6)
     """Unlabelled samples that an epoch draws for each labelled one, where members exchange on them (default: all of them; where neighbours
     are sampled, one)."""
     patience: int = Field(100, ge=1)
-    """Epochs without a better validation metric (of equal ones: a lower loss) after which a student keeps the best epoch that it has had;
-    training ends when this holds for all. Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
+    """Epochs without a better validation metric, or an equal one with a lower loss, after which a student stops and keeps its best epoch.
+    Training ends when all students have stopped. Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
     eval_every: int = Field(1, ge=1)
-    """Epochs between validations. The targets that students learn from are renewed in every epoch regardless, but for those of the best
-    epoch, which only a validation can change."""
+    """Epochs from one validation to the next. The targets that students learn from are renewed in every epoch, except those of the best
+    epoch (targets: best), which validation chooses."""
     edge_drop: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
     feature_mask: float = Field(0.0, ge=0, lt=1)
@@ -114,7 +114,7 @@ class TrainingOptions(Options):
         return self.edge_drop > 0 or self.feature_mask > 0 or self.node_drop > 0
 
     def without_effect(self) -> dict[str, str]:
-        """Options that have no effect beside the others, whatever their value -> why, as the end of a sentence."""
+        """Maps each option that has no effect, given the others, to the reason, which is the end of a sentence."""
         if self.has_views:
             return self.idle_beside_others()
         why = "since edge_drop, feature_mask and node_drop are zero. Leave it out, or give one, for example training.edge_drop=0.2."

@@ -79,7 +79,7 @@ class Ranks:
         return x
 
     def gather_members(self, logits: Tensor, members: Sequence[int]) -> Tensor:
-        """What all of these members say, given what those say that are this process's own: (own, N, C) -> (members, N, C).
+        """The logits of all of these members, given those of this process's own members: (own, N, C) -> (members, N, C).
 
         Gradients are as those of `gather`.
         """
@@ -168,8 +168,8 @@ class DividedSamples(Ranks):
 class DividedStudents(Ranks):
     """Each process has all samples of a step, and runs some of the members; of the others it has the weights of the end of a phase.
 
-    All else (the strategy's own weights, who has stopped) every process works out alike, and so it runs the members of a phase that has
-    fewer of them than there are processes, a teacher for example.
+    Every process computes all else by itself, with the same outcome: the strategy's own weights, and which members have stopped. So it
+    also runs the members of a phase that has fewer of them than there are processes, for example a teacher.
     """
 
     divides = "students"

@@ -81,12 +81,12 @@ class Targets:
         self.averages = averages
         self.best_members = BestMembers(cohort.members) if exchange.targets == "best" and self._in_steps else None
         self._student = cohort.members.__getitem__ if in_evaluation is None else in_evaluation.of
-        others = self.best_members or self.averages
-        #: Gives the module of a member whose clean logits steps make.
-        self._target_module = self._student if others is None else others.of
+        kept = self.best_members or self.averages
+        #: Gives the module whose clean logits are a member's targets, where steps make these.
+        self._target_module = self._student if kept is None else kept.of
 
     def before_epoch(self, active: Sequence[int], clean_pass: CleanPass, *, first: bool, best: Sequence[int], validated: bool) -> None:
-        """Keep what the targets of an epoch are, if they are clean logits of members before it and no pass has renewed them.
+        """Renew, before an epoch, the kept clean logits or members that its targets are made of, unless the last epoch has done so.
 
         Args:
             first: whether it is the first of its phase.

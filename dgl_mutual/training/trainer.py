@@ -32,6 +32,7 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.strategy_steps import StrategySteps
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.torch_settings import torch_defaults
@@ -120,7 +121,9 @@ def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snaps
     diversity = [Diversity()] if state.options.diversity else []
     hooked = [CustomStateCheck(feed), selection, *diversity, *callbacks]
     keeps_snapshots = [Checkpointer(snapshots, hooked)] if snapshots else []
-    return Loop(state, feed, StepMaker.of(state), labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
+    return Loop(
+        state, feed, StepMaker.of(state), StrategySteps(state), labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots])
+    )
 
 
 def _assessed(loop: Loop, clock: EpochClock) -> FitResult:

@@ -183,14 +183,14 @@ def test_students_in_several_processes_cannot_be_compared(graph_data: Data) -> N
     training = TrainingOptions(epochs=2, diversity=True)
     with pytest.raises(UsageError, match=r"no two of them to compare \(training.diversity\). Leave out --divide students"):
         train_cohort(*graph_data, **{**options(), "training": training}, ranks=DividedStudents(0, 2))
-    with pytest.raises(UsageError, match=r"Strategy 'okddip' looks at what all students have before their logits.*Leave out --divide"):
+    with pytest.raises(UsageError, match=r"Strategy 'okddip' reads the embeddings of all students.*Leave out --divide"):
         train_cohort(*graph_data, **options("okddip", leader={}), ranks=DividedStudents(0, 2))
 
 
 @pytest.mark.parametrize("ranks", [TWO, DividedStudents(1, 2)])
 @pytest.mark.parametrize("strategy", ["oad", "alignahead"])
 def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, ranks: Ranks, graph_data: Data) -> None:
-    with pytest.raises(UsageError, match=f"Strategy '{strategy}' looks at the states of all nodes of a step"):
+    with pytest.raises(UsageError, match=f"Strategy '{strategy}' reads the states of all nodes of a step"):
         train_cohort(*graph_data, **options(strategy), ranks=ranks)
 
 

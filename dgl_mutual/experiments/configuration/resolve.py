@@ -225,13 +225,13 @@ def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName
 
 
 def _check_inductive(options: StrategyOptions) -> None:
-    """Refuse a weighting that knows the nodes of training alone."""
+    """Refuse a weighting that has weights for the nodes that it was trained on alone."""
     weighting = getattr(options, "weighting", None)
     if weighting is not None and not WEIGHTING_REGISTRY.resolve(weighting).inductive:
         name = weighting if isinstance(weighting, str) else weighting.__name__
         raise UsageError(
-            f"strategy_options.weighting = {name} knows the nodes of training alone, so distill.unseen must be 0. Choose another "
-            "weighting, or leave out --unseen."
+            f"strategy_options.weighting = {name} has weights for the nodes that it was trained on alone, so distill.unseen must be 0. "
+            "Choose another weighting, or leave out --unseen."
         )
 
 

@@ -93,15 +93,15 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         models[MLP_MEMBER] = mlp.module, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
     saved = {name: (_weights_of(module), common.model_copy(update=own)) for name, (module, own) in models.items()}
     digest = _digest(saved)
-    with ExitStack() as files:  # none is put in its place before the last is written
+    with ExitStack() as files:  # no file is replaced before all are written
         for name, (weights, description) in saved.items():
             _save(files, folder, name, weights, description.model_copy(update={"cohort": digest}))
     _remove(folder, before - models.keys())
 
 
 def digest_of_code(module: CohortMember | Coordinator) -> str | None:
-    """The digest of the code of a custom student or weighting; None of others, and where its source is not there, or not as it was when
-    the code was imported: of that a warning tells."""
+    """The digest of the code of a custom student or weighting. None of others, and where there is no source, or it was changed after the
+    code was imported, of which a warning tells."""
     if isinstance(module, Coordinator):
         custom: list[tuple[Any, str]] = [(type(one), "") for one in module.task_coordinators() if is_custom(one)]
     else:
@@ -113,7 +113,7 @@ def digest_of_code(module: CohortMember | Coordinator) -> str | None:
     if digest is None and changed is not None:
         warn(
             f"{changed} is not what its file says: the file was changed after it was imported, or the value was replaced in this process. "
-            "So it cannot be told later, nor now, whether a saved student was trained by the code that there is."
+            "So it cannot be checked whether a saved student was trained by this code. Do it again in a new process."
         )
     return digest
 
