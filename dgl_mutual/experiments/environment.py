@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from dgl_mutual import version as package
@@ -45,12 +46,18 @@ def installed_version(distribution: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of this package, Python, the platform, and of every declared dependency that is installed."""
+    own = {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    return {**own, **_dependencies()}
+
+
+@cache  # forty files are read, for every run, and what a process has imported stays as it is
+def _dependencies() -> dict[str, str]:
+    """Versions of the declared dependencies that are installed."""
     try:
         names = sorted({distribution_of(requirement) for requirement in requirements()}, key=str.lower)
     except importlib.metadata.PackageNotFoundError:
         names = ["dgl", "torch"]
-    found = {name: version for name in names if (version := installed_version(name)) is not None}
-    return {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
+    return {name: version for name in names if (version := installed_version(name)) is not None}
 
 
 def environment(

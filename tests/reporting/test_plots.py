@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def drawn(folder: Path, *kinds: str) -> dict[str, Any]:
         return dict(draw(load_runs([folder]), kinds))
 
 
+@pytest.fixture(scope="module")
+def drawn_once(everything: Path) -> Callable[[str, str], dict[str, Any]]:
+    """`drawn` of a folder of `everything` and one kind. Tests that ask for the same get the same figures, to look at."""
+    return cache(lambda where, kind: drawn(everything / where, kind))
+
+
 def lines(figure: Any, panel: int = 0) -> dict[str, list[float]]:
     """Label -> heights of each line with a label, bars of deviation or not."""
     handles, labels = figure.axes[panel].get_legend_handles_labels()
@@ -53,8 +60,10 @@ def lines(figure: Any, panel: int = 0) -> dict[str, list[float]]:
         ("noise", "noise", ["noise-Cora"]),
     ],
 )
-def test_each_plot_is_drawn_from_runs_that_have_its_figures(everything: Path, kind: str, where: str, names: Sequence[str]) -> None:
-    assert set(names) <= set(drawn(everything / where, kind))
+def test_each_plot_is_drawn_from_runs_that_have_its_figures(
+    drawn_once: Callable[[str, str], dict[str, Any]], kind: str, where: str, names: Sequence[str]
+) -> None:
+    assert set(names) <= set(drawn_once(where, kind))
 
 
 def test_a_plot_is_saved_as_pdf_with_truetype_fonts_and_as_png(everything: Path, tmp_path: Path) -> None:
@@ -167,13 +176,9 @@ def test_weights_fill_the_scale_around_uniform_ones(tmp_path: Path) -> None:
     assert drawn(tmp_path, "weights") == {}
 
 
-def test_no_legend_lies_in_a_panel_and_a_note_says_n(everything: Path) -> None:
-    figures = [
-        *drawn(everything).values(),
-        *drawn(everything / "k", "cohort-size").values(),
-        *drawn(everything / "noise", "noise").values(),
-    ]
-    for each in figures:
+@pytest.mark.parametrize(("where", "kind"), [*(("", kind) for kind in PLOTS), ("k", "cohort-size"), ("noise", "noise")])
+def test_no_legend_lies_in_a_panel_and_a_note_says_n(drawn_once: Callable[[str, str], dict[str, Any]], where: str, kind: str) -> None:
+    for each in drawn_once(where, kind).values():
         assert all(axes.get_legend() is None for axes in each.axes)
         note = each.legends[0].get_title().get_text() if each.legends else getattr(each._supxlabel, "get_text", str)()
         ranks = any("average rank" in axes.get_title() for axes in each.axes)
@@ -230,8 +235,9 @@ def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
     assert file_name("a/b", "../c d") == "a-b-..-c-d"
 
 
-def test_no_two_figures_have_one_name(tmp_path: Path) -> None:
+def test_no_two_figures_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where scripts differ, nor where names differ in nothing that a file name keeps."""
+    monkeypatch.setattr("dgl_mutual.reporting.plots.curves._draw", lambda run, columns: figure(COLUMN, 2))
     runs = [
         (write_run(tmp_path, f"d{place}", f"s{number}"), method, data)
         for place, data in enumerate(("数据", "图形", "a b"))

@@ -190,15 +190,16 @@ def with_room(drawn: Figure, panels: Iterable[Axes], least: float = PANEL, rows:
         least: inches that each panel has in height.
         rows: of panels.
     """
-    asked, panels = drawn.get_figheight(), list(panels)
+    asked, panels, layout = drawn.get_figheight(), list(panels), drawn.get_layout_engine()
+    assert layout is not None  # that of `figure`
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of missing glyphs: what is wrong is said once, where the figure is written
         drawn.set_figheight(_TALL + asked + rows * least)
-        drawn.draw_without_rendering()
+        layout.execute(drawn)
         for _ in range(3):
             panel = min(axes.get_position(original=True).height for axes in panels) * drawn.get_figheight()
             drawn.set_figheight(max(asked, drawn.get_figheight() + rows * (least - panel)))
-            drawn.draw_without_rendering()
+            layout.execute(drawn)
     return drawn
 
 
