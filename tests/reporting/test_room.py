@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dgl_mutual.reporting.plots import draw
+from dgl_mutual.reporting.plots.style import drawing
+from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run, write_suite
-from tests.reporting.test_plots import drawn
 
 pytest.importorskip("matplotlib")
 
@@ -76,9 +78,10 @@ def methods(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_panels_and_texts_have_room(methods: Path, suite: str, kind: str) -> None:
     if not (methods / suite).exists():
         pytest.skip("eight datasets with two methods say enough")
-    figures = drawn(methods / suite / f"suite-{suite}", kind)
+    with drawing():
+        figures = [figure for _, figure in islice(draw(load_runs([methods / suite / f"suite-{suite}"]), [kind]), 2)]
     assert figures
-    for figure in list(figures.values())[:2]:
+    for figure in figures:
         figure.draw_without_rendering()
         heights = [axes.get_window_extent().height / figure.dpi for axes in figure.axes]
         assert min(heights) >= _LEAST[kind]
