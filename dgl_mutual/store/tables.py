@@ -302,6 +302,8 @@ def _parsed(text: bytes) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_csv(
         BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
     )
+    if b"'" not in text:  # that `csv_cell` puts before a text
+        return table
     for name, kind in table.dtypes.items():
         if kind.kind not in "iufb":
             table[name] = table[name].map(plain_cell, na_action="ignore").astype(kind)
