@@ -25,9 +25,10 @@ demo: install
 	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6
 
 # Files in the order of their names, in which the longest come early: in xdist's own order, by the number of tests, they come last, and one
-# process is left alone with them.
+# process is left alone with them. Compiled files are kept, whatever the environment says: tests start many processes, and pytest rewrites
+# every test file.
 test: install-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-short:
 	@$(WANTED)

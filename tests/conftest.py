@@ -11,12 +11,12 @@ import pytest
 # and by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# That a file survives a loss of power shows in no test, and to wait for the disk with each one takes minutes. A closed file is an error still.
-os.fsync = os.fstat  # type: ignore[assignment]
-
 import torch  # after the number of threads is set
 
 importlib.import_module("dgl_mutual.dgl_compat")  # before tests import DGL
+
+# That a file survives a loss of power shows in no test, and waiting for the disk takes long. A closed file still is an error.
+os.fsync = os.fstat
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
