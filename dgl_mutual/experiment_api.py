@@ -160,7 +160,7 @@ def experiment(
             data=DataSource(folder_of_data, offline, in_memory, pool),
             compute=compute,
             tuned=tuned,
-            progress=show,
+            display=show,
         )
         if plan.missing:
             raise DataError("\n".join(plan.missing.values()))

@@ -122,7 +122,7 @@ def command(
         data=data,
         compute=compute,
         tuned=None if dry_run else tuned,
-        progress=display,
+        display=display,
     )
     if dry_run:
         searches = 0.0 if tuned is None else _list_searches(plan, data, tuned, compute.num_jobs)

@@ -6,15 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from tqdm import tqdm
 
 from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles
-from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.display import RepeatingTimer, TolerantStream, make_bar, shows_bars
 from dgl_mutual.utils.safe_text import terminal_text
@@ -23,23 +22,29 @@ from dgl_mutual.utils.scratch import temporary_folder
 #: Width of a terminal from which on the count names its unit; and the columns that bar, clock and spaces take at least.
 _WIDE, _TAKEN = 60, 24
 _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
+#: Called with the title of a trial at the end of each of its epochs.
+OnEpoch: TypeAlias = Callable[[str, EpochReport], None]
 
 
 class Progress(Protocol):
-    """What a run tells of itself."""
+    """What a run reports of its trials, each by its title."""
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         """So many trials are about to run, and should take so many seconds, if that is known; `finished` others stand already."""
 
-    def epoch(self, trial: Trial, report: EpochReport) -> None:
+    def epoch(self, title: str, report: EpochReport) -> None:
         """An epoch is over."""
 
     @property
-    def remote_epoch(self) -> Callable[[Trial, EpochReport], None] | None:
-        """What a process that runs a trial may call instead of `epoch`; None if it should be silent."""
+    def epoch_elsewhere(self) -> OnEpoch | None:
+        """What another process that runs a trial calls instead of `epoch`; None if it should be silent."""
 
-    def end(self, trial: Trial, error: str | None = None) -> None:
+    def end(self, title: str, error: str | None = None) -> None:
         """A trial is over, or failed with this error."""
+
+
+#: Makes a progress for the length of a block, given the unit that it counts.
+Display: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
 
 
 class NoProgress:
@@ -47,11 +52,11 @@ class NoProgress:
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None: ...
 
-    def epoch(self, trial: Trial, report: EpochReport) -> None: ...
+    def epoch(self, title: str, report: EpochReport) -> None: ...
 
-    remote_epoch = None
+    epoch_elsewhere = None
 
-    def end(self, trial: Trial, error: str | None = None) -> None: ...
+    def end(self, title: str, error: str | None = None) -> None: ...
 
 
 @contextmanager
@@ -81,19 +86,19 @@ class Lines:
             _say(f"{finished} of {self.estimate.total} {self.unit} are finished already{left}")
         self._clock.start()
 
-    def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.estimate.epoch(trial, report)
-        _EpochLines(self.every)(trial, report)
+    def epoch(self, title: str, report: EpochReport) -> None:
+        self.estimate.epoch(title, report)
+        _EpochLines(self.every)(title, report)
 
     @property
-    def remote_epoch(self) -> Callable[[Trial, EpochReport], None]:
+    def epoch_elsewhere(self) -> OnEpoch:
         return _EpochLines(self.every, self.estimate.files)  # standard error is shared with the processes
 
-    def end(self, trial: Trial, error: str | None = None) -> None:
-        self.estimate.end(trial)
+    def end(self, title: str, error: str | None = None) -> None:
+        self.estimate.end(title)
         self.estimate.update()
         ending = f"failed: {error}" if error else "finished"
-        _say(f"{trial.title}  {ending}  [{self.estimate.done}/{self.estimate.total}{self._left()}]")
+        _say(f"{title}  {ending}  [{self.estimate.done}/{self.estimate.total}{self._left()}]")
 
     def tell(self) -> None:
         """Say how far all is and what is left, if that is known and was not said lately."""
@@ -120,11 +125,11 @@ class _EpochLines:
     every: int
     files: ProgressFiles | None = None
 
-    def __call__(self, trial: Trial, report: EpochReport) -> None:
+    def __call__(self, title: str, report: EpochReport) -> None:
         if self.files is not None:
-            self.files(trial, report)
+            self.files(title, report)
         if (report.epoch + 1) % self.every == 0:
-            _say(f"{trial.title}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
+            _say(f"{title}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
 
 
 class Bar:
@@ -150,18 +155,18 @@ class Bar:
         self.show()
         self._clock.start()
 
-    def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.estimate.epoch(trial, report)
+    def epoch(self, title: str, report: EpochReport) -> None:
+        self.estimate.epoch(title, report)
         self.figures = _figures(report)
 
     @property
-    def remote_epoch(self) -> ProgressFiles:
+    def epoch_elsewhere(self) -> ProgressFiles:
         return self.files
 
-    def end(self, trial: Trial, error: str | None = None) -> None:
+    def end(self, title: str, error: str | None = None) -> None:
         if error:
-            self.bar.write(terminal_text(f"{trial.title} failed: {error}"), file=self.bar.fp)
-        self.estimate.end(trial)
+            self.bar.write(terminal_text(f"{title} failed: {error}"), file=self.bar.fp)
+        self.estimate.end(title)
         self.show()
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 
 #: What a process leaves of a trial: a digest of its title, epochs that are over, and how many there will be at most.
@@ -24,10 +23,10 @@ class ProgressFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, trial: Trial, report: EpochReport) -> None:
+    def __call__(self, title: str, report: EpochReport) -> None:
         """Leave a report; the last one of a process stands."""
         with suppress(OSError):  # a display is no reason to fail
-            (self.folder / str(os.getpid())).write_bytes(_ENTRY.pack(_digest(trial), report.epoch + 1, report.epochs))
+            (self.folder / str(os.getpid())).write_bytes(_ENTRY.pack(_digest(title), report.epoch + 1, report.epochs))
 
     def read(self) -> dict[bytes, tuple[int, int]]:
         """Digest of a trial -> how many of how many epochs are over."""
@@ -73,16 +72,16 @@ class ProgressEstimator:
         self._expected, self._started = seconds, self._clock()
         self._last = (self._started, self.fractional_done)
 
-    def epoch(self, trial: Trial, report: EpochReport) -> None:
+    def epoch(self, title: str, report: EpochReport) -> None:
         """An epoch is over in this process."""
         with self._lock:
-            self._epochs[_digest(trial)] = (report.epoch + 1, report.epochs)
+            self._epochs[_digest(title)] = (report.epoch + 1, report.epochs)
 
-    def end(self, trial: Trial) -> None:
+    def end(self, title: str) -> None:
         """A trial is over, or failed."""
         with self._lock:
             self.done += 1
-            self._ended.add(_digest(trial))
+            self._ended.add(_digest(title))
 
     def update(self) -> None:
         """Take in what other processes have reported."""
@@ -114,5 +113,5 @@ class ProgressEstimator:
         return max(0.0, (self.total - reached) / speed - (now - end))
 
 
-def _digest(trial: Trial) -> bytes:
-    return hashlib.sha256(trial.title.encode(errors="surrogatepass")).digest()[:16]
+def _digest(title: str) -> bytes:
+    return hashlib.sha256(title.encode(errors="surrogatepass")).digest()[:16]

@@ -191,7 +191,7 @@ def execute(
             with closing(executor.outcomes(bound, works, progress)) as outcomes:
                 for plan_index, outcome in outcomes:
                     runs[plan_index].store.add(outcome)
-                    progress.end(outcome.trial, outcome.error)
+                    progress.end(outcome.trial.title, outcome.error)
                     left[plan_index] -= 1
                     if not left[plan_index]:
                         with suppress(StoreError):  # `begun` raises it, when the trials of other runs have ended

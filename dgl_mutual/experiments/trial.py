@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
@@ -17,7 +17,6 @@ from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.store.tables import Key
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.method import Method
 from dgl_mutual.training.placement import ON_CPU, Placement
 from dgl_mutual.training.result import FitResult
@@ -27,8 +26,6 @@ from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.training.trial_data import TrialData, make_trial_data
 from dgl_mutual.utils.custom_code import memory_checked
 from dgl_mutual.utils.wording import counted
-
-OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
 
 def trial_name(seed: int, fold: int) -> str:

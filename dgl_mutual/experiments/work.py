@@ -17,8 +17,9 @@ from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.grid import search
 from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan
+from dgl_mutual.experiments.progress import OnEpoch
 from dgl_mutual.experiments.run_folders.code_record import check_process
-from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, fit_resolved, split_digest, trial_data
+from dgl_mutual.experiments.trial import Outcome, Trial, fit_resolved, split_digest, trial_data
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
@@ -87,7 +88,7 @@ def do_work(
     Args:
         compute: the device, and the threads that torch computes with.
         usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
-        on_epoch: called with the trial and a report at the end of each epoch.
+        on_epoch: called with the trial's title and a report at the end of each epoch.
         track: trackers that follow each training.
         ranks: the processes that run the same trial and train the cohort together.
 
@@ -113,7 +114,7 @@ def do_work(
 
         def fit(number: int, point: RunConfig) -> FitResult:
             file, every = work.snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
-            reports = [] if on_epoch is None else [_epoch_reports(trial, epochs, number, on_epoch)]
+            reports = [] if on_epoch is None else [_epoch_reports(trial.title, epochs, number, on_epoch)]
             here: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(plan.points) <= 1 else f"{trial.name}-grid-{number}"
@@ -181,7 +182,7 @@ def _failed(trial: Trial, error: Exception) -> Outcome:
     return Outcome(trial, error=message, details=traceback.format_exc())
 
 
-def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
+def _epoch_reports(title: str, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
     """The reports of one point of a grid. They count the epochs of all points: of each point in turn, those of one phase.
 
     Args:
@@ -191,7 +192,7 @@ def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: O
 
     def report_epoch(report: EpochReport) -> None:
         phases = report.epochs // epochs[number]
-        on_epoch(trial, replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
+        on_epoch(title, replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
 
     return EpochReports(report_epoch)
 

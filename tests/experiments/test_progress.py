@@ -23,12 +23,11 @@ from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _longest_that_fits, display
 from dgl_mutual.experiments.progress_estimate import ProgressEstimator, ProgressFiles
-from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.training.history import EpochReport
 from tests.closed import full_disk
 
-TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-type]  # a display does not look at the split
+TITLES = [f"seed-{seed}-fold-0" for seed in range(4)]
 
 
 @pytest.fixture
@@ -52,8 +51,8 @@ def closing() -> Iterator[list[Bar]]:
 def test_a_bar_shows_count_clock_and_epochs_at_any_width(files: ProgressFiles, closing: list[Bar], width: int) -> None:
     bar = shown(files, width)
     closing.append(bar)
-    bar.start(len(TRIALS), finished=0)
-    bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {"gcn-0": 0.25}))
+    bar.start(len(TITLES), finished=0)
+    bar.epoch(TITLES[0], EpochReport(49, 200, 0.5, {"gcn-0": 0.25}))
     bar.show()
     line = str(bar.bar)
     assert len(line) <= width
@@ -65,26 +64,26 @@ def test_a_bar_shows_count_clock_and_epochs_at_any_width(files: ProgressFiles, c
 def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(files: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(files, 80)
     closing.append(bar)
-    bar.start(len(TRIALS), finished=2)
+    bar.start(len(TITLES), finished=2)
     assert bar.bar.initial == 2
-    bar.remote_epoch(TRIALS[1], EpochReport(99, 200, 0.5, {}))
+    bar.epoch_elsewhere(TITLES[1], EpochReport(99, 200, 0.5, {}))
     bar.show()
     assert bar.bar.n == pytest.approx(2.5)
     assert "epoch 100/200" in str(bar.bar)
-    bar.end(TRIALS[1])  # stopped early
+    bar.end(TITLES[1])  # stopped early
     assert bar.bar.n == pytest.approx(3)
-    bar.end(TRIALS[2])
+    bar.end(TITLES[2])
     assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
 
 
 def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(files: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(files, 80)
     closing.append(bar)
-    bar.start(len(TRIALS), finished=2, seconds=125.9)
+    bar.start(len(TITLES), finished=2, seconds=125.9)
     assert "00:00<~02:05" in str(bar.bar)
-    bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {}))
+    bar.epoch(TITLES[0], EpochReport(49, 200, 0.5, {}))
     bar.show()
-    bar.epoch(TRIALS[0], EpochReport(50, 200, 0.5, {}))
+    bar.epoch(TITLES[0], EpochReport(50, 200, 0.5, {}))
     bar.show()
     assert "~" not in str(bar.bar)
 
@@ -104,17 +103,17 @@ def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
     estimate.start(2, finished=0)
     assert estimate.seconds_left() is None
     clock.now += 30  # processes start
-    estimate.epoch(TRIALS[0], EpochReport(9, 100, 0.5, {}))
+    estimate.epoch(TITLES[0], EpochReport(9, 100, 0.5, {}))
     estimate.update()
     assert estimate.seconds_left() is None
     clock.now += 2
-    estimate.epoch(TRIALS[0], EpochReport(29, 100, 0.5, {}))
+    estimate.epoch(TITLES[0], EpochReport(29, 100, 0.5, {}))
     estimate.update()
     assert estimate.measured and estimate.seconds_left() == pytest.approx(2 / 0.2 * 1.7)  # 0.2 of a trial in 2 s
     clock.now += 5
     estimate.update()
     assert estimate.seconds_left() == pytest.approx(2 / 0.2 * 1.7 - 5)
-    estimate.end(TRIALS[0])  # early
+    estimate.end(TITLES[0])  # early
     estimate.update()
     assert estimate.seconds_left() == pytest.approx(7 / 0.9 * 1.0)
     clock.now += 100
@@ -124,9 +123,9 @@ def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
 def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
     clock = Hours()
     estimate = ProgressEstimator(clock=clock)
-    estimate.start(len(TRIALS), finished=1)
+    estimate.start(len(TITLES), finished=1)
     clock.now += 30
-    estimate.end(TRIALS[0])
+    estimate.end(TITLES[0])
     estimate.update()
     clock.now += 10
     assert estimate.seconds_left() == pytest.approx(30 * 3 - 10)
@@ -138,27 +137,27 @@ def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
     estimate.start(1, finished=0)
     for epoch in (150, 151):
         clock.now += 1
-        estimate.epoch(TRIALS[0], EpochReport(epoch - 1, 200, 0.5, {}))
+        estimate.epoch(TITLES[0], EpochReport(epoch - 1, 200, 0.5, {}))
         estimate.update()
     assert estimate.seconds_left() == pytest.approx(49)
 
 
 def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], files: ProgressFiles) -> None:
     lines = Lines(files, seconds=3600)
-    lines.estimate.start(len(TRIALS), finished=0)
+    lines.estimate.start(len(TITLES), finished=0)
     lines.tell()
-    files(TRIALS[0], EpochReport(4, 200, 0.5, {}))
+    files(TITLES[0], EpochReport(4, 200, 0.5, {}))
     lines.tell()
     assert capsys.readouterr().err == ""
     for epoch in (9, 14):  # said once an hour
-        files(TRIALS[0], EpochReport(epoch, 200, 0.5, {}))
+        files(TITLES[0], EpochReport(epoch, 200, 0.5, {}))
         lines.tell()
     assert re.fullmatch(r"0/4 trials, epoch 10/200, 0\d:\d\d left\n", capsys.readouterr().err)
 
 
 def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
-    lines.start(len(TRIALS), finished=2, seconds=125.9)
+    lines.start(len(TITLES), finished=2, seconds=125.9)
     lines.close()
     assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
 
@@ -166,7 +165,7 @@ def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_clock_moves_though_nothing_happens(files: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(files, 60)
     closing.append(bar)
-    bar.start(len(TRIALS), finished=0)
+    bar.start(len(TITLES), finished=0)
     stream: Any = bar.bar.fp
     before = len(stream.getvalue())
     for _ in range(200):
@@ -178,12 +177,12 @@ def test_the_clock_moves_though_nothing_happens(files: ProgressFiles, closing: l
 
 def test_the_files_have_the_last_report_of_each_process(files: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch in range(3):
-        files(TRIALS[0], EpochReport(epoch, 10, 0.5, {}))
+        files(TITLES[0], EpochReport(epoch, 10, 0.5, {}))
     monkeypatch.setattr("os.getpid", lambda: 1)
-    files(TRIALS[1], EpochReport(6, 10, 0.5, {}))
+    files(TITLES[1], EpochReport(6, 10, 0.5, {}))
     (files.folder / "half").write_bytes(b"abc")
     assert sorted(files.read().values()) == [(3, 10), (7, 10)]
-    ProgressFiles(files.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
+    ProgressFiles(files.folder / "gone")(TITLES[0], EpochReport(0, 1, 0.5, {}))  # no error
 
 
 def test_the_longest_text_that_fits_is_chosen() -> None:
@@ -202,7 +201,7 @@ def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     with display() as bar:
         assert isinstance(bar, Bar)
-        bar.start(len(TRIALS), finished=0)
+        bar.start(len(TITLES), finished=0)
 
 
 @pytest.mark.parametrize(("strategy", "phases"), [("independent", 1), ("kd", 2)])
@@ -228,8 +227,8 @@ def test_lines_that_nobody_reads_any_more_cost_no_training(files: ProgressFiles,
     with suppress(BrokenPipeError), open(writer, "w") as pipe:  # closing it is another try
         monkeypatch.setattr(sys, "stderr", pipe)
         lines = Lines(files)
-        lines.start(len(TRIALS), finished=1)
-        lines.end(TRIALS[0])
+        lines.start(len(TITLES), finished=1)
+        lines.end(TITLES[0])
         lines.close()
         told = lines.estimate.done
     assert told == 2
@@ -241,8 +240,8 @@ def test_lines_that_cannot_be_written_cost_no_training(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full_disk, flush=full_disk, isatty=lambda: False) if there else None)
     lines = Lines(files)
-    lines.start(len(TRIALS), finished=1)
-    lines.end(TRIALS[0])
+    lines.start(len(TITLES), finished=1)
+    lines.end(TITLES[0])
     lines.close()
     assert lines.estimate.done == 2
     assert capsys.readouterr().out == ""  # standard output is for results
@@ -250,7 +249,7 @@ def test_lines_that_cannot_be_written_cost_no_training(
 
 def test_files_that_were_cleared_away_cost_no_training(tmp_path: Path) -> None:
     estimator = ProgressEstimator(ProgressFiles(tmp_path / "gone"))
-    estimator.start(len(TRIALS), finished=0)
+    estimator.start(len(TITLES), finished=0)
     estimator.update()
     assert estimator.running == []
 

@@ -226,10 +226,10 @@ def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest
 
 
 def test_lines_tell_every_nth_epoch(capsys: pytest.CaptureFixture[str], ring: object) -> None:
-    lines, trial = Lines(every=2), Trial(3, 1, split=None)  # type: ignore[arg-type]  # a display does not look at the split
+    lines = Lines(every=2)
     lines.start(1, finished=1)
     for epoch in range(4):
-        lines.epoch(trial, EpochReport(epoch, 4, loss=0.25, val={"gcn-0": 0.5}))
+        lines.epoch("seed-3-fold-1", EpochReport(epoch, 4, loss=0.25, val={"gcn-0": 0.5}))
     assert capsys.readouterr().err.splitlines() == [
         "1 of 2 trials are finished already",
         "seed-3-fold-1  epoch 2/4  loss 0.250  val gcn-0 0.500",

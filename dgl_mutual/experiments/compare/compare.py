@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -18,7 +17,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.errors import DataError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
-from dgl_mutual.experiments.compare.checks import Check, parity_trial
+from dgl_mutual.experiments.compare.checks import PRECISIONS, Check, parity_trial
 from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
 from dgl_mutual.experiments.compare.folder import SETTINGS, CertificateReport, ComparisonFolder
 from dgl_mutual.experiments.compare.foreign import pair, read_results
@@ -30,15 +29,13 @@ from dgl_mutual.experiments.configuration.resolve import added_members
 from dgl_mutual.experiments.environment import command_line, installed_version, source_commit, versions
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import Progress, no_progress
+from dgl_mutual.experiments.progress import Display, no_progress
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.reference.temporary import own_temporary_files
 from dgl_mutual.statistics import held_out_ratio
-from dgl_mutual.store.files import (
-    FAILURES_FILE,
-)
+from dgl_mutual.store.files import FAILURES_FILE
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials, rows_of
@@ -54,7 +51,6 @@ from dgl_mutual.utils.wording import assignments, counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
-Display = Callable[[str], AbstractContextManager[Progress]]
 
 
 @own_temporary_files()
@@ -80,7 +76,7 @@ def compare_with_reference(
         parity_epochs: length of the trajectories.
         margin: difference of test metrics that would matter.
         parity_only: neither accuracy nor cost.
-        display: makes a display of so many of something, for each part that trains.
+        display: makes a progress for each part that trains.
 
     Raises:
         MissingReference: no torch_geometric, or not in a supported version.
@@ -107,12 +103,12 @@ def compare_with_reference(
         say(f"parity: {parity_epochs} epochs in float64, and in float32")
         trajectories = []
         with display("trajectories") as progress:
-            followed = [replace(subject, run=precision) for precision in ("float64", "float32")]
-            progress.start(len(followed), 0)
-            for shown in followed:
-                report = partial(progress.epoch, shown)
-                trajectories.append(certify_trajectory(subject, config, dataset, shown.run, parity_epochs, report))
-                progress.end(shown)
+            progress.start(len(PRECISIONS), 0)
+            for precision in PRECISIONS:
+                title = f"{precision}  {subject.name}"
+                report = partial(progress.epoch, title)
+                trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs, report))
+                progress.end(title)
         checks = [_fingerprint_check(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
         rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
         sections = [
@@ -295,7 +291,7 @@ def _side_by_side(
         progress.start(len(trials), 0)
         for trial in trials:
             matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))
-            progress.end(trial)
+            progress.end(trial.title)
     pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
     tests = _tests(pairs, margin, plan)
     say("memory of each side")

@@ -23,7 +23,8 @@ from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.ours import fit, starting_point
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.trial import OnEpoch, Trial
+from dgl_mutual.experiments.progress import OnEpoch
+from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
@@ -141,7 +142,7 @@ def train_both(
     """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
 
     Args:
-        on_epoch: called at the end of each epoch of ours.
+        on_epoch: called with the trial's title at the end of each epoch of ours.
         ranks: the processes that train ours, of which this is the first; the others call `fit`.
         threads: threads of the reference (default: as many as this process has).
         clock: what both measure epochs with, in seconds: a function of the module `time`, whose name both processes know.
@@ -153,7 +154,7 @@ def train_both(
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference, clock)
-        reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
+        reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial.title))]
         result = fit(trial, config, dataset, callbacks=[turns, *reports], ranks=ranks)
         turns.end()
         while not reference.stopped:

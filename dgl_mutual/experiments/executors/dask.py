@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +28,7 @@ from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
-from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.arguments import MAX_JOBS, whole_number
@@ -70,9 +70,11 @@ class Cluster:
         """
         with ExitStack() as stack:
             if self.here:
-                do_work = partial(do_work, on_epoch=progress.remote_epoch)
-            elif progress.remote_epoch is not None:
-                do_work = partial(do_work, on_epoch=stack.enter_context(_epochs_of(self.client, [work.trial for work in works], progress)))
+                do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
+            elif progress.epoch_elsewhere is not None:
+                do_work = partial(
+                    do_work, on_epoch=stack.enter_context(_epochs_of(self.client, {work.trial.title for work in works}, progress))
+                )
             yield from self._outcomes(do_work, works)
 
     def _outcomes(self, do_work: DoWork, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
@@ -127,23 +129,22 @@ class EpochEvents:
     topic: str
     _reported: ClassVar[dict[str, float]] = {}
 
-    def __call__(self, trial: Trial, report: EpochReport) -> None:
+    def __call__(self, title: str, report: EpochReport) -> None:
         """Send the report, unless one was sent less than half a second ago."""
         now = time.monotonic()
-        if now - self._reported.get(trial.title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
+        if now - self._reported.get(title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
             return
-        self._reported[trial.title] = now
+        self._reported[title] = now
         values = {"epoch": report.epoch, "epochs": report.epochs, "loss": float(report.loss)}
         with suppress(Exception):  # training must not fail because of a progress display
             _dask().get_worker().log_event(
-                self.topic, {"trial": trial.title, **values, "val": {member: float(value) for member, value in report.val.items()}}
+                self.topic, {"title": title, **values, "val": {member: float(value) for member, value in report.val.items()}}
             )
 
 
 @contextmanager
-def _epochs_of(client: Any, trials: Sequence[Trial], progress: Progress) -> Iterator[EpochEvents]:
-    """Pass the epochs that workers report for these trials on to the progress display, within the context."""
-    by_title = {trial.title: trial for trial in trials}
+def _epochs_of(client: Any, titles: Collection[str], progress: Progress) -> Iterator[EpochEvents]:
+    """Pass the epochs that workers report for the trials with these titles on to the progress display, within the context."""
     events = EpochEvents(f"dgl-mutual-{uuid.uuid4().hex}")
 
     def take(event: tuple[float, Any]) -> None:
@@ -151,8 +152,8 @@ def _epochs_of(client: Any, trials: Sequence[Trial], progress: Progress) -> Iter
             values = dict(event[1])
             val = {str(member): float(value) for member, value in values["val"].items()}
             epoch, epochs = int(values["epoch"]), int(values["epochs"])
-            if 0 <= epoch < epochs:
-                progress.epoch(by_title[values["trial"]], EpochReport(epoch, epochs, float(values["loss"]), val))
+            if 0 <= epoch < epochs and values["title"] in titles:
+                progress.epoch(values["title"], EpochReport(epoch, epochs, float(values["loss"]), val))
 
     client.subscribe_topic(events.topic, take)
     try:

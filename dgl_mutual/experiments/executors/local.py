@@ -56,7 +56,7 @@ class Local:
         if jobs <= 1:
             yield from (do_work(work, on_epoch=progress.epoch) for work in works)
             return
-        do_work = partial(do_work, on_epoch=progress.remote_epoch)
+        do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
         plans = {work.plan_index: work.plan for work in works}.values()
         fresh = any(custom_code(config) for plan in plans for config in plan.configs)
         with kept_datasets(datasets_of(works)) as files:

@@ -220,8 +220,8 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
         progress.start(missing, min(done, plan.trials), seconds_left(running.study, missing, compute.num_jobs))
         try:
             with closing(run_trials(running, dataset, compute=compute, missing=missing, progress=progress)) as outcomes:
-                for trial, error in outcomes:
-                    progress.end(trial, error)
+                for title, error in outcomes:
+                    progress.end(title, error)
         except KeyboardInterrupt:
             history = running.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
@@ -277,7 +277,7 @@ def plan_search(
         raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]]}")
     takes_edges = any(student.edge_features for student in resolved.students)
     schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
-    plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label=label)
+    plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label)
     parts = plan.parts(dataset)  # what cannot be split ends here
     if resolved.protocol not in OFFICIAL_PROTOCOLS:
         return plan

@@ -47,8 +47,8 @@ class SearchPlan:
         splits: number of trainings of each configuration.
         trials: number of trials of the whole search.
         schema: what columns and labels mean (see `schema_of`).
-        official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
         label: name in displays.
+        official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
         deadline: time after which no trial is started, in seconds on the clock of `time.monotonic`, which all processes of a machine
             share and nobody sets.
     """
@@ -60,8 +60,8 @@ class SearchPlan:
     splits: int
     trials: int
     schema: Mapping[str, str]
+    label: str
     official: tuple[str, ...] = ()
-    label: str = ""
     deadline: float | None = None
 
     def parts(self, dataset: Dataset) -> list[Trial]:

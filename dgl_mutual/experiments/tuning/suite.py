@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Progress, no_progress
+from dgl_mutual.experiments.progress import Display, no_progress
 from dgl_mutual.experiments.suites.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite
 from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
@@ -72,14 +71,14 @@ def prepare_suite(
     data: DataSource,
     compute: Compute,
     tuned: int | None = None,
-    progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
+    display: Display = no_progress,
 ) -> tuple[SuitePlan, SuiteTuning | None]:
     """Make the searches of a suite, if they are asked for, and plan its runs with what they have chosen.
 
     Args:
         out, quick, overrides, data: see `plan_suite`.
         tuned: trials of each search; None: nothing is searched.
-        compute, progress: of the searches, see `tune_suite`.
+        compute, display: of the searches, see `tune_suite`.
 
     Returns:
         The plan, and the searches, if there were any.
@@ -91,7 +90,7 @@ def prepare_suite(
     if tuned is not None:
         check_writable(out)
         runs = configurations(suite, quick=quick, overrides=overrides)
-        tuning = tune_suite(runs, trials=tuned, out=out, data=data, compute=compute, progress=progress)
+        tuning = tune_suite(runs, trials=tuned, out=out, data=data, compute=compute, display=display)
     layers = None if tuning is None else tuning.layers
     return plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data=data, tuned=layers), tuning
 
@@ -103,7 +102,7 @@ def tune_suite(
     out: Path,
     data: DataSource,
     compute: Compute,
-    progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
+    display: Display = no_progress,
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
 
@@ -115,7 +114,7 @@ def tune_suite(
         runs: of the suite, see `dgl_mutual.experiments.suites.suite.configurations`.
         trials: of each search.
         compute: with several jobs, trials of a search run at a time (see `tune`).
-        progress: makes a display for each search.
+        display: makes a progress for each search.
 
     Warnings name what has no effect in any run, whatever the searches draw.
 
@@ -151,8 +150,8 @@ def tune_suite(
     warn_of_idle([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
     for run, dataset, plan in plans:
-        with named(run.method, run.data), progress() as shown:
-            tuning = run_search(plan, dataset, compute=compute, progress=shown)
+        with named(run.method, run.data), display("trials") as progress:
+            tuning = run_search(plan, dataset, compute=compute, progress=progress)
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
             raise TrainingError(f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / TUNING_FILE}).{first}")

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -18,25 +17,14 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
-from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.progress import OnEpoch, Progress
 from dgl_mutual.experiments.run_folders.code_record import check_process, custom_code, custom_code_digests
-from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.experiments.tuning.objective import evaluate, mean_metric
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
 from dgl_mutual.utils.torch_settings import threads_kept
 
-
-@dataclass(frozen=True)
-class TuningTrial(Trial):
-    """A trial of a search, as a display names it; its seed is its number."""
-
-    @property
-    def name(self) -> str:
-        return f"trial-{self.seed}"
-
-
-#: A trial that has ended, and why it failed, if it did.
-Ended: TypeAlias = tuple[TuningTrial, str | None]
+#: The title of a trial that has ended, and why it failed, if it did.
+Ended: TypeAlias = tuple[str, str | None]
 
 
 def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: int, progress: Progress) -> Generator[Ended, None, None]:
@@ -57,7 +45,7 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
         return
     with kept_datasets([dataset]) as files:
         resolved = search.plan.resolved
-        arguments = search.plan, files[id(dataset)], compute, progress.remote_epoch, custom_code_digests(resolved)
+        arguments = search.plan, files[id(dataset)], compute, progress.epoch_elsewhere, custom_code_digests(resolved)
         calls = (joblib.delayed(_run_in_worker)(*arguments) for _ in range(missing))
         with closing(in_processes(calls, jobs, compute.threads, fresh=bool(custom_code(resolved)))) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
@@ -77,9 +65,9 @@ def _run_next(search: Search, dataset: Dataset, compute: Compute, on_epoch: OnEp
         warnings.simplefilter("ignore")
         parts = plan.parts(dataset)
     with claimed as trial:
-        shown = TuningTrial(trial.number, 0, parts[0].split, plan.label)
-        reports = None if on_epoch is None else partial(on_epoch, shown)
-        return shown, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, compute.device, reports))
+        title = f"{plan.label}  trial-{trial.number}"
+        reports = None if on_epoch is None else partial(on_epoch, title)
+        return title, evaluate(search, trial, partial(mean_metric, search, trial, parts, dataset, compute.device, reports))
 
 
 def _run_in_worker(plan: SearchPlan, file: Path, compute: Compute, on_epoch: OnEpoch | None, code: Mapping[str, str]) -> Ended | None:

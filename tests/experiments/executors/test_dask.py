@@ -25,7 +25,7 @@ from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, NoProgress
 from dgl_mutual.experiments.progress_estimate import ProgressFiles
 from dgl_mutual.experiments.runner import execute
-from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
 
@@ -102,18 +102,18 @@ def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dat
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
     works = [Work(0, trial, plan, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
 
-    told: list[tuple[Any, int, int]] = []
+    told: list[tuple[str, int, int]] = []
 
     class Told(NoProgress):
         @property
-        def remote_epoch(self) -> Any:
+        def epoch_elsewhere(self) -> Any:
             return self.epoch
 
-        def epoch(self, trial: Trial, report: EpochReport) -> None:
-            told.append((trial.key, report.epoch, report.epochs))
+        def epoch(self, title: str, report: EpochReport) -> None:
+            told.append((title, report.epoch, report.epochs))
 
     def where(work: Work, on_epoch: Any) -> tuple[Any, Any]:
-        on_epoch(work.trial, EpochReport(4, 5, 1.0, {}))
+        on_epoch(work.trial.title, EpochReport(4, 5, 1.0, {}))
         until = time.monotonic() + 5
         while len(told) <= work.trial.seed and time.monotonic() < until:  # the worker is a thread of this process
             time.sleep(0.01)
@@ -122,7 +122,7 @@ def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dat
     with in_this_process() as cluster:
         found: dict[Any, Any] = dict(cluster.outcomes(where, works, Told()))
     assert set(found) == {(0, 0), (1, 0)}
-    assert told == [((0, 0), 4, 5), ((1, 0), 4, 5)]
+    assert told == [("seed-0-fold-0", 4, 5), ("seed-1-fold-0", 4, 5)]
     assert {name for _, name in found.values()} == {ring.name}
     assert threading.get_ident() not in [thread for thread, _ in found.values()]
 
@@ -168,23 +168,22 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
     client = SimpleNamespace(subscribe_topic=handlers.__setitem__, unsubscribe_topic=handlers.__delitem__)
     worker = SimpleNamespace(log_event=lambda topic, message: handlers[topic]((0.0, message)))
     monkeypatch.setattr("dgl_mutual.experiments.executors.dask._dask", lambda: SimpleNamespace(get_worker=lambda: worker))
-    trials = [Trial(seed, 0, split=None) for seed in range(2)]  # type: ignore[arg-type]  # a display does not look at it
     lines = Lines()
-    lines.estimate.start(len(trials), 0)
-    with _epochs_of(client, trials, lines) as tell:
+    lines.estimate.start(2, 0)
+    with _epochs_of(client, ("a", "b"), lines) as tell:
         for epoch in range(4):  # those within half a second of the first are not reported, except the last
-            tell(trials[0], EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
+            tell("a", EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
         lines.estimate.update()
         assert lines.estimate.running == [(1, 5)]
-        tell(trials[0], EpochReport(4, 5, 1.0, {"gcn": 0.5}))
-        tell(trials[1], EpochReport(1, 5, 1.0, {"gcn": 0.5}))
+        tell("a", EpochReport(4, 5, 1.0, {"gcn": 0.5}))
+        tell("b", EpochReport(1, 5, 1.0, {"gcn": 0.5}))
         (handle,) = handlers.values()
         for wrong in (
             {},
             None,
-            {"trial": "another", "epoch": 0, "epochs": 1, "loss": 0, "val": {}},
-            {"trial": trials[1].title, "epoch": "x"},
-            {"trial": trials[1].title, "epoch": float("inf"), "epochs": 1, "loss": 0, "val": {}},
+            {"title": "another", "epoch": 0, "epochs": 1, "loss": 0, "val": {}},
+            {"title": "b", "epoch": "x"},
+            {"title": "b", "epoch": float("inf"), "epochs": 1, "loss": 0, "val": {}},
         ):
             handle((0.0, wrong))
         lines.estimate.update()

@@ -30,7 +30,7 @@ def search_in(folder: Path, dataset: Dataset, config: RunConfig, space: SearchSp
     """The search of a configuration in a folder, to be opened."""
     found = search_space(config) if space is None else space
     import_optuna()
-    return Search(SearchPlan(folder, config, resolve(config, dataset), found, splits, trials=3, schema={}))
+    return Search(SearchPlan(folder, config, resolve(config, dataset), found, splits, trials=3, schema={}, label="tune"))
 
 
 def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:
