@@ -22,8 +22,9 @@ import torch
 from common import ARCHITECTURES, prepare, write
 
 from dgl_mutual.experiments.compare.memory import measure_memory
-from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.sides import train_both
+from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.process_group import process_group
 
 DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
@@ -58,7 +59,7 @@ def main() -> None:
                 edge_labels=arguments.edge_labels,
             )
             if ranks.rank:
-                fit(trial, config, dataset, ranks=ranks)
+                fit_resolved(trial, config, dataset, placement=Placement(ranks=ranks))
                 continue
             clock = time.process_time if arguments.cpu_time else time.perf_counter
             match = train_both(trial, config, dataset, ranks=ranks, threads=arguments.threads, clock=clock)

@@ -23,8 +23,8 @@ from common import ARCHITECTURES, Clock, milliseconds, prepare, write
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
@@ -122,7 +122,7 @@ def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple
     """How many there are, their milliseconds, each call alone, and those of all in their order."""
     config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size, strategy=strategy)
     with Recorder() as recorder:
-        fit(trial, config, dataset, callbacks=[recorder])
+        fit_resolved(trial, config, dataset, callbacks=[recorder])
     with torch.no_grad():
         in_order = milliseconds(lambda: _call_all(recorder.calls), repeats=10)
         return len(recorder.calls), sum(milliseconds(call, repeats=5) for call in recorder.calls), in_order
@@ -136,7 +136,7 @@ def _call_all(calls: Sequence[Callable[[], object]]) -> None:
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
     config, dataset, trial = prepare(name, epochs=epochs, batch_size=batch_size, strategy=strategy)
     clock = Clock()
-    fit(trial, config, dataset, callbacks=[clock])
+    fit_resolved(trial, config, dataset, callbacks=[clock])
     return clock.times[1:]
 
 

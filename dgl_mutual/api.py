@@ -29,7 +29,7 @@ from dgl_mutual.experiments.configuration.trust import check_trust
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.store.configuration import Role, has_both, keys_of
 from dgl_mutual.strategies.base import Strategy
@@ -212,11 +212,9 @@ def fit(
     refuse_unlearnable(dataset)
     with closing(ProgressBar()) as bar:
         result = fit_resolved(
+            Trial(seed, fold, split.check(dataset.num_samples)),
             resolved,
             dataset,
-            split.check(dataset.num_samples),
-            seed=seed,
-            fold=fold,
             callbacks=[*watching, *([bar] if progress else [])],
             placement=Placement(torch.device(resolve_device(str(device)))),
         )

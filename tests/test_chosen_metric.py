@@ -155,7 +155,7 @@ def test_students_are_saved_with_it_and_files_without_it_are_as_before(tmp_path:
 
 def test_a_training_that_was_cut_off_goes_on_with_it(tmp_path: Path) -> None:
     from dgl_mutual.experiments.configuration.resolve import resolve
-    from dgl_mutual.experiments.trial import fit_resolved
+    from dgl_mutual.experiments.trial import Trial, fit_resolved
 
     class Stop(Callback):
         def on_epoch_end(self, state: Any) -> None:
@@ -165,12 +165,12 @@ def test_a_training_that_was_cut_off_goes_on_with_it(tmp_path: Path) -> None:
     dataset = unbalanced(metric="macro-f1")
     config = resolve(parse_config({**SHORT, "dataset": "unbalanced"}), dataset)
     assert dataset.official_split is not None
-    options: dict[str, Any] = {"seed": 0, "snapshots": Snapshots(tmp_path / "0.safetensors", 5)}
+    trial, snapshots = Trial(0, 0, dataset.official_split), Snapshots(tmp_path / "0.safetensors", 5)
     with pytest.raises(KeyboardInterrupt):
-        fit_resolved(config, dataset, dataset.official_split, callbacks=[Stop()], **options)
+        fit_resolved(trial, config, dataset, callbacks=[Stop()], snapshots=snapshots)
     assert (tmp_path / "0.safetensors").is_file()
-    resumed = fit_resolved(config, dataset, dataset.official_split, **options)
-    assert figures(resumed) == figures(fit_resolved(config, dataset, dataset.official_split, seed=0))
+    resumed = fit_resolved(trial, config, dataset, snapshots=snapshots)
+    assert figures(resumed) == figures(fit_resolved(trial, config, dataset))
 
 
 def test_methods_of_several_metrics_have_columns_of_their_own(tmp_path: Path) -> None:

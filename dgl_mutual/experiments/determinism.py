@@ -45,7 +45,7 @@ def train(threads: int) -> dict[str, dict[str, str]]:
     for task in ("node", "graph"):
         given = {"task": task, "seeds": 1, "students": "gcn,gat", "student": {"hidden": 16}, "training": {"epochs": EPOCHS}}
         plan = prepare(parse_config(given), load_dataset("digits", task))
-        result = fit_resolved(plan.config, plan.dataset, plan.trials[0].split, seed=0)
+        result = fit_resolved(plan.trials[0], plan.config, plan.dataset)
         weights = b"".join(value.numpy().tobytes() for value in result.cohort.state_dict().values())
         metrics = [[member.member, member.train, member.val, member.test] for member in result.members]
         contents = {"metrics": json.dumps(metrics).encode(), "history": json.dumps(result.history).encode(), "weights": weights}

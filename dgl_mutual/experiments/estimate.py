@@ -16,7 +16,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.plan import Plan
-from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.store.tables import KEY, keys_of, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import Callback, EpochReports
@@ -89,7 +89,7 @@ def _begin(config: RunConfig, dataset: Dataset, split: Split) -> None:
     if not resolve_strategy(config.strategy).trains:
         return  # all that it does would be done here
     with suppress(_Begun):
-        fit_resolved(config, dataset, split, seed=0, callbacks=[_EndAtTheBeginning()])
+        fit_resolved(Trial(0, 0, split), config, dataset, callbacks=[_EndAtTheBeginning()])
 
 
 def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], jobs: int) -> float | None:
@@ -116,7 +116,7 @@ def _seconds_of_finished(plan: Plan, out: Path) -> float | None:
 def _seconds(config: RunConfig, dataset: Dataset, split: Split) -> float:
     if resolve_strategy(config.strategy).trains:
         return _seconds_per_epoch(config, dataset, split) * config.training.epochs
-    return fit_resolved(config, dataset, split, seed=0).train_seconds
+    return fit_resolved(Trial(0, 0, split), config, dataset).train_seconds
 
 
 def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:
@@ -133,7 +133,7 @@ def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> flo
         }
     )
     ends: list[float] = []
-    fit_resolved(short, dataset, split, seed=0, callbacks=[EpochReports(lambda _: ends.append(time.perf_counter()))])
+    fit_resolved(Trial(0, 0, split), short, dataset, callbacks=[EpochReports(lambda _: ends.append(time.perf_counter()))])
     return float(np.diff(ends).mean()) * len(ends) / _EPOCHS
 
 

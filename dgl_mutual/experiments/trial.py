@@ -100,17 +100,18 @@ def trial_data(trial: Trial, config: RunConfig, dataset: Dataset) -> TrialData:
 
 
 def fit_resolved(
+    trial: Trial,
     config: RunConfig,
     dataset: Dataset,
-    split: Split,
     *,
-    seed: int,
-    fold: int = 0,
     callbacks: Sequence[Callback] = (),
     snapshots: Snapshots | None = None,
     placement: Placement = ON_CPU,
 ) -> FitResult:
     """`fit_cohort` with the options of a resolved configuration. A process of the command line's own keeps freed memory meanwhile.
+
+    Args:
+        dataset: what the training sees (see `trial_data`), of which `trial.split` is a split.
 
     Raises:
         TrainingError: see `fit_cohort`; or there is not enough memory for it.
@@ -118,9 +119,9 @@ def fit_resolved(
     with memory_checked(_memory_hint(config, dataset)), freed_memory() as kept:
         return fit_cohort(
             dataset,
-            split,
+            trial.split,
             method_of(config),
-            seed=TrialSeed(seed, fold),
+            seed=trial.trial_seed,
             callbacks=[*kept, *callbacks],
             snapshots=snapshots,
             placement=placement,

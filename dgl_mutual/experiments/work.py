@@ -121,11 +121,9 @@ def do_work(
                 here = _trackers(track, name, trial, point, run_folder)
                 trackers.extend(here)
             return fit_resolved(
+                replace(trial, split=data.seen_split),
                 point,
                 data.seen,
-                data.seen_split,
-                seed=trial.seed,
-                fold=trial.fold,
                 callbacks=[*reports, *here],
                 snapshots=None if every is None else Snapshots(file, every, within=work.snapshots.parent),
                 placement=Placement(torch.device(compute.device), ranks=ranks),

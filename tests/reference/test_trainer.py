@@ -11,8 +11,8 @@ from tests.nn.edges import with_edges
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
-from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.theirs import make_reference
+from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.reference.trainer import Best
 
 
@@ -59,7 +59,7 @@ def test_waiting_begins_with_the_average_of_weights() -> None:
             reference.train_epoch()
             reference.evaluate()
     assert 12 < reference.epoch < 300
-    assert 12 < len(fit(trial, config, dataset).history) < 300
+    assert 12 < len(fit_resolved(trial, config, dataset).history) < 300
 
 
 @pytest.mark.parametrize("strategy", ["independent", "dml", "gml"])

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.training.memory import forget_peak, peak, process_memory
 
 Side = Literal["ours", "reference"]
@@ -35,7 +35,7 @@ class Memory:
 
 
 def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Path | None, threads: int) -> Memory:
-    """What a side takes to train.
+    """Peak memory of training one side.
 
     Args:
         config: resolved, with a dataset that is available.
@@ -52,8 +52,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     import torch
 
     torch.set_num_threads(threads)
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True, targets=config.targets)
-    dataset = dataset.with_metric(config.metric)
+    dataset = load_data(config, data_dir=data_dir, offline=True)
     train = _trainer(side, config, split, dataset)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
     loading, loaded = peak(), process_memory("VmRSS")
@@ -68,10 +67,9 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
 def _trainer(side: Side, config: RunConfig, split: Split, dataset: Dataset) -> Callable[[], object]:
     """A side's training, its libraries imported. The reference's does not import DGL."""
     if side == "ours":
-        from dgl_mutual.experiments.compare.ours import fit
-        from dgl_mutual.experiments.trial import Trial
+        from dgl_mutual.experiments.trial import Trial, fit_resolved
 
-        return lambda: fit(Trial(0, 0, split), config, dataset)
+        return lambda: fit_resolved(Trial(0, 0, split), config, dataset)
     from dgl_mutual.experiments.compare.theirs import make_reference
 
     def train() -> None:

@@ -15,33 +15,7 @@ from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
-from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
-
-
-def fit(
-    trial: Trial,
-    config: RunConfig,
-    dataset: Dataset,
-    dtype: torch.dtype = torch.float32,
-    callbacks: Sequence[Callback] = (),
-    ranks: Ranks = SINGLE_PROCESS,
-) -> FitResult:
-    """Train the cohort of a resolved configuration, with other processes if `ranks` says so.
-
-    Raises:
-        TrainingError: see `fit_resolved`.
-    """
-    return fit_resolved(
-        config,
-        dataset,
-        trial.split,
-        seed=trial.seed,
-        fold=trial.fold,
-        callbacks=callbacks,
-        placement=Placement(dtype=dtype, ranks=ranks),
-    )
 
 
 class Watch(Callback):
@@ -90,9 +64,9 @@ class StartingPoint:
 
 
 def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> StartingPoint:
-    """Where `fit` starts from, found by running one epoch of it."""
+    """Where the training of a trial starts from, found by running one epoch of it."""
     watch = Watch()
-    cohort = fit(trial, shortened(config, 1), dataset, dtype, [watch]).cohort
+    cohort = fit_resolved(trial, shortened(config, 1), dataset, callbacks=[watch], placement=Placement(dtype=dtype)).cohort
     modules = [*cohort.members, cohort.coordinator]
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)

@@ -21,12 +21,13 @@ import torch
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
-from dgl_mutual.experiments.compare.ours import fit, starting_point
+from dgl_mutual.experiments.compare.ours import starting_point
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.progress import OnEpoch
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.state import TrainingState
 
@@ -143,7 +144,7 @@ def train_both(
 
     Args:
         on_epoch: called with the trial's title at the end of each epoch of ours.
-        ranks: the processes that train ours, of which this is the first; the others call `fit`.
+        ranks: the processes that train ours, of which this is the first; the others call `fit_resolved`.
         threads: threads of the reference (default: as many as this process has).
         clock: what both measure epochs with, in seconds: a function of the module `time`, whose name both processes know.
 
@@ -155,7 +156,7 @@ def train_both(
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference, clock)
         reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial.title))]
-        result = fit(trial, config, dataset, callbacks=[turns, *reports], ranks=ranks)
+        result = fit_resolved(trial, config, dataset, callbacks=[turns, *reports], placement=Placement(ranks=ranks))
         turns.end()
         while not reference.stopped:
             reference.train(TURN, clock)

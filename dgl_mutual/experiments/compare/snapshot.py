@@ -20,11 +20,10 @@ from dgl_mutual.experiments.compare.checks import (
     terms_difference,
     without_dropout,
 )
-from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.theirs import make_reference
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.resolve import strategy_options_of
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies import resolve_strategy
@@ -46,7 +45,7 @@ def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[C
     Zero biases, unit norms and uniform coordinators, as they are at the start, would hide mistakes.
     """
     config = without_dropout(config, _WARMUP_EPOCHS)
-    cohort = fit(trial, config, dataset, torch.float64).cohort
+    cohort = fit_resolved(trial, config, dataset, placement=Placement(dtype=torch.float64)).cohort
     plain = config.training.model_copy(update={"scale_inputs": False})  # the trained cohort takes features as they are
     config = config.model_copy(update={"training": plain})
     generator = trial.trial_seed.generator("compare")

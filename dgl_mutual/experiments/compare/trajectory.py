@@ -14,11 +14,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
-from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
+from dgl_mutual.experiments.compare.ours import Watch, starting_point
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 #: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
@@ -110,7 +111,8 @@ def certify_trajectory(
     watch = Watch()
     reports = [] if report is None else [EpochReports(report)]
     with without_noise(precision):
-        history = fit(trial, config, dataset, dtype, [watch, Follow(), *reports]).history
+        callbacks = [watch, Follow(), *reports]
+        history = fit_resolved(trial, config, dataset, callbacks=callbacks, placement=Placement(dtype=dtype)).history
     rows = []
     for epoch, (row, their_terms, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}

@@ -10,18 +10,16 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
-from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.configuration.grid import point_of
 from dgl_mutual.experiments.configuration.resolve import resolve
-from dgl_mutual.experiments.trial import Trial, fit_resolved
+from dgl_mutual.experiments.trial import Trial, fit_resolved, trial_data
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.seeds import derive
 from dgl_mutual.utils.causes import is_interrupt
 from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
 
@@ -93,9 +91,7 @@ def mean_metric(
     config = resolve(point_of(search.given, search.drawn(trial)), dataset)
     values: list[float] = []
     for index, part in enumerate(parts):
-        data = without_labels(dataset, part.split.test)  # a search sees no label of a test part
-        if config.noise is not None:
-            data = add_noise(data, part.split, NoiseSpec.parse(config.noise), seed=derive(part.seed, "noise", part.fold))
+        data = trial_data(part, config, without_labels(dataset, part.split.test))  # a search sees no label of a test part
 
         def report(one: EpochReport, index: int = index) -> None:
             if on_epoch is not None:
@@ -103,7 +99,7 @@ def mean_metric(
 
         callbacks = [EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
         placement = Placement(torch.device(device))
-        result = fit_resolved(config, data, part.split, seed=part.seed, fold=part.fold, callbacks=callbacks, placement=placement)
+        result = fit_resolved(part, config, data.seen, callbacks=callbacks, placement=placement)
         values.append(result[MEAN].val)
     value = sum(values) / len(values)
     if math.isnan(value):

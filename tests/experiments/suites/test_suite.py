@@ -411,7 +411,7 @@ def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: D
 def test_the_estimate_is_of_epochs_that_exchange_and_of_every_point(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[RunConfig] = []
 
-    def fit(config: RunConfig, *_: object, callbacks: list[Callable[[], None]], **__: object) -> None:
+    def fit(_: object, config: RunConfig, *__: object, callbacks: list[Callable[[], None]], **___: object) -> None:
         measured.append(config)
         for _ in range(config.training.epochs):
             callbacks[0]()

@@ -24,6 +24,7 @@ from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.records import begun_trials
@@ -73,15 +74,30 @@ def test_no_training_of_a_search_is_given_a_test_label(
 ) -> None:
     seen: list[bool] = []
 
-    def fit(config: Any, dataset: Dataset, split: Any, *, seed: int, **_: Any) -> float:
+    def fit(trial: Trial, config: Any, dataset: Dataset, **_: Any) -> float:
         known = ~np.isnan(dataset.labels).all(1) if several else dataset.labels >= 0
-        seen.append(bool(known[split.test].any()) or not known[split.train].all() or seed < MAX_SEEDS)
+        seen.append(bool(known[trial.split.test].any()) or not known[trial.split.train].all() or trial.seed < MAX_SEEDS)
         return 0.5
 
     faking(monkeypatch, fit)
     quick(several_labels if several else ring, tmp_path, splits=2)
     assert seen == [False] * 6
     assert FIRST_SEED >= MAX_SEEDS
+
+
+def test_no_training_of_a_search_is_given_a_label_that_the_label_rate_hides(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def fit(trial: Trial, config: Any, dataset: Dataset, **_: Any) -> float:
+        assert len(trial.split.unlabelled)
+        seen.append(int((dataset.labels[trial.split.unlabelled] >= 0).sum()))
+        return 0.5
+
+    faking(monkeypatch, fit)
+    quick(ring, tmp_path, trials=1, config={"label_rate": 0.5})
+    assert seen == [0]
 
 
 def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Path) -> None:
@@ -145,7 +161,7 @@ def test_an_interrupted_trial_is_repeated_and_does_not_count(
 ) -> None:
     asked: list[Any] = []
 
-    def fit(config: Any, *_: Any, **__: Any) -> float:
+    def fit(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
         asked.append(config)
         if len(asked) == 2 and wrapped:  # as where it comes while a class is made
             raise RuntimeError from KeyboardInterrupt()
@@ -166,7 +182,7 @@ def test_an_interrupted_search_goes_on_as_it_would_have(ring: Dataset, tmp_path:
     asked: list[str] = []
     interrupted = False
 
-    def fit(config: Any, *_: Any, **__: Any) -> float:
+    def fit(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
         nonlocal interrupted
         if len(asked) == 3 and not interrupted:
             interrupted = True
@@ -208,7 +224,7 @@ def test_a_failed_trial_is_recorded_counts_and_costs_no_other(ring: Dataset, tmp
 def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials: list[int] = []
 
-    def fit(config: Any, dataset: Any, split: Any, *, callbacks: Any, **_: Any) -> float:
+    def fit(*_: Any, callbacks: Any, **__: Any) -> float:
         value = 0.2 if len(trials) in (6, 8) else 0.8
         trials.append(0)
         (pruner,) = (callback for callback in callbacks if isinstance(callback, PruningReports))
@@ -249,7 +265,7 @@ def test_several_processes_do_the_trials_of_one_search(ring: Dataset, tmp_path: 
 def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fit(config: Any, *_: Any, **__: Any) -> float:
+    def fit(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
         asked.append(tuple(config.strategy_options["exchange_warmup"]))
         return float(len(asked) == 1 or asked[-1] != asked[0])
 
@@ -294,9 +310,9 @@ def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Pat
 def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
 
-    def fit(*_: Any, seed: int, fold: int, **__: Any) -> float:
-        seen.append((seed, fold))
-        return float(fold)
+    def fit(trial: Trial, *_: Any, **__: Any) -> float:
+        seen.append(trial.key)
+        return float(trial.fold)
 
     faking(monkeypatch, fit)
     config = {"dataset": "pairs", "folds": 4}
@@ -348,7 +364,7 @@ def test_with_hidden_labels_a_search_begins_with_their_defaults(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    def fit(config: Any, *_: Any, **__: Any) -> float:
+    def fit(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
         seen.append(config.strategy_options)
         return 1.0 - 0.01 * len(seen)
 

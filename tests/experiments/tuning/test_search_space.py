@@ -92,7 +92,7 @@ def test_options_of_a_custom_strategy_are_searched_whatever_their_type(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.strategy_options) or 0.5)
+    faking(monkeypatch, lambda trial, config, *_, **__: drawn.append(config.strategy_options) or 0.5)
     tuning = quick(ring, tmp_path, trials=8, config={"strategy": Searched})
     history = tuning.history.rename(columns=lambda name: name.removeprefix("strategy_options."))
     assert history[["kind", "file", "places", "count", "rate"]].loc[0].tolist() == ["a", "x", "[1, 3]", 2, 1.0]
@@ -114,7 +114,7 @@ def test_options_of_a_custom_strategy_keep_what_its_parents_say_of_theirs() -> N
 
 
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faking(monkeypatch, lambda config, *_, **__: 0.5)
+    faking(monkeypatch, lambda trial, config, *_, **__: 0.5)
     pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
     three = {"students": "gcn,sage,gin"}
     history = quick(ring, tmp_path, trials=20, config=three).history
@@ -128,7 +128,7 @@ def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, mo
 
 
 def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faking(monkeypatch, lambda config, *_, **__: 0.5)
+    faking(monkeypatch, lambda trial, config, *_, **__: 0.5)
     idle = {f"strategy_options.{name}" for name in ("weighting", "mix", "uniform_kl_weight")}
     assert idle < search_space(parse_config(QUICK)).keys()
     with monkeypatch.context() as earlier:  # a version that drew them
@@ -161,7 +161,7 @@ def test_some_options_are_searched_only_where_they_are_named(ring: Dataset, tmp_
     assert "training.edge_drop" in search_space(given, named)
 
     drawn = []
-    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.training.edge_drop) or 0.5)
+    faking(monkeypatch, lambda trial, config, *_, **__: drawn.append(config.training.edge_drop) or 0.5)
     history = quick(ring, tmp_path, trials=4, search=["training.edge_drop"]).history
     assert history["training.edge_drop"].tolist() == drawn
     assert drawn[0] == 0.0 and 0.0 < max(drawn) <= 0.6
@@ -188,7 +188,7 @@ def test_options_of_graph_tasks_are_searched_there_alone(ring: Dataset, tmp_path
     assert not any(tmp_path.iterdir())
 
     drawn = []
-    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.students[0]) or 0.5)
+    faking(monkeypatch, lambda trial, config, *_, **__: drawn.append(config.students[0]) or 0.5)
     config = {"task": "graph", "dataset": "digits", "protocol": "nested"}
     quick(load_dataset("digits", "graph"), tmp_path, trials=6, search=["student.pooling", "student.virtual_node"], config=config)
     assert len({one.pooling for one in drawn}) > 1 and {one.virtual_node for one in drawn} == {False, True}
