@@ -42,8 +42,8 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
     part, share = _part(plan)
     if share < 1:
         with suppress(DglMutualError):  # a part may lack a class or a rare label that all graphs have
-            return sum(_seconds(point, plan.dataset, part) for _, point in plan.points) / share
-    return sum(_seconds(point, plan.dataset, split) for _, point in plan.points)
+            return sum(_seconds(point.config, plan.dataset, part) for point in plan.points) / share
+    return sum(_seconds(point.config, plan.dataset, split) for point in plan.points)
 
 
 def why_it_fails(plan: Plan) -> str | None:
@@ -53,8 +53,8 @@ def why_it_fails(plan: Plan) -> str | None:
     fault = None
     for part in parts:  # as in `seconds_per_trial`
         try:
-            for _, point in plan.points:
-                _begin(point, plan.dataset, part)
+            for point in plan.points:
+                _begin(point.config, plan.dataset, part)
         except DglMutualError as error:
             fault = str(error)
         except Exception:  # of custom code, or of memory: the trial itself says more of it

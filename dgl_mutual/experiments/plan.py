@@ -13,7 +13,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.configuration.given import given_values
-from dgl_mutual.experiments.configuration.grid import grid_points
+from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
@@ -30,24 +30,24 @@ class Plan:
     Attributes:
         given: the configuration as it was asked for.
         config: with nothing left open.
-        points: what each trial chooses from on validation, by what the grid sets; without a grid, `config` alone.
+        points: what each trial chooses from on validation, resolved; without a grid, `config` alone.
     """
 
     given: RunConfig
     config: RunConfig
-    points: tuple[tuple[dict[str, Any], RunConfig], ...]
+    points: tuple[GridPoint, ...]
     dataset: Dataset
     trials: tuple[Trial, ...]
 
     @property
     def configs(self) -> list[RunConfig]:
         """`config`, and those of its points."""
-        return [self.config, *(point for _, point in self.points)]
+        return [self.config, *(point.config for point in self.points)]
 
     @property
     def asked_and_resolved(self) -> list[tuple[RunConfig, RunConfig]]:
         """Each point as it was asked for, and resolved."""
-        return [(asked, resolved) for (_, asked), (_, resolved) in zip(grid_points(self.given), self.points, strict=True)]
+        return [(asked.config, resolved.config) for asked, resolved in zip(grid_points(self.given), self.points, strict=True)]
 
     @property
     def name(self) -> str:
@@ -83,9 +83,9 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     dataset = dataset.with_metric(config.metric)
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
-    points = resolved_points(given, dataset) if given.grid else (({}, config),)
+    points = resolved_points(given, dataset) if given.grid else (GridPoint({}, config),)
     has_edge_noise = config.noise is not None and NoiseSpec.parse(config.noise).changes_edges
-    if not has_edge_noise and not any(student.edge_features for _, point in points for student in point.students):
+    if not has_edge_noise and not any(student.edge_features for point in points for student in point.config.students):
         dataset = dataset.without_edge_features()  # one object for all runs on a dataset, so that processes get it once
     assert config.seeds is not None
     trials = config.seeds * (config.folds or 1)
@@ -95,8 +95,8 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
             f"has at most {MAX_TRIALS_OF_RUN}: give fewer seeds or folds."
         )
     splits = [(seed, fold, split) for seed in range(config.seeds) for fold, split in enumerate(splits_of(config, dataset, seed))]
-    for _, point in points:
-        _check_ratio(point, dataset, [split for _, _, split in splits])
+    for point in points:
+        _check_ratio(point.config, dataset, [split for _, _, split in splits])
     return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, fold, split in splits))
 
 

@@ -164,7 +164,7 @@ def execute(
         for opened in runs:  # after the checks of all: from here on files are changed
             stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [
-            Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots, opened.code)
+            Work(plan_index, trial, opened.plan.config, opened.plan.points, opened.store.checkpoints, opened.store.snapshots, opened.code)
             for plan_index, opened in enumerate(runs)
             for trial in opened.plan.trials
             if trial.key not in opened.finished
@@ -188,7 +188,7 @@ def execute(
         progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
         bound = partial(do_work, compute=compute, usage_errors_fail_trial=len(plans) > 1, track=tuple(track))
         try:
-            with closing(executor.outcomes(bound, works, progress)) as outcomes:
+            with closing(executor.outcomes(bound, works, [plan.dataset for plan in plans], progress)) as outcomes:
                 for plan_index, outcome in outcomes:
                     runs[plan_index].store.add(outcome)
                     progress.end(outcome.trial.title, outcome.error)

@@ -14,9 +14,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.grid import search
+from dgl_mutual.experiments.configuration.grid import GridPoint, search
 from dgl_mutual.experiments.configuration.resolve import resolved_values
-from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import OnEpoch
 from dgl_mutual.experiments.run_folders.code_record import check_process
 from dgl_mutual.experiments.trial import Outcome, Trial, fit_resolved, split_digest, trial_data
@@ -39,39 +38,33 @@ from dgl_mutual.utils.torch_settings import threads_kept
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A trial, with all that a process needs to do it.
+    """A trial, with all that a process needs to do it but the dataset, so that it is small enough to be sent for every trial.
 
     Attributes:
         plan_index: which of the plans it belongs to.
+        config, points: of the plan.
         checkpoints, snapshots: folders for its students, and for its training while it lasts.
         code: digests of the custom code that is to train (see `custom_code_digests`).
     """
 
     plan_index: int
     trial: Trial
-    plan: Plan
+    config: RunConfig
+    points: Sequence[GridPoint]
     checkpoints: Path
     snapshots: Path
     code: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def to_send(self) -> Work:
-        """The same without the dataset and the other trials: small enough to be sent for every trial (see `with_dataset`)."""
-        return replace(self, plan=replace(self.plan, dataset=None, trials=()))  # type: ignore[arg-type]  # whoever gets it puts it back
-
-    def with_dataset(self, dataset: Dataset) -> Work:
-        """What `to_send` has left out, put back."""
-        return replace(self, plan=replace(self.plan, dataset=dataset))
-
-
-def datasets_of(works: Sequence[Work]) -> list[Dataset]:
-    """Their datasets, each once: runs of a suite share them."""
-    return list({id(work.plan.dataset): work.plan.dataset for work in works}.values())
+    def configs(self) -> list[RunConfig]:
+        """`config`, and those of its points."""
+        return [self.config, *(point.config for point in self.points)]
 
 
 @threads_kept()
 def do_work(
     work: Work,
+    dataset: Dataset,
     *,
     compute: Compute,
     usage_errors_fail_trial: bool,
@@ -86,6 +79,7 @@ def do_work(
     What goes wrong in this trial becomes a failed outcome, so that the other trials go on.
 
     Args:
+        dataset: of the plan.
         compute: the device, and the threads that torch computes with.
         usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
         on_epoch: called with the trial's title and a report at the end of each epoch.
@@ -101,23 +95,23 @@ def do_work(
         StoreError: the disk does not take the students, nor will it take those of another trial, or the folder above `work.checkpoints`
             is gone.
     """
-    trial, plan, run_folder = work.trial, work.plan, work.checkpoints.parent
+    trial, config, run_folder = work.trial, work.config, work.checkpoints.parent
     if not run_folder.is_dir():
         raise removed(run_folder)
-    check_process(plan.configs, work.code)
+    check_process(work.configs, work.code)
     torch.set_num_threads(compute.threads)
     forget_peak(compute.device)
     trackers: list[Tracker] = []
     try:
-        data = trial_data(trial, plan.config, plan.dataset)
-        epochs = [point.training.epochs for _, point in plan.points]
+        data = trial_data(trial, config, dataset)
+        epochs = [point.config.training.epochs for point in work.points]
 
         def fit(number: int, point: RunConfig) -> FitResult:
             file, every = work.snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
             reports = [] if on_epoch is None else [_epoch_reports(trial.title, epochs, number, on_epoch)]
             here: list[Tracker] = []
             if track and ranks.rank == 0:
-                name = trial.name if len(plan.points) <= 1 else f"{trial.name}-grid-{number}"
+                name = trial.name if len(work.points) <= 1 else f"{trial.name}-grid-{number}"
                 here = _trackers(track, name, trial, point, run_folder)
                 trackers.extend(here)
             return fit_resolved(
@@ -129,13 +123,13 @@ def do_work(
                 placement=Placement(torch.device(compute.device), ranks=ranks),
             )
 
-        result, searched = search(plan.points, fit)
-        if plan.config.distill is not None:
-            result = _distilled(trial, plan.config, plan.config.distill, data, result)
+        result, searched = search(work.points, fit)
+        if config.distill is not None:
+            result = _distilled(trial, config, config.distill, data, result)
         if result.cohort.num_students:
             with replacing(work.checkpoints / trial.name, within=run_folder) as folder:
                 result.save(folder)
-        rows = _rows(trial, plan.config, data, result, peak(compute.device))
+        rows = _rows(trial, config, data, result, peak(compute.device))
         outcome = Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except StoreError:
         raise

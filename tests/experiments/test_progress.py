@@ -211,7 +211,8 @@ def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(ring: Dataset, 
     plan = prepare(parse_config(config), ring)
     told: list[tuple[int, int]] = []
     _, outcome = do_work(
-        Work(0, plan.trials[0], plan, tmp_path / "a", tmp_path / "b"),
+        Work(0, plan.trials[0], plan.config, plan.points, tmp_path / "a", tmp_path / "b"),
+        plan.dataset,
         compute=Compute(device="cpu"),
         usage_errors_fail_trial=False,
         on_epoch=lambda _, report: told.append((report.epoch, report.epochs)),

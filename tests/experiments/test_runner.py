@@ -23,7 +23,7 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.loading import load_data
-from dgl_mutual.experiments.plan import Plan, prepare
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import execute, run
 from dgl_mutual.experiments.trial import Trial
@@ -162,9 +162,9 @@ def test_a_folder_that_is_moved_away_meanwhile_can_be_put_back(tmp_path: Path, f
 
 def test_a_trial_does_not_begin_where_its_folder_is_gone(tmp_path: Path, ring: Dataset) -> None:
     trial, config, folder = Trial(0, 0, Split([0], [1], [2])), parse_config({}), tmp_path / "run"
-    work = Work(0, trial, Plan(config, config, (), ring, (trial,)), folder / "checkpoints", folder / "snapshots")
+    work = Work(0, trial, config, (), folder / "checkpoints", folder / "snapshots")
     with pytest.raises(StoreError, match="was removed, moved or replaced"):
-        do_work(work, compute=Compute(), usage_errors_fail_trial=False)
+        do_work(work, ring, compute=Compute(), usage_errors_fail_trial=False)
 
 
 def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
@@ -20,8 +20,15 @@ _VARIED = ("training", "strategy_options", "student")
 MAX_POINTS = 10_000
 
 
-def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
-    """Each combination of values (by dotted key, in the order of the grid) with the configuration that it makes of a given one.
+class GridPoint(NamedTuple):
+    """A combination of values, by dotted key in the order of the grid, and the configuration with them. Without a grid: no values."""
+
+    values: dict[str, Any]
+    config: RunConfig
+
+
+def grid_points(config: RunConfig) -> list[GridPoint]:
+    """Each combination of values with the configuration that it makes of a given one.
 
     Without a grid: the configuration itself.
 
@@ -30,7 +37,7 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
             or too many points.
     """
     if not config.grid:
-        return [({}, config)]
+        return [GridPoint({}, config)]
     given = given_values(config)
     for key, choices in config.grid.items():
         group, _, name = key.partition(".")
@@ -51,28 +58,27 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
     from sklearn.model_selection import ParameterGrid  # takes longer to import than all of DGL
 
     del given["grid"]
-    return [(values, point_of(given, values)) for values in ParameterGrid({key: list(choices) for key, choices in config.grid.items()})]
+    combinations = ParameterGrid({key: list(choices) for key, choices in config.grid.items()})
+    return [GridPoint(values, point_of(given, values)) for values in combinations]
 
 
-def search(
-    points: Sequence[tuple[dict[str, Any], RunConfig]], fit: Callable[[int, RunConfig], FitResult]
-) -> tuple[FitResult, list[dict[str, Any]]]:
+def search(points: Sequence[GridPoint], fit: Callable[[int, RunConfig], FitResult]) -> tuple[FitResult, list[dict[str, Any]]]:
     """The result of the point whose students have the best mean metric on validation.
 
     Args:
-        points: the values of each point, and its resolved configuration; a single point without values means no search.
+        points: resolved; a single point without values means no search.
         fit: takes the number of a point and its configuration.
 
     Returns:
         The result, and for each point its values, ``val`` and ``chosen``: the test figures of the others are never looked at.
     """
-    if len(points) == 1 and not points[0][0]:
-        return fit(0, points[0][1]), []
+    if len(points) == 1 and not points[0].values:
+        return fit(0, points[0].config), []
     best: FitResult | None = None
     rows: list[dict[str, Any]] = []
-    for number, (values, point) in enumerate(points):
-        result = fit(number, point)
-        rows.append({**values, "val": result[MEAN].val})
+    for number, point in enumerate(points):
+        result = fit(number, point.config)
+        rows.append({**point.values, "val": result[MEAN].val})
         if best is None or _score(result) > _score(best):
             best, chosen = result, number
     assert best is not None

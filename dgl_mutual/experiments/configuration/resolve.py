@@ -36,7 +36,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.given import plain_values
-from dgl_mutual.experiments.configuration.grid import grid_points
+from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
@@ -242,13 +242,13 @@ def _without_edge_features(student: StudentOptions) -> StudentOptions:
     return student.model_copy(update={"edge_features": False})
 
 
-def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str, Any], RunConfig], ...]:
-    """The points of the grid of a configuration that is not resolved: the values of each, and its resolved configuration.
+def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[GridPoint, ...]:
+    """The resolved points of the grid of a configuration that is not resolved.
 
     Raises:
         UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
     """
-    return tuple((values, resolve(point, dataset)) for values, point in grid_points(config))
+    return tuple(point._replace(config=resolve(point.config, dataset)) for point in grid_points(config))
 
 
 def added_members(config: RunConfig) -> tuple[tuple[str, StudentOptions], ...]:

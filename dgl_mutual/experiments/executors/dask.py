@@ -62,7 +62,9 @@ class Cluster:
     here: bool = False
     num_processes: int = 1
 
-    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(
+        self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset], progress: Progress
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`. The files of a trial are put in their place before its outcome is returned.
 
         Raises:
@@ -75,16 +77,16 @@ class Cluster:
                 do_work = partial(
                     do_work, on_epoch=stack.enter_context(_epochs_of(self.client, {work.trial.title for work in works}, progress))
                 )
-            yield from self._outcomes(do_work, works)
+            yield from self._outcomes(do_work, works, datasets)
 
-    def _outcomes(self, do_work: DoWork, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+    def _outcomes(self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset]) -> Generator[tuple[int, Outcome], None, None]:
         distributed = _dask()
         places: dict[Any, int] = {}
         sent: dict[int, Any] = {}
         lost: Counter[int] = Counter()
 
         def submit(place: int) -> Any:
-            dataset = works[place].plan.dataset
+            dataset = datasets[works[place].plan_index]
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
                 sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
@@ -238,18 +240,18 @@ def _relevant(found: dict[str, str]) -> dict[str, str]:
 
 def _sent(work: Work) -> Work:
     """The folder in which trainings are kept while they last must be that of this process, wherever a worker stands."""
-    return replace(work.to_send, snapshots=work.snapshots.absolute())
+    return replace(work, snapshots=work.snapshots.absolute())
 
 
 def _run_in_worker(do_work: DoWork, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
     with _TURN, temporary_folder() as folder:
-        if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
+        if work.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
             raise StoreError(
                 f"A worker does not see the folder {str(work.snapshots.parent)!r}, in which --checkpoint-every keeps trainings. "
                 "Put it on a disk that all machines share, or leave the option out."
             )
-        result = do_work(replace(work.with_dataset(dataset), checkpoints=Path(folder)))
+        result = do_work(replace(work, checkpoints=Path(folder)), dataset)
         made = Path(folder, work.trial.name)
         return result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()}
 

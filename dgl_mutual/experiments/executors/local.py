@@ -25,7 +25,7 @@ from dgl_mutual.experiments.processes import begin_work, spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.run_folders.code_record import custom_code
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.work import Work, datasets_of
+from dgl_mutual.experiments.work import Work
 from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_open
 from dgl_mutual.utils.scratch import temporary_folder
 
@@ -50,17 +50,19 @@ class Local:
     threads: int = 1
     num_processes: int = 1
 
-    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(
+        self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset], progress: Progress
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`."""
         jobs = min(self.num_jobs, len(works))
         if jobs <= 1:
-            yield from (do_work(work, on_epoch=progress.epoch) for work in works)
+            yield from (do_work(work, datasets[work.plan_index], on_epoch=progress.epoch) for work in works)
             return
         do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
-        plans = {work.plan_index: work.plan for work in works}.values()
-        fresh = any(custom_code(config) for plan in plans for config in plan.configs)
-        with kept_datasets(datasets_of(works)) as files:
-            calls = (joblib.delayed(_run_in_worker)(do_work, work.to_send, files[id(work.plan.dataset)]) for work in works)
+        of_plans = {work.plan_index: work for work in works}
+        fresh = any(custom_code(config) for work in of_plans.values() for config in work.configs)
+        with kept_datasets([datasets[index] for index in of_plans]) as files:
+            calls = (joblib.delayed(_run_in_worker)(do_work, work, files[id(datasets[work.plan_index])]) for work in works)
             yield from in_processes(calls, jobs, self.threads, fresh=fresh)
 
 
@@ -133,9 +135,9 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
         StoreError: the disk does not take it.
     """
     with temporary_folder() as folder:
-        files = {}
-        for index, dataset in enumerate(datasets):
-            files[id(dataset)] = file = Path(folder, str(index))
+        files: dict[int, Path] = {}
+        for dataset in {id(dataset): dataset for dataset in datasets}.values():  # runs of a suite share them
+            files[id(dataset)] = file = Path(folder, str(len(files)))
             try:
                 with file.open("wb") as stream:
                     pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)
@@ -148,7 +150,7 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
 
 
 def _run_in_worker(do_work: DoWork, work: Work, file: Path) -> tuple[int, Outcome]:
-    return do_work(work.with_dataset(read_kept(file)))
+    return do_work(work, read_kept(file))
 
 
 @lru_cache(maxsize=1)  # trials come run by run, so those of one dataset follow each other

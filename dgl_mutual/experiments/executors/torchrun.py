@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
@@ -82,7 +83,9 @@ class Torchrun:
     def num_processes(self) -> int:
         return self.ranks.size
 
-    def outcomes(self, do_work: DoWork, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+    def outcomes(
+        self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset], progress: Progress
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """See `Executor`. All processes get the list of the trials.
 
         Raises:
@@ -90,7 +93,7 @@ class Torchrun:
         """
         self.ranks.broadcast([(work.plan_index, work.trial.key) for work in works])
         for work in works:
-            yield _refuse_partial_failure(do_work(work, on_epoch=progress.epoch, ranks=self.ranks))
+            yield _refuse_partial_failure(do_work(work, datasets[work.plan_index], on_epoch=progress.epoch, ranks=self.ranks))
 
 
 def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
@@ -103,8 +106,9 @@ def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
     nothing: list[tuple[int, Key]] = []
     for plan_index, key in ranks.broadcast(nothing):
         with temporary_folder() as folder:
-            work = Work(plan_index, trials[plan_index, key], plans[plan_index], Path(folder), Path(folder))
-            _refuse_partial_failure(do_work(work, ranks=ranks))
+            plan = plans[plan_index]
+            work = Work(plan_index, trials[plan_index, key], plan.config, plan.points, Path(folder), Path(folder))
+            _refuse_partial_failure(do_work(work, plan.dataset, ranks=ranks))
 
 
 def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:

@@ -52,12 +52,12 @@ def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, mon
     (here,) = execute([plan], out=tmp_path / "here", compute=Compute(jobs=1))
     died = tmp_path / "died"
 
-    def dies_once(work: Work, **options: Any) -> tuple[int, Outcome]:
+    def dies_once(work: Work, dataset: Dataset, **options: Any) -> tuple[int, Outcome]:
         """Goes to the worker as it is; what it calls is found there."""
         if work.trial.seed == 1 and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return do(work, **options)
+        return do(work, dataset, **options)
 
     do = runner.do_work
     monkeypatch.setattr(runner, "do_work", dies_once)
@@ -100,7 +100,7 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
 @pytest.mark.usefixtures("datasets_are_here")
 def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dataset) -> None:
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
-    works = [Work(0, trial, plan, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
+    works = [Work(0, trial, plan.config, plan.points, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
 
     told: list[tuple[str, int, int]] = []
 
@@ -112,15 +112,15 @@ def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dat
         def epoch(self, title: str, report: EpochReport) -> None:
             told.append((title, report.epoch, report.epochs))
 
-    def where(work: Work, on_epoch: Any) -> tuple[Any, Any]:
+    def where(work: Work, dataset: Dataset, on_epoch: Any) -> tuple[Any, Any]:
         on_epoch(work.trial.title, EpochReport(4, 5, 1.0, {}))
         until = time.monotonic() + 5
         while len(told) <= work.trial.seed and time.monotonic() < until:  # the worker is a thread of this process
             time.sleep(0.01)
-        return work.trial.key, (threading.get_ident(), work.plan.dataset.name)
+        return work.trial.key, (threading.get_ident(), dataset.name)
 
     with in_this_process() as cluster:
-        found: dict[Any, Any] = dict(cluster.outcomes(where, works, Told()))
+        found: dict[Any, Any] = dict(cluster.outcomes(where, works, [plan.dataset], Told()))
     assert set(found) == {(0, 0), (1, 0)}
     assert told == [("seed-0-fold-0", 4, 5), ("seed-1-fold-0", 4, 5)]
     assert {name for _, name in found.values()} == {ring.name}

@@ -27,7 +27,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress
 from dgl_mutual.experiments.run_folders.code_record import custom_code_digests
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.work import Work, datasets_of, do_work
+from dgl_mutual.experiments.work import Work, do_work
 from tests.closed import full_disk
 
 
@@ -39,7 +39,7 @@ def large() -> Dataset:
 
 
 def works_of(*plans: Plan) -> list[Work]:
-    return [Work(index, trial, plan, Path("c"), Path("s")) for index, plan in enumerate(plans) for trial in plan.trials]
+    return [Work(index, trial, plan.config, plan.points, Path("c"), Path("s")) for index, plan in enumerate(plans) for trial in plan.trials]
 
 
 def plan_of(dataset: Dataset, **values: Any) -> Plan:
@@ -47,9 +47,9 @@ def plan_of(dataset: Dataset, **values: Any) -> Plan:
     return prepare(parse_config({**config, **values}), dataset, in_memory=True)
 
 
-def looks(work: Work, **options: Any) -> tuple[int, Outcome]:
+def looks(work: Work, dataset: Dataset, **options: Any) -> tuple[int, Outcome]:
     """In place of a training: a sum over the dataset."""
-    details = f"{float(work.plan.dataset.features.sum())}"
+    details = f"{float(dataset.features.sum())}"
     return work.plan_index, Outcome(work.trial, details=details)
 
 
@@ -57,25 +57,23 @@ def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset)
     (work, *_) = works = works_of(plan_of(large))
     assert len(works) == 5
     split = len(pickle.dumps(work.trial))
-    assert len(pickle.dumps(work.to_send)) < split + 20_000 < len(pickle.dumps(large)) / 10
-    back = work.to_send.with_dataset(large)
-    assert back.plan.dataset is large and back.trial is work.trial and back.plan.config == work.plan.config
+    assert len(pickle.dumps(work)) < split + 20_000 < len(pickle.dumps(large)) / 10
 
 
 def test_processes_get_the_datasets_of_their_trials(large: Dataset) -> None:
     other = Dataset.from_arrays(large.edges, large.features + 1, large.labels)
-    works = works_of(plan_of(large), plan_of(other))
-    found = list(Local(2).outcomes(looks, works, NoProgress()))
+    found = list(Local(2).outcomes(looks, works_of(plan_of(large), plan_of(other)), [large, other], NoProgress()))
     assert len(found) == 10
     for place, outcome in found:
-        assert float(outcome.details) == float(works[5 * place].plan.dataset.features.sum())
+        assert float(outcome.details) == float((large, other)[place].features.sum())
 
 
 def test_runs_share_one_dataset_also_without_its_edge_features(large: Dataset) -> None:
     edged = Dataset.from_arrays(large.edges, large.features, large.labels, edge_features=np.ones((large.edges.shape[1], 2)))
-    works = works_of(plan_of(edged, students="sgc,tag"), plan_of(edged, students="sgc,tag", strategy="dml"))
-    (dataset,) = datasets_of(works)
-    assert dataset.edge_features is None
+    datasets = [plan_of(edged, students="sgc,tag", strategy=strategy).dataset for strategy in ("gml", "dml")]
+    assert datasets[0] is datasets[1] and datasets[0].edge_features is None
+    with local.kept_datasets(datasets) as files:
+        assert len([*files[id(datasets[0])].parent.iterdir()]) == 1
 
 
 def test_a_process_reads_a_dataset_once(large: Dataset, tmp_path: Path) -> None:
@@ -96,11 +94,11 @@ class Net(nn.Module):
 
 def test_a_process_with_other_code_trains_nothing(large: Dataset, tmp_path: Path) -> None:
     (work, *_) = works_of(plan_of(large, students=["gcn", Net]))
-    code = custom_code_digests(*work.plan.configs)
+    code = custom_code_digests(*work.configs)
     assert len(code) == 1
     work = replace(work, checkpoints=tmp_path / "run" / "checkpoints", snapshots=tmp_path / "run" / "snapshots")
     work.checkpoints.parent.mkdir()
-    train = partial(do_work, compute=Compute(), usage_errors_fail_trial=True)
+    train = partial(do_work, dataset=large, compute=Compute(), usage_errors_fail_trial=True)
     assert not train(replace(work, code=code))[1].error
     with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
         train(replace(work, code=dict.fromkeys(code, "other")))
@@ -109,7 +107,7 @@ def test_a_process_with_other_code_trains_nothing(large: Dataset, tmp_path: Path
 def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.pickle, "dump", full_disk)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
-        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], NoProgress()))
 
 
 def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +116,7 @@ def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: py
 
     monkeypatch.setattr(local.multiprocessing, "Lock", refused)
     with pytest.raises(StoreError, match=r"Read-only file system.*/dev/shm.*--jobs 1"):
-        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], NoProgress()))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals cannot be blocked there")

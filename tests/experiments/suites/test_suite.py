@@ -149,7 +149,7 @@ def test_what_resolves_in_full_resolves_quickly(
         return
     quick = plan(quick=True)
     assert 1 <= len(quick.points) <= len(full.points)
-    assert {point.training.epochs for _, point in quick.points} <= {20, 30}
+    assert {point.config.training.epochs for point in quick.points} <= {20, 30}
 
 
 def test_values_of_a_grid_that_are_alike_in_a_quick_run_are_trained_at_once() -> None:
@@ -422,7 +422,7 @@ def test_the_estimate_is_of_epochs_that_exchange_and_of_every_point(tmp_path: Pa
     monkeypatch.setattr("time.perf_counter", lambda: 2.0 * next(clock))
     config = {"dataset": "ring", "strategy": "gml", "seeds": 1, "grid": {"training.epochs": [40, 80]}}
     plan = prepare(parse_config(config), ring)
-    assert [point.strategy_options["exchange_warmup"] for _, point in plan.points] == [[10, 10], [20, 20]]
+    assert [point.config.strategy_options["exchange_warmup"] for point in plan.points] == [[10, 10], [20, 20]]
     assert seconds_per_trial(plan, tmp_path) == pytest.approx(2 * (40 + 80))
     assert all(point.strategy_options["exchange_warmup"] == [0, 0] for point in measured)
 
