@@ -341,7 +341,7 @@ def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path:
     found = dgl_mutual.experiment("digits", methods, out=tmp_path, **{**SMALL, "seeds": 1})
     columns = list(found.table().columns)
     assert columns == ["digits", "digits (30% labels)"]
-    without_suite = export([tmp_path], "csv", wide=True).splitlines()[0]
+    without_suite = export(load_runs([tmp_path]), "csv", wide=True).splitlines()[0]
     assert all(column in without_suite for column in columns)
     assert "digits (30% labels)" in (found.folder / "table.md").read_text()
     with pytest.raises(UsageError, match="no data in common"):

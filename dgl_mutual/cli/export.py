@@ -71,6 +71,8 @@ def command(runs: tuple[Path, ...], kind: Format | None, out: Path | None, **opt
       dgl-mutual export results/suite-tasks --by-target --baseline "gml (1 target)"
     """
     from dgl_mutual.reporting.export import export, format_of
+    from dgl_mutual.reporting.runs import load_runs, preferred_baseline
 
-    text = export(runs, format_of(out, kind), **options)
+    kind = format_of(out, kind)
+    text = export(load_runs(runs), kind, preferred=preferred_baseline(runs), **options)
     deliver(text, out)

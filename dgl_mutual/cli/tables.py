@@ -52,7 +52,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(SUITE_FILE)):
-                texts |= suite_tables(file.parent, load)
+                texts |= suite_tables(file.parent, load((file.parent,)))
         else:
             texts[path] = filled(path, load)
     if not texts:
@@ -101,6 +101,7 @@ def _text(file: Path) -> str:
 
 def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
     from dgl_mutual.reporting.export import export
+    from dgl_mutual.reporting.runs import preferred_baseline
 
     try:
         refuse_repeated(click.Context(export_command, info_name="table"), shlex.split(arguments))
@@ -109,7 +110,8 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
         ).params
         if options.pop("out") is not None:
             raise UsageError("--out has no meaning here: the table stands in this page. Leave it out.")
-        return export([folder / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
+        paths = tuple(folder / run for run in options.pop("runs"))
+        return export(load(paths), options.pop("kind"), preferred=preferred_baseline(paths), **options)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)
         raise UsageError(f"In the table of {arguments!r}: {why}") from None

@@ -154,8 +154,9 @@ class Experiment:
         if kind is None:
             raise UsageError(f"{str(path)!r} does not end in {', '.join(FORMATS)}, which say the format. Name a file such as 'table.csv'.")
         text = export(
-            [self.folder],
+            self.runs,
             kind,
+            preferred=preferred_baseline([self.folder]),
             wide=wide,
             baseline=baseline,
             value=value,
@@ -166,7 +167,6 @@ class Experiment:
             precision=precision,
             percent=percent,
             by_target=by_target,
-            load=lambda _: self.runs,
         )
         write_result(file, text)
         return file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,7 +11,7 @@ from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.runs import chosen_runs, gather
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.store.outputs import refuse_other_endings
 from dgl_mutual.utils.warning import warn
@@ -38,46 +38,43 @@ def format_of(file: Path | None, asked: Format | None) -> Format:
 
 
 def export(
-    runs: Sequence[Path],
+    runs: Sequence[Run],
     kind: Format,
     *,
+    preferred: str | None = None,
     wide: bool = False,
     baseline: str | None = None,
     value: str = "test",
     metric: str | None = None,
     members: str | Sequence[str] | None = None,
-    datasets: str | Sequence[str] = (),
-    methods: str | Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
     precision: int | None = None,
     percent: bool = False,
     by_target: bool = False,
-    load: Callable[[tuple[Path, ...]], list[Run]] = load_runs,
 ) -> str:
     """The table.
 
     Args:
-        runs: see `load_runs`.
+        preferred: the baseline of the suite that these runs are, see `dgl_mutual.reporting.runs.preferred_baseline`.
         wide: see `to_csv`; other formats are always wide.
-        baseline: a method, or ``none`` (default: the suite's, unless `datasets` or `methods` leave it out, else independent where it is one
+        baseline: a method, or ``none`` (default: `preferred`, unless `datasets` or `methods` leave it out, else independent where it is one
             of several methods; where it has no runs here, or its trials do not pair with the others', nothing is tested, with a warning).
         value, metric, members: see `compare`.
-        datasets, methods: a name or several, see `chosen_runs`; tests are adjusted over the comparisons that are shown.
+        datasets, methods: see `chosen_runs`; tests are adjusted over the comparisons that are shown.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
-        load: how the runs are read; whoever makes several tables of the same runs can keep them.
 
     Raises:
-        UsageError, StoreError: see `load_runs`, `chosen_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
+        UsageError, StoreError: see `chosen_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
     """
     if wide and kind != "csv":
         raise UsageError(f"Only CSV has two forms, and {kind} is always wide. Leave out wide (on the command line: --wide).")
-    there = load(tuple(runs))
-    found = chosen_runs(there, _names(datasets), _names(methods))
+    found = chosen_runs(runs, datasets, methods)
     trials = gather_by_target(found) if by_target else gather(found, metric)
-    of_suite = None if by_target else preferred_baseline(runs)
-    if of_suite in {run.method for run in there} - {run.method for run in found}:  # left out on purpose
-        of_suite = None
-    comparison = compare_with_baseline(trials, baseline, of_suite, value=value, metric=metric, members=members)
+    if by_target or preferred in {run.method for run in runs} - {run.method for run in found}:  # left out on purpose
+        preferred = None
+    comparison = compare_with_baseline(trials, baseline, preferred, value=value, metric=metric, members=members)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
         warn(
             f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "
@@ -88,7 +85,3 @@ def export(
         return to_csv(comparison, wide=wide, precision=precision, percent=percent)
     table = text_table(comparison, precision=precision, percent=percent)
     return to_latex(table) if kind == "latex" else to_markdown(table)
-
-
-def _names(given: str | Sequence[str]) -> Sequence[str]:
-    return [given] if isinstance(given, str) else given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,23 +20,20 @@ from dgl_mutual.utils.safe_text import csv_text
 _NAMES = ["data", "method", "run"]
 
 
-def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> dict[Path, str]:
+def suite_tables(folder: Path, runs: Iterable[Run]) -> dict[Path, str]:
     """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
 
     The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
 
-    Args:
-        load: how the runs of these folders are read; whoever makes several tables of the same runs can keep them.
-
     Raises:
         UsageError, StoreError: the runs cannot be combined in one table, or there are none.
     """
-    runs = [run for run in load((folder,)) if len(run.trials)]
-    trials = gather(runs)
-    return {folder / ALL_FILE: _all_rows(runs), **_tables(folder, trials)[1]}
+    finished = [run for run in runs if len(run.trials)]
+    trials = gather(finished)
+    return {folder / ALL_FILE: _all_rows(finished), **_tables(folder, trials)[1]}
 
 
-def _all_rows(runs: list[Run]) -> str:
+def _all_rows(runs: Sequence[Run]) -> str:
     """The text of all.csv."""
     rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.

@@ -55,14 +55,14 @@ def test_label_rates_stay_apart_and_without_single_targets_all_are_shown(tmp_pat
         *("digits-multi: digit", "digits-multi: even"),
         *("digits-multi (10% labels): digit", "digits-multi (10% labels): even"),
     }
-    assert "digits-multi (10% labels): even" in export([tmp_path], "markdown", by_target=True)
+    assert "digits-multi (10% labels): even" in export(load_runs([tmp_path]), "markdown", by_target=True)
 
 
 @pytest.mark.parametrize("protocol", ["public", "random", "holdout"])
 def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol=protocol)
     write(tmp_path, "gml", ["even"], ALONE, protocol=protocol)
-    export([tmp_path], "markdown", by_target=True, baseline="gml (1 target)")
+    export(load_runs([tmp_path]), "markdown", by_target=True, baseline="gml (1 target)")
     told = [str(warning.message) for warning in recwarn if "stratified" in str(warning.message)]
     assert len(told) == (protocol != "public") and all("On digits-multi: even splits" in text for text in told)
 

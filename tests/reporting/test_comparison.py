@@ -412,11 +412,12 @@ def test_a_suites_baseline_that_is_missing_or_does_not_pair_gives_way_to_no_othe
     with pytest.warns(UserWarning, match=told):
         assert pd.read_csv(experiment.export(tmp_path / "own.csv"))["p"].isna().all()
     with pytest.warns(UserWarning, match=told):
-        assert pd.read_csv(io.StringIO(export([suite], "csv")))["p"].isna().all()
+        assert pd.read_csv(io.StringIO(export(load_runs([suite]), "csv", preferred="dml")))["p"].isna().all()
     with pytest.warns(UserWarning, match=told):
         write_suite_tables(suite)
     assert pd.read_csv(suite / "table.csv")["p"].isna().all()
-    for asked in (experiment.summary, experiment.table, partial(export, [suite], "csv"), partial(experiment.export, tmp_path / "x.csv")):
+    exported = partial(export, load_runs([suite]), "csv")
+    for asked in (experiment.summary, experiment.table, exported, partial(experiment.export, tmp_path / "x.csv")):
         with pytest.raises(UsageError, match=told):
             asked(baseline="dml")
 

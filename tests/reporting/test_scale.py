@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from dgl_mutual.reporting.export import export
+from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run
 
 
@@ -18,6 +19,6 @@ def test_ten_thousand_rows_take_less_than_five_seconds(tmp_path: Path) -> None:
             for file in run.iterdir():
                 (copied / file.name).write_text(file.read_text().replace("D0", f"D{data}"))
     start = time.process_time()
-    lines = export([tmp_path], "csv").splitlines()
+    lines = export(load_runs([tmp_path]), "csv").splitlines()
     assert time.process_time() - start < 5
     assert len(lines) == 1 + 8 * 14 * 3

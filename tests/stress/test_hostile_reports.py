@@ -19,7 +19,7 @@ from dgl_mutual.reporting.export import export
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing, save
 from dgl_mutual.reporting.report import report
-from dgl_mutual.reporting.runs import load_runs
+from dgl_mutual.reporting.runs import load_runs, preferred_baseline
 from dgl_mutual.reporting.status import status_of
 from tests.reporting.folders import write_run, write_suite
 from tests.stress.damage import bounded, changed, write
@@ -118,11 +118,11 @@ def test_tables_and_status(fuzz: Callable[..., None], sound: dict[str, bytes], t
             with bounded():
                 status_of(folder)
             with bounded():
-                export([folder], "csv")
+                export(load_runs([folder]), "csv", preferred=preferred_baseline([folder]))
         with bounded():
-            export([out], "markdown", members=["mean"], percent=True)
+            export(load_runs([out]), "markdown", members=["mean"], percent=True)
         with bounded():
-            export([out / "suite-x"], "latex", value="seconds_per_epoch")
+            export(load_runs([out / "suite-x"]), "latex", value="seconds_per_epoch")
 
     fuzz(test, hostile(sound))
 
