@@ -25,8 +25,10 @@ _SHARED = {
 }
 
 
-@click.command()
-@click.option("--reference", default="pyg", show_default=True, metavar="pyg|FILE.csv", help="What to compare with.")
+_REFERENCE = click.Option(["--reference"], default="pyg", show_default=True, metavar="pyg|FILE.csv", help="What to compare with.")
+
+
+@click.command(params=[_REFERENCE, *(option for option in run_command.params if option.name in _SHARED)])
 @click.option("--parity-epochs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Length of the trajectories.")
 @click.option("--parity-only", is_flag=True, help="Leave out accuracy and cost, which train both sides in full.")
 @click.option(
@@ -126,9 +128,6 @@ def command(
     say(f"\nWritten to {comparison.folder / CERTIFICATE_FILE}")
     if not comparison.holds:
         raise click.exceptions.Exit(1)
-
-
-command.params[1:1] = [option for option in run_command.params if option.name in _SHARED]  # after --reference
 
 
 def _refuse_idle_options(beside: str, idle: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ import click
 from dgl_mutual.cli.run import command as run_command
 
 
-@click.command()
+@click.command(params=[*run_command.params])
 @click.option("--positions", type=int, metavar="N", help="Random-walk steps for positional features (default: 0, none).")
 @click.option("--unseen", type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0).")
 @click.option("--mlp-hidden", type=int, metavar="N", help="Width of the MLP (default: 128).")
@@ -27,6 +27,3 @@ def command(assignments: tuple[str, ...], **values: Any) -> None:
     """
     assert run_command.callback is not None
     run_command.callback(assignments=("distill={}", *assignments), **values)
-
-
-command.params[:0] = run_command.params

@@ -18,7 +18,7 @@ from dgl_mutual.utils.wording import counted
 _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
 
 
-@click.command()
+@click.command(params=[option for option in run_command.params if option.name not in _NOT_HERE])
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -127,9 +127,6 @@ def command(
         say("\n".join((f"{counted(len(tuning.failed), 'trial')} failed:", *tuning.failed)), err=True)
     if tuning.best is None or tuning.failed:
         raise click.exceptions.Exit(1)
-
-
-command.params[:0] = [option for option in run_command.params if option.name not in _NOT_HERE]
 
 
 def _draw(folder: Path, name: str, splits: int) -> None:

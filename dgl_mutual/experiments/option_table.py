@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.options import Options
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.wording import pipe_table
 
 #: Constraint of a number or of a length -> how it is shown.
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -69,8 +70,8 @@ def as_markdown(options: Sequence[Option]) -> str:
     rows = []
     for option in options:
         cells = [option.values, _listed(option.defaults, mark="`"), option.meaning.replace("``", "`")]
-        rows.append(f"| `{option.name}` | {' | '.join(map(markdown_cell, cells))} |")
-    return "\n".join(["| option | values | default | meaning |", "|---|---|---|---|", *rows])
+        rows.append([f"`{option.name}`", *map(markdown_cell, cells)])
+    return pipe_table(["option", "values", "default", "meaning"], rows)
 
 
 def markdown_cell(text: str) -> str:

@@ -18,6 +18,7 @@ from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.options import StrategyOptions, checked_call
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.wording import pipe_table
 from dgl_mutual.weightings import WEIGHTINGS
 
 
@@ -32,15 +33,15 @@ def as_text() -> str:
 
 def as_markdown() -> str:
     """A table, a row a strategy: the README's."""
-    lines = ["| name | loss of student i | source |", "|---|---|---|"]
+    rows = []
     for name, found in _all():
         if isinstance(found, UsageError):
-            lines.append(f"| `{name}` | - | {markdown_cell(str(found))} |")
+            rows.append([f"`{name}`", "-", markdown_cell(str(found))])
             continue
         citation = _citation(found.value)
         formula = f"`{markdown_cell(citation.formula)}`" if citation is not None else "-"
-        lines.append(f"| `{name}` | {formula} | {_markdown_source(found, citation)} |")
-    return "\n".join(lines)
+        rows.append([f"`{name}`", formula, _markdown_source(found, citation)])
+    return pipe_table(["name", "loss of student i", "source"], rows)
 
 
 def describe(name: str, width: int = 80) -> str:

@@ -8,7 +8,7 @@ from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.tables import BETTER, BOLD, WORSE, Cell, TextTable, flat_rows, scale
 from dgl_mutual.utils.safe_text import csv_text, latex_label, latex_text, lost_in_latex, markdown_text
 from dgl_mutual.utils.warning import warn
-from dgl_mutual.utils.wording import aligned
+from dgl_mutual.utils.wording import aligned, pipe_table
 
 _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
@@ -45,10 +45,9 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 def to_markdown(table: TextTable) -> str:
     """A pipe table with its caption below."""
-    header = "| " + " | ".join(markdown_text(name) for name in table.header) + " |"
-    rule = "|" + "|".join("---" if index < table.num_labels else "---:" for index in range(len(table.header))) + "|"
-    rows = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in flat_rows(table)]
-    return "\n".join([header, rule, *rows, "", " ".join(map(markdown_text, table.caption))]) + "\n"
+    rows = [[_markdown_cell(cell) for cell in row] for row in flat_rows(table)]
+    lines = pipe_table([markdown_text(name) for name in table.header], rows, table.num_labels)
+    return f"{lines}\n\n{' '.join(map(markdown_text, table.caption))}\n"
 
 
 def _markdown_cell(cell: Cell) -> str:

@@ -37,6 +37,21 @@ def value_and_kind(value: object) -> str:
     return "None" if value is None else f"{value!r:.60} ({kind_of(value)})"
 
 
+def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]], num_labels: int | None = None) -> str:
+    """A table of Markdown, whose cells are Markdown without bars that are not escaped.
+
+    Args:
+        num_labels: the columns after so many are aligned to the right (default: none is).
+    """
+    labels = len(header) if num_labels is None else num_labels
+    rule = "|".join("---" if index < labels else "---:" for index in range(len(header)))
+    return "\n".join([_pipe_row(header), f"|{rule}|", *map(_pipe_row, rows)])
+
+
+def _pipe_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def aligned(rows: Sequence[Sequence[str]], num_labels: int = 1) -> list[str]:
     """Rows of cells as lines, for a screen: the first `num_labels` columns begin, and the others end, in one place each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -43,7 +43,7 @@ def test_without_dropout_both_sides_end_at_the_same_figures(task: str, average: 
 def test_the_reference_goes_on_where_ours_has_stopped() -> None:
     trial, config, dataset = make_case("node", strategy="independent", training={"epochs": 40, "patience": 2})
     told: list[tuple[str, int, int]] = []
-    match = train_both(trial, config, dataset, on_epoch=lambda trial, report: told.append((trial.name, report.epoch, report.epochs)))
+    match = train_both(trial, config, dataset, on_epoch=lambda title, report: told.append((title, report.epoch, report.epochs)))
     assert 0 < match.epochs < 40
     assert told == [("seed-0-fold-0", epoch, 40) for epoch in range(len(told))] and match.epochs <= len(told) < 40
 
