@@ -42,7 +42,7 @@ def test_make_tables_makes_those_of_every_page() -> None:
 def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
     tables = suite_tables(suite, LOAD((suite,)))
     joined = tables.pop(suite / ALL_FILE)  # not kept: it is trials.csv of the runs, one after the other
-    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.figures) for run in LOAD((suite,)))
+    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.trials) for run in LOAD((suite,)))
     for file, text in tables.items():
         kept = file.read_text(encoding="utf-8")
         if file.suffix == ".csv":  # all digits, of which another machine may round the last otherwise

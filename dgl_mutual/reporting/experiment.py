@@ -64,7 +64,7 @@ class Experiment:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per dataset, method, seed, fold and member (and target, of several): `data`, `method`, then the columns of trials.csv."""
-        return _rows(self.runs, "figures")
+        return _rows(self.runs, "trials")
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -311,7 +311,7 @@ class Experiment:
         return found
 
 
-def _rows(runs: Sequence[Run], name: Literal["figures", "failures"]) -> pd.DataFrame:
+def _rows(runs: Sequence[Run], name: Literal["trials", "failures"]) -> pd.DataFrame:
     """A table of all runs, with the names of their data and methods before its columns; these names alone where there is no run."""
     if not runs:
         return pd.DataFrame(columns=["data", "method"])

@@ -47,14 +47,14 @@ class Run:
     given: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def figures(self) -> pd.DataFrame:
+    def trials(self) -> pd.DataFrame:
         """trials.csv; empty where no trial has finished."""
         return self._asked_for(read_trials(self._folder_that_is_there))
 
     @cached_property
-    def trials(self) -> pd.DataFrame:
+    def overall(self) -> pd.DataFrame:
         """A row a trial and member: of several tasks, the mean over them."""
-        return overall(self.figures)
+        return overall(self.trials)
 
     @cached_property
     def failures(self) -> pd.DataFrame:

@@ -100,7 +100,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             )
         names = {"method": run.method, "data": run.data, "run": str(run.folder), "schema": json.dumps(run.schema)}
         added: dict[str, Any] = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
-        tables.append((_by_target(run.figures) if each_target or metric is not None else run.trials).assign(**added))
+        tables.append((_by_target(run.trials) if each_target or metric is not None else run.overall).assign(**added))
     return pd.concat(tables, ignore_index=True)
 
 

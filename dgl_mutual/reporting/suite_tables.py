@@ -35,7 +35,7 @@ def suite_tables(folder: Path, runs: Iterable[Run]) -> dict[Path, str]:
 
 def _all_rows(runs: Sequence[Run]) -> str:
     """The text of all.csv."""
-    rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
+    rows = pd.concat([run.trials.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.
     unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
     rows = rows.drop(columns=unknown)

@@ -46,7 +46,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     whole_numbers(axes)
-    axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}")
+    axes.set_ylabel(f"validation {metric_name(run.overall['metric'].iloc[0])}")
     title(axes, f"{run.data}: {run.method}")
     axes.margins(x=0.01)
     legend_below(drawn, [axes])
@@ -58,7 +58,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
 def trials_text(run: Run) -> str:
     """The trials of a mean, as text: ``10 trials (n = 10 seeds)``, ``one trial``."""
     number = len(run.finished)
-    return f"{number} trials (n = {number} {what_n_counts(run.trials)})" if number > 1 else "one trial"
+    return f"{number} trials (n = {number} {what_n_counts(run.overall)})" if number > 1 else "one trial"
 
 
 def mean_text(runs: Sequence[Run]) -> str:

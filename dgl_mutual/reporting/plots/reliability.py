@@ -81,7 +81,7 @@ def _panel(axes: Axes, run: Run, metric: str) -> None:
             axes.bar(edges, share, 1 / NUM_BINS, align="edge", color="#dddddd", label="share of students' decisions")
         enough = bins[bins["count"] >= FEWEST]
         axes.plot(enough["confidence"], enough["accuracy"], label=line, clip_on=False, **line_style(_LINES.index(line)))
-    errors = run.figures[run.figures["metric"] == metric].groupby("member")["ece"].mean()
+    errors = run.trials[run.trials["metric"] == metric].groupby("member")["ece"].mean()
     shown = ", ".join(
         f"{errors[member]:.3f} ({name})" for member, name in ((MEAN, "mean student"), (ENSEMBLE, "ensemble")) if member in errors
     )

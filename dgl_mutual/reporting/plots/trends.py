@@ -186,7 +186,7 @@ def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         if len(run.trials):
-            groups[run.trials["dataset"].iloc[0], run.trials["metric"].iloc[0]].append(run)
+            groups[run.overall["dataset"].iloc[0], run.overall["metric"].iloc[0]].append(run)
     datasets = [dataset for dataset, _ in groups]
     for (dataset, metric), group in groups.items():
         yield (dataset if datasets.count(dataset) == 1 else f"{dataset} ({metric})"), group
@@ -206,7 +206,7 @@ def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Calla
 
 
 def _of_member(run: Run, member: str, column: str) -> pd.Series[float]:
-    return run.trials.loc[run.trials["member"] == member, column].dropna()
+    return run.overall.loc[run.overall["member"] == member, column].dropna()
 
 
 def _noise(run: Run) -> tuple[str, float]:
