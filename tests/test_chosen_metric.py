@@ -113,7 +113,7 @@ def test_labels_are_scored_by_it_as_classes_are() -> None:
         ({"metric": "mean"}, "'mean'.*accuracy"),
         (
             {"metric": f1_score},
-            r"^metric = <function f1_score .* is not a valid name for a metric\. Choose from: accuracy, .* ap\.$",
+            r"^metric = <function f1_score .* is not the name of a metric\. Choose from: accuracy, .* ap\.$",
         ),
     ],
 )

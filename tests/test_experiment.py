@@ -541,7 +541,7 @@ def test_code_that_a_file_names_is_imported_with_trust_only(tmp_path: Path, monk
         "from dgl_mutual.strategies.independent import Independent\nopen('executed', 'w').close()\nclass Mine(Independent):\n    pass\n"
     )
     Path("best.yaml").write_text("strategy: code_of_a_file:Mine\n")
-    with pytest.raises(UsageError, match=r"'best.yaml' names code of its own: code_of_a_file:Mine.*trust=True"):
+    with pytest.raises(UsageError, match=r"'best.yaml' names custom code: code_of_a_file:Mine.*trust=True"):
         dgl_mutual.experiment("digits", {"theirs": "best.yaml"}, **SMALL)
     assert not Path("executed").exists()
     found = dgl_mutual.experiment("digits", {"theirs": "best.yaml"}, trust=True, **{**SMALL, "seeds": 1})

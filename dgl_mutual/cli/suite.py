@@ -127,7 +127,7 @@ def command(
     if dry_run:
         searches = 0.0 if tuned is None else _list_searches(plan, data, tuned, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
-        complete = _list(plan, compute.num_jobs, searches, anew=not resume or tuned is not None)
+        complete = _list(plan, compute.num_jobs, searches, start_over=not resume or tuned is not None)
         if not offline:  # what is missing may be downloaded by then
             for missing, why in plan.missing.items():
                 say(f"not counted: {missing}, which is not here yet. {why}", err=True)
@@ -168,18 +168,18 @@ def _is_given(parameter: click.Parameter) -> bool:
     return click.get_current_context().get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
 
 
-def _list(suite_plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> bool:
+def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) -> bool:
     """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained.
 
     Args:
-        anew: all trials are to run, also those that are there.
+        start_over: all trials are to run, also those that are there.
     """
     from dgl_mutual.experiments.tuning.suite_estimate import estimate_runs
 
     total = 0.0
     trials = 0
     complete = True
-    for run in estimate_runs(suite_plan, anew=anew):
+    for run in estimate_runs(suite_plan, start_over=start_over):
         if run.objection:
             say(f"not counted: {run.method} on {run.data}, which would fail. {run.objection}", err=True)
             complete = False

@@ -18,7 +18,8 @@ OTHER_THREADS = 2
 def check_determinism() -> list[Finding]:
     """Train a cohort on the digits, node and graph task, twice with one thread, and once with `OTHER_THREADS`.
 
-    The same must give the same bits. With other numbers of threads sums may round differently; this is reported but is not a fault.
+    Two runs with one thread must agree to the bit. With another number of threads sums may be rounded differently, which is reported and is
+    not a fault.
 
     Raises:
         TrainingError: a process that trained did not end well.

@@ -17,7 +17,7 @@ from dgl_mutual.utils.safe_text import terminal_text
 if TYPE_CHECKING:
     from dgl_mutual.training.callbacks import Callback
 
-#: Seconds in which an orphan notices: far less than a resumed run needs to start.
+#: Polling interval for the death of the parent process, in seconds: far less than a resumed run needs to start.
 INTERVAL = 0.2
 
 

@@ -30,7 +30,7 @@ class Progress(Protocol):
     """What a run reports of its trials, each by its title."""
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
-        """So many trials are about to run, and should take so many seconds, if that is known; `finished` others stand already."""
+        """`trials` trials are about to run, and should take `seconds`, if that is known; `finished` others have finished already."""
 
     def epoch(self, title: str, report: EpochReport) -> None:
         """An epoch is over."""

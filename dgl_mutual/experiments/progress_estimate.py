@@ -41,9 +41,9 @@ class ProgressFiles:
 
 
 class ProgressEstimator:
-    """Counts trials and the epochs of those that run, and tells the time that is left from how fast they move.
+    """Counts trials and the epochs of those that run, and estimates the time that is left from their speed.
 
-    The speed counts from the first report of an epoch on: what comes before it, as processes that start, comes once.
+    The speed is measured from the first report of an epoch on: what comes before it, such as the start of processes, comes once.
 
     Attributes:
         done: trials that are over.

@@ -228,7 +228,7 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
     finished = kept.keys & plan.keys
     check_code(kept, code, plan.keys)
     check_data(kept, plan)
-    if not plan.keys <= finished:  # in this process or in others, which would have them on
+    if not plan.keys <= finished:  # worker processes would enable gradients again
         check_gradients(resolve_strategy(plan.config.strategy))
     return _OpenRun(plan, store, finished, code)
 

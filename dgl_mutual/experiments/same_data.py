@@ -40,7 +40,7 @@ def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
 
 
 def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
-    """See `check_data`. The samples of a trial are made anew, with its noise, since trials.csv has the digest of these."""
+    """See `check_data`. The samples of a trial are made again, with its noise, since trials.csv has the digest of these."""
     digests, hashes = (kept.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
     first: dict[int, int] = {}
     for seed, fold in sorted(kept.keys):

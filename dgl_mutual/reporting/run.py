@@ -108,7 +108,7 @@ class Run:
 
     @property
     def _folder_that_is_there(self) -> Path:
-        """The folder. A file that is not in it means that there is nothing to tell.
+        """The folder. A file that is missing in it means that there are no such rows.
 
         Raises:
             StoreError: it is gone, so that nothing can be said of the run.

@@ -219,7 +219,7 @@ def _searched(folder: Path) -> dict[tuple[str, str], int]:
 
 
 def _check_open(folder: Path) -> None:
-    """Raises StoreError for a run folder that cannot be entered: its run would be left out in silence."""
+    """Raises StoreError for a run folder that cannot be opened; otherwise its run would be skipped silently."""
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise StoreError(unreadable(folder))
 

@@ -26,7 +26,7 @@ class Role(Enum):
     COUNT = auto()
     """How often the same is repeated."""
     METHOD = auto()
-    """Who learns, and how."""
+    """Students, strategy and training."""
 
 
 #: Every field of `RunConfig` is here, in its order.

@@ -165,7 +165,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--folds", "5"), "no meaning under the protocol 'random'"),
+        (("--folds", "5"), "does not apply under the protocol 'random'"),
         (("--servers", "nowhere.txt"), "'digits' is not a partition"),
         (("--divide", "students"), "torchrun --nproc-per-node 2"),
         (("--sampler", "neighbor", "--fanout", "0,0"), "sees no graph"),

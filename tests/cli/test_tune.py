@@ -215,5 +215,5 @@ def test_a_file_is_a_method_of_a_suite_and_a_start_for_fit(command_line: Callabl
     with pytest.raises(UsageError, match="noise"):
         dgl_mutual.fit(mine, config={"noise": "feature:0.2"})
     Path("code.yaml").write_text("strategy: lost.package:Strategy")
-    with pytest.raises(UsageError, match="names code of its own"):
+    with pytest.raises(UsageError, match="names custom code"):
         dgl_mutual.fit(mine, config="code.yaml")

@@ -141,7 +141,7 @@ def test_a_suite_takes_a_recipe_as_a_dataset() -> None:
     (third,) = configurations(parse_options(Suite, own))
     assert (third.config.label_rate, third.config.training.epochs, third.config.protocol) == (5, 9, None)
     assert third.config.strategy_options["class_prior_weight"] == 3.0
-    with pytest.raises(UsageError, match="recipe = 'cora-small' is no option of a configuration: give it as --recipe"):
+    with pytest.raises(UsageError, match="recipe = 'cora-small' is not an option of a configuration: give it as --recipe"):
         configurations(parse_options(Suite, {**values, "base": {"recipe": "cora-small"}}))
     with pytest.raises(UsageError, match="nothing-small"):
         parse_options(Suite, {"datasets": [{"recipe": "nothing-small"}], "methods": ["gml"]})

@@ -46,7 +46,7 @@ class Check:
 
 
 def shortened(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration for so many epochs; exchange in full and averages of weights begin in the middle at the latest."""
+    """The same configuration for this number of epochs; exchange in full and averages of weights begin in the middle at the latest."""
     options, quarter = dict(config.strategy_options), epochs // 4
     if "exchange_warmup" in options:
         options["exchange_warmup"] = [min(part, quarter) for part in options["exchange_warmup"] or (quarter, quarter)]
@@ -56,7 +56,7 @@ def shortened(config: RunConfig, epochs: int) -> RunConfig:
 
 
 def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
-    """The same with dropout off, for exactly so many epochs."""
+    """The same with dropout off, for exactly this number of epochs."""
     short = shortened(config, epochs)
     return short.model_copy(
         update={
@@ -79,7 +79,7 @@ def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
 
 
 def _some(part: IntArray, labels: npt.NDArray[Any], most: int) -> IntArray:
-    """At most so many of the samples, evenly taken; of several labels, as many with as without the one that is easiest to balance.
+    """At most this number of the samples, evenly spaced; of several labels, as many with as without the one that is easiest to balance.
 
     A metric such as ROC-AUC is not defined without both.
     """

@@ -1,4 +1,4 @@
-"""Runs a comparison; its folder keeps what comes of it."""
+"""Runs a comparison, and saves its results in a folder."""
 
 from __future__ import annotations
 

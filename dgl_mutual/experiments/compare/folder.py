@@ -70,7 +70,7 @@ class ComparisonFolder:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """Have it for oneself.
+        """Hold the folder's lock for the length of a block.
 
         Raises:
             StoreError: another process is at work in it, or it holds another comparison, or other files by the names of its own.

@@ -111,7 +111,7 @@ def _header(file: Path, content: bytes) -> list[str]:
 
     Raises:
         DataError: there are too many columns, or a row has more or fewer cells.
-        ValueError, csv.Error: it is no table.
+        ValueError, csv.Error: it is not a table.
     """
     reader = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), skipinitialspace=True)
     rows = (row for row in reader if row and (len(row) > 1 or row[0].strip()))

@@ -1,6 +1,6 @@
 """Both sides trained with the same seeds, splits, starting weights and order of graphs, some epochs of ours and as many of theirs in turn.
 
-Each has a process of its own, so that neither finds memory as the other leaves it: while ours trains, what it frees stays with its process.
+Each has a process of its own, so that neither uses memory that the other has freed: our process keeps freed memory while it trains.
 The first epoch of a turn finds caches as the other side leaves them, as no epoch of a training by itself does, so its time does not count.
 """
 
@@ -85,7 +85,7 @@ class _Reference:
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
     def train(self, epochs: int, clock: Clock) -> list[float]:
-        """The seconds of so many epochs, or of fewer if it stops."""
+        """The seconds of each of `epochs` epochs, or of fewer if it stops."""
         seconds, self.stopped = self._ask(theirs.train, epochs, clock)
         return seconds
 
@@ -97,8 +97,8 @@ class _Reference:
             return self._pool.submit(what, *arguments).result()
         except BrokenProcessPool:
             raise TrainingError(
-                "The process of the reference ended all of a sudden; most likely it was killed for lack of memory, since its features are "
-                "dense. Choose a smaller dataset or machine with more of it, or compare no more than numbers, with --parity-only."
+                "The process of the reference ended unexpectedly; most likely it was killed for lack of memory, since its features are "
+                "dense. Choose a smaller dataset or a machine with more memory, or leave accuracy and cost out with --parity-only."
             ) from None
 
 

@@ -69,7 +69,7 @@ def start(
 
 
 def train(epochs: int, clock: Callable[[], float]) -> tuple[list[float], bool]:
-    """Train so many epochs, or fewer if the reference stops: the seconds of each, evaluation included, and whether there are no more."""
+    """Train `epochs` epochs, or fewer if the reference stops: the seconds of each, evaluation included, and whether it has stopped."""
     assert _trainer is not None
     seconds: list[float] = []
     while len(seconds) < epochs and not _trainer.stopped:
@@ -81,6 +81,6 @@ def train(epochs: int, clock: Callable[[], float]) -> tuple[list[float], bool]:
 
 
 def results() -> list[ReferenceResult]:
-    """What this process's reference has come to."""
+    """The results of this process's reference."""
     assert _trainer is not None
     return _trainer.results()

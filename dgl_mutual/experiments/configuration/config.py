@@ -31,11 +31,11 @@ from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Options of all students that a custom student has, too.
 _SHARED_WITH_CUSTOM = ("edge_features",)
-#: More than anybody runs; the splits of all of them are drawn before the first trial.
+#: An upper bound on seeds; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
 #: Trials of a run, seeds x folds, likewise.
 MAX_TRIALS_OF_RUN = 100_000
-#: Students of a cohort: more than anybody trains together, each of whom has all others as peers.
+#: Students of a cohort. An upper bound; the cost grows with K^2, since each student has all others as peers.
 MAX_STUDENTS = 1000
 
 
@@ -114,7 +114,7 @@ class RunConfig(Options):
         """A recipe is read before it is part of a configuration."""
         if isinstance(values, Mapping) and "recipe" in values:
             raise ValueError(
-                f"recipe = {values['recipe']!r} is no option of a configuration: give it as --recipe, in Python as fit(recipe=...) or "
+                f"recipe = {values['recipe']!r} is not an option of a configuration: give it as --recipe, in Python as fit(recipe=...) or "
                 "experiment(recipe=...), or in a suite as the key 'recipe' of a dataset or method"
             )
         return values
@@ -140,7 +140,7 @@ class RunConfig(Options):
         if not isinstance(students, Sequence):
             raise ValueError("a list of names is needed, for example [gcn, gat]")
         if len(students) > MAX_STUDENTS:
-            raise ValueError(f"these are more than {MAX_STUDENTS} students, and a cohort has at most so many: leave some out")
+            raise ValueError(f"these are more than {MAX_STUDENTS} students, the most that a cohort can have: leave some out")
         return tuple(_student(student, index) for index, student in enumerate(students))
 
     @field_validator("strategy", mode="before")
@@ -176,7 +176,7 @@ class RunConfig(Options):
     @classmethod
     def _name_of_metric(cls, metric: Any) -> Any:
         if metric is not None and not isinstance(metric, str):
-            raise UsageError(f"metric = {metric!r:.80} is not a valid name for a metric. Choose from: {', '.join(get_args(ChosenMetric))}.")
+            raise UsageError(f"metric = {metric!r:.80} is not the name of a metric. Choose from: {', '.join(get_args(ChosenMetric))}.")
         return metric
 
     @field_validator("noise")

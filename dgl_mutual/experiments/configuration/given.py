@@ -1,4 +1,4 @@
-"""Options as the user gave them, apart from those derived from them: overrides apply to the former, and the rest is derived anew."""
+"""Options as the user gave them, apart from those derived from them: overrides apply to the former, and the rest is derived again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as this shows."""
+    """The layer that a resolved configuration of an earlier version means: what equals the default is assumed to have been derived."""
     values = {key: value for key, value in resolved.items() if value is not None}
     try:
         if any(is_import_path(name) for name in (values["strategy"], *(student["architecture"] for student in values["students"]))):

@@ -34,7 +34,7 @@ def refuse_folds(asked: RunConfig, resolved: RunConfig) -> None:
     """
     if asked.folds is not None and resolved.folds is None:
         raise UsageError(
-            f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
+            f"folds = {asked.folds} does not apply under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             "out. Graphs have folds under the protocol nested, and a dataset with several official splits under splits."
         )
 
@@ -176,7 +176,7 @@ def _idle_of_training(asked: RunConfig, resolved: RunConfig, searched: SearchSpa
     """What was asked for of the training.
 
     Args:
-        others: options -> why they have no effect beside what is no option of the training, or None if they have one.
+        others: options -> why they have no effect given options outside `training`; None if they have one.
     """
     reasons = {**others, **_at_all(point.without_effect() for point in _points(resolved.training, "training", searched))}
     for name in sorted(asked.training.model_fields_set):

@@ -54,7 +54,7 @@ def check_trust(
 
 
 def _recorded(config: RunConfig) -> Iterator[Any]:
-    """What the file of a run says, but the names of its targets, which are never imported."""
+    """The values in the config.yaml of a run, except the names of its targets, which are never imported."""
     if config.record is not None:
         yield given_part(config.record.values)
         yield {key: value for key, value in resolved_part(config.record.values).items() if key != "targets"}
@@ -73,7 +73,7 @@ def _refuse(paths: Iterable[str], source: object, otherwise: str = "") -> None:
     found = dict.fromkeys(paths)
     if found:
         raise UsageError(
-            f"{str(source)!r} names code of its own: {', '.join(found)}. To use it means to import its module, which executes it. "
+            f"{str(source)!r} names custom code: {', '.join(found)}. Using it imports the module, which executes it. "
             f"If you trust the file and the module, add --trust (in Python trust=True){otherwise}."
         )
 

@@ -1,7 +1,7 @@
 """Trials on the machines of a Dask cluster.
 
 A trial comes back whole, its students' files included, to the one process that writes run folders: machines need not share a disk. If a
-worker dies, the scheduler gives what it was at to another one; what has come back is in the run folder already.
+worker dies, the scheduler reassigns its trial; what has come back is in the run folder already.
 """
 
 from __future__ import annotations

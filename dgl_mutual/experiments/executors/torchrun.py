@@ -1,4 +1,4 @@
-"""Trials that several processes, started by torchrun, train together, one after another. The first of them keeps what comes of it."""
+"""Trials that several processes, started by torchrun, train together, one after another. The first of them saves the results."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Torchrun:
 
 
 def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
-    """What the other processes do: train along, and keep nothing.
+    """What the other processes do: train the same trials, and save nothing.
 
     Raises:
         TrainingError: see `Torchrun.outcomes`.
@@ -112,7 +112,7 @@ def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
 
 
 def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
-    """Errors of options and figures happen to all processes alike. Any other may be of this one alone, and the rest would wait for it."""
+    """Errors of options and figures are the same in all processes. Any other may be of this one alone, and the rest would wait for it."""
     _, outcome = done
     if outcome.details:
         raise TrainingError(

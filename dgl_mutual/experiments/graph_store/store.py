@@ -28,7 +28,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trust_network: bool = False) -> None:
-    """Serve one part until all trainers, of which there are so many on all machines, have ended.
+    """Serve one part until all `trainers` trainers, on all machines together, have ended.
 
     Args:
         trust_network: allow an address that other machines can reach.

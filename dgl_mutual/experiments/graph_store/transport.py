@@ -66,7 +66,7 @@ class _Ended:
 
 
 class Transport(ABC):
-    """The connections of one process, in the place of DGL's sender and receiver.
+    """The connections of one process, which replace DGL's sender and receiver.
 
     Methods without a docstring are DGL's of the same name in `dgl.distributed.rpc`, whose arguments differ from release to release.
     """
@@ -209,7 +209,7 @@ class ServerTransport(Transport):
         return True
 
     def _greet(self, sock: socket.socket, peer: str, arrived: queue.SimpleQueue[Connection], unproved: dict[socket.socket, bool]) -> None:
-        # A time limit of the socket would begin anew with every byte.
+        # A time limit of the socket would start again with every byte.
         limit = threading.Timer(HANDSHAKE_SECONDS, _give_up, [unproved, sock])
         limit.start()
         fault = "it ended, or took too long, before it had proved that it is a trainer"

@@ -79,8 +79,8 @@ def _for_nodes(values: Mapping[str, Any], name: str, dataset: str) -> dict[str, 
     idle = [(group, key) for group, key in _OF_GRAPH_TASKS if key in values.get(group, {})]
     if not idle:
         return dict(values)
-    told = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in idle)
-    warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {told}.")
+    left_out = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in idle)
+    warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {left_out}.")
     groups = {group: {key: value for key, value in values[group].items() if (group, key) not in idle} for group, _ in idle}
     return {**values, **groups}
 

@@ -48,7 +48,7 @@ def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
             raise UsageError(
                 f"{changed} is not what its file says ({sys.modules[module].__file__}): the file was changed after it was imported, or "
                 "the value was replaced in this process. Other processes would train other code than this one. Keep in the file what is to "
-                f"be trained, and start Python again, or reload the module (importlib.reload) and name {name} anew."
+                f"be trained, and start Python again, or reload the module (importlib.reload) and pass {name} again."
             )
         digests[name] = code_digest(value, name)
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
@@ -78,7 +78,7 @@ def check_process(configs: Sequence[RunConfig], code: Mapping[str, str]) -> None
     if changed:
         raise UsageError(
             f"A process that trains has other code of {', '.join(changed)} than the one that started it: the file was changed between "
-            "the imports of the two, or they have different files. Run it again; start the workers of a cluster anew before."
+            "the imports of the two, or they have different files. Run it again; restart the workers of a cluster first."
         )
 
 

@@ -190,18 +190,18 @@ class RunStore:
         before = read_resolved(self._config)
         return before is not None and identity(before) == identity(resolved_part(config))
 
-    def begin(self, config: dict[str, Any], *, anew: bool = False) -> None:
+    def begin(self, config: dict[str, Any], *, start_over: bool = False) -> None:
         """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
 
         Args:
             config: see `dgl_mutual.store.configuration.file_values`.
-            anew: set the file aside if it is of another run.
+            start_over: set the file aside if it is of another run.
 
         Raises:
             StoreError: it holds another run.
         """
         file = self._config
-        if not anew:
+        if not start_over:
             self.check_config(config)
         elif (file.exists() or file.is_symlink()) and not self._is_same_run(config):
             set_aside(file)
@@ -380,7 +380,7 @@ def begun(store: RunStore, config: dict[str, Any], *, resume: bool, keys: set[Ke
     """
     if not resume:
         store.clear() if keys is None else store.drop(keys)
-    store.begin(config, anew=not resume)
+    store.begin(config, start_over=not resume)
     store.merge()
     store.watch()
     try:

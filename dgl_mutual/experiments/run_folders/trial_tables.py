@@ -95,7 +95,7 @@ class GatheredTable(TrialTable):
         self.prefix, self.first, self.more = prefix, first, more
 
     def put(self, *tables: pd.DataFrame) -> None:
-        """Put rows of trials in the place of those with the same keys. Other rows stay as they are, and no text starts like a formula.
+        """Replace the rows with the same keys by these rows of trials. Other rows stay as they are, and no text starts like a formula.
 
         Raises:
             StoreError: the table is damaged, or cannot be written.
@@ -173,7 +173,7 @@ class GatheredTable(TrialTable):
         if list(part)[: len(self.first)] != list(self.first) or foreign:
             what = f"a column {foreign[0][:80]!r}" if foreign else "not the columns"
             raise StoreError(
-                f"{str(file)!r} has {what} that {self.name} {'has not' if foreign else 'has'}: it was changed, or is no file of this run. "
+                f"{str(file)!r} has {what} that {self.name} {'has not' if foreign else 'has'}: it was changed, or belongs to another run. "
                 "Move it away: the same command or call does again what is missing."
             )
 

@@ -79,7 +79,7 @@ class SuitePlan:
 
 @contextmanager
 def named(method: str, data: str) -> Iterator[None]:
-    """A usage error says of which run of a suite it is."""
+    """Within the block a usage error names the run of a suite."""
     try:
         yield
     except UsageError as error:

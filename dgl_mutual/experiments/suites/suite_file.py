@@ -47,7 +47,7 @@ class TuningOptions(Options):
     """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
 
     def num_trials(self, asked: int) -> int:
-        """The trials of a search here, if so many are asked for of every search."""
+        """The trials of a search here, if `asked` are asked for of every search."""
         return min(asked, self.trials or asked)
 
 
@@ -234,7 +234,7 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
 
 def _check_name(name: str, what: str) -> None:
     if not name or name != name.strip() or not name.isprintable():
-        raise ValueError(f"{name!r} is no name of a {what}: it is empty, starts or ends with a space, or has control characters in it")
+        raise ValueError(f"{name!r} is not a name of a {what}: it is empty, starts or ends with a space, or has control characters in it")
 
 
 def _method(layer: Any) -> Any:

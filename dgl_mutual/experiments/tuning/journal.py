@@ -171,7 +171,7 @@ def _check_entry(number: int, line: bytes, study_name: str) -> None:
     """
     entry = _entry(line)
     if entry is None:
-        raise ValueError(f"line {number} is no entry: {line[:30]!r}")
+        raise ValueError(f"line {number} is not an entry: {line[:30]!r}")
     if entry["op_code"] == _DELETE:
         raise ValueError(f"line {number} deletes the search")
     if (number == 1 or entry["op_code"] == _CREATE) and (entry["op_code"], entry.get("study_name")) != (_CREATE, study_name):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]) -> str | None:
-    """Train what a trial asks for, and record how it ended: the message, if it failed.
+    """Train a trial's configuration, and record how it ended: the message, if it failed.
 
     Args:
         search: opened.

@@ -95,7 +95,7 @@ class Proposals:
         keys = abandoned.user_attrs.get("keys", list(drawn))  # earlier versions named no keys
         if "defaults" in abandoned.user_attrs:
             self.study.enqueue_trial(drawn, user_attrs={"defaults": True, "keys": keys})
-        # What was killed while its options were drawn draws all of them anew, as the trial of its number does.
+        # A trial that was killed while its options were drawn draws all of them again, as the trial of its number does.
         elif drawn and all(key in drawn or self._is_idle(key, drawn) for key in keys):
             self.study.enqueue_trial(drawn, user_attrs={"keys": keys})
         self.study.tell(abandoned.number, state=TrialState.FAIL)

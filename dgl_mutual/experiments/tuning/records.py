@@ -38,7 +38,7 @@ def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | N
 
 
 def _merit(trial: FrozenTrial) -> tuple[float, int]:
-    """What the better of two complete trials has more of."""
+    """A sort key by which the better of two complete trials is the greater."""
     assert trial.value is not None
     return as_compared(trial.value), -trial.number
 
@@ -50,7 +50,7 @@ def default_value(study: optuna.Study) -> float:
 
 
 def seconds_left(study: optuna.Study, missing: int, jobs: int) -> float | None:
-    """Estimated seconds of so many missing trials, `jobs` at a time, from the finished ones; None if there are none."""
+    """Estimated seconds of this number of missing trials, `jobs` at a time, from the finished ones; None if there are none."""
     finished = [trial for trial in counted_trials(study) if trial.state.is_finished()]
     ended = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
     return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None

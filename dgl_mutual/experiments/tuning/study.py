@@ -254,7 +254,7 @@ class Search:
             what = "official split" if others else f"code of {', '.join(changed)}" if changed else f"meaning of the data ({meanings})"
             raise StoreError(
                 f"The {what} has changed since the search in {str(self.folder)!r} began, and its trials cannot be compared with new ones. "
-                "Remove the folder to begin anew, or choose another one with --out."
+                "Remove the folder to start over, or choose another one with --out."
             )
 
     def layer(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

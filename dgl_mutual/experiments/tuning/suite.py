@@ -108,15 +108,13 @@ def tune_suite(
 
     A dataset may have fewer trials, and more trainings of each configuration (`SuiteDataset.tuning`); all methods have the same. A dataset
     that is not available is left out, as the suite leaves it out. So are strategies that train nothing (label-propagation): they choose
-    their options on validation in every run.
+    their options on validation in every run. Warnings name what has no effect in any run, whatever the searches draw.
 
     Args:
         runs: of the suite, see `dgl_mutual.experiments.suites.suite.configurations`.
         trials: of each search.
         compute: with several jobs, trials of a search run at a time (see `tune`).
         display: makes a progress for each search.
-
-    Warnings name what has no effect in any run, whatever the searches draw.
 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error names the run.

@@ -35,17 +35,17 @@ class Estimate:
     objection: str = ""
 
 
-def estimate_runs(suite_plan: SuitePlan, *, anew: bool) -> Iterator[Estimate]:
+def estimate_runs(suite_plan: SuitePlan, *, start_over: bool) -> Iterator[Estimate]:
     """The runs of a suite, one after another, since a few epochs of each are measured. Nothing is written.
 
     Args:
-        anew: all trials are to run, also those that are there.
+        start_over: all trials are to run, also those that are there.
     """
     out = suite_plan.folder.parent
     to_run = {plan.name: plan for plan in suite_plan.plans}
     for run, plan in suite_plan.entries:
         first = to_run.pop(plan.name, None)
-        missing = 0 if first is None else len(first.trials) if anew else num_missing(first, out)
+        missing = 0 if first is None else len(first.trials) if start_over else num_missing(first, out)
         seconds, objection = 0.0, ""
         if missing:
             try:

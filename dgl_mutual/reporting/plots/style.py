@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-#: Okabe and Ito, 2008, without the yellow that paper swallows.
+#: Okabe and Ito, 2008, without yellow, which is illegible in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -55,7 +55,7 @@ _SETTINGS: dict[Any, Any] = {
     **{"pdf.fonttype": 42, "svg.hashsalt": "dgl-mutual"},
 }
 
-#: What files say of themselves: nothing of the day.
+#: Metadata of files: no creation date, so that files are reproducible.
 _METADATA: dict[str, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Creator": MADE_BY},
     "png": {"Software": MADE_BY},
@@ -217,7 +217,7 @@ def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", 
     """Write a figure in each format; the same figure gives the same bytes.
 
     Raises:
-        UsageError: one of the files is there already, and is no figure of this program.
+        UsageError: one of the files is there already, and is not a figure of this program.
         StoreError: the disk does not take it.
     """
     from matplotlib.text import Text

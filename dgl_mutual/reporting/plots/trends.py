@@ -119,7 +119,7 @@ def _named(lines: Sequence[Sequence[Run]], shown: str) -> list[Run]:
 
 
 def _default_depths(runs: Sequence[Run]) -> dict[Any, Any]:
-    """The default depth of each architecture, as the runs of one task tell that did not give one."""
+    """The default depth of each architecture, from the runs of one task that were given no depth."""
     depths: dict[Any, Any] = {}
     for run in runs:
         students, one_by_one = run.config["students"], run.given.get("students")

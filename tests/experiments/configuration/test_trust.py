@@ -43,7 +43,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_that_names_code_is_refused_and_nothing_is_imported(values: dict, of_a_run: bool, evil: Path) -> None:
     file = evil / "config.yaml"
     file.write_text(yaml.safe_dump({"given": values, "resolved": {"fingerprint": "x"} | values} if of_a_run else values))
-    with pytest.raises(UsageError, match=r"names code of its own: evil_code:Run.*executes it.*--trust"):
+    with pytest.raises(UsageError, match=r"names custom code: evil_code:Run.*executes it.*--trust"):
         trusted_config(file, {}, trust=False)
     assert given_values(trusted_config(file, {}, trust=True)) == given_values(parse_config(read_config(file)))
     typed = {"training": {"epochs": 3}, "strategy_options": {"mine": "evil_code:Run"}}
@@ -67,9 +67,9 @@ def test_neither_part_of_a_run_s_file_is_imported(values: dict, part: str, evil:
     parts = {"given": {}, "resolved": {"fingerprint": "x", "dataset": "digits", "strategy": "gml", "targets": ["x:Y"]}}
     (evil / "config.yaml").write_text(yaml.safe_dump({**parts, part: parts[part] | values}))
     typed = {"strategy": "dml", "students": "gcn", "dataset": "digits", "strategy_options": {}, "grid": {}}
-    with pytest.raises(UsageError, match=r"names code of its own: evil_code:Run\. .*--trust"):
+    with pytest.raises(UsageError, match=r"names custom code: evil_code:Run\. .*--trust"):
         trusted_config(evil / "config.yaml", typed, trust=False)
-    with pytest.raises(UsageError, match=r"names code of its own: evil_code:Run\. .*trust=True"):
+    with pytest.raises(UsageError, match=r"names custom code: evil_code:Run\. .*trust=True"):
         dgl_mutual.fit("digits", config=evil / "config.yaml")
     assert not (evil / "executed").exists()
     (evil / "config.yaml").write_text(yaml.safe_dump(parts))

@@ -300,7 +300,7 @@ def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: 
 
 def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
-    with pytest.raises(UsageError, match=r"folds = 3 has no meaning under the protocol 'public'"):
+    with pytest.raises(UsageError, match=r"folds = 3 does not apply under the protocol 'public'"):
         quick(ring, tmp_path, config={"protocol": "public", "folds": 3})
     assert not [*tmp_path.iterdir()]
     with pytest.warns(UserWarning, match="student.pooling = max has no effect"):

@@ -108,7 +108,7 @@ def test_a_journal_whose_trials_drew_from_other_values_is_named(
 
 
 def test_a_journal_that_lacks_trials_of_the_table_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search would begin anew, and write over the table."""
+    """The search would start over, and overwrite the table."""
     faking(monkeypatch, lambda *_, **__: 0.5)
     folder = quick(ring, tmp_path, trials=2).folder
     table = (folder / TUNING_FILE).read_bytes()
@@ -193,13 +193,13 @@ def test_a_journal_that_only_lacks_its_last_line_end_loses_no_trial(ring: Datase
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda content: content.replace(b"\n", b"\r"), "line 1 is no entry"),
-        (lambda _: b"What I have learned so far", "line 1 is no entry: b'What I have"),
-        (lambda content: content + b"My notes", "line [0-9]+ is no entry: b'My notes'"),
-        (lambda content: content.replace(b"\n", b"\n\n", 1), "line 2 is no entry: b''"),
-        (lambda content: content[:-1].decode().encode("utf-16"), "line 1 is no entry"),
-        (lambda _: b'{"op_code":0,"worker', "line 1 is no entry"),
-        (lambda _: b"[1]\n", "line 1 is no entry"),
+        (lambda content: content.replace(b"\n", b"\r"), "line 1 is not an entry"),
+        (lambda _: b"What I have learned so far", "line 1 is not an entry: b'What I have"),
+        (lambda content: content + b"My notes", "line [0-9]+ is not an entry: b'My notes'"),
+        (lambda content: content.replace(b"\n", b"\n\n", 1), "line 2 is not an entry: b''"),
+        (lambda content: content[:-1].decode().encode("utf-16"), "line 1 is not an entry"),
+        (lambda _: b'{"op_code":0,"worker', "line 1 is not an entry"),
+        (lambda _: b"[1]\n", "line 1 is not an entry"),
         (lambda content: content.partition(b"\n")[2], "line 1 does not begin this search"),
         (lambda content: content.replace(b'"study_name":"', b'"study_name":"other-', 1), "line 1 does not begin this search"),
         (lambda content: content + b'{"op_code":1,"worker_id":"x","study_id":0}\n', "line [0-9]+ deletes the search"),
