@@ -11,7 +11,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config, read_config
-from dgl_mutual.experiments.configuration.grid import grid_points, search
+from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points, search
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_points
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.training.result import FitResult
@@ -68,7 +68,7 @@ def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: li
 
 def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> None:
     config = resolve(parse_config({}), ring)
-    result, rows, tried = _search([({}, config)], [0.5])
+    result, rows, tried = _search([GridPoint({}, config)], [0.5])
     assert (result.name, rows, tried) == ("0", [], [config])
 
 
