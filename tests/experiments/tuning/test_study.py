@@ -14,6 +14,7 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
 from dgl_mutual.search_space import Whole
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, TUNING_FILE
@@ -256,7 +257,7 @@ def test_a_lock_that_optuna_left_behind_holds_nobody_up(ring: Dataset, tmp_path:
     assert len(quick(ring, Path("out"), trials=2).history) == 2
 
 
-def by_rate(config: Any, *_: Any, **__: Any) -> float:
+def by_rate(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
     return float(1.0 / (1.0 + abs(config.training.learning_rate - 0.003)))
 
 
