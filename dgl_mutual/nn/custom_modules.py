@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from types import NoneType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +20,12 @@ from dgl_mutual.utils.wording import kind_of
 
 #: Attributes that every module has.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
+#: Packages whose modules save all that they need to go on with.
+_LIBRARIES = ("dgl", "dgl_mutual", "torch", "torch_geometric")
+#: Kinds of values that can be compared; two values of different kinds differ.
+_PLAIN = (bool, int, float, str, np.generic, NoneType)
+_SEQUENCES = (list, tuple, deque)
+_KINDS: tuple[Any, ...] = (_PLAIN, Tensor, np.ndarray, Mapping, _SEQUENCES)
 #: Seeds of the streams that further modules are made from: none that a user would choose, from which the first one may have been made.
 _OTHER_SEEDS = (0x5EED_0F_0_7E57, 0x5EED_0F_1_7E57)
 
@@ -121,13 +130,30 @@ def _trainable(module: nn.Module, without: str = "") -> dict[str, Tensor]:
     }
 
 
-def plain_attributes(module: nn.Module) -> dict[str, bool | int | float | str | None]:
-    """The plain attributes of a module that are numbers or texts, by name; those of its parts are not in it."""
+def unsaved_values(module: nn.Module) -> dict[str, Any]:
+    """Copies of what custom code keeps in plain attributes of a module and its parts, by dotted names.
+
+    These are numbers, texts, tensors and arrays, also in lists and dicts. Left out are modules of torch, DGL, PyG and this package, which
+    may cache what they like; modules with a `get_extra_state` of their own and what is below them, since what they save is up to them;
+    and what `functools.cached_property` keeps.
+    """
+    saved = _memory({name: one for name, one in _tensors(module) if not is_lazy(one)})
+    kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
     return {
-        name: value
-        for name, value in vars(module).items()
-        if name not in _OF_ANY_MODULE and isinstance(value, bool | int | float | str | None)
+        f"{prefix}.{name}".removeprefix("."): _copied(value)
+        for prefix, part in module.named_modules()
+        if type(part).__module__.partition(".")[0] not in _LIBRARIES
+        and not any(not above or f"{prefix}.".startswith(f"{above}.") for above in kept)
+        for name, value in _attributes(part).items()
+        if _kind_of(value) is not None
+        and not isinstance(getattr(type(part), name, None), cached_property)
+        and not (isinstance(value, Tensor) and (is_lazy(value) or not _memory({name: value}).isdisjoint(saved)))
     }
+
+
+def changed_names(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of values that differ between two mappings; what is missing counts as None."""
+    return [name for name in {**before, **now} if _differ(before.get(name), now.get(name))]
 
 
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
@@ -145,23 +171,57 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
     ]
 
 
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes of a module by name; those of its parts are not in it."""
+    return {name: value for name, value in vars(module).items() if name not in _OF_ANY_MODULE}
+
+
 def _unsaved(module: nn.Module) -> dict[str, Any]:
     """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
-    attributes = {name: value for name, value in vars(module).items() if name not in _OF_ANY_MODULE}
-    return {**attributes, **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
+    return {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
+
+
+def _kind_of(value: Any) -> Any:
+    """Which of the kinds of values that can be compared a value is; None of any other."""
+    return next((kind for kind in _KINDS if isinstance(value, kind)), None)
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a value that can be compared; what is in it of other kinds is not copied."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {key: _copied(one) for key, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, _SEQUENCES) else value
 
 
 def _differ(first: Any, second: Any) -> bool:
     """Whether two values differ; False of values that are not compared."""
-    if all(isinstance(value, bool | int | float | str | None) for value in (first, second)):
-        return bool(first != second)
     if (first is None) != (second is None):
         return True
+    kind = _kind_of(first)
+    if kind is None or _kind_of(second) is None:
+        return False
+    if _kind_of(second) is not kind:
+        return True
+    if kind is _PLAIN:
+        return bool(first != second) and not (first != first and second != second)  # two NaNs are the same
+    if kind is Mapping:
+        return first.keys() != second.keys() or any(_differ(value, second[key]) for key, value in first.items())
+    if kind is _SEQUENCES:
+        return len(first) != len(second) or any(map(_differ, first, second))
     try:
         torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
     except AssertionError:
         return True
-    except Exception:  # it compares no other types, and of these some compare with nothing
+    except Exception:  # it compares no arrays of objects
         return False
     return False
 

@@ -44,10 +44,10 @@ class CustomStateCheck(Callback):
         self._before: dict[str, _Shapes] = {}
 
     def on_phase_begin(self, state: TrainingState) -> None:
-        self._before = {title: _shapes(module) for title, module in _custom_modules(state).items()}
+        self._before = {title: _shapes(module) for title, module in custom_modules(state).items()}
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        for title, module in _custom_modules(state).items():
+        for title, module in custom_modules(state).items():
             before, now = self._before[title], _shapes(module)
             lazy = {name for name, shape in before.items() if shape is None and name in now}  # it gets its shape in the first step
             names = [name for name in {**before, **now} if name not in lazy and before.get(name) != now.get(name)]
@@ -182,7 +182,7 @@ def _agree(first: Tensor, second: Tensor) -> bool:
     return torch.allclose(first, second, rtol=1e-3, atol=1e-5)
 
 
-def _custom_modules(state: TrainingState) -> dict[str, nn.Module]:
+def custom_modules(state: TrainingState) -> dict[str, nn.Module]:
     """The custom modules, by their names in messages."""
     members = zip(state.cohort.names, state.cohort.members, strict=True)
     found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}

@@ -17,17 +17,18 @@ from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
-from dgl_mutual.nn.custom_modules import plain_attributes
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.nn.custom_modules import changed_names, unsaved_values
+from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
+from dgl_mutual.training.custom_state import custom_modules
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.custom_code import custom_place, described, is_custom, is_out_of_memory
@@ -71,7 +72,7 @@ class Checkpointer(Callback):
         self._callbacks = callbacks
         self._identity: Identity = {}
         self._found: dict[str, Any] | None = None
-        self._plain: dict[str, Any] = {}
+        self._unsaved: dict[str, dict[str, Any]] = {}
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Read what was kept last.
@@ -83,7 +84,7 @@ class Checkpointer(Callback):
         """
         for callback in self._callbacks:
             _refuse_half_state(callback)
-        self._plain = plain_attributes(state.strategy)
+        self._unsaved = _unsaved_values(state)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
             self._found = _load(self._snapshots.file, self._identity, schema_of(state.dataset))
@@ -117,10 +118,10 @@ class Checkpointer(Callback):
         """Write a snapshot where one is due: every so many epochs, and at the end of a phase.
 
         Raises:
-            UsageError: a strategy or a callback has a state that cannot be written, or a custom strategy one that is not.
+            UsageError: a strategy or a callback has a state that cannot be written, or custom code one that is not.
             StoreError: the disk does not take it, or the folder that it belongs to is gone.
         """
-        _refuse_unsaved_values(state.strategy, self._plain)
+        _refuse_unsaved_values(self._unsaved, _unsaved_values(state))
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
             told = {"identity": self._identity, "schema": schema_of(state.dataset)}
@@ -245,26 +246,31 @@ def _restoring(what: str) -> Iterator[None]:
         raise _CustomCodeError(f"{what} raised an error: {described(error)}") from error
 
 
-def _refuse_unsaved_values(strategy: Strategy, before: Mapping[str, Any]) -> None:
-    """Refuse a custom strategy that changes plain numbers or texts, which an interrupted training would go on without.
+def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Any]]:
+    """What custom students, weightings and strategies keep in plain attributes (see `unsaved_values`), by their names in messages."""
+    return {
+        title: unsaved_values(module.custom_module if isinstance(module, CohortMember) and module.custom_module is not None else module)
+        for title, module in custom_modules(state).items()
+    }
 
-    What a strategy with a `get_extra_state` of its own keeps is up to it.
+
+def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse custom code that changes plain attributes, which an interrupted training would go on without.
 
     Args:
-        before: its `plain_attributes` before the first step.
+        before, now: see `_unsaved_values`.
 
     Raises:
         UsageError: it does.
     """
-    if not is_custom(strategy) or type(strategy).get_extra_state is not nn.Module.get_extra_state:
-        return
-    for name, value in plain_attributes(strategy).items():
-        if name not in before or (before[name] is not value and before[name] != value):
+    for title, values in now.items():
+        for name in changed_names(before[title], values):
+            attribute, value = name.rpartition(".")[2], " ".join(repr(values.get(name)).split())[:80]
             raise UsageError(
-                f"The strategy {strategy.name!r} changes its attribute {name!r} while it trains, now to {value!r:.80}. Snapshots "
+                f"{title} changes its attribute {name!r} while it trains, now to {value}. Snapshots "
                 "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. Make it a "
-                f"buffer, self.register_buffer({name!r}, torch.tensor(...)) in __init__, and change it in place; or give it in "
-                "get_extra_state and take it back in set_extra_state."
+                f"buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place; or give it in "
+                "get_extra_state and take it back in set_extra_state. If no later step reads it, register the buffer with persistent=False."
             )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
+import dgl
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DataError, StoreError, UsageError
@@ -185,3 +187,149 @@ def test_a_strategy_that_changes_a_number_that_is_not_kept_is_refused(node_data,
         cut(fit, node_data, snapshots, strategy=strategy)
         same(fit(node_data, strategy=strategy, epochs=4, snapshots=snapshots), fit(node_data, strategy=strategy, epochs=4))
         snapshots.file.unlink()
+
+
+class Inner(nn.Module):
+    """A part of a module that counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+
+class Remembers(Constant):
+    """Keeps values of several kinds in plain attributes."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.mean: Any = 0.0
+        self.hist: list[int] = []
+        self.cfg = {"n": 0, "mode": "mean", "other": object()}
+        self.inner = Inner()
+        self.array = np.zeros(2)
+        self.linear = nn.Linear(2, 2)
+        self.alias = self.linear.weight.data
+
+
+def averages(self: Any, step: Any) -> None:
+    self.mean = 0.9 * self.mean + step.logits.detach().mean()
+
+
+def appends(self: Any, step: Any) -> None:
+    self.hist.append(1)
+
+
+def counts_in_a_dict(self: Any, step: Any) -> None:
+    self.cfg["n"] += 1
+
+
+def counts_in_a_part(self: Any, step: Any) -> None:
+    self.inner.n += 1
+
+
+def counts_in_an_array(self: Any, step: Any) -> None:
+    self.array += 1
+
+
+def makes_anew(self: Any, step: Any) -> None:
+    self.latest = step.logits.detach()
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (averages, "mean"),
+        (appends, "hist"),
+        (counts_in_a_dict, "cfg"),
+        (counts_in_a_part, r"inner\.n"),
+        (counts_in_an_array, "array"),
+        (makes_anew, "latest"),
+    ],
+)
+def test_a_strategy_that_changes_a_value_of_any_kind_that_is_not_kept_is_refused(changes, name, node_data, fit, tmp_path):
+    class Mine(Remembers):
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            changes(self, step)
+            return super().loss_terms(step)
+
+    snapshots = Snapshots(tmp_path / "kept", 2)
+    with pytest.raises(UsageError, match=rf"The strategy 'Mine' changes its attribute '{name}' while it trains, now to .*register_buffer"):
+        fit(node_data, strategy=Mine, epochs=4, snapshots=snapshots)
+    assert not snapshots.file.exists()
+
+    class Saves(Mine):
+        def get_extra_state(self) -> Any:
+            return {"mean": self.mean, "hist": self.hist, "n": self.cfg["n"], "inner": self.inner.n}
+
+        def set_extra_state(self, state: Any) -> None:
+            self.mean, self.hist, self.cfg["n"], self.inner.n = state["mean"], state["hist"], state["n"], state["inner"]
+
+    fit(node_data, strategy=Saves, epochs=2, snapshots=snapshots)
+
+
+def test_a_strategy_that_changes_nothing_of_its_own_is_kept(node_data, fit, tmp_path):
+    assert fit(node_data, strategy=Remembers, epochs=2, snapshots=Snapshots(tmp_path / "kept", 1)).history
+
+
+class Schedule(Linear):
+    """Drops more from step to step, in training alone."""
+
+    def __init__(self, in_features: int, num_outputs: int, saved: bool = False) -> None:
+        super().__init__(in_features, num_outputs)
+        self.steps: Any = 0
+        if saved:
+            del self.steps
+            self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+            feat = nn.functional.dropout(feat, min(0.5, 0.1 * float(self.steps)))
+        return super().forward(graph, feat)
+
+
+class Caches(Linear):
+    """Has layers of torch and DGL that keep something of theirs, and values that it keeps from step to step for itself."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.recurrent = nn.LSTM(in_features, in_features)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(in_features, in_features))
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(in_features, in_features))
+        self.conv = dgl.nn.GraphConv(in_features, in_features, allow_zero_in_degree=True)
+        self.norm = nn.BatchNorm1d(in_features)
+        self.register_buffer("hidden", None, persistent=False)
+
+    @cached_property
+    def scale(self) -> float:
+        return 0.5
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        self.hidden = self.conv(graph, self.spectral(self.normed(self.norm(feat))))
+        return super().forward(graph, self.scale * self.hidden + self.recurrent(feat)[0])
+
+
+def test_a_student_that_changes_a_number_that_is_not_kept_is_refused(node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 2)
+    with pytest.raises(UsageError, match=r"The student 'Schedule-1' changes its attribute 'steps' while it trains, now to 1\."):
+        fit(node_data, ("gcn", custom(Schedule)), epochs=4, snapshots=snapshots)
+    for students in (("gcn", custom(Schedule, saved=True)), ("gcn", custom(Caches))):
+        cut(fit, node_data, snapshots, students=students)
+        same(fit(node_data, students, epochs=4, snapshots=snapshots), fit(node_data, students, epochs=4))
+        snapshots.file.unlink()
+
+
+class CountingWeighting(dm.Weighting):
+    name = "mine"
+
+    def observe(self, logits: Tensor, samples: Tensor) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return logits.new_zeros(1, len(logits), 1, 1)
+
+
+def test_a_weighting_that_changes_a_number_that_is_not_kept_is_refused(node_data, fit, tmp_path):
+    weighting = {"weighting": CountingWeighting}
+    with pytest.raises(UsageError, match=r"The weighting 'CountingWeighting' changes its attribute 'steps' while it trains, now to 1\."):
+        fit(node_data, epochs=2, strategy_options=weighting, snapshots=Snapshots(tmp_path / "kept", 1))
