@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -501,3 +501,92 @@ def test_code_that_has_changed_since_it_was_saved_is_told(tmp_path: Path, monkey
         described.write_text(re.sub(r'\n  "code": .*', "", described.read_text()))
     assert told("Net-2") == told("ensemble") == []
     sys.modules.pop("saved_code")
+
+
+def install(folder: Path, package: str, version: str = "0.1", *, factor: float = 1.0, provides: bool = True) -> Path:
+    """A package as pip would install it, with a student and a weighting of the name `own`. Returns the folder of Python's path."""
+    module = package.replace("-", "_")
+    info = folder / f"{module}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(MODULE.replace("self.layer(feat)", f"{factor} * self.layer(feat)"))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    points = (f"[dgl_mutual.{group}]\nown = {module}:{kind}\n" for group, kind in (("students", "Net"), ("weightings", "Flat")))
+    (info / "entry_points.txt").write_text("".join(points) if provides else "")
+    return folder
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test imports is not there for the next one, nor are the folders that it is found in."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("first_ext", "other_ext"):
+        sys.modules.pop(name, None)
+
+
+def test_a_saved_name_is_that_of_the_package_that_provided_it(tmp_path: Path, forgetful: None) -> None:
+    first = str(install(tmp_path / "first", "first-ext"))
+    other = str(install(tmp_path / "other", "other-ext", factor=-1.0))
+    folder = tmp_path / "saved"
+    sys.path.insert(0, first)
+    result = small_graph.fit("gcn,own,sage", strategy_options={"weighting": "own", "exchange_warmup": [0, 0]})
+    result.save(folder)
+    origin = {"package": "first-ext 0.1", "path": "first_ext:Net"}
+    assert json.loads((folder / "own-1.json").read_text())["origin"] == origin
+    assert json.loads((folder / "ensemble.json").read_text())["origin"] == {**origin, "path": "first_ext:Flat"}
+    assert "origin" not in json.loads((folder / "gcn-0.json").read_text())
+
+    sys.path.insert(0, other)  # both have that name
+    for member in ("own-1", "ensemble"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loaded = load_student(folder, member)
+        np.testing.assert_array_equal(loaded.predict(small_graph.graph()), result.predict(member=member))
+
+    sys.path.remove(first)
+    for member, kind in (("own-1", "student"), ("ensemble", "weighting")):
+        with pytest.raises(
+            UsageError, match=rf"^The {kind} 'own' is of the package first-ext 0\.1, which is not installed: pip install first"
+        ):
+            load_student(folder, member)
+    sys.path.remove(other)
+    with pytest.raises(UsageError, match=r"^The student 'own' is of the package first-ext 0\.1, which is not installed"):
+        load_student(folder, "own-1")
+    load_student(folder, "gcn-0")
+
+    sys.path.insert(0, str(install(tmp_path / "later", "first-ext", "0.2", provides=False)))
+    with pytest.raises(UsageError, match=r"first-ext 0\.1, and first-ext 0\.2, which is installed, does not provide it.*first-ext==0\.1"):
+        load_student(folder, "own-1")
+
+
+def test_what_another_version_of_a_package_cannot_load_is_told_with_both(tmp_path: Path, forgetful: None) -> None:
+    folder = tmp_path / "saved"
+    sys.path.insert(0, str(install(tmp_path / "first", "first-ext")))
+    small_graph.fit("gcn,own").save(folder)
+    sys.path[0] = str(install(tmp_path / "later", "first-ext", "0.2"))
+    later = tmp_path / "later" / "first_ext.py"
+    later.write_text(later.read_text().replace("self.layer", "self.other"))
+    sys.modules.pop("first_ext")
+    with pytest.raises(DataError, match=r"another student\. It was saved with the package first-ext 0\.1, and first-ext 0\.2 is installed"):
+        load_student(folder, "own-1")
+
+
+def test_a_saved_name_without_its_package_is_read_by_the_name(tmp_path: Path, forgetful: None) -> None:
+    """As an earlier version wrote it."""
+    folder = tmp_path / "saved"
+    sys.path.insert(0, str(install(tmp_path / "first", "first-ext")))
+    result = small_graph.fit("gcn,own")
+    result.save(folder)
+    edit(folder / "own-1.json", origin=None)
+    np.testing.assert_array_equal(load_student(folder, "own-1").predict(small_graph.graph()), result.predict(member="own-1"))
+
+
+def test_the_package_of_a_file_gives_an_import_path_no_trust(tmp_path: Path, forgetful: None) -> None:
+    folder = tmp_path / "saved"
+    sys.path.insert(0, str(install(tmp_path / "first", "first-ext")))
+    small_graph.fit("gcn,own").save(folder)
+    edit(folder / "own-1.json", student={"architecture": "other_ext:Net"})
+    with pytest.raises(UsageError, match="executes it"):
+        load_student(folder, "own-1")
+    edit(folder / "own-1.json", student={"architecture": "own"}, origin={"package": "first-ext 0.1", "path": "other_ext:Net"})
+    assert "first_ext" in repr(load_student(folder, "own-1"))  # the path in the file is not followed

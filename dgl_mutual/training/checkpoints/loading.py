@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,13 +16,14 @@ from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, shortened
 from dgl_mutual.joint import make_distribution
-from dgl_mutual.nn.architectures import ARCHITECTURES
+from dgl_mutual.nn.architectures import ARCHITECTURES, STUDENT_REGISTRY
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import CohortMember, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.options import plain_message
+from dgl_mutual.registry import PlugIn, Registry
 from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.training.checkpoints.models import (
     FORMAT,
@@ -32,6 +34,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
+from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
@@ -146,24 +149,28 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     if len(set(description.members)) < len(description.members):
         raise ValueError("a member twice")
     weighting = str(config.weighting)
-    has_custom_class = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
+    plug_in = _plug_in(WEIGHTING_REGISTRY, weighting, description.origin)
+    has_custom_class = plug_in is not None or ":" in weighting or any(one.name == weighting for one in WEIGHTING_REGISTRY.plug_ins())
     if ":" in weighting:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         # A custom weighting may compute with its tensors when it is made.
         with streams_kept() if has_custom_class else torch.device("meta"):
+            if plug_in is not None:
+                config = replace(config, weighting=WEIGHTING_REGISTRY.load(plug_in))
             coordinator = make_coordinator(config)
     except UsageError as error:
-        raise (_CustomClassError if has_custom_class else ValueError)(str(error)) from None
+        raise (_CustomClassError if has_custom_class else ValueError)(f"{error}{_other_version(description, plug_in)}") from None
     _warn_of_changed_code(f"the weighting {weighting!r}", folder, description, coordinator)
-    _load_weights(folder, name, coordinator, description)
+    _load_weights(folder, name, coordinator, description, _other_version(description, plug_in))
     students = []
     for member in description.members:
         if not MEMBER_NAME.fullmatch(member):
             raise ValueError(f"{shortened(member)!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
         _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": own.cohort})
-        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student, "code": own.code}), trust))
+        own_part = {"student": own.student, "code": own.code, "origin": own.origin}
+        students.append(_load_one(folder, member, description.model_copy(update=own_part), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
     return TrainedStudent(name, description, cohort)
@@ -179,7 +186,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
 def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:
     if description.student is None:
         raise ValueError(f"{name} is not a student")
-    if description.student.is_custom:
+    if description.student.is_custom or description.origin is not None:  # a later version may have a built-in one of its name
         return _load_custom(folder, name, description, description.student, trust)
     _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
@@ -210,23 +217,46 @@ def _check_trust(what: str, path: str, trust: Trust) -> None:
 
 
 def _load_custom(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> CustomStudent:
-    if ":" in options.architecture_name:  # a name without is that of an installed package, which is used as it is
-        _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
+    given = options.architecture_name
+    if ":" in given:  # a name without is that of an installed package, which is used as it is
+        _check_trust(f"The student {name!r} in {folder} is", given, trust)
+    plug_in = _plug_in(STUDENT_REGISTRY, given, description.origin)
+    if plug_in is not None:
+        options = options.model_copy(update={"architecture": plug_in.import_path})
     try:
         with streams_kept():
             width = len(description.edge_feature_names) if options.edge_features else 0
             outputs = description.target.num_outputs
             student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
-        raise _CustomClassError(str(error)) from error
-    _load_weights(folder, name, student, description)
-    _warn_of_changed_code(f"the student {name!r} ({options.architecture_name})", folder, description, student)
+        raise _CustomClassError(f"{error}{_other_version(description, plug_in)}") from error
+    _load_weights(folder, name, student, description, _other_version(description, plug_in))
+    _warn_of_changed_code(f"the student {name!r} ({given})", folder, description, student, given)
     return student
 
 
-def _warn_of_changed_code(what: str, folder: Path, description: Description, module: CohortMember | Coordinator) -> None:
-    """Warn where custom code is not what it was when the files were saved."""
-    before, now = description.code, digest_of_code(module)
+def _plug_in(registry: Registry[Any], name: str, origin: Origin | None) -> PlugIn | None:
+    """What a student or weighting was saved as an item of, if its name is that of an installed package's; None where that is not known."""
+    if origin is None or ":" in name:
+        return None
+    try:
+        return plug_in_of(registry, name, origin)
+    except UsageError as error:
+        raise _CustomClassError(str(error)) from None
+
+
+def _other_version(description: Description, plug_in: PlugIn | None) -> str:
+    """A sentence, if a package of another version than that which saved a model is installed."""
+    if plug_in is None or description.origin is None or plug_in.package == description.origin.package:
+        return ""
+    return f" It was saved with the package {description.origin.package}, and {plug_in.package} is installed."
+
+
+def _warn_of_changed_code(
+    what: str, folder: Path, description: Description, module: CohortMember | Coordinator, name: str | None = None
+) -> None:
+    """Warn where custom code is not what it was when the files were saved; for `name` see `digest_of_code`."""
+    before, now = description.code, digest_of_code(module, name)
     if before is not None and now is not None and before != now:
         warn(
             f"The code of {what} has changed since it was saved in {folder}. What it predicts is made by the present code with the saved "
@@ -252,6 +282,7 @@ def _read_description(path: Path) -> Description:
         raise DataError(f"{path} cannot be read as JSON ({error}). The file is damaged; save the student again.") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise DataError(f"{path} has no 'format: {FORMAT}': it was not written by this version of dgl_mutual. Save the student again.")
+    _check_installed(values)
     try:
         return Description.model_validate(values)
     except ValidationError as error:
@@ -259,6 +290,17 @@ def _read_description(path: Path) -> Description:
         raise _foreign(
             path, f"{'.'.join(map(str, fault['loc']))}: {plain_message(fault)}, found {shortened(fault['input'], most=80)!r}"
         ) from None
+
+
+def _check_installed(values: Mapping[str, Any]) -> None:
+    """Refuse the description of a student or weighting whose package is not installed: its name would be called an unknown one."""
+    try:
+        origin = Origin.model_validate(values.get("origin"))
+        for registry, part, key in ((STUDENT_REGISTRY, "student", "architecture"), (WEIGHTING_REGISTRY, "coordinator", "weighting")):
+            if values.get(part) is not None:
+                _plug_in(registry, str(values[part][key]), origin)
+    except (ValidationError, LookupError, TypeError):  # it has none, or something else is wrong with it
+        return
 
 
 def _foreign(path: Path, reason: str) -> DataError:
@@ -281,8 +323,12 @@ def _has_custom_code(module: StudentModule | Coordinator) -> bool:
     return any(map(is_custom, module.task_coordinators())) if isinstance(module, Coordinator) else module.custom_module is not None
 
 
-def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description) -> None:
-    """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
+def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description, hint: str = "") -> None:
+    """Give a module that has only shapes its weights: a description that asks for terabytes never gets them.
+
+    Args:
+        hint: a sentence after the message of weights that do not fit.
+    """
     path = folder / f"{name}.safetensors"
     try:
         check_regular(path)
@@ -307,6 +353,6 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
         raise DataError(unreadable(path)) from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise DataError(
-            f"The weights {path} cannot be used ({shortened(error)}). They are damaged or belong to another student."
+            f"The weights {path} cannot be used ({shortened(error)}). They are damaged or belong to another student.{hint}"
         ) from error
     _check_saved_together(folder, {f"{name}.json": description.cohort, path.name: cohort})

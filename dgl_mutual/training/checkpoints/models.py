@@ -25,6 +25,7 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
+from dgl_mutual.training.checkpoints.origins import Origin
 from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
 
 FORMAT = 1
@@ -75,6 +76,8 @@ class Description(BaseModel):
     """Of an ensemble, the student that is best on validation."""
     code: str | None = None
     """Digest of the code of a custom student, or of the ensemble's custom weighting; None of others, and without source."""
+    origin: Origin | None = None
+    """Of a student, or an ensemble's weighting, that an installed package provides by name: where it comes from."""
     cohort: str
     """Digest of all that was saved together, which the weights name, too."""
 

@@ -26,6 +26,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.checkpoints.models import MAX_DESCRIPTION, Description, MLPShape, Preprocessing
+from dgl_mutual.training.checkpoints.origins import origin_of
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
@@ -80,13 +81,13 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     without_edges = {"edge_feature_names": (), "edge_feature_kinds": ()}
     models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # what is its own in each description
     for name, student in zip(cohort.names, cohort.members, strict=True):
-        own = {"student": student.options, "code": digest_of_code(student)}
+        origin = origin_of(STUDENT_REGISTRY, student.options.architecture)
+        own = {"student": student.options, "code": digest_of_code(student), "origin": origin}
         models[name] = student, {**own, **({} if student.edge_features else without_edges)}
     added = cohort.names[cohort.num_students :]
-    models[ENSEMBLE] = (
-        cohort.coordinator,
-        {"members": named, "added": added, "coordinator": config, "best_by_val": best, "code": digest_of_code(cohort.coordinator)},
-    )
+    ensemble = {"members": named, "added": added, "coordinator": config, "best_by_val": best}
+    code, origin = digest_of_code(cohort.coordinator), origin_of(WEIGHTING_REGISTRY, config.weighting)
+    models[ENSEMBLE] = cohort.coordinator, {**ensemble, "code": code, "origin": origin}
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
@@ -99,14 +100,18 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     _remove(folder, before - models.keys())
 
 
-def digest_of_code(module: CohortMember | Coordinator) -> str | None:
+def digest_of_code(module: CohortMember | Coordinator, name: str | None = None) -> str | None:
     """The digest of the code of a custom student or weighting. None of others, and where there is no source, or it was changed after the
-    code was imported, of which a warning tells."""
+    code was imported, of which a warning tells.
+
+    Args:
+        name: by which a student was named (default: as its options say).
+    """
     if isinstance(module, Coordinator):
         custom: list[tuple[Any, str]] = [(type(one), "") for one in module.task_coordinators() if is_custom(one)]
     else:
         options = module.options
-        custom = [(make_custom(options), options.architecture_name)] if module.custom_module is not None else []
+        custom = [(make_custom(options), name or options.architecture_name)] if module.custom_module is not None else []
     if not custom:
         return None
     digest, changed = code_digest(*custom[0]), changed_since_import(*custom[0])
