@@ -119,9 +119,11 @@ class StudentOptions(Options):
 
     @property
     def label(self) -> str:
-        """The architecture in the name of a member or a file: ``gcn``; ``MyNet`` of ``mypkg.nets:MyNet``."""
+        """The architecture in the name of a member or a file, which begins with a letter, digit or ``_``: ``gcn``; ``MyNet`` of
+        ``mypkg.nets:MyNet``."""
         name = self.architecture_name
-        return re.sub(r"[^\w.-]+", "-", name.rpartition(":")[2].rpartition(".")[2] if ":" in name else name)
+        label = re.sub(r"[^\w.-]+", "-", name.rpartition(":")[2].rpartition(".")[2] if ":" in name else name)
+        return label.lstrip(".-") or "student"
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

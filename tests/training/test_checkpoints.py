@@ -559,6 +559,18 @@ def test_a_saved_name_is_that_of_the_package_that_provided_it(tmp_path: Path, fo
         load_student(folder, "own-1")
 
 
+def test_students_of_any_name_can_be_loaded_again(tmp_path: Path, forgetful: None) -> None:
+    site = install(tmp_path / "first", "first-ext")
+    (points,) = site.glob("*/entry_points.txt")
+    points.write_text("[dgl_mutual.students]\n" + "".join(f"{name} = first_ext:Net\n" for name in ("-net", ".net", "--", "my net")))
+    sys.path.insert(0, str(site))
+    result = small_graph.fit("-net,.net,--,my net")
+    assert list(result.cohort.names) == ["net-0", "net-1", "student-2", "my-net-3"]
+    result.save(tmp_path / "saved")
+    for member in (*result.cohort.names, "ensemble"):
+        np.testing.assert_array_equal(load_student(tmp_path / "saved", member).predict(small_graph.graph()), result.predict(member=member))
+
+
 def test_what_another_version_of_a_package_cannot_load_is_told_with_both(tmp_path: Path, forgetful: None) -> None:
     folder = tmp_path / "saved"
     sys.path.insert(0, str(install(tmp_path / "first", "first-ext")))
