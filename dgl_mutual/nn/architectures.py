@@ -50,18 +50,38 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
             f"function takes them, give {{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
         )
     make = STUDENT_REGISTRY.resolve(options.architecture)
-    try:
-        signature = inspect.signature(make)
-    except (TypeError, ValueError):  # some classes written in C have none
+    signature = _signature(make)
+    if signature is None:
         return make
+    arguments = custom_arguments(make, options, "node")
     try:
-        signature.bind(1, 1, **options.options)
+        signature.bind(1, 1, **arguments)
     except TypeError as error:
         raise UsageError(
             f"The student {options.architecture_name} cannot be called with (in_features, num_outputs"
-            f"{''.join(f', {key}=...' for key in options.options)}): {error}. It takes {signature}."
+            f"{''.join(f', {key}=...' for key in arguments)}): {error}. It takes {signature}."
         ) from None
     return make
+
+
+def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:
+    """What the class or function of a custom student is called with after (in_features, num_outputs), by name: its options, and `task` if
+    it has a parameter of this name that the options do not give."""
+    signature = _signature(make)
+    parameters = [] if signature is None else list(signature.parameters.values())
+    takes_task = any(
+        one.name == "task" and (one.kind is one.KEYWORD_ONLY or (place > 1 and one.kind is one.POSITIONAL_OR_KEYWORD))
+        for place, one in enumerate(parameters)
+    )
+    return {**({"task": task} if takes_task else {}), **options.options}
+
+
+def _signature(make: Callable[..., Any]) -> inspect.Signature | None:
+    """None of some classes written in C."""
+    try:
+        return inspect.signature(make)
+    except (TypeError, ValueError):
+        return None
 
 
 def has_node_states(options: StudentOptions, task: TaskName) -> bool:

@@ -13,7 +13,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError, listed
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.architectures import make_custom, num_blocks
+from dgl_mutual.nn.architectures import custom_arguments, make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import NodeFeatures
@@ -44,6 +44,8 @@ class CustomStudent(CohortMember):
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
     them itself. Where a column may hold codes of categories (whole numbers from 0, and others than 0 and 1 among them), no
     column of whole numbers is scaled, so that embeddings can look them up.
+
+    A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it.
 
     The module may change features in place and write into the graph's data: what it gets are copies.
 
@@ -114,7 +116,8 @@ class CustomStudent(CohortMember):
 
     def _made(self) -> nn.Module:
         with blamed(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
-            module = self._class_or_function(self.in_features, self.num_outputs, **self.options.options)
+            arguments = custom_arguments(self._class_or_function, self.options, self.task)
+            module = self._class_or_function(self.in_features, self.num_outputs, **arguments)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but {kind_of(module)}.")
         with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):

@@ -49,7 +49,7 @@ class StudentOptions(Options):
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on
     summed node features), the name of one that an installed package provides, an import path ``package.module:Class``, or a class or
-    function (in_features, num_outputs, **options) that gives a module."""
+    function (in_features, num_outputs, **options) that gives a module; one with a parameter `task` is given "node" or "graph" for it."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the class or function of a custom student takes."""
     depth: int | None = Field(None, ge=1, le=32)

@@ -53,6 +53,17 @@ class GraphNet(nn.Module):
         return self.last(dgl.mean_nodes(graph, "h"))
 
 
+class Both(GraphNet):
+    """For both tasks, of which it is told."""
+
+    def __init__(self, in_features: int, num_outputs: int, *, task: str) -> None:
+        super().__init__(in_features, num_outputs)
+        self.task = task
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return super().forward(graph, feat) if self.task == "graph" else self.last(torch.relu(self.conv(graph, feat)))
+
+
 class TwoWays(nn.Module):
     """For graph tasks: which of two layers classifies a graph depends on its number of nodes, after batch norms of two other forms."""
 

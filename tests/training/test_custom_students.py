@@ -21,7 +21,7 @@ from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.snapshots import Snapshots
-from tests.training.custom_students import BlockNet, GraphNet, Linear, Net, custom, linear
+from tests.training.custom_students import BlockNet, Both, GraphNet, Linear, Net, custom, linear
 
 LOOKING_AT_STATES = ("alignahead", "oad", "okddip")
 #: Where the students are.
@@ -253,3 +253,35 @@ def test_tied_weights_are_saved(node_data, fit, tmp_path):
 def test_a_custom_teacher(node_data, fit):
     result = fit(node_data, ("gcn", "sage"), strategy="kd", strategy_options={"teacher": {"architecture": f"{HERE}:Net"}}, epochs=2)
     assert result["teacher"].architecture == f"{HERE}:Net"
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_a_student_that_asks_for_its_task_is_told_also_when_it_is_loaded(task, data_of, fit, tmp_path):
+    data = data_of(task)
+    result = fit(data, ("gcn", custom(Both)), epochs=2)
+    student = result.cohort.members[1]
+    assert student.module.task == task and student.options.options == {}
+    result.save(tmp_path)
+    loaded = load_student(tmp_path, "Both-1", trust=HERE)
+    np.testing.assert_array_equal(loaded.predict(data[0]), result.predict(member="Both-1"))
+
+
+def test_a_student_is_told_its_task_by_a_parameter_of_that_name_alone(node_data, fit):
+    told: list[Any] = []
+
+    def anything(in_features: int, num_outputs: int, **options: Any) -> Linear:
+        told.append(options)
+        return Linear(in_features, num_outputs)
+
+    def chosen(in_features: int, num_outputs: int, task: Any = None) -> Linear:
+        told.append(task)
+        return Linear(in_features, num_outputs)
+
+    def first(task: int, num_outputs: int) -> Linear:
+        return Linear(task, num_outputs)
+
+    fit(node_data, (custom(anything), custom(first)), epochs=1)
+    assert told and all(one == {} for one in told)
+    told.clear()
+    fit(node_data, (custom(chosen), custom(chosen, task="mine")), epochs=1)
+    assert set(told) == {"node", "mine"}
