@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from torch import nn
 
@@ -33,6 +36,14 @@ def _fault(value: Any) -> str | None:
     return None
 
 
+#: Plain types of parameters, what values may be, and what is said of others.
+_PLAIN_TYPES: tuple[tuple[type, type, str], ...] = (
+    (int, Integral, "a whole number"),
+    (float, Real, "a number"),
+    (str, str, "a text"),
+    (bool, bool, "true or false"),
+)
+
 #: Finds the convolution of a built-in architecture, or the class or function of a custom student.
 STUDENT_REGISTRY: Registry[Callable[..., Any]] = Registry("student", ARCHITECTURES, _fault, group="dgl_mutual.students")
 
@@ -41,7 +52,8 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
     """The class or function of a custom student, which takes (in_features, num_outputs, **options).
 
     Raises:
-        UsageError: it cannot be found, does not take the given options, or options were given that only built-in students have.
+        UsageError: it cannot be found, does not take the given options or their values, or options were given that only built-in
+            students have.
     """
     surplus = sorted(options.model_fields_set - {"architecture", "options", "edge_features"})
     if surplus:
@@ -61,7 +73,25 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
             f"The student {options.architecture_name} cannot be called with (in_features, num_outputs"
             f"{''.join(f', {key}=...' for key in arguments)}): {error}. It takes {signature}."
         ) from None
+    for name, value in options.options.items():
+        fault = _fault_of_value(signature.parameters.get(name), value)
+        if fault is not None:
+            raise UsageError(f"The option {name!r} = {value!r:.200} of the student {options.architecture_name}: {fault}.")
     return make
+
+
+def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | None:
+    """What is wrong with a value for a parameter of a plain type (int, float, str or bool), or of one of them or None; None for others."""
+    if parameter is None or (value is None and parameter.default is None):
+        return None
+    kinds = get_args(parameter.annotation) if get_origin(parameter.annotation) in (Union, UnionType) else (parameter.annotation,)
+    others = [kind for kind in kinds if kind is not NoneType]
+    plain = [(types, needed) for kind, types, needed in _PLAIN_TYPES if others == [kind]]
+    if not plain or (value is None and NoneType in kinds):
+        return None
+    ((types, needed),) = plain
+    fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
+    return None if fits else f"{needed} is needed, since its class or function has {parameter}"
 
 
 def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:
@@ -78,10 +108,10 @@ def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: Ta
 
 def _signature(make: Callable[..., Any]) -> inspect.Signature | None:
     """None of some classes written in C."""
-    try:
-        return inspect.signature(make)
-    except (TypeError, ValueError):
-        return None
+    for evaluates in (True, False):  # annotations may name what is imported for type checkers alone
+        with suppress(Exception):
+            return inspect.signature(make, eval_str=evaluates)
+    return None
 
 
 def has_node_states(options: StudentOptions, task: TaskName) -> bool:

@@ -6,10 +6,12 @@ import warnings
 from typing import Any
 
 import dgl
+import numpy as np
 import pytest
 from torch import Tensor, nn
 
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.architectures import make_custom
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from tests.training.custom_students import Linear, Net, custom
@@ -143,6 +145,51 @@ def test_wrong_options_are_named(node_data, fit):
         fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
     with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
         fit(node_data, ("sage", custom("gcn", hidden=3)), epochs=1)
+
+
+def typed(
+    in_features: int,
+    num_outputs: int,
+    hidden: int = 4,
+    rate: float = 0.5,
+    mode: str = "mean",
+    norm: bool = False,
+    depth: int | None = 2,
+    size: int = None,  # type: ignore[assignment]  # noqa: RUF013  # as older code has it
+    either: int | str = 1,
+    free: Any = None,
+) -> nn.Module:
+    return Linear(in_features, num_outputs)
+
+
+def not_known(in_features: int, num_outputs: int, hidden: int = 4, graph: Missing = None) -> nn.Module:  # type: ignore[name-defined]  # noqa: F821  # the mistake is the test
+    return Linear(in_features, num_outputs)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("hidden", "eight", r"'eight' .*a whole number is needed, since its class or function has hidden: int = 4\."),
+        ("hidden", True, "True .*a whole number is needed"),
+        ("hidden", 8.5, "a whole number"),
+        ("hidden", None, "a whole number"),
+        ("rate", "high", "a number"),
+        ("rate", False, "a number"),
+        ("mode", 3, "a text"),
+        ("norm", 1, "true or false"),
+        ("depth", "two", "a whole number"),
+    ],
+)
+def test_a_value_that_an_option_of_a_student_does_not_take_is_told(option, value, needed):
+    with pytest.raises(UsageError, match=rf"^The option '{option}' = .*{needed}"):
+        make_custom(custom(typed, **{option: value}))
+
+
+def test_other_values_are_not_checked():
+    values = {"hidden": np.int64(3), "rate": 1, "norm": True, "depth": None, "size": None, "either": "x", "free": {"a": [1]}}
+    assert make_custom(custom(typed, **values)) is typed
+    assert make_custom(custom(typed, rate=np.float32(0.5), depth=3, either=True)) is typed
+    assert make_custom(custom(not_known, hidden="eight")) is not_known
 
 
 def test_a_file_that_names_a_module_does_not_have_it_imported(node_data, fit, tmp_path, monkeypatch):
