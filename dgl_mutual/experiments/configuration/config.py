@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isclass
@@ -186,7 +187,20 @@ class RunConfig(Options):
 
     @model_validator(mode="after")
     def _no_idle_option(self) -> RunConfig:
-        """An option of all students that each of them sets for itself would be ignored."""
+        """An option of all students that each of them sets for itself would be ignored, and each custom student has options of its own."""
+        if self.student.options:
+            given = [
+                student.model_copy(update={"options": self.student.options | student.options}) if student.is_custom else student
+                for student in self.students
+            ]
+            if given == list(self.students):
+                raise ValueError("student.options has no effect: options are for students of your own, and there is none. Leave it out")
+            plain = [one.model_dump(mode="json", include={*one.model_fields_set, "architecture"}) for one in given]
+            spelled = json.dumps([one["architecture"] if len(one) == 1 else one for one in plain])
+            raise ValueError(
+                "student.options has no effect, since each student of your own has its own options. Give them within 'students': "
+                f"--set 'students={spelled}'"
+            )
         for key in sorted(self.student.model_fields_set):
             takers = [student for student in self.students if not student.is_custom or key in _SHARED_WITH_CUSTOM]
             if not takers:

@@ -137,6 +137,20 @@ def test_edge_features_alone_are_shared_with_custom_students() -> None:
         parse_config({"students": students[:1], "student": {"hidden": 16}})
 
 
+def test_options_of_custom_students_are_given_beside_each_and_the_message_spells_it() -> None:
+    own = "tests.small_graph:Net"
+    student = {"options": {"hidden": 4}, "hidden": 8}
+    students = ["gcn", {"architecture": "gat", "heads": 2}, own, {"architecture": own, "options": {"deep": True}}]
+    with pytest.raises(UsageError, match=r"student\.options has no effect.* --set 'students=\[.*\]'\.$") as caught:
+        parse_config({"students": students, "student": student})
+    spelled = str(caught.value).partition("students=")[2].removesuffix("'.")
+    config = parse_config({"students": yaml.safe_load(spelled)})
+    assert [one.options for one in config.students] == [{}, {}, {"hidden": 4}, {"hidden": 4, "deep": True}]
+    assert config.students[1].heads == 2
+    with pytest.raises(UsageError, match=r"student\.options has no effect: options are for students of your own, and there is none"):
+        parse_config({"students": "gcn", "student": student})
+
+
 def test_a_grid_has_dotted_keys_in_assignments_too() -> None:
     assert parse_assignment("grid.student.hidden=[8, 16]") == {"grid": {"student.hidden": [8, 16]}}
     assert parse_assignment("grid=null") == {"grid": None}
