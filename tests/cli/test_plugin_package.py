@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,15 +16,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "plugin_package"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip has put the package."""
+def put_into_place(source: Path, target: Path) -> None:
+    """Have pip install a package."""
     pytest.importorskip("pip")
-    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
-    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
     done = subprocess.run([*pip, "--target", str(target), str(source)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has put the package."""
+    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
+    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    put_into_place(source, target)
     return target
 
 
@@ -91,3 +98,26 @@ def test_without_the_package_its_names_are_unknown(command_line, tmp_path):
     for chosen in (("--strategy", "agreement"), ("--students", "gcn,pooled"), ("--dataset", "two-rings")):
         status, _, err = command_line("run", *chosen, "--out", tmp_path)
         assert status == 2 and f"'{chosen[1].split(',')[-1]}'" in err and "Unknown" in err
+
+
+def test_the_package_of_the_documentation_is_whole(command_line, tmp_path, monkeypatch):
+    page = (PACKAGE.parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
+    source, target = tmp_path / "small-ext", tmp_path / "site"
+    source.mkdir()
+    for file, content in re.findall(r"`([\w.]+)` (?:names it|has the code):\n\n```\w+\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+        (source / file).write_text(content, encoding="utf-8")
+    put_into_place(source, target)
+    monkeypatch.syspath_prepend(str(target))
+    commands = re.findall(r"^\$ dgl-mutual (.*)$", page, flags=re.MULTILINE)
+    assert len(commands) == 3
+    try:
+        for command in commands:
+            ends = ("--epochs", 2, "--seeds", 1, "--jobs", 1, "--out", tmp_path / "out") if command.startswith("run") else ()
+            status, out, err = command_line(*shlex.split(command), *ends)
+            assert status == 0, err
+            assert ends or "from small-ext 0.1" in out
+        assert len(list((tmp_path / "out").rglob("*.jsonl"))) == 1
+        configs = [file.read_text() for file in (tmp_path / "out").glob("*/config.yaml")]
+        assert any("weighting: loudest" in config and "hidden: 8" in config for config in configs)
+    finally:
+        sys.modules.pop("small_ext", None)
