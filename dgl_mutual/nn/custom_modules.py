@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import cached_property
 from types import NoneType
 from typing import Any, Literal, TypeAlias
@@ -135,19 +135,19 @@ def unsaved_values(module: nn.Module) -> dict[str, Any]:
 
     These are numbers, texts, tensors and arrays, also in lists and dicts. Left out are modules of torch, DGL, PyG and this package, which
     may cache what they like; modules with a `get_extra_state` of their own and what is below them, since what they save is up to them;
-    and what `functools.cached_property` keeps.
+    what `functools.cached_property` and hooks of torch keep; and tensors that share memory with parameters and buffers.
     """
     saved = _memory({name: one for name, one in _tensors(module) if not is_lazy(one)})
     kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
     return {
-        f"{prefix}.{name}".removeprefix("."): _copied(value)
+        f"{prefix}.{name}".removeprefix("."): _copied(value, saved)
         for prefix, part in module.named_modules()
         if type(part).__module__.partition(".")[0] not in _LIBRARIES
         and not any(not above or f"{prefix}.".startswith(f"{above}.") for above in kept)
         for name, value in _attributes(part).items()
         if _kind_of(value) is not None
         and not isinstance(getattr(type(part), name, None), cached_property)
-        and not (isinstance(value, Tensor) and (is_lazy(value) or not _memory({name: value}).isdisjoint(saved)))
+        and name not in _computed_by_hooks(part)
     }
 
 
@@ -191,15 +191,26 @@ def _kind_of(value: Any) -> Any:
     return next((kind for kind in _KINDS if isinstance(value, kind)), None)
 
 
-def _copied(value: Any) -> Any:
-    """A copy of a value that can be compared; what is in it of other kinds is not copied."""
+def _computed_by_hooks(module: nn.Module) -> set[str]:
+    """The attributes that torch computes before each forward pass, as `weight_norm`, `spectral_norm` and pruning do."""
+    hooks = module._forward_pre_hooks.values()
+    return {name for hook in hooks for key in ("name", "_tensor_name") if isinstance(name := getattr(hook, key, None), str)}
+
+
+def _copied(value: Any, saved: Set[int]) -> Any:
+    """A copy of a value that can be compared; what is in it of other kinds is not copied.
+
+    Args:
+        saved: where tensors are kept (see `_memory`) that are left out, as None.
+    """
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        is_saved = is_lazy(value) or not _memory({"": value}).isdisjoint(saved)
+        return None if is_saved else value.detach().clone()
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, Mapping):
-        return {key: _copied(one) for key, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, _SEQUENCES) else value
+        return {key: _copied(one, saved) for key, one in value.items()}
+    return [_copied(one, saved) for one in value] if isinstance(value, _SEQUENCES) else value
 
 
 def _differ(first: Any, second: Any) -> bool:

@@ -288,16 +288,24 @@ class Schedule(Linear):
         return super().forward(graph, feat)
 
 
+class Recurrent(nn.LSTM):
+    """It keeps a list of its weights."""
+
+
+class Normed(nn.Linear):
+    """Its weight is computed from two parameters before each forward pass."""
+
+
 class Caches(Linear):
     """Has layers of torch and DGL that keep something of theirs, and values that it keeps from step to step for itself."""
 
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__(in_features, num_outputs)
-        self.recurrent = nn.LSTM(in_features, in_features)
+        self.recurrent = Recurrent(in_features, in_features)
         self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(in_features, in_features))
         self.spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(in_features, in_features))
         self.conv = dgl.nn.GraphConv(in_features, in_features, allow_zero_in_degree=True)
-        self.norm = nn.BatchNorm1d(in_features)
+        self.norm, self.hooked = nn.BatchNorm1d(in_features), nn.utils.weight_norm(Normed(in_features, in_features))
         self.register_buffer("hidden", None, persistent=False)
 
     @cached_property
@@ -305,10 +313,11 @@ class Caches(Linear):
         return 0.5
 
     def forward(self, graph: Any, feat: Tensor) -> Tensor:
-        self.hidden = self.conv(graph, self.spectral(self.normed(self.norm(feat))))
+        self.hidden = self.conv(graph, self.hooked(self.spectral(self.normed(self.norm(feat)))))
         return super().forward(graph, self.scale * self.hidden + self.recurrent(feat)[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 def test_a_student_that_changes_a_number_that_is_not_kept_is_refused(node_data, fit, tmp_path):
     snapshots = Snapshots(tmp_path / "kept", 2)
     with pytest.raises(UsageError, match=r"The student 'Schedule-1' changes its attribute 'steps' while it trains, now to 1\."):
