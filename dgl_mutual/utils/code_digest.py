@@ -10,10 +10,12 @@ import inspect
 import symtable
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from dgl_mutual.utils.live_code import first_difference
+from dgl_mutual.utils.neighbours import Neighbours
 
 #: Digests by class or function and by path: they are those of what was imported, also when its file has changed.
 _DIGESTS: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
@@ -22,12 +24,13 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def code_digest(item: Any, path: str = "") -> str | None:
-    """A digest of the code of a class, a function or another callable, and of everything in its module that it uses.
+    """A digest of the code of a class, a function or another callable, and of all that it uses of its module and of those beside it.
 
     None where there is no source, and where the source was changed after the import and before the first call (see `changed_since_import`).
 
-    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Other modules that the code
-    imports count by their names only.
+    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Modules beside it are those of the same
+    top-level package and, unless it is installed, those in the same folder (see `Neighbours`). Other modules that the code imports count by
+    their names only.
 
     Args:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
@@ -61,17 +64,18 @@ def _digest_at_import(item: Any, path: str) -> str | None:
 
 
 def _digest_of_files(item: Any, path: str) -> str | None:
-    found = ((_tree_of(module), module, name) for module, name in _roots(item, path))
-    texts = [text for tree, module, name in found if tree is not None for _, text in _used(tree, module, name)]
+    texts = [text for module, name in _roots(item, path) for part in _used(module, name) for _, text, _ in part.statements]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else None
 
 
 def _different(item: Any, path: str) -> str | None:
     """The first part of the code that is known to differ between its file and what was imported."""
     for module, name in _roots(item, path):
-        tree = _tree_of(module)
-        if tree is not None and (found := first_difference(sys.modules[module], tree, [one for one, _ in _used(tree, module, name)])):
-            return f"{module}:{found}"
+        parts = _used(module, name)
+        files = {part.module: part.tree for part in parts}
+        for part in parts:
+            if found := first_difference(part.module, files, [one.node for one in part.statements]):
+                return f"{part.module}:{found}"
     return None
 
 
@@ -93,33 +97,84 @@ def _origin(item: Any) -> Any:
     return item if hasattr(item, "__qualname__") else type(item)
 
 
-def _tree_of(module: str) -> ast.Module | None:
-    """The file of an imported module, as it is now; None where there is none."""
+class _Statement(NamedTuple):
+    """A statement that is used, its text, and the names that it uses in turn, as ``layers`` or ``layers.Mlp``."""
+
+    node: ast.stmt
+    text: str
+    references: set[str]
+
+
+class _Used(NamedTuple):
+    """What is used of a module, and the syntax of its file as it is now."""
+
+    module: str
+    tree: ast.Module
+    statements: list[_Statement]
+
+
+def _used(module: str, name: str) -> list[_Used]:
+    """The statements of an imported module that define a name, and those that define the names which these use: first those of the same
+    module, then those of its neighbours. Empty where there is no source."""
     try:
-        return ast.parse(inspect.getsource(sys.modules[module]))
+        found = {module: _Definitions(ast.parse(inspect.getsource(sys.modules[module])), module)}
     except (OSError, TypeError, KeyError, SyntaxError):
-        return None
+        return []
+    neighbours = Neighbours(module)
+    waiting, seen = [(module, name)], set()
+    while waiting:
+        here, reference = waiting.pop()
+        if (here, reference) in seen:
+            continue
+        seen.add((here, reference))
+        if here not in found:
+            found[here] = _Definitions(_tree_of(neighbours.file(here)), here)
+        waiting.append((here, "*"))  # what ``from module import *`` gives may be any name
+        for statement, _, references in found[here].take(reference.partition(".")[0]):
+            waiting += [(here, used) for used in references]
+            waiting += neighbours.imported(statement, here, reference)
+    return [_Used(one, found[one].tree, found[one].taken) for one in [module, *sorted(found.keys() - {module})]]
 
 
-def _used(tree: ast.Module, module: str, name: str) -> list[tuple[ast.stmt, str]]:
-    """The statements of a module that define a name, and those that define the names which these use, each with its text.
+def _tree_of(file: Path | None) -> ast.Module:
+    """The syntax of a file; empty where it cannot be read."""
+    try:
+        return ast.parse(b"" if file is None else file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ast.parse("")
+
+
+class _Definitions:
+    """What a file defines, and what of it has been taken.
 
     What stands within if, try, with, match or a loop depends on its first line, so the whole counts as one statement.
     """
-    known: dict[str, list[ast.stmt]] = {}
-    statements = list(_executed_by_import(tree.body))
-    written = {statement.name: _written_by(statement) for statement in statements if isinstance(statement, _DEFINITIONS)}
-    for statement in statements:
-        for defined in _defined_by(statement).union(*(written.get(called, ()) for called in _called_by(statement))):
-            known.setdefault(defined, []).append(statement)
-    found: dict[str, list[tuple[ast.stmt, str]]] = {}
-    waiting = [name, "*"]  # what ``from module import *`` gives may be any name
-    while waiting:
-        name = waiting.pop()
-        if name in known and name not in found:
-            found[name] = [(statement, ast.unparse(_without_docstrings(copy.deepcopy(statement)))) for statement in known[name]]
-            waiting += [used for _, text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
-    return [one for _, several in sorted(found.items()) for one in several]
+
+    def __init__(self, tree: ast.Module, module: str) -> None:
+        self.tree, self._module = tree, module
+        self._statements = list(_executed_by_import(tree.body))
+        self._known: dict[str, list[ast.stmt]] = {}
+        self._taken: dict[str, list[_Statement]] = {}
+        written = {statement.name: _written_by(statement) for statement in self._statements if isinstance(statement, _DEFINITIONS)}
+        for statement in self._statements:
+            for defined in _defined_by(statement).union(*(written.get(called, ()) for called in _called_by(statement))):
+                self._known.setdefault(defined, []).append(statement)
+
+    def take(self, name: str) -> list[_Statement]:
+        """The statements that define a name or change its value; of no name, all."""
+        if name not in self._taken and (not name or name in self._known):
+            self._taken[name] = [self._read(statement) for statement in (self._known[name] if name else self._statements)]
+        return self._taken.get(name, [])
+
+    @property
+    def taken(self) -> list[_Statement]:
+        """All that were taken, in the order of the names for which they were."""
+        return [one for _, several in sorted(self._taken.items()) for one in several]
+
+    def _read(self, statement: ast.stmt) -> _Statement:
+        plain = _without_docstrings(copy.deepcopy(statement))
+        text = ast.unparse(plain)
+        return _Statement(statement, text, _references(plain, _globals_used(symtable.symtable(text, self._module, "exec"))))
 
 
 def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -187,6 +242,23 @@ def _globals_used(table: symtable.SymbolTable) -> set[str]:
     is_module = table.get_type() == "module"
     own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (is_module or symbol.is_global())}
     return own.union(*map(_globals_used, table.get_children()))
+
+
+def _references(tree: ast.stmt, names: set[str]) -> set[str]:
+    """Where names are used, with the attributes that follow: ``layers.Mlp``."""
+    found, inner = set(), set()
+    for node in ast.walk(tree):  # an attribute comes before what it is one of
+        if id(node) in inner:
+            continue
+        attributes: list[str] = []
+        part: ast.AST = node
+        while isinstance(part, ast.Attribute):
+            attributes.insert(0, part.attr)
+            part = part.value
+            inner.add(id(part))
+        if isinstance(part, ast.Name) and part.id in names:
+            found.add(".".join([part.id, *attributes]))
+    return found
 
 
 def _without_docstrings(statement: ast.stmt) -> ast.stmt:

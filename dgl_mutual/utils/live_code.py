@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
-from types import CodeType, FunctionType, ModuleType
+from itertools import chain
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
+
+from dgl_mutual.utils.neighbours import absolute_source
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 #: Values that nothing changes but an assignment.
@@ -18,24 +22,30 @@ _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 _MISSING = object()
 
 
-def first_difference(module: ModuleType, tree: ast.Module, statements: Sequence[ast.stmt]) -> str | None:
+def first_difference(name: str, files: Mapping[str, ast.Module], statements: Sequence[ast.stmt]) -> str | None:
     """The first difference between an imported module and its file, for example ``FACTOR`` or ``Net.forward``; None if none is known.
 
-    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once.
+    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once, and
+    what is imported from others of `files`: one that was imported again has other objects.
     Not compared are statements within if, try or a loop, what decorators or other modules have replaced, and modules that another tool
     has compiled, as pytest does with its tests.
 
     Args:
-        tree: the file as it is now.
-        statements: those of `tree` that are compared.
+        name: that of the module. One that is not imported yet will be as its file is then.
+        files: name of a module -> its file as it is now: of this one, and of others that it may import, or that may set attributes of it.
+        statements: those of its own file that are compared.
     """
-    if type(getattr(module, "__loader__", None)) is not SourceFileLoader:
+    module = sys.modules.get(name)
+    if module is None or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
         return None
+    tree = files[name]
     try:
         code = compile(tree, str(module.__file__), "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError):
         return None
-    return next(_Scope(vars(module), vars(module), code, tree.body, _set_later(tree)).differences(statements), None)
+    set_later = frozenset[str]().union(*map(_set_later, files.values()))
+    scope = _Scope(vars(module), vars(module), code, tree.body, set_later)
+    return next(chain(scope.differences(statements), scope.stale_imports(statements, files)), None)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class _Scope:
 
     def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
         """What is different of some of its statements."""
-        bound = Counter(name for statement in self.body for name in _bound(statement))
+        bound = self._num_bound()
         for statement in statements:
             name = _defined(statement)
             if bound[name] != 1 or name in self.set_later:
@@ -88,6 +98,25 @@ class _Scope:
                 continue  # others are made, as by dataclass
             if function.__qualname__ == f"{self.of_class}.{function.__name__}" and self._mangled(function.__name__) == name:
                 yield function.__qualname__
+
+    def stale_imports(self, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
+        """What a module has imported from another one of `files`, which has something else under that name by now."""
+        bound = self._num_bound()
+        for statement in statements:
+            if not isinstance(statement, ast.ImportFrom):
+                continue
+            source = absolute_source(statement, self.live.get("__package__") or "")
+            now = vars(sys.modules[source]) if source in files and source in sys.modules else {}
+            for alias in statement.names:
+                name = alias.asname or alias.name
+                live, new = self.live.get(name, _MISSING), now.get(alias.name, _MISSING)
+                is_kept = bound[name] == 1 and name not in self.set_later and alias.name not in self.set_later
+                if is_kept and live is not _MISSING and new is not _MISSING and _is_replaced(live, new):
+                    yield name
+
+    def _num_bound(self) -> Counter[str]:
+        """How often each name is given a value."""
+        return Counter(name for statement in self.body for name in _bound(statement))
 
     def _is_other_function(self, statement: _Function, live: Any) -> bool:
         code, function = self._code_of(statement.name), _undecorated(live)
@@ -199,3 +228,10 @@ def _literal(node: ast.expr | None) -> Any:
 
 def _is_same(value: Any, live: Any) -> bool:
     return type(value) is type(live) and repr(value) == repr(live)
+
+
+def _is_replaced(live: Any, new: Any) -> bool:
+    """Whether a class, function or constant is another one than it was."""
+    if isinstance(live, _PLAIN):
+        return not _is_same(new, live)
+    return isinstance(live, type | FunctionType) and live is not new

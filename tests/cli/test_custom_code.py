@@ -103,6 +103,20 @@ def test_trials_of_changed_code_are_not_mixed(
     assert status == 0 and "The code of my_changing_idea:Mine was not recorded when 4 trials" in " ".join(err.split())
 
 
+def test_code_in_an_imported_module_is_compared(
+    module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["run", *DATA, "--students", "gcn,sage", "--strategy", "my_changing_idea:Mine", *SHORT, "--set", "student.hidden=4"]
+    for factor, seeds, expected in (("1.0", "1", 0), ("2.0", "2", 1)):
+        (tmp_path / "my_changing_part.py").write_text(f"FACTOR = {factor}\n")
+        sys.modules.pop("my_changing_part", None)
+        module(MODULE.replace("FACTOR = 1.0", "from my_changing_part import FACTOR"))
+        status, _, err = command_line(*run, "--seeds", seeds)
+        assert status == expected and ("The code of my_changing_idea:Mine has changed" in " ".join(err.split())) is bool(expected)
+    del sys.modules["my_changing_part"]
+
+
 @pytest.mark.parametrize("student", ["partial", "instance"])
 def test_code_behind_a_partial_and_a_callable_is_compared(
     module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, student: str
