@@ -184,3 +184,22 @@ def test_code_in_a_grid_is_recorded(tmp_path: Path) -> None:
     found = dgl_mutual.experiment("digits", {"own": own}, out=tmp_path, **{**SMALL, "seeds": 1, "training": {"epochs": 1}})
     code = json.loads((found.runs[0].folder / "environment.json").read_text())["code"]
     assert list(code) == ["tests.test_experiment_custom_code:Even"]
+
+
+class Chooses(Independent):
+    def coordinator_weighting(self) -> Any:
+        return ("tests.test_experiment_custom_code:Even", {})
+
+
+class ChoosesLate(Independent):
+    def coordinator_weighting(self) -> Any:
+        return (Even if self.setting.num_students == 3 else "uniform"), {}
+
+
+@pytest.mark.parametrize(("kind", "recorded"), [(Chooses, ["Chooses", "Even"]), (ChoosesLate, ["ChoosesLate"])])
+def test_the_weighting_that_a_strategy_chooses_is_recorded(tmp_path: Path, kind: type[Independent], recorded: list[str]) -> None:
+    """Where it depends on the setting, it counts as code that the strategy uses."""
+    own = {"strategy": kind, "students": "gcn,gcn,sage"}
+    found = dgl_mutual.experiment("digits", {"own": own}, out=tmp_path, **{**SMALL, "seeds": 1, "training": {"epochs": 1}})
+    code = json.loads((found.runs[0].folder / "environment.json").read_text())["code"]
+    assert list(code) == [f"tests.test_experiment_custom_code:{name}" for name in recorded]

@@ -7,30 +7,47 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from torch import nn
+
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.resolve import added_members
+from dgl_mutual.experiments.configuration.resolve import added_members, strategy_options_of
 from dgl_mutual.experiments.run_folders.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
-from dgl_mutual.weightings import WEIGHTING_REGISTRY
+from dgl_mutual.weightings import WEIGHTING_REGISTRY, Weighting
 
 
 def custom_code(config: RunConfig) -> list[Found[Any]]:
     """The custom classes and functions that a resolved configuration names."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
     named: list[Found[Any]] = [strategy]
-    weighting: Any = config.strategy_options.get("weighting")
-    with suppress(UsageError):  # there is none, or a custom strategy means something else by it
-        named.append(WEIGHTING_REGISTRY.find(weighting))
+    weightings: list[Any] = [config.strategy_options.get("weighting"), _chosen_weighting(strategy.value, config)]
+    for weighting in weightings:
+        with suppress(UsageError):  # there is none, or a custom strategy means something else by it
+            named.append(WEIGHTING_REGISTRY.find(weighting))
     members = [*config.students, *(member for _, member in added_members(config))]
     named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
     return [found for found in named if is_custom(found.value)]
+
+
+def _chosen_weighting(kind: type[Strategy], config: RunConfig) -> str | type[Weighting] | None:
+    """The weighting that a custom strategy chooses by its class and its options; None where it chooses none, or by what is known later."""
+    if not is_custom(kind):
+        return None
+    strategy = kind.__new__(kind)
+    nn.Module.__init__(strategy)
+    with suppress(Exception):  # where it needs what __init__ makes; what is wrong with it is told when it is made
+        strategy.options = strategy_options_of(config)
+        found = strategy.coordinator_weighting()
+        return found[0] if found is not None else None
+    return None
 
 
 def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
