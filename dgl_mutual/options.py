@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from types import NoneType, UnionType
@@ -83,6 +84,13 @@ class Options(BaseModel):
             for other, values in others.items()
             if (value := getattr(self, other)) in values
         }
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_set(cls, value: Any) -> Any:
+        if _holds_set(value):
+            raise ValueError("a set has no fixed order, by which the same run would be found again: give a list or a tuple")
+        return value
 
     @field_validator("*", mode="before")
     @classmethod
@@ -172,7 +180,8 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     if is_class(options) and issubclass(options, base):
         if hasattr(kind, "search_space"):
             return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
-        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options) or _fault_of_defaults(options)
+        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options)
+        fault = fault or _fault_of_sets(options) or _fault_of_defaults(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
 
@@ -191,6 +200,34 @@ def _fault_of_ends(options: type[Options]) -> str | None:
                 fault = plain_message(error.errors()[0])
                 return f"has search_space[{name!r}] = {domain!r:.120}, and {name} = {value!r:.40} is refused: {fault}."
     return None
+
+
+def _fault_of_sets(options: type[BaseModel]) -> str | None:
+    """The first option that is a set, or may hold one: its strings have another order in each process."""
+    for name, field in options.model_fields.items():
+        kinds = list(_parts_of(field.annotation))
+        if any(is_class(kind) and issubclass(kind, AbstractSet) for kind in kinds) or _holds_set(field.default):
+            return (
+                f"has an option {name} that is a set, whose order may differ from process to process, so that the same run would not be "
+                "found again. Declare a tuple or a list, and have the strategy or weighting make a set of it."
+            )
+        for kind in kinds:
+            if is_class(kind) and issubclass(kind, BaseModel) and (fault := _fault_of_sets(kind)):
+                return fault
+    return None
+
+
+def _parts_of(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield get_origin(annotation) or annotation
+    for part in get_args(annotation):
+        yield from _parts_of(part)
+
+
+def _holds_set(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_set, value.values()))
+    return isinstance(value, AbstractSet) or (isinstance(value, list | tuple) and any(map(_holds_set, value)))
 
 
 def _fault_of_defaults(options: type[Options]) -> str | None:
