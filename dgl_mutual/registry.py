@@ -9,7 +9,8 @@ One `Registry` serves each family (strategies, students, weightings, datasets). 
        [project.entry-points."dgl_mutual.strategies"]
        agreement = "mypkg.ideas:Agreement"
 
-Nothing is imported before it is named, and a package that cannot be imported does not affect the other names.
+Nothing is imported before it is named, and a package that cannot be imported does not affect the other names. A package that is installed
+while Python runs is found, too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import multiprocessing
+import os
 import pkgutil
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +32,7 @@ from typing import Any, Generic, TypeVar
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.imports import import_object, import_path_of, not_importable
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import kind_of
 
 T = TypeVar("T")
@@ -92,6 +97,7 @@ class Registry(Generic[T]):
         self.built_in = built_in
         self.group = group
         self._fault = fault
+        self._told: set[str] = set()
 
     def find(self, given: str | T) -> Found[T]:
         """The item of a name or import path, or the given class itself.
@@ -106,6 +112,7 @@ class Registry(Generic[T]):
             self._check(given, f"The {self.kind} {_shown(given)}")
             return self._describe(given)
         if given in self.built_in:
+            self.warn_of_hidden(given)
             return Found(given, self.built_in[given], "built in")
         if ":" in given:
             value = import_object(given, self.kind)
@@ -145,7 +152,9 @@ class Registry(Generic[T]):
         Raises:
             UsageError: no item has that name; the message lists them.
         """
-        if ":" not in given and given not in self.built_in and given not in self.names():
+        if given in self.built_in:
+            self.warn_of_hidden(given)
+        elif ":" not in given and given not in self.names():
             raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
 
     def names(self) -> list[str]:
@@ -155,6 +164,30 @@ class Registry(Generic[T]):
     def plug_ins(self) -> list[PlugIn]:
         """Items of installed packages whose names are not built-in ones. Nothing is imported."""
         return [plug_in for plug_in in installed_plug_ins(self.group) if plug_in.name not in self.built_in]
+
+    def listed_plug_ins(self) -> list[tuple[PlugIn, str]]:
+        """All items of installed packages, each with where it comes from, and by what it is named where its name does not mean it."""
+        everything = installed_plug_ins(self.group)
+        how_often = Counter(plug_in.name for plug_in in everything)
+        listed = []
+        for plug_in in everything:
+            is_built_in = plug_in.name in self.built_in
+            why = "the name means the built-in one" if is_built_in else "several packages have the name"
+            is_hidden = is_built_in or how_often[plug_in.name] > 1
+            listed.append((plug_in, f"from {plug_in.package}{f'; {why}, so name it {plug_in.import_path}' if is_hidden else ''}"))
+        return listed
+
+    def warn_of_hidden(self, name: str) -> None:
+        """Warn, once in a session, of items of installed packages that have the name of a built-in one."""
+        if name in self._told or multiprocessing.parent_process() is not None:  # the process that has started this one tells
+            return
+        self._told.add(name)
+        for plug_in in installed_plug_ins(self.group):
+            if plug_in.name in self.built_in and self.built_in[plug_in.name] == self.built_in[name]:
+                warn(
+                    f"The installed package {plug_in.package} provides a {self.kind} {plug_in.name!r}, too. The built-in one is used; "
+                    f"{plug_in.import_path} names the other."
+                )
 
     def name_of(self, value: T) -> str:
         """What a configuration calls an item: its built-in name, or its import path.
@@ -212,22 +245,45 @@ def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
 
 def installed_plug_ins(group: str) -> tuple[PlugIn, ...]:
     """The entry points of all installed packages in a group, in the order of the packages' names."""
-    return _installed_plug_ins(group, tuple(sys.path))
+    return all_plug_ins().get(group, ())
 
 
-@lru_cache(maxsize=32)
-def _installed_plug_ins(group: str, path: tuple[str, ...]) -> tuple[PlugIn, ...]:
-    found: dict[str, list[PlugIn]] = {}
-    for distribution in importlib.metadata.distributions(path=list(path)):
+def all_plug_ins() -> Mapping[str, tuple[PlugIn, ...]]:
+    """Each group of this package -> the entry points of all installed packages in it, in the order of the packages' names."""
+    return _all_plug_ins(tuple((entry, _modified(entry)) for entry in sys.path))
+
+
+@lru_cache(maxsize=8)
+def _all_plug_ins(path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[PlugIn, ...]]:
+    """See `all_plug_ins`.
+
+    Args:
+        path: the folders of Python's path, and when their contents changed last, as they do where a package is installed.
+    """
+    found: dict[str, list[tuple[str, PlugIn]]] = {}
+    for distribution in importlib.metadata.distributions(path=[entry for entry, _ in path]):
         try:  # a package with unreadable metadata must not hide the others
             name = str(distribution.metadata["Name"])
-            points = [point for point in distribution.entry_points if point.group == group]
+            points = [point for point in distribution.entry_points if point.group.startswith("dgl_mutual.")]
             package = f"{name} {distribution.version}"
         except Exception:
             continue
         # The first of several copies on the path is the one that Python imports.
-        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), [PlugIn(point.name, point.value, package) for point in points])
-    return tuple(plug_in for name in sorted(found) for plug_in in found[name])
+        own = [(point.group, PlugIn(point.name, point.value, package)) for point in points]
+        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), own)
+    groups: dict[str, list[PlugIn]] = {}
+    for _, points_of_package in sorted(found.items()):
+        for group, plug_in in points_of_package:
+            groups.setdefault(group, []).append(plug_in)
+    return {group: tuple(plug_ins) for group, plug_ins in groups.items()}
+
+
+def _modified(entry: str) -> int:
+    """Nanoseconds; 0 of what cannot be read."""
+    try:
+        return os.stat(entry or ".").st_mtime_ns
+    except (OSError, ValueError):
+        return 0
 
 
 def _shown(value: Any) -> str:

@@ -186,6 +186,29 @@ def test_built_in_names_cannot_be_replaced_and_two_packages_cannot_share_one(ins
         resolve_strategy("same")
 
 
+def test_a_package_with_the_name_of_a_built_in_item_is_warned_of_once(installed):
+    installed(entry_points="[dgl_mutual.things]\nours = plugpack.ideas:Alone\n")
+    registry = Registry("thing", {"ours": int, "other": str}, lambda value: None, "dgl_mutual.things")
+    message = r"plugpack 1\.0 provides a thing 'ours', too\. The built-in one is used; plugpack\.ideas:Alone names the other"
+    with pytest.warns(UserWarning, match=message):
+        assert registry.find("ours").value is int
+    registry.find("ours")
+    registry.check_name("ours")
+    registry.check_name("other")
+    assert "plugpack" not in sys.modules
+    named_alone = Registry("thing", {"ours": int}, lambda value: None, "dgl_mutual.things")
+    with pytest.warns(UserWarning, match=message):
+        named_alone.check_name("ours")
+
+
+def test_a_package_that_is_installed_in_a_running_session_is_found(tmp_path, monkeypatch, forgetful):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match="Unknown strategy 'alone'"):
+        resolve_strategy("alone")
+    write_package(tmp_path, entry_points="[dgl_mutual.strategies]\nalone = plugpack.ideas:Alone\n")
+    assert resolve_strategy("alone").__name__ == "Alone"
+
+
 def test_a_package_with_unreadable_metadata_hides_no_other(installed, tmp_path):
     installed("broken")
     (tmp_path / "broken" / "broken-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff\xfe[x\n= =")

@@ -47,8 +47,8 @@ def list_datasets(data_dir: Path | None) -> None:
         except PermissionError:
             where = "no access"
         say(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
-    for plug_in in DATASET_REGISTRY.plug_ins():
-        say(f"{plug_in.name:<18} {'':<11} {'installed':<9} from {plug_in.package}")
+    for plug_in, origin in DATASET_REGISTRY.listed_plug_ins():
+        say(f"{plug_in.name:<18} {'':<11} {'installed':<9} {origin}")
     say("Any other TU dataset: tu/NAME. A folder of your own: its path. A function of your own: package.module:function.")
 
 

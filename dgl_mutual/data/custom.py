@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dgl_mutual.data.catalog import known_datasets
+from dgl_mutual.data.catalog import Entry, known_datasets, lookup
 from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.target import TaskName
@@ -31,8 +32,24 @@ def _fault(value: Any) -> str | None:
     return None
 
 
+class _Catalog(Mapping[str, Entry]):
+    """The known datasets, by all that `lookup` takes for their names."""
+
+    def __getitem__(self, name: str) -> Entry:
+        entry = lookup(name)
+        if entry is None:
+            raise KeyError(name)
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(known_datasets())
+
+    def __len__(self) -> int:
+        return len(known_datasets())
+
+
 #: Finds a built-in entry of the catalog, or the function or `Dataset` of a custom one.
-DATASET_REGISTRY: Registry[Any] = Registry("dataset", known_datasets(), _fault, group="dgl_mutual.datasets")
+DATASET_REGISTRY: Registry[Any] = Registry("dataset", _Catalog(), _fault, group="dgl_mutual.datasets")
 
 
 def find_custom(name: str) -> Found[Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
-from dgl_mutual.data.custom import find_custom, read_custom
+from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.faults import Faults
@@ -167,6 +167,7 @@ def find_source(name_or_dir: str | Path) -> Source:
         is_bare, is_folder = len(Path(name_or_dir).parts) == 1 and not name_or_dir.startswith("."), folder.is_dir()
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
+            DATASET_REGISTRY.warn_of_hidden(name_or_dir)
             return _source_of_entry(entry)
         custom = None if folder.exists() else find_custom(name_or_dir)
         if custom is not None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.data.catalog import Entry
+from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom
 from dgl_mutual.data.folders import DataFolders
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError
+from tests.test_registry import forgetful, installed  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -105,3 +107,19 @@ def test_an_option_that_is_given_twice_is_refused(command_line: Callable[..., ob
     status, out, err = command_line("data", "list", "--data-dir", "a", "--data-dir", "b")
     assert (status, out) == (2, "")
     assert "--data-dir was given 2 times, and takes one value" in err
+
+
+def test_datasets_of_packages_are_listed_by_what_names_them(command_line, installed, tmp_path, monkeypatch):  # noqa: F811  # the fixture
+    """A name means the known dataset wherever it would be found as one: in any case, and as any TU dataset."""
+    monkeypatch.chdir(tmp_path)
+    installed(entry_points="[dgl_mutual.datasets]\nDIGITS = plugpack.ideas:function\ntu/Foo = plugpack.ideas:function\n")
+    _, out, _ = command_line("data", "list")
+    assert [" ".join(line.split()) for line in out.splitlines() if "plugpack" in line] == [
+        f"{name} installed from plugpack 1.0; the name means the built-in one, so name it plugpack.ideas:function"
+        for name in ("DIGITS", "tu/Foo")
+    ]
+    monkeypatch.setattr(DATASET_REGISTRY, "_told", set())
+    with pytest.warns(UserWarning, match="plugpack 1.0 provides a dataset 'DIGITS', too"):
+        assert load_dataset("digits", "graph").name == "digits"
+    assert command_line("data", "fetch", "DIGITS").out == "DIGITS: built in, nothing to fetch\n"
+    assert find_custom("DIGITS") is None and find_custom("tu/Foo") is None
