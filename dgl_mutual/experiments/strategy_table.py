@@ -7,11 +7,9 @@ import textwrap
 from collections.abc import Iterator
 
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option, markdown_cell
 from dgl_mutual.options import parse_options
-from dgl_mutual.registry import Found
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
@@ -21,9 +19,11 @@ from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.wording import pipe_table
 from dgl_mutual.weightings import WEIGHTINGS
 
+_BUILT_IN = {**STRATEGIES, **BASELINES}
+
 
 def as_text() -> str:
-    """A paragraph a strategy: built-in ones, then those of installed packages."""
+    """A paragraph a strategy: built-in ones, then those of installed packages, by their names alone: nothing of these is imported."""
     paragraphs = list(_paragraphs())
     width = 2 + max(len(name) for name, *_ in paragraphs)
     return "\n\n".join(
@@ -34,13 +34,10 @@ def as_text() -> str:
 def as_markdown() -> str:
     """A table, a row a strategy: the README's."""
     rows = []
-    for name, found in _all():
-        if isinstance(found, UsageError):
-            rows.append([f"`{name}`", "-", markdown_cell(str(found))])
-            continue
-        citation = _citation(found.value)
-        formula = f"`{markdown_cell(citation.formula)}`" if citation is not None else "-"
-        rows.append([f"`{name}`", formula, _markdown_source(found, citation)])
+    for name, kind in _BUILT_IN.items():
+        source = kind.citation.title if not kind.citation.url.startswith("http") else _link(kind.citation)
+        rows.append([f"`{name}`", f"`{markdown_cell(kind.citation.formula)}`", source])
+    rows += [[f"`{plug_in.name}`", "-", markdown_cell(origin)] for plug_in, origin in STRATEGY_REGISTRY.listed_plug_ins()]
     return pipe_table(["name", "loss of student i", "source"], rows)
 
 
@@ -92,32 +89,15 @@ def options_of(kind: type[Strategy]) -> list[Option]:
     return option_table.describe(options, resolve)
 
 
-def _all() -> Iterator[tuple[str, Found[type[Strategy]] | UsageError]]:
-    for name, kind in {**STRATEGIES, **BASELINES}.items():
-        yield name, Found(name, kind, "built in")
-    for plug_in in STRATEGY_REGISTRY.plug_ins():
-        try:
-            yield plug_in.name, Found(plug_in.name, STRATEGY_REGISTRY.load(plug_in), plug_in.package)
-        except UsageError as error:  # one broken package must not hide the other strategies
-            yield plug_in.name, error
-
-
 def _paragraphs() -> Iterator[tuple[str, ...]]:
-    for name, found in _all():
-        if isinstance(found, UsageError):
-            yield name, "cannot be used", str(found)
-            continue
-        citation = _citation(found.value)
-        lines = (citation.formula, *_source(citation)) if citation is not None else (_first_line(found.value), *_derived(found.value))
-        yield name, *lines, found.origin if found.origin == "built in" else f"from {found.origin}"
+    for name, kind in _BUILT_IN.items():
+        yield name, kind.citation.formula, *_source(kind.citation), "built in"
+    for plug_in, origin in STRATEGY_REGISTRY.listed_plug_ins():
+        yield plug_in.name, origin
 
 
-def _markdown_source(found: Found[type[Strategy]], citation: Citation | None) -> str:
-    origin = [] if found.origin == "built in" else [found.origin]
-    if citation is None:
-        return ", ".join(origin)
-    is_linked = citation.url.startswith("http")
-    return ", ".join([f"[{citation.authors}, {citation.venue}]({citation.url})" if is_linked else citation.title, *origin])
+def _link(citation: Citation) -> str:
+    return f"[{citation.authors}, {citation.venue}]({citation.url})"
 
 
 def _citation(kind: type[Strategy]) -> Citation | None:

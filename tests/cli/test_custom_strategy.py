@@ -86,12 +86,16 @@ def test_a_run_refuses_a_class_that_it_cannot_find_again(tmp_path):
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 
-def test_installed_strategies_are_listed_with_their_package_and_broken_ones_too(command_line, installed):  # noqa: F811  # the fixture
-    installed(entry_points="[dgl_mutual.strategies]\nalone = plugpack.ideas:Alone\nbad = plugpack.raising:X\n")
+def test_installed_strategies_are_listed_with_their_package_and_not_imported(command_line, installed):  # noqa: F811  # the fixture
+    installed(entry_points="[dgl_mutual.strategies]\nalone = plugpack.ideas:Alone\nbad = plugpack.raising:X\ngml = plugpack.ideas:Alone\n")
+    installed("other", "[dgl_mutual.strategies]\nalone = other.ideas:Alone\n")
     status, out, _ = command_line("strategies")
-    *_, alone, bad = out.split("\n\n")
+    *_, first, second, bad, hidden = (" ".join(paragraph.split()) for paragraph in out.split("\n\n"))
     assert status == 0 and "built in" in map(str.strip, out.splitlines())
-    assert alone.startswith("alone") and "from plugpack 1.0" in alone
-    assert bad.startswith("bad") and "plugpack 1.0" in bad and "no luck" in bad
+    assert first == "alone from other 1.0; several packages have the name, so name it other.ideas:Alone"
+    assert second == "alone from plugpack 1.0; several packages have the name, so name it plugpack.ideas:Alone"
+    assert bad == "bad from plugpack 1.0"
+    assert hidden == "gml from plugpack 1.0; the name means the built-in one, so name it plugpack.ideas:Alone"
     status, out, _ = command_line("strategies", "--format", "markdown")
-    assert "| `alone` | - | plugpack 1.0 |" in out
+    assert "| `bad` | - | from plugpack 1.0 |" in out
+    assert "plugpack" not in sys.modules
