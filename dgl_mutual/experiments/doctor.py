@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
+from dgl_mutual.registry import all_plug_ins
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.utils.plotting import import_matplotlib
 
@@ -40,7 +41,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """The state of Python, of each dependency, and of a small message passing."""
+    """The state of Python, of each dependency, of packages that add to this one, and of a small message passing."""
     variables = set_for_libraries()
     findings = [_python()]
     if variables:
@@ -55,6 +56,7 @@ def diagnose() -> list[Finding]:
     # DGL imports `packaging` without declaring it, and everything below needs it.
     findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
     findings += [_extra(line) for line in extras]
+    findings += _extensions()
     if all(finding.ok for finding in findings if not finding.optional):
         findings += [_message_passing(), _gpu()]
     return findings
@@ -107,6 +109,16 @@ def _extra(requirement: str) -> Finding:
         return Finding(name, False, "not installed", f'pip install "{DISTRIBUTION}[{extra}]"', optional=True)
     obstacle = _obstacle(import_matplotlib) if name == "matplotlib" else None
     return Finding(name, obstacle is None, version if obstacle is None else f"{version}; {_first_line(obstacle)}", optional=True)
+
+
+def _extensions() -> list[Finding]:
+    """What each installed package provides by entry points, for example ``strategies: drift; students: pna``. Nothing is imported."""
+    names: dict[str, dict[str, list[str]]] = {}
+    for group, plug_ins in all_plug_ins().items():
+        for plug_in in plug_ins:
+            names.setdefault(plug_in.package, {}).setdefault(group.partition(".")[2], []).append(plug_in.name)
+    told = {package: "; ".join(f"{kind}: {', '.join(several)}" for kind, several in kinds.items()) for package, kinds in names.items()}
+    return [Finding(package, True, state, optional=True) for package, state in sorted(told.items())]
 
 
 def _message_passing() -> Finding:

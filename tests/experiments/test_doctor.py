@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
 from dgl_mutual.experiments import doctor
 from dgl_mutual.nn import kernels
+from tests.test_registry import write_package
 
 DGL, OTHER = "dgl!=2.0.*,!=2.1.*,<2.6,>=1.1.3", "dgl<2.6,>=2.1.0"
 if sys.version_info >= (3, 12):
@@ -119,3 +121,13 @@ def test_wrong_sums_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor._message_passing()
     assert not found.ok
     assert "wrong sums" in found.state
+
+
+@pytest.mark.usefixtures("declared")
+def test_what_installed_packages_provide_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = "[dgl_mutual.students]\na = plugpack.raising:X\nb = plugpack.ideas:Y\n[dgl_mutual.trackers]\nc = plugpack:Z\n"
+    write_package(tmp_path, entry_points=points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = findings()["plugpack 1.0"]
+    assert (found.state, found.ok, found.optional) == ("students: a, b; trackers: c", True, True)
+    assert "plugpack" not in sys.modules
