@@ -74,7 +74,7 @@ class Other:
     width = 5
 """,
     "near_ext/parts.py": "RATE = 1.5\n\nclass Part:\n    width = 7\n\nclass Shown:\n    width = 9\n",
-    "near_ext/whole.py": "from .parts import Part\n\nLIMIT = 11\nprint\n",
+    "near_ext/whole.py": "from .late import late\n\nLIMIT = 11\n",
     "near_ext/deep/__init__.py": "",
     "near_ext/deep/inner.py": "from ..parts import Part as of_above\n\nstarred = 13\n\nclass Inner(of_above):\n    pass\n",
     "near_ext/late.py": "def late(x):\n    return 15 * x\n",
@@ -119,7 +119,7 @@ def net(name: str) -> Any:
         ("Renamed", "parts", ("width = 7", "width = 8")),
         ("Dotted", "parts", ("width = 7", "width = 8")),
         ("Passed", "whole", ("LIMIT = 11", "LIMIT = 12")),
-        ("Passed", "parts", ("width = 7", "width = 8")),
+        ("Passed", "late", ("15 * x", "16 * x")),
         ("Reexported", "parts", ("width = 9", "width = 10")),
         ("Starred", "inner", ("starred = 13", "starred = 14")),
         ("Within", "late", ("15 * x", "16 * x")),
