@@ -56,6 +56,8 @@ class Dataset:
         num_pool: the number of trailing graphs that form the unlabelled pool (see `dgl_mutual.data.pool`); none of them is assessed.
         store: what serves edges and features of a graph that no single machine holds; then there are no `edges`, and `features` are zeros.
         no_labels: where labels were not found and how to give them, for a message; empty where there are some.
+        codes_of: the TU dataset whose own numbering the columns ``label=...`` and ``edge label=...`` follow, where there are some. Data
+            with the codes of another one are predicted, or taken as a pool, with a warning.
 
     Raises:
         DataError: edges, features, labels or split are invalid; the message names the first offending entry.
@@ -79,6 +81,7 @@ class Dataset:
     edge_feature_names: tuple[str, ...] = ()
     edge_feature_kinds: tuple[FeatureKind, ...] = ()
     no_labels: str = ""
+    codes_of: str | None = None
 
     def __post_init__(self) -> None:
         self._check({field.name for field in dataclasses.fields(self)})
@@ -108,6 +111,8 @@ class Dataset:
 
         if "name" in changed:
             check_name(self.name)
+        if "codes_of" in changed and self.codes_of is not None:
+            check_name(self.codes_of)
         if self.task not in ("node", "graph"):
             raise DataError(f"Unknown task {self.task!r} of the dataset {self.name!r}. Choose from: node, graph.")
         if changed & {"features", "feature_names", "feature_kinds"}:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence, Set
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -27,8 +27,25 @@ _MODEL = "The model"
 _MAX_LETTERS = 40
 #: Names that a message or a schema shows.
 _MAX_NAMES = 8
+#: A value of node or edge labels in a TU dataset.
+_CODE = re.compile(r"(?:edge )?label(?: \d+)?=")
 #: The name of a column that has none.
 _PLACE = re.compile(r"(?:edge )?feature \d+")
+
+
+class Schema(Protocol):
+    """The columns of a dataset, or those that a trained student expects; for their meaning see `Dataset`."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def feature_kinds(self) -> tuple[FeatureKind, ...]: ...
+    @property
+    def edge_feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def edge_feature_kinds(self) -> tuple[FeatureKind, ...]: ...
+    @property
+    def codes_of(self) -> str | None: ...
 
 
 def schema_of(dataset: Dataset) -> dict[str, str]:
@@ -122,11 +139,29 @@ def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequenc
     return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
 
 
-def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
-    """The dataset in the columns of another one, edge features among them unless they are not wanted. Errors as above."""
+def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
+    """The dataset in other columns, those of edge features among them unless they are not wanted. Errors as above.
+
+    There is a warning if some of them are codes of node or edge labels in both, and these are numbered as in different TU datasets.
+    """
     aligned = align_features(dataset, known.feature_names, known.feature_kinds, owner=owner)
     names = known.edge_feature_names if edge_features else ()
-    return align_edge_features(aligned, names, known.edge_feature_kinds, owner=owner)
+    aligned = align_edge_features(aligned, names, known.edge_feature_kinds, owner=owner)
+    if None not in (dataset.codes_of, known.codes_of) and dataset.codes_of != known.codes_of:
+        expected = {name for name in (*known.feature_names, *names) if _CODE.match(name)}
+        _warn_of_codes(dataset, [name for name in (*dataset.feature_names, *dataset.edge_feature_names) if name in expected], known, owner)
+    return aligned
+
+
+def _warn_of_codes(dataset: Dataset, shared: Sequence[str], known: Schema, owner: str) -> None:
+    if shared:
+        warn(
+            f"Columns of {dataset.name} are codes of node or edge labels ({listed(shared, _MAX_NAMES)}) as {dataset.codes_of} "
+            f"numbers them, and {_within(owner)} has them as {known.codes_of} numbers them. They are matched by number, and each TU "
+            f"dataset numbers its labels in its own way: one code may stand for different atoms in the two. Recode the labels of "
+            f"{dataset.name} as those of {known.codes_of}. If they are the same already, say so: name its files {known.codes_of}_A.txt "
+            f"and so on (in Python: dataset.replaced(codes_of={known.codes_of!r}))."
+        )
 
 
 def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[str]:

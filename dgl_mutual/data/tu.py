@@ -92,6 +92,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
         edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
         edge_feature_names=() if of_edges is None else of_edges.names,
         edge_feature_kinds=() if of_edges is None else of_edges.kinds,
+        codes_of=name if codes is not None or edge_codes is not None else None,
     )
 
 

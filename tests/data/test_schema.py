@@ -99,3 +99,18 @@ def test_columns_without_names_that_changed_places_are_named(made: Any) -> None:
     messages = told(made([row[::-1] for row in rows]), made(rows))
     assert ["hold other values than 0 and 1" in messages[0], "are True or False" in messages[1]] == [True, True]
     assert told(made(rows), made(rows)) == []
+
+
+@MADE
+def test_codes_of_another_tu_dataset_are_named_where_columns_share_them(made: Any) -> None:
+    named = made(pd.DataFrame({"weight": [0.5, 1, 2, 3], "label=0": [True, False, True, False]}))
+    if made is of_edges:
+        named = named.replaced(edge_feature_names=("weight", "edge label=0"))
+    known, other = named.replaced(codes_of="MUTAG"), named.replaced(codes_of="PTC_MR")
+    (message,) = told(other, known)
+    assert "label=0) as PTC_MR numbers them, and the model has them as MUTAG numbers them." in message
+    assert "name its files MUTAG_A.txt and so on" in message
+    assert told(other.replaced(codes_of="MUTAG"), known) == [], "the mend of the message"
+    assert told(named, known) == told(other, named) == [], "of data from elsewhere nothing is known"
+    without = made(pd.DataFrame({"weight": [0.5, 1, 2, 3]}))
+    assert told(without.replaced(codes_of="PTC_MR"), without.replaced(codes_of="MUTAG")) == []

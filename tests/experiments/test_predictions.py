@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,3 +82,43 @@ def test_a_label_of_one_half_is_not_predicted() -> None:
     target = Target("multi-label", ("a", "b"), "micro-f1")
     model: Any = SimpleNamespace(predict=lambda data: np.array([[0.5, 0.6], [0.5, 0.5]]), target=target)
     assert prediction_table(model, dataset)["prediction"].tolist() == ["b", ""]
+
+
+def write_tu(folder: Path, name: str) -> Path:
+    """Twelve graphs of two nodes each, with node and edge labels."""
+    folder.mkdir()
+    pairs = [(2 * graph + 1, 2 * graph + 2) for graph in range(12)]
+    files = {
+        "A": "".join(f"{one}, {other}\n{other}, {one}\n" for one, other in pairs),
+        "graph_indicator": "".join(f"{graph + 1}\n" * 2 for graph in range(12)),
+        "graph_labels": "0\n1\n" * 6,
+        "node_labels": "0\n1\n2\n1\n" * 6,
+        "edge_labels": "1\n1\n0\n0\n" * 6,
+    }
+    for part, text in files.items():
+        (folder / f"{name}_{part}.txt").write_text(text)
+    return folder
+
+
+def test_label_codes_of_another_tu_dataset_are_predicted_with_a_warning(tmp_path: Path) -> None:
+    first, second, part = (write_tu(tmp_path / folder, name) for folder, name in (("a", "FIRST"), ("b", "SECOND"), ("c", "FIRST")))
+    result = dgl_mutual.fit(str(first), **QUICK, protocol="holdout")
+    result.save(tmp_path / "saved")
+    codes = r"label=0, label=1, label=2, edge label=0, edge label=1\) as SECOND numbers them, and the model has them as FIRST"
+    with pytest.warns(UserWarning, match=codes):
+        result.predict(dgl_mutual.load(second))
+    with pytest.warns(UserWarning, match=codes):
+        predict_dataset(tmp_path / "saved", str(second))
+    with (
+        pytest.warns(UserWarning, match=r"as SECOND numbers them, and FIRST has them as FIRST numbers them.*different atoms"),
+        pytest.raises(UsageError, match="holds nothing new"),
+    ):
+        dgl_mutual.fit(str(first), **QUICK, unlabelled=str(second))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict_dataset(tmp_path / "saved", str(part))
+        file = tmp_path / "saved" / "gcn-0.json"  # as versions wrote it that recorded no codes
+        description = json.loads(file.read_text())
+        assert description.pop("codes_of") == "FIRST"
+        file.write_text(json.dumps(description))
+        predict_dataset(tmp_path / "saved" / "gcn-0", str(second))

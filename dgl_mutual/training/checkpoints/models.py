@@ -16,7 +16,7 @@ from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.arrays import FeatureKind, as_kinds
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import MAX_POSITIONS
-from dgl_mutual.data.schema import align_edge_features, align_features
+from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.distributions import Distribution
@@ -63,6 +63,8 @@ class Description(BaseModel):
     edge_feature_names: tuple[str, ...] = ()
     """The columns of edge features that it expects; none where it takes no edge features."""
     edge_feature_kinds: tuple[FeatureKind, ...] = Field((), validate_default=True)
+    codes_of: str | None = None
+    """The TU dataset that numbers the node and edge labels among its columns (see `Dataset`), if there are some."""
     preprocessing: Preprocessing = Preprocessing()
     versions: dict[str, str]
     student: StudentOptions | None = None
@@ -170,7 +172,7 @@ class TrainedModel(nn.Module, ABC):
             UsageError: `data` is neither a dataset nor a graph, or its features have another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        data = self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
+        data = align_to(data, self.description) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
         return self._predictor()(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
@@ -179,11 +181,7 @@ class TrainedModel(nn.Module, ABC):
         Raises:
             DataError: see `predict`.
         """
-        return self._predictor().prepared(self._aligned(data))
-
-    def _aligned(self, data: Dataset) -> Dataset:
-        data = align_features(data, self.feature_names, self.description.feature_kinds)
-        return align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
+        return self._predictor().prepared(align_to(data, self.description))
 
     @abstractmethod
     def _predictor(self) -> Predictor: ...

@@ -65,6 +65,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         feature_kinds=dataset.feature_kinds,
         edge_feature_names=dataset.edge_feature_names,
         edge_feature_kinds=dataset.edge_feature_kinds,
+        codes_of=dataset.codes_of,
         preprocessing=Preprocessing(positions=cohort.positions),
         versions={
             "dgl_mutual": __version__,
