@@ -24,7 +24,7 @@ from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.idle import refuse_folds, refuse_untrained, warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.configuration.resolve import resolve, splits_of, values_or_objects, with_unlabelled
+from dgl_mutual.experiments.configuration.resolve import resolve, split_of, values_or_objects, with_unlabelled
 from dgl_mutual.experiments.configuration.trust import check_trust
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
@@ -202,13 +202,7 @@ def fit(
             "out, or use dgl_mutual.experiment or 'dgl-mutual run', which take no callbacks but trackers."
         )
     fold = whole_number("fold", fold)
-    if split is None:
-        splits = splits_of(resolved, dataset, seed)
-        if not 0 <= fold < len(splits):
-            raise UsageError(f"There is no fold {fold}: protocol {resolved.protocol!r} has the folds 0 to {len(splits) - 1} here.")
-        split = splits[fold]
-    else:
-        split = with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
+    split = split_of(resolved, dataset, seed, fold) if split is None else with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
     refuse_unlearnable(dataset)
     with closing(ProgressBar()) as bar:
         result = fit_resolved(

@@ -50,7 +50,7 @@ def parse_label_rate(rate: Any) -> LabelRate:
     return number
 
 
-def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -> Split:
+def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, fold: int | None = None) -> Split:
     """The split with a share of its training samples, or some a class, left in `train`, and the others in `unlabelled`.
 
     A class with n labelled training samples keeps rate * n of them, rounded to the nearest whole number (halves up), or `rate` of them if
@@ -65,6 +65,7 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
 
     Args:
         seed: from 0 on.
+        fold: which of several splits it is, for messages.
 
     Raises:
         UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; there is
@@ -86,7 +87,7 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     kept_by_rank = rank < np.repeat(most, sizes)
     keeps = np.zeros(len(stratum), dtype=np.bool_)
     keeps[order] = kept_by_rank & (stratum[order] >= 0)
-    _check(dataset, named, columns, keeps, rate)
+    _check(name_with_fold(dataset, fold), named, columns, keeps, rate)
     return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
 
 
@@ -98,9 +99,19 @@ def separate_unlabelled(dataset: Dataset, split: Split) -> Split:
     return replace(split, train=split.train[known], unlabelled=np.union1d(split.unlabelled, split.train[~known]))
 
 
-def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
+def name_with_fold(dataset: Dataset, fold: int | None) -> str:
+    """The dataset, and which of several splits of it, for a message."""
+    return dataset.name if fold is None else f"{dataset.name} (fold {fold})"
+
+
+def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -> None:
     """Warn of classes, and of positives or negatives of a label, that are validated or tested and have no training sample, and of a test
-    part without labels."""
+    part without labels.
+
+    Args:
+        fold: which of several splits it is, for messages.
+    """
+    where = name_with_fold(dataset, fold)
     assessed = np.concatenate([split.val, split.test])
     missing = []
     for name, values, column in _columns(dataset):
@@ -111,11 +122,11 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
                 missing.append(kind)
     if missing:
         warn(
-            f"The training part of {dataset.name} has no sample with {listed(missing)}, and the parts for validation and test have some: "
+            f"The training part of {where} has no sample with {listed(missing)}, and the parts for validation and test have some: "
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples."
         )
     if not dataset.is_labelled[split.test].any():
-        warn(f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.")
+        warn(f"None of {counted(len(split.test), 'test sample')} of {where} has a known label, so the test figures are nan.")
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
@@ -149,7 +160,7 @@ def _rarest_value(columns: FloatArray) -> IntArray:
 
 
 def _check(
-    dataset: Dataset,
+    where: str,
     named: list[tuple[str, tuple[str, ...], FloatArray]],
     columns: FloatArray,
     keeps: npt.NDArray[np.bool_],
@@ -158,10 +169,10 @@ def _check(
     asked = f"A label rate of {rate}"
     labelled = ~np.isnan(columns).all(axis=1)
     if not labelled.any():
-        raise UsageError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {dataset.name} has a known label.")
+        raise UsageError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {where} has a known label.")
     if keeps[labelled].all():
         raise UsageError(
-            f"{asked} hides no label of {dataset.name}: its training part has {int(labelled.sum())} labelled samples, "
+            f"{asked} hides no label of {where}: its training part has {int(labelled.sum())} labelled samples, "
             "no class with more than that. Give a lower rate, or leave it out."
         )
     bare: list[tuple[int, str]] = []
@@ -179,7 +190,7 @@ def _check(
             share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, and other splits have a few less
             other = f", for example --label-rate {share:g}, or a number of labels a class, for example --label-rate 1"
         raise UsageError(
-            f"{asked} leaves {what} of {dataset.name} without a labelled training sample: it has {count} in the training part. "
+            f"{asked} leaves {what} of {where} without a labelled training sample: it has {count} in the training part. "
             f"Give a higher share{other}."
         )
     if isinstance(rate, int):
@@ -187,4 +198,4 @@ def _check(
         sizes = {value: int((columns[:, 0] == label).sum()) for label, value in enumerate(values)}
         small = [f"{size} of {value!r}" for value, size in sizes.items() if 0 < size < rate]
         if small:
-            warn(f"{asked} a class keeps all labels of classes that have fewer in the training part of {dataset.name}: {listed(small)}.")
+            warn(f"{asked} a class keeps all labels of classes that have fewer in the training part of {where}: {listed(small)}.")

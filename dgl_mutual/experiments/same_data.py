@@ -5,7 +5,7 @@ from __future__ import annotations
 from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.configuration.resolve import splits_of
+from dgl_mutual.experiments.configuration.resolve import split_of
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_folders.run_store import Kept
 from dgl_mutual.experiments.trial import Trial, split_digest, trial_data
@@ -49,7 +49,7 @@ def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
     for fold, seed in first.items():
         if digests[seed, fold] == hashes[seed, fold]:
             continue  # earlier versions hashed data and split together, under the name `fingerprint`
-        trial = asked.get((seed, fold)) or Trial(seed, fold, splits_of(plan.config, plan.dataset, seed)[fold])
+        trial = asked.get((seed, fold)) or Trial(seed, fold, split_of(plan.config, plan.dataset, seed, fold))
         made = trial_data(trial, plan.config, plan.dataset)
         if digests[trial.key] != split_digest(made.dataset, made.split):
             raise StoreError(

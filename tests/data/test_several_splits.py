@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,24 @@ def test_fit_trains_on_the_split_of_its_fold_and_an_experiment_on_all(tmp_path: 
     assert trials["split"].nunique() == SPLITS and set(trials["test_to_train"]) == {0.5}
     [row] = trials[(trials["fold"] == 2) & (trials["method"] == "gml") & (trials["member"] == "mean")].to_dict("records")
     assert row["test"] == pytest.approx(result["mean"].test)
+
+
+def test_fit_checks_the_split_of_its_fold_alone_and_names_it() -> None:
+    labels = np.arange(NODES) % 2
+    labels[np.flatnonzero(PARTS[:, 1] == 0)[:2]] = 2  # in the training part of split 1, and not in that of some others
+    made = graph()
+    made.ndata["label"] = torch.as_tensor(labels)
+    dataset = Dataset.from_dgl(made)
+    trained = [int((labels[split.train] == 2).sum()) for split in dataset.official_splits]
+    assert trained[1] == 2 and 0 in trained
+    quick: dict[str, Any] = {"students": "gcn,gin", "training": {"epochs": 1}, "student": {"hidden": 4}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dgl_mutual.fit(dataset, fold=1, **quick)
+    with pytest.warns(UserWarning, match=rf"The training part of graph \(fold {trained.index(0)}\) has no sample with the class '2'"):
+        dgl_mutual.fit(dataset, fold=trained.index(0), **quick)
+    with pytest.raises(UsageError, match=r"leaves the class '2' of graph \(fold 1\) without a labelled training sample"):
+        dgl_mutual.fit(dataset, fold=1, label_rate=0.2, **quick)
+    one = dataset.replaced(official_splits=dataset.official_splits[1:2])
+    with pytest.raises(UsageError, match="leaves the class '2' of graph without a labelled training sample"):
+        dgl_mutual.fit(one, label_rate=0.2, **quick)

@@ -19,7 +19,7 @@ from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.folders import fetched_as
-from dgl_mutual.data.label_rate import LabelRate, hide_labels, separate_unlabelled, warn_of_unlearned
+from dgl_mutual.data.label_rate import LabelRate, hide_labels, name_with_fold, separate_unlabelled, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import (
@@ -277,25 +277,46 @@ def _anchor(dataset: str) -> str:
     return str(source) if source.entry is None else fetched_as(source.entry)
 
 
-def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
-    """The splits of one seed, a fold each, under a resolved configuration."""
-    assert config.protocol is not None
-    splits = make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds)
+def splits_of(config: RunConfig, dataset: Dataset, seed: int, most: int | None = None) -> list[Split]:
+    """The splits of one seed, a fold each, under a resolved configuration: all, or the first `most`. Errors as of `with_unlabelled`."""
+    splits = _whole_splits(config, dataset, seed)[:most]
     return [with_unlabelled(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
+
+
+def split_of(config: RunConfig, dataset: Dataset, seed: int, fold: int) -> Split:
+    """One of `splits_of`. Nothing is said of the others.
+
+    Raises:
+        UsageError: there is no such fold; else as of `with_unlabelled`.
+    """
+    splits = _whole_splits(config, dataset, seed)
+    if not 0 <= fold < len(splits):
+        raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
+    return with_unlabelled(config, dataset, splits[fold], seed=seed, fold=fold)
+
+
+def _whole_splits(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
+    """The splits of one seed with all labels."""
+    assert config.protocol is not None
+    return make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds)
 
 
 def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
     """The split with labels hidden, where a resolved configuration asks for it, and all training samples without labels set apart, the
     dataset's pool among them. A class or label of which nothing can be learned is named in a warning.
 
+    Args:
+        fold: which of the splits it is; messages say so where there are several.
+
     Raises:
         UsageError: see `hide_labels`.
     """
     split = separate_unlabelled(dataset, split)
+    named = fold if config.folds is not None and config.folds > 1 else None
     if config.label_rate is not None:
-        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"))
-        _check_metric_of_few(dataset, split, config.label_rate)
-    warn_of_unlearned(dataset, split)
+        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"), fold=named)
+        _check_metric_of_few(dataset, split, config.label_rate, named)
+    warn_of_unlearned(dataset, split, named)
     if not dataset.num_pool:
         return split
     pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
@@ -303,7 +324,7 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
 
 
 @torch_defaults()
-def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> None:
+def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate, fold: int | None) -> None:
     """Refuse a label rate that leaves training samples on which the metric is not defined.
 
     Raises:
@@ -313,9 +334,10 @@ def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> Non
     try:
         refuse_undefined(scorer_of(dataset, official=False), labels, split, dataset.target.num_outputs, parts=("training",))
     except TrainingError:
+        labelled = counted(len(split.train), "labelled training sample")
         raise UsageError(
-            f"A label rate of {rate:g} leaves {counted(len(split.train), 'labelled training sample')} of {dataset.name}, on which "
-            f"{dataset.target.metric} is not defined. Give a higher rate."
+            f"A label rate of {rate:g} leaves {labelled} of {name_with_fold(dataset, fold)}, on which {dataset.target.metric} is not "
+            "defined. Give a higher rate."
         ) from None
 
 

@@ -76,7 +76,7 @@ class SearchPlan:
             return [Trial(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
         if self.splits > folds:
             raise UsageError(f"There are {folds} folds, so each configuration can be trained on no more than that, not on {self.splits}.")
-        return [Trial(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
+        return [Trial(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED, self.splits))]
 
     def progress(self) -> tuple[int, float | None]:
         """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
