@@ -20,6 +20,7 @@ from dgl_mutual.data.request import DEFAULT, Request
 from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.wording import counted
 
 
 def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
@@ -29,6 +30,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
     NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
     Edge features are one-hot edge labels, then edge attributes, where there are any; of repeated edges the first counts. Continuous targets
     of graphs (graph attributes) are not used. Classes are numbered in the sorted order of the file's labels, which `target.names` keeps.
+    Graphs without nodes are left out with their labels, with a warning; `sample_ids` then has the graph numbers of the files.
 
     Args:
         request: where labels are not required, a missing file of graph labels gives the label -1 to every graph.
@@ -66,8 +68,17 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
     faults.check()
     assert graph_of is not None and edges is not None
 
-    num_graphs = len(classes) if classes is not None else int(graph_of[-1])
-    names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
+    starts = np.flatnonzero(np.diff(graph_of, prepend=0))
+    graphs = graph_of[starts]
+    num_empty = (len(classes) if classes is not None else int(graphs[-1])) - len(graphs)
+    if num_empty:
+        warn(
+            f"{path['graph_indicator']}: {num_empty} of {counted(num_empty + len(graphs), 'graph')} have no nodes, and are left out with "
+            f"their labels. The others are numbered anew, 0 ... {len(graphs) - 1}, in splits and in predictions; the dataset's sample_ids, "
+            "and the column id of predictions, have their numbers in the file."
+        )
+    known = classes[graphs - 1] if classes is not None else None
+    names, numbered = np.unique(known, return_inverse=True) if known is not None else (np.zeros(0), np.full(len(graphs), -1))
     of_edges = _columns(edge_codes, edge_values, "edge ")
     if of_edges is None:
         canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
@@ -85,13 +96,14 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
         edges=canonical,
         features=compact(features.values),
         labels=numbered.astype(np.int64),
-        node_offsets=np.searchsorted(graph_of, np.arange(1, num_graphs + 2)).astype(np.int64),
+        node_offsets=np.append(starts, len(graph_of)).astype(np.int64),
         target=Target("single-label", tuple(str(label) for label in names), "accuracy"),
         feature_names=features.names,
         feature_kinds=features.kinds,
         edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
         edge_feature_names=() if of_edges is None else of_edges.names,
         edge_feature_kinds=() if of_edges is None else of_edges.kinds,
+        sample_ids=tuple(map(str, graphs.tolist())) if num_empty else None,
         codes_of=name if codes is not None or edge_codes is not None else None,
     )
 
@@ -114,16 +126,14 @@ def _graph_of_nodes(indicator: NumberTable | None, labels: NumberTable | None, f
     steps = np.diff(graph_of, prepend=0)
     indicator.refuse(faults, graph_of < 1, "expected a graph number from 1 on")
     indicator.refuse(faults, steps < 0, "expected the nodes in the order of their graphs")
-    num_numbers, last = len(np.unique(graph_of[indicator.valid])), int(graph_of.max())
-    num_graphs = len(labels) if labels is not None else last
-    if labels is not None and last > num_graphs == num_numbers:
-        rule = f"expected the graph numbers 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph number was left out"
-        indicator.refuse(faults, steps > 1, rule)
-    indicator.refuse(faults, graph_of > num_graphs, f"expected a graph number 1 ... {num_graphs}, the number of graph labels")
-    indicator.refuse(faults, steps > 1, "a graph number was left out: that graph has no node, so nothing can be predicted for it")
-    if labels is not None and labels.valid.all() and indicator.valid.all() and last < num_graphs:
-        rule = f"expected {last} lines, one for each graph, found {num_graphs}: the graphs after number {last} have no nodes"
-        faults.add(labels.path, rule, last + 1)
+    if labels is not None:
+        num_graphs, num_numbers = len(labels), len(np.unique(graph_of[indicator.valid]))
+        if int(graph_of.max()) > num_graphs == num_numbers:
+            rule = (
+                f"expected the graph numbers 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph number was left out"
+            )
+            indicator.refuse(faults, steps > 1, rule)
+        indicator.refuse(faults, graph_of > num_graphs, f"expected a graph number 1 ... {num_graphs}, the number of graph labels")
     return graph_of
 
 

@@ -398,7 +398,6 @@ def compare_with_pyg(folder: Path, name: str) -> None:
 
 #: TU sets that torch_geometric does not read, or reads as something else, and why they are refused here.
 TU_REFUSED: dict[str, tuple[Mapping[str, str | None], str]] = {
-    "a graph without nodes": ({"graph_indicator": "1\n1\n1\n3\n3\n", "graph_labels": "1\n0\n1\n"}, "that graph has no node"),
     "a regression set": ({"graph_labels": None, "graph_attributes": "0.5\n1.5\n"}, r"graph_attributes\.txt is a continuous target"),
     "continuous labels": ({"graph_labels": "0.5\n1.5\n"}, r"continuous target \(regression\)"),
     "several labels a graph": ({"graph_labels": "0, 1\n1, 1\n"}, "line 1: expected 1 value a line"),

@@ -9,6 +9,7 @@ import pytest
 
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.features import MAX_DEGREE
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
@@ -94,8 +95,6 @@ FAULTS = [
     ("A", "", None, "the file is empty"),
     ("graph_indicator", "1\n1\n2\n1\n2\n", 4, "order of their graphs"),
     ("graph_indicator", "1\n1\n1\n2\n3\n", 5, r"graph number 1 \.\.\. 2"),
-    ("graph_indicator", "2\n2\n2\n2\n2\n", 1, "a graph number was left out"),
-    ("graph_indicator", "1\n1\n1\n1\n1\n", 2, "expected 1 lines, one for each graph, found 2"),
     ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node numbers 1 \.\.\. 4"),
     (
         "graph_indicator",
@@ -129,11 +128,18 @@ def test_fault_names_file_line_and_rule(build_tu: Build, part: str, content: str
     assert any(fault.line == line for fault in verify_dataset(folder))
 
 
-def test_a_graph_without_nodes_is_called_that(build_tu: Build) -> None:
-    """Three labels, and the numbers of three graphs: the second has no node."""
-    folder = build_tu(graph_indicator="1\n1\n1\n3\n3\n", graph_labels="1\n0\n1\n")
-    with pytest.raises(DataError, match=r"TOY_graph_indicator\.txt, line 4: a graph number was left out: that graph has no node"):
-        load_dataset(folder)
+def test_graphs_without_nodes_are_left_out_with_their_labels(build_tu: Build) -> None:
+    """As in the published Fingerprint. Of six graphs the third and the fifth have nodes; class 5 has no other graph than empty ones."""
+    plain = load_dataset(build_tu())
+    numbers = "3\n3\n3\n5\n5\n"
+    folder = build_tu(graph_indicator=numbers, graph_labels="5\n5\n1\n5\n-1\n5\n")
+    with pytest.warns(UserWarning, match=r"TOY_graph_indicator\.txt: 4 of 6 graphs have no nodes.*numbered anew, 0 \.\.\. 1, in splits"):
+        dataset = load_dataset(folder)
+    assert fingerprint(dataset) == fingerprint(plain) and dataset.target == plain.target
+    assert dataset.sample_ids == ("3", "5") and plain.sample_ids is None
+    with pytest.warns(UserWarning, match=r"3 of 5 graphs have no nodes"):
+        (folder / "TOY_graph_labels.txt").unlink()
+        assert load_dataset(folder, require_labels=False).sample_ids == ("3", "5")
 
 
 def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
