@@ -87,12 +87,15 @@ class NumberTable:
         return len(self) == rows
 
 
-def read_numbers(path: Path, faults: Faults, *, columns: int | None = None, allow_missing: bool = False) -> NumberTable | None:
+def read_numbers(
+    path: Path, faults: Faults, *, columns: int | None = None, allow_missing: bool = False, allow_empty: bool = False
+) -> NumberTable | None:
     """Read comma-separated numbers (plain or gzip), or record why the file cannot be read and return None.
 
     Args:
         columns: how many a line must hold; None takes the first line's number.
         allow_missing: an empty cell or a word for it (`dgl_mutual.data.labels.MISSING`) means "unknown" and stays NaN.
+        allow_empty: an empty file is a table without rows.
     """
     with recording(path, faults, "the file is truncated or damaged"):
         size = _measure(path, _MAX_EMPTY_A_BYTE if allow_missing else _MAX_CELLS_A_BYTE)
@@ -102,7 +105,7 @@ def read_numbers(path: Path, faults: Faults, *, columns: int | None = None, allo
                 values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
                 if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
                     return NumberTable(path, values, np.ones(len(values), dtype=np.bool_))
-        return _read_faulty(path, size, faults, columns, allow_missing)
+        return _read_faulty(path, size, faults, columns, allow_missing, allow_empty)
     return None
 
 
@@ -147,13 +150,15 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
     return _Size(lines, lines + commas, width)
 
 
-def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool) -> NumberTable | None:
+def _read_faulty(
+    path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool, allow_empty: bool
+) -> NumberTable | None:
     """Read line by line what pandas refused or would pad, and name the first line of each kind of fault.
 
     Of a large file nothing is read after the first faults, and the result is None.
 
     Raises:
-        RefusedFile: it is empty.
+        RefusedFile: it is empty, and must not be.
         OSError, EOFError, zlib.error, UnicodeDecodeError: it is damaged, or not text.
     """
     width = columns if columns is not None else max(size.width, 1)
@@ -164,6 +169,8 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
             blocks.append(_examine(lines, width, allow_missing))
             if is_large and not blocks[-1].valid.all():
                 break
+    if not blocks and allow_empty:
+        return NumberTable(path, np.zeros((0, width)), np.zeros(0, dtype=np.bool_))
     if not blocks:
         raise RefusedFile("the file is empty")
     blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)

@@ -30,7 +30,8 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
     NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
     Edge features are one-hot edge labels, then edge attributes, where there are any; of repeated edges the first counts. Continuous targets
     of graphs (graph attributes) are not used. Classes are numbered in the sorted order of the file's labels, which `target.names` keeps.
-    Graphs without nodes are left out with their labels, with a warning; `sample_ids` then has the graph numbers of the files.
+    There need not be any edge. Graphs without nodes are left out with their labels, with a warning; `sample_ids` then has the graph
+    numbers of the files.
 
     Args:
         request: where labels are not required, a missing file of graph labels gives the label -1 to every graph.
@@ -39,11 +40,11 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     path = {part: folder / f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
-    adjacency = read_numbers(path["A"], faults, columns=2)
+    adjacency = read_numbers(path["A"], faults, columns=2, allow_empty=True)
     indicator = read_numbers(path["graph_indicator"], faults, columns=1)
     labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, request.require_labels)
     node_labels, attributes, edge_labels, edge_attributes = (
-        read_numbers(path[part], faults) if os.path.lexists(path[part]) else None
+        read_numbers(path[part], faults, allow_empty=part.startswith("edge")) if os.path.lexists(path[part]) else None
         for part in ("node_labels", "node_attributes", "edge_labels", "edge_attributes")
     )
 
@@ -79,7 +80,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT)
         )
     known = classes[graphs - 1] if classes is not None else None
     names, numbered = np.unique(known, return_inverse=True) if known is not None else (np.zeros(0), np.full(len(graphs), -1))
-    of_edges = _columns(edge_codes, edge_values, "edge ")
+    of_edges = _columns(edge_codes, edge_values, "edge ") if edges.size else None
     if of_edges is None:
         canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
     else:

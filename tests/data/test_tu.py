@@ -92,7 +92,9 @@ FAULTS = [
     ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values a line"),
     ("A", "1, 2\nx, 1\n", 2, "expected numbers only, found 'x, 1'"),
     ("A", "1, 2\n1.5, 1\n", 2, "expected whole numbers"),
-    ("A", "", None, "the file is empty"),
+    ("graph_indicator", "", None, "the file is empty"),
+    ("node_labels", "\n\n", None, "the file is empty"),
+    ("edge_labels", "", 1, "expected 6 lines, one for each edge of TOY_A.txt, found 0"),
     ("graph_indicator", "1\n1\n2\n1\n2\n", 4, "order of their graphs"),
     ("graph_indicator", "1\n1\n1\n2\n3\n", 5, r"graph number 1 \.\.\. 2"),
     ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node numbers 1 \.\.\. 4"),
@@ -140,6 +142,15 @@ def test_graphs_without_nodes_are_left_out_with_their_labels(build_tu: Build) ->
     with pytest.warns(UserWarning, match=r"3 of 5 graphs have no nodes"):
         (folder / "TOY_graph_labels.txt").unlink()
         assert load_dataset(folder, require_labels=False).sample_ids == ("3", "5")
+
+
+@pytest.mark.parametrize("empty", ["", "\n\n"])
+def test_there_need_not_be_any_edge(build_tu: Build, empty: str) -> None:
+    dataset = load_dataset(build_tu(A=empty, edge_labels=empty, edge_attributes=empty))
+    assert dataset.num_edges == 0 and dataset.edge_features is None
+    assert dataset.node_offsets.tolist() == [0, 3, 5] and dataset.num_features == 4
+    lone = build_tu("LONE", A=empty, graph_indicator="1\n", graph_labels=None, node_labels=None, node_attributes=None)
+    assert load_dataset(lone, require_labels=False).feature_names == ("degree=0",)
 
 
 def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
