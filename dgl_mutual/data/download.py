@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dgl_mutual.data.catalog import Entry
-from dgl_mutual.data.folders import missing_files
+from dgl_mutual.data.folders import is_regression, missing_files
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.display import make_bar, shows_bars
@@ -123,6 +123,12 @@ def _fetch_archive(entry: Entry, scratch: Path, progress: bool) -> Path:
     unpack(archive, unpacked)
     folders = [unpacked, *(path for path in unpacked.iterdir() if path.is_dir())]
     complete = [folder for folder in folders if not missing_files(folder, entry)]
+    if any(is_regression(folder, entry) for folder in folders):
+        raise DataError(
+            f"The dataset {entry.name} is a regression set: the archive {entry.url} has continuous targets of graphs "
+            f"({entry.name}_graph_attributes.txt) and no classes ({entry.name}_graph_labels.txt), and only classification is supported. "
+            "Choose another dataset."
+        )
     if not complete:
         raise DataError(f"The archive {entry.url} does not hold the files of {entry.name} ({listed(entry.files, 3)}).")
     return complete[0]

@@ -24,9 +24,13 @@ class DataFolders:
         return self.search[-1]
 
     def find(self, entry: Entry) -> Path | None:
-        """The first folder that holds all files of `entry`, as the path of the entry's own folder in it."""
-        places = (root / entry.folder for root in self.search)
-        return next((place for place in places if not missing_files(place, entry)), None)
+        """The first folder that holds all files of `entry`, as the path of the entry's own folder in it.
+
+        Where there is none, the first with a regression set (see `is_regression`): its reader says what it is.
+        """
+        places = [root / entry.folder for root in self.search]
+        complete = (place for place in places if not missing_files(place, entry))
+        return next(complete, None) or next((place for place in places if is_regression(place, entry)), None)
 
 
 def data_folders(data_dir: Path | None = None) -> DataFolders:
@@ -53,6 +57,12 @@ def data_folders(data_dir: Path | None = None) -> DataFolders:
 
 def missing_files(folder: Path, entry: Entry) -> list[str]:
     return [file for file in entry.files if not (folder / file).is_file()]
+
+
+def is_regression(folder: Path, entry: Entry) -> bool:
+    """Whether it holds a TU dataset that has continuous targets of graphs and no classes, and is complete otherwise."""
+    labels, targets = (f"{entry.name}_graph_{part}.txt" for part in ("labels", "attributes"))
+    return entry.family == "tu" and missing_files(folder, entry) == [labels] and (folder / targets).is_file()
 
 
 def fetched_as(entry: Entry) -> str:

@@ -114,7 +114,10 @@ def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -
         return read_numbers(path, faults, columns=1)
     if required:
         faults.add(
-            path, f"the file is missing, and {attributes.name} is a continuous target (regression): only classification is supported"
+            path,
+            f"the file is missing, and {attributes.name} is a continuous target: this is a regression set, and only classification is "
+            "supported",
+            mend=f"Choose another dataset, or write {path.name} with the class of each graph.",
         )
     return None
 

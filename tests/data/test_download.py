@@ -186,6 +186,12 @@ def test_what_nothing_reads_may_be_in_an_archive(data_dir: Path, served: dict[st
     assert load_dataset("MUTAG").num_graphs == 188
 
 
+def test_an_archive_of_a_regression_set_is_called_that(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(graph_labels=None, graph_attributes="0.5\n1.5\n"), tmp_path / "TOY.zip")
+    with pytest.raises(DataError, match=r"TOY is a regression set: .* only classification is supported"):
+        fetch_dataset("tu/TOY")
+
+
 def test_archive_without_the_dataset(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
     served[TOY_ADDRESS] = zipped(build_tu("OTHER"), tmp_path / "TOY.zip")
     with pytest.raises(DataError, match="does not hold the files of TOY"):

@@ -179,6 +179,10 @@ def test_a_continuous_target_is_called_that(build_tu: Build) -> None:
     ):
         load_dataset(folder)
     assert load_dataset(folder, require_labels=False).num_graphs == graphs
+    with pytest.raises(DataError, match=r"this is a regression set.*\nChoose another dataset, or write ATTRIBUTES_graph_labels\.txt"):
+        load_dataset("tu/ATTRIBUTES", data_dir=folder.parent.parent)
+    [fault] = verify_dataset("tu/ATTRIBUTES", data_dir=folder.parent.parent)
+    assert "this is a regression set" in fault.rule
 
 
 @pytest.mark.parametrize("part", ["graph_labels", "node_labels"])
