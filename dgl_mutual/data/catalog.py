@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from typing import Literal, TypeAlias
 
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
 from dgl_mutual.utils.plain_yaml import read_yaml
 
@@ -138,6 +139,20 @@ _TU_NAMES = (
     *("NCI1", "NCI109", "PROTEINS", "PTC_FM", "PTC_FR", "PTC_MM", "PTC_MR", "REDDIT-BINARY", "REDDIT-MULTI-5K", "REDDIT-MULTI-12K"),
 )
 _OGB_NAMES = tuple(f"ogbg-mol{name}" for name in ("bace", "bbbp", "chembl", "clintox", "hiv", "muv", "pcba", "sider", "tox21", "toxcast"))
+#: Published datasets that cannot be used, and why; a name that ends with * stands for all that begin so.
+_UNSUPPORTED = {
+    "ogbg-molesol": "its target is continuous (regression), and only classification is supported",
+    "ogbg-molfreesolv": "its target is continuous (regression), and only classification is supported",
+    "ogbg-mollipo": "its target is continuous (regression), and only classification is supported",
+    "ogbg-ppa": "of OGB's graph datasets, only those of molecules are read",
+    "ogbg-code2": "its target is a sequence of words, and only classification is supported",
+    "ogbn-mag": "it is heterogeneous, and students take one type of node and of edge",
+    "ogbn-papers100M": "it is not read by name; give the path of a folder with raw/data.npz, where memory holds 111 million nodes",
+    "ogbl-*": "it is for link prediction, and nodes or graphs are classified",
+    "QM9": "its targets are continuous (regression), and only classification is supported",
+    "ZINC*": "its target is continuous (regression), and only classification is supported",
+    "alchemy_full": "its targets are continuous (regression), and only classification is supported",
+}
 _DIGITS_CITATION = "Alpaydin and Kaynak, 1998 (UCI digits, as in scikit-learn)"
 
 
@@ -176,13 +191,20 @@ def lookup(name: str) -> Entry | None:
     return listed if listed is not None and listed.family == "tu" else tu_entry(tu_name)
 
 
+def why_unsupported(name: str) -> str | None:
+    """Why a published dataset cannot be used, for a message; None of others. The case does not count."""
+    return next((why for pattern, why in _UNSUPPORTED.items() if fnmatchcase(name.lower(), pattern.lower())), None)
+
+
 def find_entry(name: str) -> Entry:
     """As `lookup`.
 
     Raises:
-        UsageError: no dataset is known by this name; says which is nearest, and lists all.
+        UsageError: no dataset is known by this name, or it is one that cannot be used; says why, or which name is nearest, and lists all.
     """
     entry = lookup(name)
+    if entry is None and (why := why_unsupported(name)) is not None:
+        raise UsageError(f"The dataset {name} cannot be used: {why}. 'dgl-mutual data list' shows the datasets that are known.")
     if entry is None:
         brought = [plug_in.name for plug_in in installed_plug_ins("dgl_mutual.datasets")]
         others = ["tu/NAME (any other TU dataset)", "the path of a folder", IMPORT_PATH]

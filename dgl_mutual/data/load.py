@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
+from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup, why_unsupported
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
@@ -214,8 +215,21 @@ def _unknown_form(folder: Path) -> str:
     """What the folder seems to be, where it can be recognised."""
     if (folder / "raw" / "edge_index_dict.npz").is_file():
         return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
+    if (folder / "raw" / "graph-label.csv.gz").is_file():
+        return _about_ogb_graphs(folder.resolve())
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _form_of(path))
     return f" A folder within it does: {inside[0]}" if len(inside) == 1 else ""
+
+
+def _about_ogb_graphs(folder: Path) -> str:
+    """How to read a folder with graphs in OGB's form, or why it cannot be read."""
+    entry = next((entry for entry in known_datasets().values() if entry.family == "ogb" and Path(entry.folder).name == folder.name), None)
+    if entry is None:
+        why = why_unsupported(folder.name.replace("_", "-")) or "of OGB's graph datasets, only those of molecules with classes are read"
+        return f" It is a dataset of graphs in OGB's form: {why}."
+    if folder.match(entry.folder):
+        return f" It is OGB's {entry.name}, which is read by its name: {entry.name} --data-dir {shlex.quote(str(folder.parents[1]))}"
+    return f" It is OGB's {entry.name}, which is read by its name: move it to DIR/{entry.folder}, and give {entry.name} --data-dir DIR"
 
 
 def _about_file(path: Path) -> str:

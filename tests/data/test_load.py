@@ -117,3 +117,33 @@ def test_advice_fits_where_the_files_come_from(build_tu: Callable[..., Path], tm
     assert "fetch" not in str(own.value) and str(own.value).endswith("Correct the file.")
     with pytest.raises(DataError, match=rf"remove the folder {re.escape(str(folder))} and download .*: dgl-mutual data fetch MUTAG$"):
         load_dataset("MUTAG", data_dir=tmp_path, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("ogbg-molesol", "continuous"),
+        ("OGBG-MolLipo", "continuous"),
+        ("ogbg-ppa", "only those of molecules are read"),
+        ("ogbl-collab", "link prediction"),
+        ("ogbn-mag", "heterogeneous"),
+        ("ogbn-papers100M", "not read by name"),
+        ("QM9", "continuous"),
+    ],
+)
+def test_a_published_dataset_that_cannot_be_used_is_no_misspelt_name(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=rf"^The dataset {name} cannot be used: .*{why}"):
+        load_dataset(name)
+
+
+def test_a_folder_of_an_ogb_dataset_of_molecules_says_how_it_is_read(build_ogb: Build, tmp_path: Path) -> None:
+    folder = build_ogb()
+    with pytest.raises(DataError, match=r"read by its name: (ogbg-molbace) --data-dir (.+)$") as caught:
+        load_dataset(folder)
+    words = str(caught.value).split("by its name: ")[1].split()
+    assert load_dataset(words[0], data_dir=Path(words[2]), offline=True).num_graphs == 3
+    moved = folder.rename(tmp_path / "ogbg_molbace")
+    with pytest.raises(DataError, match=r"move it to DIR/ogb/ogbg_molbace, and give ogbg-molbace --data-dir DIR$"):
+        load_dataset(moved)
+    with pytest.raises(DataError, match=r"in OGB's form: its target is continuous"):
+        load_dataset(moved.rename(tmp_path / "ogbg_molesol"))
