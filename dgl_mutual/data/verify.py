@@ -100,9 +100,11 @@ def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:
 
 
 def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
-    for split in dataset.official_splits:
+    several = len(dataset.official_splits) > 1
+    for number, split in enumerate(dataset.official_splits):
+        of = f"official split {number}" if several else "the official split"
         for one in one_by_one(dataset):
             for column, name in enumerate(one.target.names):
                 has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
                 if np.any(has[split.test]) and not np.any(has[split.train]):
-                    faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")
+                    faults.add(location, f"class {name!r} is in the test part of {of}, but not in its training part")
