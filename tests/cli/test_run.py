@@ -125,7 +125,7 @@ def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhe
         (("--metric", "f1"), 2, ["Unknown metric 'f1'. Choose from: accuracy, balanced-accuracy, macro-f1."]),
         (("--metric", "rocauc"), 2, ["'rocauc' does not fit a target of 10 classes", "accuracy, balanced-accuracy, macro-f1."]),
         (("--metric", "ap", "--dataset", "digits-multi"), 2, ["several (digit, even, ink)", "--targets"]),
-        (("--task", "graph", "--folds", "1"), 2, ["'folds' = 1", "at least 2 "]),
+        (("--task", "graph", "--folds", "1"), 2, ["Cross-validation needs at least 2 folds, found 1"]),
         (("--students", "gcn"), 2, ["'gml' needs at least 2 students", "independent"]),
         (("--task", "graph", "--set", "strategy_options.weighting=transductive"), 2, ["transductive", "full-batch"]),
         (("--set", "training.epoch=3"), 2, ["'training.epoch'", "epochs"]),

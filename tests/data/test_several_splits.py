@@ -255,3 +255,9 @@ def test_fit_checks_the_split_of_its_fold_alone_and_names_it() -> None:
     one = dataset.replaced(official_splits=dataset.official_splits[1:2])
     with pytest.raises(UsageError, match="leaves the class '2' of graph without a labelled training sample"):
         dgl_mutual.fit(one, label_rate=0.2, **quick)
+
+
+def test_one_split_of_several_may_be_asked_for(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"students": "gcn,sage", "training": {"epochs": 1}, "student": {"hidden": 4}, "folds": 1}
+    experiment = dgl_mutual.experiment(Dataset.from_dgl(graph()), ["independent", "gml"], jobs=1, out=tmp_path, **options)
+    assert set(experiment.trials["fold"]) == {0} and "nan" not in repr(experiment)
