@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["DataError", "DglMutualError", "Interrupted", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
+__all__ = ["DataError", "DglMutualError", "Interrupted", "SplitError", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
 
 #: Characters that a message shows of a name from a file, and how many choices it lists.
 SHOWN, _MOST_CHOICES = 60, 100
@@ -30,6 +30,10 @@ class TaskMismatchError(UsageError):
 
 class DataError(DglMutualError):
     """A dataset is missing, incomplete or breaks a rule of its format."""
+
+
+class SplitError(UsageError, DataError):
+    """The labels of a dataset do not allow the split that was asked for. Another dataset of a suite may have it."""
 
 
 class TrainingError(DglMutualError):

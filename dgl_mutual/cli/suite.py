@@ -128,9 +128,9 @@ def command(
         searches = 0.0 if tuned is None else _list_searches(plan, data, tuned, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
         complete = _list(plan, compute.num_jobs, searches, start_over=not resume or tuned is not None)
-        if not offline:  # what is missing may be downloaded by then
+        if not offline:  # what is not here may be downloaded by then
             for missing, why in plan.missing.items():
-                say(f"not counted: {missing}, which is not here yet. {why}", err=True)
+                say(f"not counted: {missing}. {why}", err=True)
             raise click.exceptions.Exit(0 if complete else 1)
     else:
         del data  # the runs are planned

@@ -15,7 +15,7 @@ from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError, listed, shortened
+from dgl_mutual.errors import SplitError, UsageError, listed, shortened
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
@@ -68,8 +68,8 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, f
         fold: which of several splits it is, for messages.
 
     Raises:
-        UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; there is
-            no label; or a number of labels a class where a sample has several labels.
+        SplitError: a class, or one of several labels, would be left without a labelled training sample.
+        UsageError: nothing would be hidden; there is no label; or a number of labels a class where a sample has several labels.
     """
     named = list(_columns(dataset))
     columns = np.column_stack([values for _, _, values in named])[split.train]
@@ -189,7 +189,7 @@ def _check(
         if len(named) == 1:
             share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, and other splits have a few less
             other = f", for example --label-rate {share:g}, or a number of labels a class, for example --label-rate 1"
-        raise UsageError(
+        raise SplitError(
             f"{asked} leaves {what} of {where} without a labelled training sample: it has {count} in the training part. "
             f"Give a higher share{other}."
         )

@@ -13,7 +13,7 @@ from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError, shortened, unknown
+from dgl_mutual.errors import SplitError, UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
@@ -60,8 +60,9 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
         split is as the dataset has it.
 
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not whole numbers in range, no labels,
-            all samples of one class, fewer than two folds, more folds than official splits, or too few samples, in all or of a class.
+        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not whole numbers in range, or fewer
+            than two folds.
+        SplitError: no labels, all samples of one class, more folds than official splits, or too few samples, in all or of a class.
     """
     dataset = as_dataset(dataset)
     if protocol not in _PROTOCOLS:
@@ -83,7 +84,7 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
     for split in splits:
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
-            raise UsageError(
+            raise SplitError(
                 f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({counted(dataset.num_samples, 'sample')})."
             )
     return splits
@@ -93,13 +94,13 @@ def refuse_unlearnable(dataset: Dataset) -> None:
     """Refuse a dataset of which nothing can be learned.
 
     Raises:
-        UsageError: no sample has a label, or all are of one class.
+        SplitError: no sample has a label, or all are of one class.
     """
     if not dataset.is_labelled.any():
         why = dataset.no_labels or "all are unknown (-1, NaN or empty). Give some, from data that have them"
-        raise UsageError(f"The dataset {dataset.name!r} has no labels: {why}.")
+        raise SplitError(f"The dataset {dataset.name!r} has no labels: {why}.")
     if dataset.target.kind == "single-label" and len(np.unique(dataset.labels[dataset.labels >= 0])) < 2:
-        raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
+        raise SplitError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
 
 
 def _warn_of_graphs_without_labels(dataset: Dataset) -> None:
@@ -190,7 +191,7 @@ def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) ->
 
 def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     if not 1 <= folds <= len(dataset.official_splits):
-        raise UsageError(
+        raise SplitError(
             f"{dataset.name} has {len(dataset.official_splits)} splits of its own, so there are no {folds} folds. Give --folds "
             f"{len(dataset.official_splits)} or fewer, or leave it out for all of them."
         )
@@ -229,7 +230,7 @@ def _holdout(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 
     samples = np.flatnonzero(dataset.is_labelled)
     if len(samples) < 3:
-        raise UsageError(
+        raise SplitError(
             f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but 3 are needed (one each to train, validate and test). "
             "Label more samples."
         )
@@ -277,7 +278,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
     if classes is None:
         if len(samples) < needed:
             found = f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but {needed} are needed ({why})."
-            raise UsageError(f"{found} {_fewer_folds(len(samples)) or 'Give more data.'}")
+            raise SplitError(f"{found} {_fewer_folds(len(samples)) or 'Give more data.'}")
         splitter = KFold(folds, shuffle=True, random_state=seed)
     else:
         _require_per_class(dataset, samples, needed, why, _fewer_folds)
@@ -312,7 +313,7 @@ def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: st
         found = f"{counted(int(counts[rarest]), 'sample')}, but {needed} are needed ({why})"
         other = hint(int(counts[rarest]))
         use = f"{other} Or use" if other else "Use"
-        raise UsageError(
+        raise SplitError(
             f"Class {shortened(target.names[rarest])!r} of {dataset.name} has {found}. {use} --protocol holdout, for which no class is too "
             "small, or merge or remove rare classes."
         )

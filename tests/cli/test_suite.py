@@ -89,7 +89,7 @@ def test_a_dry_run_downloads_nothing(command_line: CommandLine, monkeypatch: pyt
     Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora, digits]"))
     status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")
     assert (status, out.count("\n")) == (0, 3)
-    assert "not counted: Cora, which is not here yet. The dataset Cora is not complete" in err
+    assert "not counted: Cora. The dataset Cora is not complete" in err
     assert command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1", "--offline")[0] == 1  # then it will not be there later, either
     assert not Path("data").exists()
 

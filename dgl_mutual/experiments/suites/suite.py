@@ -59,7 +59,7 @@ class SuitePlan:
     Attributes:
         folder: the suite's own folder, beside those of its runs.
         entries: each run with what it needs; two may be the same run by two names.
-        missing: data that are not available -> why.
+        missing: data that are not available, or whose labels do not allow the splits -> why.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ def named(method: str, data: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"{method} on {data}: {error}") from None
+        raise type(error)(f"{method} on {data}: {error}") from None
 
 
 def configurations(
@@ -252,7 +252,8 @@ def plan_suite(
     data: DataSource | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
-    """Load every dataset once and resolve every run. A dataset that is not available is noted, and the rest goes on.
+    """Load every dataset once and resolve every run. A dataset that is not available, or whose labels do not allow the splits, is noted,
+    and the rest goes on.
 
     Args:
         data: where the datasets come from (default: as for `load_dataset`).

@@ -290,6 +290,16 @@ def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, t
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == plan.missing
 
 
+def test_a_dataset_with_fewer_samples_of_a_class_than_folds_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
+    couples = {"dataset": "pairs", "task": "graph", "name": "couples", "folds": 900, "seeds": 1}
+    plan = plan_suite("few", parse_options(Suite, {**SMALL, "datasets": [couples, "ring"]}), out=tmp_path)
+    assert list(plan.missing) == ["couples"] and {run.data for run, _ in plan.entries} == {"ring"}
+    assert re.search(r"on couples: Class .* of pairs has \d+ samples, but 900 are needed .* --protocol holdout", plan.missing["couples"])
+    assert len(run_suite(plan, compute=Compute(jobs=1))) == 3
+    with pytest.raises(UsageError, match=r"gml on couples: Cross-validation needs at least 2 folds"):  # whatever the dataset
+        plan_suite("one", parse_options(Suite, {**SMALL, "datasets": [{**couples, "folds": 1, "methods": ["gml"]}, "ring"]}), out=tmp_path)
+
+
 def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Path) -> None:
     plan = plan_suite("x", parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]}), out=tmp_path)
     plan.missing["gone"] = "/home/me/data lacks x.csv"
