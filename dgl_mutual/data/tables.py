@@ -175,7 +175,10 @@ def _read_faulty(
         raise RefusedFile("the file is empty")
     blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)
     faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {counted(width, 'value')} a line, found a blank line")
-    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {counted(width, 'value')} a line")
+    as_before = (
+        ", as in the lines before: lines of different lengths, as in temporal datasets, are not supported" if columns is None else ""
+    )
+    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {counted(width, 'value')} a line{as_before}")
     example = next((block.example for block in blocks if block.example is not None), "")
     faults.add_lines(path, np.flatnonzero(wrong) + 1, f"expected numbers only, found {example!r}")
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")

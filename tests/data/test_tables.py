@@ -87,7 +87,8 @@ def test_files_are_closed_where_they_are_refused(tmp_path: Path, suffix: str) ->
 def test_all_faults_of_small_files(tmp_path: Path) -> None:
     table, found = read(tmp_path / "a.csv", b"1,2\n1\n1,x\n3,\n1,2,3\n5,6\n\n\n")
     assert table is not None and table.valid.tolist() == [True, False, False, False, False, True]
-    for rule in ("line 2: expected 2 values a line (2 lines", "line 3: expected numbers only, found '1,x'", "line 4: expected finite"):
+    of_ragged = "line 2: expected 2 values a line, as in the lines before: lines of different lengths"
+    for rule in (of_ragged, "(2 lines break", "line 3: expected numbers only, found '1,x'", "line 4: expected finite"):
         assert rule in found
 
 

@@ -113,6 +113,7 @@ FAULTS = [
     ("graph_labels", "1\nnan\n", 2, "expected finite numbers"),
     ("graph_labels", "1, 2\n1, 2\n", 1, "expected 1 value a line"),
     ("node_labels", "0\n3\n0\n3\n", 5, "expected 5 lines, one for each node, found 4"),
+    ("node_labels", "0, 1\n0, 1, 4, 2\n0, 1\n0, 1\n0, 1\n", 2, "expected 2 values a line.*as in temporal datasets, are not supported"),
     ("node_labels", '"0"3\n3\n0\n3\n3\n', 1, "expected numbers only, found '\"0\"3'"),
     ("node_labels", "0\n3\n0.5\n3\n3\n", 3, "expected whole numbers"),
     ("node_attributes", "0.5, 1\n0.25, nan\n0, 3\n1, 4\n2, 5\n", 2, "expected finite numbers"),
