@@ -65,13 +65,15 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request = DEFAULT
     _check_widths(tables["edge-feat"], bond_widths, faults)
     faults.check()
     assert labels is not None
+    tables.clear()  # here, and below, what is not needed any more is as large as the dataset
 
     node_offsets = offsets_of(arrays["num-node-list"][:, 0])
-    ends = arrays["edge"].T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
+    ends = arrays.pop("edge").T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
     num_nodes = int(node_offsets[-1])
     edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True, features=arrays["edge-feat"])
-    bonds = _multi_hot(arrays["edge-feat"][rows], bond_widths)
-    atoms = _multi_hot(arrays["node-feat"], atom_widths)
+    bonds = _multi_hot(arrays.pop("edge-feat")[rows], bond_widths)
+    atoms = _multi_hot(arrays.pop("node-feat"), atom_widths)
+    del ends, rows
     features = sparse.hstack([atoms, sums_of_edges(edges, num_nodes, bonds)])
     return Dataset(
         name=name,
