@@ -129,5 +129,21 @@ class Linear(nn.Linear):
         return super().forward(feat)
 
 
+class CountsSteps(Linear):
+    """Counts training steps in a plain attribute; with `saved`, in a buffer."""
+
+    def __init__(self, in_features: int, num_outputs: int, saved: bool = False) -> None:
+        super().__init__(in_features, num_outputs)
+        self.steps: Any = 0
+        if saved:
+            del self.steps
+            self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        return super().forward(graph, feat)
+
+
 def custom(architecture: Any, **options: Any) -> StudentOptions:
     return StudentOptions(architecture=architecture, options=options)

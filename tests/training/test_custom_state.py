@@ -16,7 +16,7 @@ from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
-from tests.training.custom_students import Linear, custom
+from tests.training.custom_students import CountsSteps, Linear, custom
 
 # Two students are the fewest that a weighting can be tried on.
 pytestmark = pytest.mark.filterwarnings("ignore:strategy_options.weighting = .* changes the ensemble alone")
@@ -359,19 +359,10 @@ def test_a_coordinator_that_is_none_is_refused():
         short(strategy=type("Mine", (dm.Strategy,), members))
 
 
-class Counts(Linear):
-    """Predicts by a number of steps that is a plain attribute; with `saved`, one that is a buffer."""
-
-    def __init__(self, in_features: int, num_outputs: int, saved: bool = False) -> None:
-        super().__init__(in_features, num_outputs)
-        self.steps: Any = 0
-        if saved:
-            del self.steps
-            self.register_buffer("steps", torch.zeros(()))
+class Counts(CountsSteps):
+    """Predicts by the number of steps."""
 
     def forward(self, graph: Any, feat: Tensor) -> Tensor:
-        if self.training:
-            self.steps += 1
         return super().forward(graph, feat) / (1 + self.steps)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import dgl_mutual as dm
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.training.snapshots import Snapshots
-from tests.training.custom_students import Linear, custom
+from tests.training.custom_students import CountsSteps, Linear, custom
 from tests.training.cuts import Cut, CutAfter, same
 
 
@@ -271,21 +271,11 @@ def test_a_strategy_that_changes_nothing_of_its_own_is_kept(node_data, fit, tmp_
     assert fit(node_data, strategy=Remembers, epochs=2, snapshots=Snapshots(tmp_path / "kept", 1)).history
 
 
-class Schedule(Linear):
+class Schedule(CountsSteps):
     """Drops more from step to step, in training alone."""
 
-    def __init__(self, in_features: int, num_outputs: int, saved: bool = False) -> None:
-        super().__init__(in_features, num_outputs)
-        self.steps: Any = 0
-        if saved:
-            del self.steps
-            self.register_buffer("steps", torch.zeros(()))
-
     def forward(self, graph: Any, feat: Tensor) -> Tensor:
-        if self.training:
-            self.steps += 1
-            feat = nn.functional.dropout(feat, min(0.5, 0.1 * float(self.steps)))
-        return super().forward(graph, feat)
+        return super().forward(graph, nn.functional.dropout(feat, min(0.5, 0.1 * float(self.steps + 1)), self.training))
 
 
 class Recurrent(nn.LSTM):
