@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
+from dgl_mutual.utils.python_processes import Surroundings, same_path, surroundings, take_over
 from dgl_mutual.utils.safe_text import terminal_text
 
 if TYPE_CHECKING:
@@ -39,10 +42,20 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def begin_work(parent: int) -> None:
+def begin_work(parent: int, of_parent: Surroundings) -> None:
     """What a worker process does first: it ends with its parent, and shows warnings as one line, since no line of them is the user's."""
     end_with(parent)
+    take_over(*of_parent)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {terminal_text(str(message))}\n"
+
+
+def process_apart() -> ProcessPoolExecutor:
+    """An executor with one fresh process, which is started, and imports from where this one does (see `same_path`)."""
+    of_parent = surroundings()
+    with same_path():
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), take_over, of_parent)
+        pool.submit(os.getpid)  # the first call starts it
+    return pool
 
 
 @contextmanager

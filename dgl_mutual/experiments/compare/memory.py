@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.processes import process_apart
 from dgl_mutual.training.memory import forget_peak, peak, process_memory
 
 Side = Literal["ours", "reference"]
@@ -41,7 +40,7 @@ def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Pat
         config: resolved, with a dataset that is available.
     """
     short = shortened(config, _EPOCHS)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with process_apart() as pool:
         try:
             return pool.submit(_train_and_measure, side, short, split, data_dir, threads).result()
         except BrokenProcessPool:  # killed for lack of memory: there is no figure, and the rest of the comparison stands

@@ -6,7 +6,6 @@ The first epoch of a turn finds caches as the other side leaves them, as no epoc
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.ours import starting_point
 from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.processes import process_apart
 from dgl_mutual.experiments.progress import OnEpoch
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.trainer import ReferenceResult
@@ -151,7 +151,7 @@ def train_both(
     Raises:
         TrainingError: the reference's process died.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with process_apart() as pool:
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference, clock)

@@ -33,6 +33,7 @@ from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.arguments import MAX_JOBS, whole_number
 from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings, take_over
 from dgl_mutual.utils.scratch import temporary_folder
 
 #: Seconds in which a scheduler must answer, and then have a worker.
@@ -188,7 +189,8 @@ def connected(cluster: str) -> Iterator[Cluster]:
     with ExitStack() as stack:
         address = cluster
         if local is not None:
-            with spared_from_interrupts(), _unprofiled():
+            of_parent = surroundings()
+            with same_path(), spared_from_interrupts(), _settings():
                 here = distributed.LocalCluster(
                     n_workers=int(local[1]), threads_per_worker=1, dashboard_address=None, silence_logs="ERROR", memory_limit=0
                 )
@@ -199,12 +201,21 @@ def connected(cluster: str) -> Iterator[Cluster]:
             raise ClusterError(
                 f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
             ) from None
-        yield Cluster(client, _count_compatible_workers(client, cluster), here=local is not None)
+        num_workers = _count_compatible_workers(client, cluster)
+        if local is not None:
+            client.run(take_over, *of_parent)
+        yield Cluster(client, num_workers, here=local is not None)
 
 
-def _unprofiled() -> AbstractContextManager[Any]:
-    """Switch off the profiler, which looks at the frames of all threads: in some releases it can stop a process (CPython gh-106883)."""
-    context: AbstractContextManager[Any] = importlib.import_module("dask").config.set({"distributed.worker.profile.enabled": False})
+def _settings() -> AbstractContextManager[Any]:
+    """Settings of workers here, also of those that replace others later on.
+
+    The profiler is off, which looks at the frames of all threads: in some releases it can stop a process (CPython gh-106883). The path is
+    like this process's (see `same_path`).
+    """
+    settings: dict[str, object] = {"distributed.worker.profile.enabled": False}
+    settings |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in safe_path().items()}
+    context: AbstractContextManager[Any] = importlib.import_module("dask").config.set(settings)
     return context
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import LokyBackend
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError, TrainingError
@@ -27,6 +29,7 @@ from dgl_mutual.experiments.run_folders.code_record import custom_code
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_open
+from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings
 from dgl_mutual.utils.scratch import temporary_folder
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
@@ -79,25 +82,44 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool =
     """
     make_room(OF_A_JOB * jobs + RESERVE)
     try:
-        multiprocessing.Lock()
+        with same_path():
+            multiprocessing.Lock()
     except OSError as error:
         mend = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
         raise StoreError(
             f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {mend}"
         ) from None
     _end_other_processes(fresh=fresh)
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+    with joblib.parallel_config(backend=_Processes(inner_max_num_threads=threads)):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(
-            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=begin_work, initargs=(os.getpid(),)
+            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=begin_work, initargs=(os.getpid(), surroundings())
         )
         try:
             yield from _started(parallel, calls, jobs)
-        except TerminatedWorkerError:
-            raise TrainingError(
-                "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
-                f"go on with fewer --jobs (in Python: jobs) than {jobs}."
-            ) from None
+        except TerminatedWorkerError as error:
+            raise TrainingError(_why_ended(str(error), jobs)) from None
+
+
+class _Processes(LokyBackend):  # type: ignore[misc]  # joblib has no types
+    """joblib's processes, also those that replace others later on, with a path like this process's (see `same_path`)."""
+
+    def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]:
+        return {**super()._prepare_worker_env(n_jobs), **safe_path()}
+
+
+def _why_ended(told: str, jobs: int) -> str:
+    """What to say of a process that has ended before its work, from what joblib says of it, for example ``EXIT(1)`` or ``SIGKILL(-9)``."""
+    statuses = list(dict.fromkeys(re.findall(r"(?!UNKNOWN)\b[A-Z]+\(-?\d+\)", told)))
+    if not statuses or "SIGKILL(-9)" in statuses:
+        return (
+            "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
+            f"go on with fewer --jobs (in Python: jobs) than {jobs}."
+        )
+    return (
+        f"A process that trains ended before its work: {', '.join(statuses)}. Finished trials are kept. If it has shown why, above, mend "
+        "that; otherwise see where it ends with --jobs 1 (in Python: jobs=1)."
+    )
 
 
 def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iterator[Any]:
@@ -107,7 +129,7 @@ def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iter
         StoreError: the system does not let them start.
     """
     try:
-        with spared_from_interrupts():
+        with same_path(), spared_from_interrupts():
             results: Iterator[Any] = parallel(calls)
             return results
     except Exception as error:

@@ -20,7 +20,7 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _unprofiled, connected
+from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _settings, connected
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, NoProgress
 from dgl_mutual.experiments.progress_estimate import ProgressFiles
@@ -38,7 +38,7 @@ def in_this_process() -> Iterator[Cluster]:
     """A cluster whose only worker is a thread of this process: another would import torch and DGL first."""
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     with (
-        _unprofiled(),
+        _settings(),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
         distributed.Client(one, set_as_default=False) as client,
     ):

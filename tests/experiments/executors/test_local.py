@@ -28,6 +28,7 @@ from dgl_mutual.experiments.progress import NoProgress
 from dgl_mutual.experiments.run_folders.code_record import custom_code_digests
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, do_work
+from dgl_mutual.utils.python_processes import VARIABLE, surroundings
 from tests.closed import full_disk
 
 
@@ -154,7 +155,7 @@ except StoreError as error:
 def test_a_worker_shows_a_warning_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "end_with", lambda parent: None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    processes.begin_work(1)
+    processes.begin_work(1, surroundings())
     assert warnings.formatwarning("an odd name\x1b[2J", UserWarning, "package.py", 3, "    warn(") == "Warning: an odd name\\x1b[2J\n"
 
 
@@ -171,3 +172,36 @@ def calls():
     # It waits for all that have the pipe open: the processes, too.
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=45)
     assert ended.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes there do not tell how they ended")
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("os._exit, 3", "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, mend that; otherwise see "),
+        (
+            "signal.raise_signal, signal.SIGKILL",
+            "was killed, probably for lack of memory. Finished trials are kept; go on with fewer --jobs",
+        ),
+    ],
+)
+def test_a_process_that_ends_by_itself_was_not_killed_for_lack_of_memory(end: str, message: str) -> None:
+    code = f"""
+import os, signal, joblib
+from functools import partial
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.experiments.executors.local import in_processes
+try:
+    [*in_processes([joblib.delayed(partial({end}))()] * 2, 2, 1)]
+except TrainingError as error:
+    print(error)
+"""
+    assert message in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_processes_that_replace_others_leave_the_working_folder_off_their_path_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert local._Processes()._prepare_worker_env(2)[VARIABLE] == "1"
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert VARIABLE not in local._Processes()._prepare_worker_env(2)
