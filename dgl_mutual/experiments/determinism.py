@@ -55,7 +55,9 @@ def train(threads: int) -> dict[str, dict[str, str]]:
 
 
 def _train_apart(threads: int) -> dict[str, dict[str, str]]:
-    code = f"import json; from dgl_mutual.experiments.determinism import train; print(json.dumps(train({threads})))"
+    # Python puts the working folder first on the path of such a process; only what is built in is imported before it has this one's.
+    path = f"import sys; sys.path[:] = {sys.path!r}"
+    code = f"{path}; import json; from dgl_mutual.experiments.determinism import train; print(json.dumps(train({threads})))"
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
