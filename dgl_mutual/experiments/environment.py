@@ -19,6 +19,12 @@ DISTRIBUTION = "dgl-mutual"
 #: All but the last name of an absolute path; not of an address.
 _FOLDERS = re.compile(r"""(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'"/\\]+[/\\]+)*(?=[^\s'"/\\])""")
 
+#: The environment's variables that name another repository than that of a folder; git sets some for its hooks.
+_REPOSITORY = frozenset(
+    f"GIT_{name}"
+    for name in ("DIR", "COMMON_DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "NAMESPACE", "PREFIX")
+)
+
 
 def requirements() -> list[str]:
     """What the package declares to need, for example ``dgl>=1.1.3,!=2.0.0``; extras stand apart with their marker.
@@ -118,10 +124,15 @@ def source_commit() -> str | None:
     root = Path(package.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
-    git = ["git", "-C", str(root)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "--", "dgl_mutual"], capture_output=True, text=True, check=True).stdout
+        commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", "dgl_mutual")
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changes else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says of the repository in `root`, which is read only, whatever repository the environment names."""
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    environ = {name: value for name, value in os.environ.items() if name not in _REPOSITORY}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()

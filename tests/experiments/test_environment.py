@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def test_commit_is_that_of_the_checkout_with_a_mark_if_it_was_changed(tmp_path: 
     module = tmp_path / "dgl_mutual" / "__init__.py"
     module.parent.mkdir()
     module.touch()
+    same = module.with_name("same.py")
+    same.touch()
     monkeypatch.setattr(version, "__file__", str(module))
     assert environment.source_commit() is None
 
@@ -39,7 +42,18 @@ def test_commit_is_that_of_the_checkout_with_a_mark_if_it_was_changed(tmp_path: 
     git("commit", "--quiet", "-m", "first")
     assert environment.source_commit() == git("rev-parse", "HEAD")
     module.write_text("changed = True")
-    assert environment.source_commit() == git("rev-parse", "HEAD") + "+changes"
+    changed = git("rev-parse", "HEAD") + "+changes"
+    assert environment.source_commit() == changed
+    index = (tmp_path / ".git" / "index").read_bytes()
+    os.utime(same, (1e9, 1e9))  # the index does not know this time
+    other = tmp_path / "other"
+    other.mkdir()
+    git("init", "--quiet", str(other))
+    git("-C", str(other), "commit", "--quiet", "--allow-empty", "-m", "another")
+    for name, value in [("DIR", ".git"), ("WORK_TREE", ""), ("INDEX_FILE", ".git/index"), ("COMMON_DIR", ".git")]:
+        monkeypatch.setenv(f"GIT_{name}", str(other / value))  # as git does for its hooks
+        assert environment.source_commit() == changed
+    assert (tmp_path / ".git" / "index").read_bytes() == index  # nothing is written there
 
 
 def test_a_command_is_kept_without_the_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
