@@ -66,6 +66,8 @@ def features_fault(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, 
         return f"expected 1 to {MAX_COLUMNS} columns, found {values.shape[1]}"
     if np.dtype(values.dtype).kind not in "biuf":
         return f"expected numbers, found values of type {values.dtype}; encode words and categories as numbers, for example one-hot"
+    if not isinstance(values, np.ndarray):
+        values = summed(values)
     cells = values if isinstance(values, np.ndarray) else values.data
     wrong = unusable(cells)
     if not wrong.any():
@@ -74,6 +76,16 @@ def features_fault(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, 
     if not isinstance(values, np.ndarray):
         row = int(np.searchsorted(values.indptr, place, side="right")) - 1
     return f"{FINITE}, found {cells[wrong][0]:g} in row {row}; rescale the column, or fill in what is missing"
+
+
+def summed(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """A matrix with one entry in a place: several are added in float64, as their sum may be beyond their type. Two of True are one."""
+    kind = np.dtype(matrix.dtype).kind
+    if matrix.has_canonical_format or kind not in "biuf":
+        return matrix
+    exact = sparse.csr_matrix(matrix, dtype=np.bool_ if kind == "b" else np.float64, copy=True)
+    exact.sum_duplicates()
+    return matrix if kind == "f" and exact.nnz == matrix.nnz else exact
 
 
 def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, where: str, what: str = "node") -> None:
@@ -112,10 +124,8 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
     Raises:
         DataError: numbers that are not finite in float32. Loaders find these before, with their place.
     """
-    if not isinstance(features, np.ndarray) and features.dtype != np.float32 and not features.has_canonical_format:
-        # Two entries of True in one place are one; sums of small integers may be beyond their own type.
-        features = features.astype(np.float64 if np.dtype(features.dtype).kind in "iu" else features.dtype)
-        features.sum_duplicates()
+    if not isinstance(features, np.ndarray):
+        features = summed(features)
     check_features(features, features.shape[0], where, what)
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
@@ -384,6 +394,7 @@ def sums_of_edges(edges: IntArray, num_nodes: int, features: sparse.csr_matrix) 
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:
     """Divide each row by the sum of its absolute values, the custom for bag-of-words features; a row of zeros stays."""
+    features = summed(features)
     with np.errstate(over="ignore"):
         totals = np.asarray(abs(features).sum(axis=1), dtype=np.float64).ravel()
     if not np.isfinite(totals).all():  # sums are made in the type of the features, and some are beyond it

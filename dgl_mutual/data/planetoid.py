@@ -16,7 +16,7 @@ from dgl_mutual.data.catalog import PLANETOID_PARTS
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows
+from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows, summed
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.request import DEFAULT, Request
@@ -130,7 +130,7 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     matrix = sparse.csr_matrix((storable(data), indices, indptr), shape=shape)
     if (fault := features_fault(matrix, rows)) is not None:
         raise ValueError(fault)
-    return matrix.astype(np.float32)
+    return summed(matrix).astype(np.float32)
 
 
 def _read_one_hot(path: Path, faults: Faults) -> IntArray:

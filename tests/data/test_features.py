@@ -125,6 +125,18 @@ def test_rows_whose_sum_is_beyond_float32_keep_their_proportions() -> None:
     np.testing.assert_allclose(rows.toarray(), [[0.5, 0.5, 0], [0.25, 0.75, 0], [0, 0, 0]], rtol=1e-6)
 
 
+def test_sums_in_one_place_are_sums_in_float64(build_planetoid: Build) -> None:
+    large, whole = np.array([3e38, 3e38, 1], dtype=np.float32), np.array([2**63 - 1, 2**63 - 1, 1])
+    twice = sparse.csr_matrix((large, [1, 1, 0], [0, 2, 3]), shape=(2, 2))
+    with pytest.raises(DataError, match=r"x: expected finite numbers.*found 6e\+38 in row 0"):
+        check_features(twice, 2, "x")
+    np.testing.assert_array_equal(normalise_rows(twice).toarray(), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(twice.data, large)
+    allx = sparse.csr_matrix((whole, [1, 1, 0], [0, 2, *[3] * 519]), shape=(520, 6))
+    dataset = read_planetoid(build_planetoid(allx=allx), "Cora", Faults())
+    np.testing.assert_array_equal(as_array(dataset.features[:2], "features"), [[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
+
+
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
 @pytest.mark.parametrize("pointers", [[0, 1 << 40, 1, -1], [0, 2, 1, 0], [0, 1, 2, 9]])
 def test_a_matrix_whose_arrays_do_not_fit_is_refused(kind: type, pointers: list[int]) -> None:

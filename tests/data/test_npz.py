@@ -38,6 +38,12 @@ def test_arrays_in_the_byte_order_of_other_machines(part: str, dtype: str, build
     assert fingerprint(dataset) == fingerprint(expected)
 
 
+def test_whole_numbers_in_one_place_may_sum_up_beyond_their_type(build_npz: Build) -> None:
+    large = np.array([2**63 - 1, 2**63 - 1, 1, 1, 3])
+    dataset = read(build_npz(attr_data=large, attr_indices=np.array([0, 0, 1, 0, 1])))
+    np.testing.assert_array_equal(dataset.features, [[1, 0], [0, 1], [0, 0], [0.25, 0.75]])
+
+
 FAULTS = [
     ({"labels": None}, "labels missing"),
     ({"labels": np.array([0, 1])}, r"labels: expected 4 labels, one for each node, found shape \(2,\)"),
@@ -62,6 +68,10 @@ FAULTS = [
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
     ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr: expected finite numbers, .* row 1"),
     ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr: expected finite numbers, .*found -1e\+39 in row 3"),
+    (
+        {"attr_data": np.array([3e38, 3e38, 1, 1, 1], dtype=np.float32), "attr_indices": np.array([1, 1, 0, 0, 1])},
+        r"attr: expected finite numbers, .*found 6e\+38 in row 0",  # two entries of one place are summed
+    ),
     ({"attr_shape": np.array([5, 2]), "attr_indptr": np.array([0, 2, 3, 3, 5, 5])}, "attr: expected a row for each of the 4 nodes"),
 ]
 
