@@ -12,19 +12,22 @@ _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 #: What is, or was meant as, the first or last line of a block. Lines that are further indented are code.
 _MARK = r"\ufeff? {0,3}<!--[^\S\n]*(?i:table[^\S\n]*:|end of table[^\S\n]*(?:-->|$))"
 #: Whole lines, whose end may be that of Windows. A page may start with a mark of its byte order.
-_BLOCK = re.compile(
+_BLOCK = (
     rf"^(?P<first>\ufeff?{_BEGIN} (?![^\S\n]*-->)(?P<arguments>.*) -->[ \t]*(?P<newline>\r?\n))"
     rf"(?:(?!{_MARK}).*\n)*"
-    rf"(?P<last>{_END}[^\S\n]*)$",
-    re.MULTILINE,
+    rf"(?P<last>{_END}[^\S\n]*)$"
 )
+#: Code between fences, whose lines are no marks. Without its last line it is not closed, and looked through.
+_CODE = r"^ {0,3}(?P<fence>`{3,}(?!.*`)|~{3,}).*(?:\n(?! {0,3}(?P=fence)[`~]*\s*$).*)*(?P<closed>\n {0,3}(?P=fence).*)?"
+_BLOCK_OR_CODE = re.compile(rf"{_BLOCK}|{_CODE}", re.MULTILINE)
 _MARKED = re.compile(rf"^{_MARK}", re.MULTILINE)
 
 
 def fill(page: str, make_table: Callable[[str], str]) -> str:
     """The page with every block's table made again. All else stays to the letter.
 
-    A block is ``<!-- table: ARGUMENTS -->``, what stands there now, ``<!-- end of table -->``, each on lines of its own.
+    A block is ``<!-- table: ARGUMENTS -->``, what stands there now, ``<!-- end of table -->``, each on lines of its own, and not in code
+    between fences (``` or ~~~).
 
     Args:
         make_table: arguments -> a table.
@@ -32,7 +35,7 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
     Raises:
         UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks.
     """
-    rest = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), page)
+    rest = _BLOCK_OR_CODE.sub(lambda part: "\n" * part[0].count("\n") if part["first"] or part["closed"] else part[0], page)
     wrong = [(rest.count("\n", 0, mark.start()) + 1, rest[mark.start() :].partition("\n")[0]) for mark in islice(_MARKED.finditer(rest), 3)]
     if wrong:
         shown = ", ".join(f"line {number}: {line.strip()[:200]!r}" for number, line in wrong)
@@ -40,11 +43,13 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
             f"A table is not marked as it should be: {shown}. Write '{_BEGIN} ARGUMENTS -->' above each table and {_END} below it, at the "
             "beginning of lines of their own."
         )
-    if not _BLOCK.search(page):
+    if not any(part["first"] for part in _BLOCK_OR_CODE.finditer(page)):
         raise UsageError(f"There is no table in it. Put '{_BEGIN} ARGUMENTS -->' and {_END} at the beginning of lines of their own.")
 
     def filled(block: re.Match[str]) -> str:
+        if not block["first"]:
+            return block[0]
         table = f"\n{make_table(block['arguments']).strip()}\n\n"
         return block["first"] + table.replace("\n", block["newline"]) + block["last"]
 
-    return _BLOCK.sub(filled, page)
+    return _BLOCK_OR_CODE.sub(filled, page)

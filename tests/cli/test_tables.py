@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting import runs
 from dgl_mutual.reporting.pages import fill
 from tests.reporting.folders import write_run, write_suite
@@ -99,6 +100,27 @@ def test_comments_of_several_lines_are_no_blocks() -> None:
     comment = "<!--\ntable: what it shows\n-->\n<!-- table\n: of runs -->\n"
     page = f"<!-- table: x -->\n{comment}<!-- end of table -->\n\n{comment}"
     assert fill(page, lambda arguments: "T") == f"<!-- table: x -->\n\nT\n\n<!-- end of table -->\n\n{comment}"
+
+
+CODE = "<!-- table: of code -->\n<!-- end of table -->\n<!-- table: without an end -->\n"
+FENCES = [("```", "```"), ("   ~~~~ html `x`", "~~~~~~ "), ("````md", "```\n```x\n`````"), ("~~~", "```\n\n  ~~~\t")]
+
+
+@pytest.mark.parametrize(("begin", "end"), FENCES)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_code_between_fences_has_no_blocks(begin: str, end: str, newline: str) -> None:
+    code = f"{begin}\n{CODE}{end}\n"
+    page = f"{code}<!-- table: x -->\n```\n<!-- end of table -->\n\n{code}".replace("\n", newline)
+    made = f"{code}<!-- table: x -->\n\nT\n\n<!-- end of table -->\n\n{code}".replace("\n", newline)
+    assert fill(page, lambda arguments: "T") == made
+    with pytest.raises(UsageError, match="There is no table in it"):
+        fill(code, lambda arguments: "T")
+
+
+def test_code_that_is_not_closed_hides_no_table() -> None:
+    for begin in ("```", "`` `", "``` a`b", "    ```"):
+        with pytest.raises(UsageError, match="line 6: '<!-- table: without an end -->'"):
+            fill(f"<!-- table: x -->\n<!-- end of table -->\n{begin}\n{CODE}", lambda arguments: "T")
 
 
 def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:
