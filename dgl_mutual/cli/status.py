@@ -25,14 +25,19 @@ def command(folder: Path) -> None:
 
     status = status_of(folder)
     for run in status.runs:
-        say(f"{run.done} done, {len(run.failed)} failed, {run.num_missing} missing   {run.name}   {run.folder}")
+        _say(f"{run.done} done, {len(run.failed)} failed, {run.num_missing} missing   {run.name}   {run.folder}")
         for line in run.failed:
-            say(f"  failed   {line}")
+            _say(f"  failed   {line}")
         for line in run.missing:
             say(f"  missing  {line}")
         if run.num_missing > len(run.missing):
             say(f"  missing  ... and {run.num_missing - len(run.missing)} more")
     for name, why in status.not_begun.items():
-        say(f"  missing  {name}: {why}")
+        _say(f"  missing  {name}: {why}")
     if not status.is_complete:
         raise click.exceptions.Exit(1)
+
+
+def _say(text: str) -> None:
+    """Print one entry. Further lines, as some messages have, are indented, so that none looks like an entry."""
+    say("\n           ".join(text.splitlines()))

@@ -30,7 +30,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     """Update the tables of Markdown pages, and of every suite below a folder.
 
     In a page, the text between these two lines is replaced by the output of 'dgl-mutual export' with these arguments.
-    Folders are relative to the page.
+    Folders are relative to the page. CSV and LaTeX are put between fences.
 
     \b
       <!-- table: results/suite-node --percent --members mean,ensemble -->
@@ -101,6 +101,7 @@ def _text(file: Path) -> str:
 
 def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
     from dgl_mutual.reporting.export import export
+    from dgl_mutual.reporting.pages import code
     from dgl_mutual.reporting.runs import preferred_baseline
 
     try:
@@ -110,8 +111,9 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
         ).params
         if options.pop("out") is not None:
             raise UsageError("--out has no meaning here: the table stands in this page. Leave it out.")
-        paths = tuple(folder / run for run in options.pop("runs"))
-        return export(load(paths), options.pop("kind"), preferred=preferred_baseline(paths), **options)
+        paths, kind = tuple(folder / run for run in options.pop("runs")), options.pop("kind")
+        table = export(load(paths), kind, preferred=preferred_baseline(paths), **options)
+        return table if kind == "markdown" else code(table, kind)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)
         raise UsageError(f"In the table of {arguments!r}: {why}") from None

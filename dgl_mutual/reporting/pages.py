@@ -33,7 +33,8 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         make_table: arguments -> a table.
 
     Raises:
-        UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks.
+        UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks,
+            and a table in which there is such a line.
     """
     rest = _BLOCK_OR_CODE.sub(lambda part: "\n" * part[0].count("\n") if part["first"] or part["closed"] else part[0], page)
     wrong = [(rest.count("\n", 0, mark.start()) + 1, rest[mark.start() :].partition("\n")[0]) for mark in islice(_MARKED.finditer(rest), 3)]
@@ -50,6 +51,18 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         if not block["first"]:
             return block[0]
         table = f"\n{make_table(block['arguments']).strip()}\n\n"
+        if mark := _MARKED.search(table):
+            line = table[mark.start() :].partition("\n")[0]
+            raise UsageError(
+                f"In the table of {block['arguments']!r} a line would be taken for the mark of one: {line[:200]!r}. Leave out that run, or "
+                "rename its data or method."
+            )
         return block["first"] + table.replace("\n", block["newline"]) + block["last"]
 
     return _BLOCK_OR_CODE.sub(filled, page)
+
+
+def code(text: str, language: str) -> str:
+    """Text between fences, so that nothing in it is Markdown or HTML."""
+    fence = "`" * (1 + max(map(len, re.findall("`{2,}", text)), default=2))
+    return f"{fence}{language}\n{text.strip()}\n{fence}\n"

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from dgl_mutual.errors import StoreError, UsageError, unknown
+from dgl_mutual.errors import SHOWN, StoreError, UsageError, shortened, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
@@ -24,6 +24,7 @@ from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_
 from dgl_mutual.store.tables import KEY, MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, overall, read_tuning
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
+from dgl_mutual.utils.safe_text import terminal_text
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
@@ -163,8 +164,15 @@ def read_suite(folder: Path) -> dict[str, Any]:
             f"{str(folder / SUITE_FILE)!r} names {outside[0]!r} as the folder of a run, and a suite names folders beside its own: it was "
             "edited, or damaged. Give the name alone, or run the suite again."
         )
-    if not isinstance(values.get("missing") or {}, dict) or not all(isinstance(values.get(name) or "", str) for name in _TEXTS):
+    missing = values.get("missing") or {}
+    if not isinstance(missing, dict) or not all(isinstance(values.get(name) or "", str) for name in _TEXTS):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} is not what a suite writes: it was edited, or damaged. Run the suite again.")
+    names = [*(run[name] for run in runs for name in ("method", "data")), values.get("baseline") or "", *map(str, missing)]
+    if wrong := [name for name in names if "\n" in name or terminal_text(name) != name]:
+        raise StoreError(
+            f"{str(folder / SUITE_FILE)!r} holds a name with a line end or control character, {shortened(repr(wrong[0]), SHOWN)}, and no "
+            "suite has one: it was edited, or damaged. Leave that out, or run the suite again."
+        )
     return values
 
 

@@ -17,16 +17,18 @@ def test_what_is_complete_is_one_line_a_run(command_line: CommandLine, tmp_path:
 
 def test_failed_and_missing_trials_are_listed_and_the_exit_status_is_1(command_line: CommandLine, tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=3, keys=[(0, 0)])
-    (run / "failures.csv").write_text("seed,fold,error,details\n2,0,it burns,\n")
-    suite = write_suite(tmp_path, "x", [(run, "mine", "Cora"), (tmp_path / "gone", "other", "Cora")], missing={"PubMed": "not here"})
+    (run / "failures.csv").write_text('seed,fold,error,details\n2,0,"it burns\n  missing  all",\n')
+    suite = write_suite(tmp_path, "x", [(run, "mine", "Cora"), (tmp_path / "gone", "other", "Cora")], missing={"PubMed": "not\nhere"})
     status, out, _ = command_line("status", suite)
     assert status == 1
-    assert [line.strip() for line in out.splitlines()] == [
+    assert out.splitlines() == [
         f"1 done, 1 failed, 1 missing   mine on Cora   {run}",
-        "failed   seed 2, fold 0: it burns",
-        "missing  seed 1, fold 0",
-        "missing  other on Cora: not begun",
-        "missing  PubMed: not here",
+        "  failed   seed 2, fold 0: it burns",
+        "             missing  all",  # of the same message
+        "  missing  seed 1, fold 0",
+        "  missing  other on Cora: not begun",
+        "  missing  PubMed: not",
+        "           here",
     ]
 
 

@@ -123,6 +123,23 @@ def test_code_that_is_not_closed_hides_no_table() -> None:
             fill(f"<!-- table: x -->\n<!-- end of table -->\n{begin}\n{CODE}", lambda arguments: "T")
 
 
+@pytest.mark.parametrize("kind", ["csv", "latex"])
+def test_what_is_no_markdown_stands_between_fences(kind: str, command_line: CommandLine, page: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "other", strategy="dml")
+    suite = write_suite(tmp_path / "other", "mine", [(run, "<img src=x> ````", "Cora")])
+    page.write_text(f"<!-- table: other/{suite.name} --format {kind} -->\n<!-- end of table -->\n")
+    assert command_line("tables", page)[0] == 0
+    exported = command_line("export", suite, "--format", kind)[1].strip()
+    assert f" -->\n\n`````{kind}\n{exported}\n`````\n\n<!-- end of table -->\n" in page.read_text()
+    assert command_line("tables", page)[1].startswith("Nothing to change")
+
+
+@pytest.mark.parametrize("mark", ["<!-- end of table -->", "<!-- table: x -->"])
+def test_a_table_with_a_mark_in_it_is_refused(mark: str) -> None:
+    with pytest.raises(UsageError, match=f"In the table of 'x' a line would be taken for the mark of one: '{mark},1'. Leave out that run"):
+        fill("<!-- table: x -->\n<!-- end of table -->\n", lambda arguments: f"data,mean\n{mark},1\n")
+
+
 def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:
     command_line("tables", page)
     page.write_text(re.sub(r"\d\d\.\d", "99.9", page.read_text(), count=1))

@@ -214,6 +214,18 @@ def test_a_suite_names_its_runs_and_its_baseline(tmp_path: Path) -> None:
     assert set(gather(load_runs([suite]))["method"]) == {"one", "two"}
 
 
+@pytest.mark.parametrize("where", ["method", "data", "baseline", "missing"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\x1b[2J", "\u2028"])
+def test_names_of_a_suite_are_one_line(where: str, end: str, tmp_path: Path) -> None:
+    name = f"one{end}two"
+    entry = (write_run(tmp_path), name if where == "method" else "gml", name if where == "data" else "Cora")
+    keys = {"baseline": name} if where == "baseline" else {"missing": {name: "gone"}} if where == "missing" else {}
+    suite = write_suite(tmp_path, "mine", [entry], **keys)
+    for read in (load_runs, lambda paths: status_of(*paths)):
+        with pytest.raises(StoreError, match=rf"suite.yaml' holds a name with a line end or control character, {re.escape(repr(name))}"):
+            read([suite])
+
+
 @pytest.mark.parametrize("named", ["../../elsewhere/{}", "..", ".", "", "{}/", "/{}", "..\\{}", "C:{}"])
 def test_a_suite_cannot_reach_outside_its_folder(named: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "elsewhere")
