@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import filelock
 from dgl_mutual.errors import StoreError
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
-from dgl_mutual.utils.files import removed, unwritable, watching
+from dgl_mutual.utils.files import check_regular, removed, replacing, unwritable, watching
 
 if TYPE_CHECKING:
     import optuna
@@ -31,6 +32,21 @@ _MAX_RUNNING = 1000
 _ROUNDING = 1e-9
 
 
+def leave_copies(journal: Path) -> None:
+    """Replace a journal that has further names (hard links, as a copy made by ``cp -al`` has them) by its copy: it is written in place.
+
+    Raises:
+        StoreError: it is no file, or the disk does not take the copy.
+    """
+    try:
+        if journal.exists() and journal.stat().st_nlink > 1:
+            check_regular(journal)
+            with _lock(journal), replacing(journal) as temporary:
+                shutil.copyfile(journal, temporary)
+    except OSError as error:
+        raise unwritable(journal, error) from None
+
+
 @contextmanager
 def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
     """Optuna's backend of the journal. It refuses to go on where the file is removed or replaced: Optuna would begin another one.
@@ -44,7 +60,7 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
     """
     from optuna.storages.journal import JournalFileBackend
 
-    lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+    lock = _lock(journal)
 
     class Journal(JournalFileBackend):
         def check(self) -> None:
@@ -71,6 +87,10 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
             journal.touch()
     with watching(journal) as is_there:
         yield Journal(str(journal), lock)  # type: ignore[arg-type]  # Optuna only acquires and releases it
+
+
+def _lock(journal: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
 
 
 def _cut_half_entry(journal: Path) -> None:

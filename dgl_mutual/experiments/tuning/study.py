@@ -23,7 +23,7 @@ from dgl_mutual.experiments.configuration.resolve import resolved_values, splits
 from dgl_mutual.experiments.run_folders.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
-from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
+from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, leave_copies, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
 from dgl_mutual.search_space import SearchSpace, described
@@ -120,6 +120,8 @@ class Search:
             raise removed(journal)
         made = [parent for parent in self.folder.parents if not parent.exists()]
         self._make_folder()
+        if not begun:
+            leave_copies(journal)
         with ExitStack() as stack:
             self._open(stack)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,18 @@ def test_nothing_is_written_through_a_link(ring: Dataset, tmp_path: Path, monkey
     with pytest.raises(StoreError, match="link"):
         quick(ring, tmp_path / "out", trials=3)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_copy_of_hard_links_stays_as_it_is(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path / "out", trials=1).folder
+    shutil.copytree(folder, tmp_path / "copy", copy_function=os.link)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "copy").iterdir()}
+    assert len(quick(ring, tmp_path / "out", trials=2).history) == 2
+    assert {file.name: file.read_bytes() for file in (tmp_path / "copy").iterdir()} == before
+    number = (folder / JOURNAL_FILE).stat().st_ino
+    quick(ring, tmp_path / "out", trials=3)
+    assert (folder / JOURNAL_FILE).stat().st_ino == number
 
 
 @pytest.mark.parametrize("replaced", [False, True])
