@@ -27,7 +27,7 @@ _MAX_KEY_BITS = 64
 _MAX_DIGITS = 1000
 #: Characters of an error of PyYAML.
 _MAX_QUOTED = 1000
-_TEXT, _INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
+_TEXT, _INTEGER, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int", "tag:yaml.org,2002:merge"
 _BYTES = "tag:yaml.org,2002:binary"
 _NUMBERS = (_INTEGER, "tag:yaml.org,2002:float")
 #: ``1:30``, which YAML reads as 90, and ``010``, as 8. Hardly anybody means that.
@@ -140,25 +140,27 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         return 1
     if id(node) not in known:
         known[id(node)] = MAX_VALUES + 1  # what a collection finds that is reached from itself
-        if isinstance(node, yaml.MappingNode):
-            _refuse_repeated_keys(node)
-            below = [part for pair in node.value for part in pair]
-        else:
-            below = node.value
+        below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + sum(_count(each, known) for each in below)
         if isinstance(node, yaml.MappingNode):
             _refuse_costly_keys(node)
+            _refuse_repeated_keys(node)
     return known[id(node)]
 
 
 def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
-    """PyYAML takes the last of several, and says nothing."""
-    seen = set()
+    """PyYAML takes the last of several, and says nothing. Keys are one where Python takes them for one: ``true``, ``yes`` and ``1``."""
+    seen: dict[Any, str] = {}
+    constructor = yaml.constructor.SafeConstructor()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
-            if (key.tag, key.value) in seen:
-                raise yaml.YAMLError(f"the key {key.value[:80]!r} occurs twice, again in line {key.start_mark.line + 1}: leave one of them")
-            seen.add((key.tag, key.value))
+            value = key.value if key.tag in (_TEXT, _MERGE) else constructor.construct_object(key)
+            if value in seen:
+                first = f"as {seen[value][:80]!r} and " if seen[value] != key.value else ""
+                raise yaml.YAMLError(
+                    f"the key {key.value[:80]!r} occurs twice, {first}again in line {key.start_mark.line + 1}: leave one of them"
+                )
+            seen[value] = key.value
 
 
 def _refuse_costly_keys(node: yaml.MappingNode) -> None:

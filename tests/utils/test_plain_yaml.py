@@ -20,6 +20,7 @@ from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yam
         "x: &x {a: 1}\ny: {<<: *x, a: 2}",
         "é: ü",
         "a: 50%\nb: |\n  %x\n18446744073709551615: 0\n-1_0: 0\n0x1F: 0\n0b11: 0\n1.5: 0\nnull: 0",
+        "{1: 0, '1': 0, 'true': 0, null: 0, 'null': 0, 1.5: 0, '1.5': 0}",
         "[0, -0, 0.5, 0x1F, 08, '010', '1:30']",
     ],
 )
@@ -32,6 +33,12 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
     [
         ("a: 1\nb: 2\na: 3", "'a' occurs twice, again in line 3"),
         ("x:\n  - {k: 1, 'k': 2}", "twice"),
+        ("true: 1\nyes: 2", "'yes' occurs twice, as 'true' and again in line 2"),
+        *((f"{{{first}: 1, {again}: 2}}", "twice") for first, again in [("1", "0x1"), ("~", "null"), ("1.0", "1"), ("on", "1")]),
+        *(
+            (f"{{{first}: 1, {again}: 2}}", "twice")
+            for first, again in [("2026-01-01 0:00:00", "2026-1-1 00:00:00"), (".inf", "+.INF"), ("1.0e+3", "1000.0")]
+        ),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "too deeply"),
         ("- " * 100_000, "too deeply"),
         ("a: " + "9" * 4301, "digits"),
