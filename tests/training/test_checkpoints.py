@@ -64,6 +64,18 @@ def test_the_best_student_is_read_back_by_its_role(fit: Fit, node_data: Data, tm
         load_student(tmp_path, "gcn-7")
 
 
+@pytest.mark.parametrize("place", ["", "target", "preprocessing", "student", "coordinator"])
+def test_entries_that_are_not_known_are_refused(place: str, saved: Path) -> None:
+    """One of a later version may change what the weights mean."""
+    path = saved / ("ensemble.json" if place == "coordinator" else "gcn-0.json")
+    values = json.loads(path.read_text())
+    (values[place] if place else values)["later"] = 1
+    path.write_text(json.dumps(values))
+    message = rf"{path.name} has '{place}{'.' if place else ''}later', which this version of dgl_mutual does not know: a later version has"
+    with pytest.raises(DataError, match=message):
+        load_student(path.with_suffix(".safetensors"))
+
+
 @pytest.mark.parametrize("name", ["gcn-7", "../outside/gcn-0", "ensemble", 3, ["gcn-0"], None])
 def test_a_wrong_note_of_the_best_student_is_refused(name: object, saved: Path) -> None:
     edit(saved / "ensemble.json", best_by_val=name, members=["gcn-0", "../outside/gcn-0", "sage-1"])

@@ -287,9 +287,13 @@ def _read_description(path: Path) -> Description:
         return Description.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise _foreign(
-            path, f"{'.'.join(map(str, fault['loc']))}: {plain_message(fault)}, found {shortened(fault['input'], most=80)!r}"
-        ) from None
+        place = ".".join(map(str, fault["loc"]))
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            raise DataError(
+                f"{path} has {shortened(place)!r}, which this version of dgl_mutual does not know: a later version has probably written "
+                "it, or it was edited. Load it with that version, or save the student again."
+            ) from None
+        raise _foreign(path, f"{place}: {plain_message(fault)}, found {shortened(fault['input'], most=80)!r}") from None
 
 
 def _check_installed(values: Mapping[str, Any]) -> None:

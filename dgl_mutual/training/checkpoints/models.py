@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
@@ -31,10 +31,14 @@ from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samp
 FORMAT = 1
 #: Bytes of a description: more than one of a million feature columns takes.
 MAX_DESCRIPTION = 1 << 26
+#: An entry that is not known, such as one of a later version, may change what the weights mean. Also those of a target have to be known.
+_CLOSED = ConfigDict(extra="forbid")
 
 
 class MLPShape(BaseModel):
     """What an MLP is made of."""
+
+    model_config = _CLOSED
 
     depth: int = Field(ge=2, le=32)
     hidden: int = Field(ge=1)
@@ -43,12 +47,16 @@ class MLPShape(BaseModel):
 class Preprocessing(BaseModel):
     """What is done to a dataset's features before the model sees them."""
 
+    model_config = _CLOSED
+
     positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities are added as columns."""
 
 
 class Description(BaseModel):
     """What stands in the JSON beside the weights. One of `student`, `mlp` and `coordinator` says what the weights are."""
+
+    model_config = _CLOSED
 
     format: int = FORMAT
     task: TaskName
