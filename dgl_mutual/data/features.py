@@ -22,6 +22,9 @@ from dgl_mutual.utils.wording import counted, value_and_kind
 SPARSE_DENSITY = 0.25
 #: ... and there are at least so many columns: below, a dense product is faster than a sparse one and the memory does not matter.
 SPARSE_COLUMNS = 32
+#: Cells of a matrix (64 MiB) that is made dense with so few columns, however few entries it has. A larger one stays sparse with fewer than
+#: one entry for each `SPARSE_COLUMNS` cells: one-hot rows have more, and a small file can claim very many rows of zeros.
+DENSE_CELLS = 1 << 24
 
 #: Each column has a name in memory and in every checkpoint. The widest set that is known here has 8,710.
 MAX_COLUMNS = 1_000_000
@@ -119,7 +122,7 @@ def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:
 def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = "features", what: str = "node") -> Features:
     """Features as float32: CSR (sorted, without explicit zeros) where most entries are zero, else a dense array.
 
-    "Most" is set by `SPARSE_DENSITY` and `SPARSE_COLUMNS`.
+    "Most" is set by `SPARSE_DENSITY`, `SPARSE_COLUMNS` and `DENSE_CELLS`.
 
     Raises:
         DataError: numbers that are not finite in float32. Loaders find these before, with their place.
@@ -136,7 +139,8 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     rows, columns = matrix.shape
-    if columns >= SPARSE_COLUMNS and matrix.nnz < SPARSE_DENSITY * rows * columns:
+    cells = rows * columns
+    if matrix.nnz < SPARSE_DENSITY * cells and (columns >= SPARSE_COLUMNS or cells > max(DENSE_CELLS, SPARSE_COLUMNS * matrix.nnz)):
         return matrix
     return np.asarray(matrix.toarray(), dtype=np.float32)
 

@@ -137,6 +137,20 @@ def test_sums_in_one_place_are_sums_in_float64(build_planetoid: Build) -> None:
     np.testing.assert_array_equal(as_array(dataset.features[:2], "features"), [[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
 
 
+@pytest.mark.parametrize(("every", "is_sparse"), [(1, False), (2, True)])
+def test_a_large_matrix_of_few_columns_is_dense_where_its_entries_justify_it(
+    every: int, is_sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a few bytes can have millions of rows of zeros, and of one-hot rows there is an entry in each."""
+    one_hot = sparse.csr_matrix(np.eye(31, dtype=np.float32)[np.arange(100) % 31] * (np.arange(100) % every == 0)[:, None])
+    assert isinstance(compact(one_hot), np.ndarray)
+    monkeypatch.setattr(features_module, "DENSE_CELLS", 3099)
+    kept = compact(one_hot)
+    assert sparse.issparse(kept) is is_sparse
+    np.testing.assert_array_equal(as_array(kept, "features"), one_hot.toarray())
+    assert isinstance(compact(one_hot[:99]), np.ndarray)
+
+
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
 @pytest.mark.parametrize("pointers", [[0, 1 << 40, 1, -1], [0, 2, 1, 0], [0, 1, 2, 9]])
 def test_a_matrix_whose_arrays_do_not_fit_is_refused(kind: type, pointers: list[int]) -> None:
