@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 
@@ -123,4 +124,5 @@ def _source(citation: Citation) -> list[str]:
 
 
 def _first_line(kind: type[object]) -> str:
-    return (kind.__doc__ or "no description").strip().splitlines()[0]
+    why = " (Python was told to leave them out, by PYTHONOPTIMIZE or -OO)" if sys.flags.optimize > 1 else ""
+    return (kind.__doc__ or f"no description{why}").strip().splitlines()[0]

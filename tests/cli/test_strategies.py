@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +46,12 @@ def test_a_strategy_is_shown_with_all_its_options(command_line: Callable[..., ob
         assert f"\n{option}: " in out
     status, out, _ = command_line("strategies", name, "--format", "markdown")
     assert [line.split("`")[1] for line in out.splitlines()[2:]] == list(ALL[name].Options.model_fields)
+
+
+def test_without_docstrings_it_says_why_there_are_none() -> None:
+    code = "from dgl_mutual.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-OO", "-c", code, "strategies", "gml"], capture_output=True, text=True, check=True)
+    assert "uniform: no description (Python was told to leave them out, by PYTHONOPTIMIZE or -OO)\n" in done.stdout
 
 
 def test_an_unknown_strategy_is_refused_with_a_suggestion(command_line: Callable[..., object]) -> None:
