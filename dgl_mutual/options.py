@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -11,7 +12,17 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_serializer,
+)
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError, advice, shortened
@@ -87,13 +98,6 @@ class Options(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_set(cls, value: Any) -> Any:
-        if _holds_set(value):
-            raise ValueError("a set has no fixed order, by which the same run would be found again: give a list or a tuple")
-        return value
-
-    @field_validator("*", mode="before")
-    @classmethod
     def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and info.field_name is not None:
             annotation = cls.model_fields[info.field_name].annotation
@@ -109,6 +113,25 @@ class Options(BaseModel):
             if isinstance(number, int) and number.bit_length() > 63:
                 raise ValueError("the number is too large: give one below 2**63")
         return value
+
+    @model_serializer(mode="wrap")
+    def _sets_in_order(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Sets as sorted lists in JSON: texts in a set have another order in each process, and the same run would not be found again."""
+        values: dict[str, Any] = serialize(self)
+        return values if info.mode != "json" else {name: _in_order(getattr(self, name), value) for name, value in values.items()}
+
+
+def _in_order(value: Any, plain: Any) -> Any:
+    """A value in JSON's types, in which what was a set is sorted."""
+    if isinstance(value, AbstractSet):
+        return sorted(plain, key=json.dumps)
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in plain} if isinstance(plain, Mapping) else value
+    if isinstance(value, Mapping) and isinstance(plain, Mapping) and len(value) == len(plain):
+        return {key: _in_order(one, of_it) for one, (key, of_it) in zip(value.values(), plain.items(), strict=True)}
+    if isinstance(value, list | tuple) and isinstance(plain, list) and len(value) == len(plain):
+        return [_in_order(one, of_it) for one, of_it in zip(value, plain, strict=True)]
+    return plain
 
 
 def unserializable_key(value: Any, key: str = "") -> str:
@@ -180,8 +203,7 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     if is_class(options) and issubclass(options, base):
         if hasattr(kind, "search_space"):
             return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
-        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options)
-        fault = fault or _fault_of_sets(options) or _fault_of_defaults(options)
+        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options) or _fault_of_defaults(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
 
@@ -200,34 +222,6 @@ def _fault_of_ends(options: type[Options]) -> str | None:
                 fault = plain_message(error.errors()[0])
                 return f"has search_space[{name!r}] = {domain!r:.120}, and {name} = {value!r:.40} is refused: {fault}."
     return None
-
-
-def _fault_of_sets(options: type[BaseModel]) -> str | None:
-    """The first option that is a set, or may hold one: its strings have another order in each process."""
-    for name, field in options.model_fields.items():
-        kinds = list(_parts_of(field.annotation))
-        if any(is_class(kind) and issubclass(kind, AbstractSet) for kind in kinds) or _holds_set(field.default):
-            return (
-                f"has an option {name} that is a set, whose order may differ from process to process, so that the same run would not be "
-                "found again. Declare a tuple or a list, and have the strategy or weighting make a set of it."
-            )
-        for kind in kinds:
-            if is_class(kind) and issubclass(kind, BaseModel) and (fault := _fault_of_sets(kind)):
-                return fault
-    return None
-
-
-def _parts_of(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
-    yield get_origin(annotation) or annotation
-    for part in get_args(annotation):
-        yield from _parts_of(part)
-
-
-def _holds_set(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_holds_set, value.values()))
-    return isinstance(value, AbstractSet) or (isinstance(value, list | tuple) and any(map(_holds_set, value)))
 
 
 def _fault_of_defaults(options: type[Options]) -> str | None:

@@ -54,18 +54,6 @@ class Drawing(StrategyOptions):
     start: float = Field(default_factory=random.random)
 
 
-class Holding(StrategyOptions):
-    names: dict[str, set[str]] | None = None
-
-
-class HoldingBelow(StrategyOptions):
-    below: Holding | None = None
-
-
-class HoldingByDefault(StrategyOptions):
-    names: Any = ("a", frozenset("b"))
-
-
 class Failing(StrategyOptions):
     start: float = Field(default_factory=lambda: {}["x"])
 
@@ -147,10 +135,6 @@ def adds(*names: str) -> Any:
         *((strategy(extra_members=adds(name)), "cannot be a part of the name of a file") for name in ("", "../../a", "/a", "a\n", ".a")),
         (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
         (strategy(Options=Drawing), r"class has a default of start that differs from call to call \(here 0\..* Give it a fixed default"),
-        *(
-            (strategy(Options=kind), r"has an option names that is a set, whose order may differ .* Declare a tuple or a list")
-            for kind in (Holding, HoldingBelow, HoldingByDefault)
-        ),
         (strategy(Options=Failing), "A default_factory of the options 'Failing' raised an error: KeyError: 'x'"),
         (strategy(min_students="2"), "has min_students = '2'"),
         (strategy(name=3), "has name = 3"),
@@ -430,10 +414,6 @@ class Forgets(Net):
             for where in ("plain", "buffer", "array", "list", "dict", "sparse")
         ),
         ([Sparse, "gcn"], "'Sparse-0' gives sparse logits"),
-        (
-            [{"architecture": Drawn, "options": {"where": [{"a", "b"}]}}, "gcn"],
-            r"Option 'students.0.options' = .*: a set has no fixed order, .* give a list or a tuple",
-        ),
         ([{"architecture": Net, "starts_after": 0.5}, "gcn"], "The options starts_after are for built-in students, and .* Leave them out"),
         (raising("state_dict", 0), r"'Counting-0' has a method state_dict\(\) that raised an error: RuntimeError: mine \(.*line"),
         (raising("state_dict", 3), r"state_dict of the student 'Counting-0' raised an error: RuntimeError: mine \(.*line"),

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import StudentOptions
@@ -180,3 +180,25 @@ def test_a_message_has_a_bound_whatever_the_values() -> None:
 
 def test_an_unknown_name_is_shown_in_part() -> None:
     assert str(unknown("strategy", "x" * 100_000, ["gml"])) == f"Unknown strategy '{'x' * 300}...'. Choose from: gml."
+
+
+WORDS = {"beta", "alpha", "zeta", "eta", "iota", "theta", "kappa", "mu"}
+
+
+class Within(BaseModel):
+    words: set[str]
+
+
+class Sets(Options):
+    plain: set[str] = WORDS
+    below: dict[str, tuple[Any, ...]] = {"a": (1, frozenset(WORDS))}
+    within: Within = Within(words=WORDS)
+
+
+def test_sets_are_sorted_lists_in_json() -> None:
+    """Texts in a set have another order in each process."""
+    options = Sets()
+    assert options.plain == WORDS and options.model_dump()["plain"] == WORDS
+    expected = sorted(WORDS)
+    assert options.model_dump(mode="json") == {"plain": expected, "below": {"a": [1, expected]}, "within": {"words": expected}}
+    assert Sets(**options.model_dump(mode="json")).plain == WORDS

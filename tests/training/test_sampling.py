@@ -197,7 +197,7 @@ def test_the_consensus_of_sampled_steps_is_that_of_the_full_graph(node_data, fit
 
 def test_strategies_without_a_sampled_form_refuse(node_data, fit):
     sampled = {"training": {"sampler": "neighbor", "fanout": (2, 2), "batch_size": 8}}
-    with pytest.raises(UsageError, match="no form for sampled"):
+    with pytest.raises(UsageError, match="cannot train on sampled neighbourhoods"):
         fit(node_data, strategy="alignahead", **sampled)
     with pytest.raises(UsageError, match="two layers"):
         shallow = [StudentOptions(depth=1, **SMALL)] * 2
