@@ -191,7 +191,7 @@ class Within(BaseModel):
 
 class Sets(Options):
     plain: set[str] = WORDS
-    below: dict[str, tuple[Any, ...]] = {"a": (1, frozenset(WORDS))}
+    below: dict[str, tuple[Any, ...]] = Field({"a": (1, frozenset(WORDS))})
     within: Within = Within(words=WORDS)
 
 
