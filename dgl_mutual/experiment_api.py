@@ -13,7 +13,7 @@ from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.target import ChosenMetric
-from dgl_mutual.errors import DataError, DglMutualError, Interrupted, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, Interrupted, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import split_names
 from dgl_mutual.experiments.configuration.layers import combine_layers
@@ -111,6 +111,7 @@ def experiment(
         UsageError: an unknown name, key or value, or options that do not fit together; says in which run. Also a file that
             cannot be read, or that names code without `trust`.
         DataError: a dataset that is not available.
+        SplitError: the labels of each dataset that is missing do not allow the splits; a UsageError, too.
         TrainingError: no trial has finished, or a process that trained was killed.
         StoreError: a folder cannot be written, or holds something else.
         Interrupted: by Ctrl-C; a KeyboardInterrupt.
@@ -159,11 +160,10 @@ def experiment(
             out=folder,
             data=DataSource(folder_of_data, offline, in_memory, pool),
             compute=compute,
+            leave_out=False,
             tuned=tuned,
             display=show,
         )
-        if plan.missing:
-            raise DataError("\n".join(plan.missing.values()))
         with show() as shown:
             reports = run_suite(plan, compute=compute, resume=resume, progress=shown, track=trackers)
         if tuning is not None:

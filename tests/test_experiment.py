@@ -23,7 +23,7 @@ import dgl_mutual
 from dgl_mutual.cli.main import cli
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, StoreError, UsageError
+from dgl_mutual.errors import DataError, SplitError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
@@ -481,6 +481,17 @@ def test_what_is_wrong_is_told_before_anything_runs(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
         dgl_mutual.experiment(**{"dataset": "digits", "out": tmp_path / "out", **SMALL, **options})
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("tuned", [None, 1])
+def test_a_split_that_labels_do_not_allow_is_a_split_error(tuned: int | None, tmp_path: Path) -> None:
+    few = {**SMALL, "label_rate": 0.001}
+    with pytest.raises(SplitError, match=r"independent on digits: A label rate of 0\.001"):
+        dgl_mutual.experiment("digits", ["independent"], out=tmp_path, tuned=tuned, **few)
+    with pytest.raises(DataError, match="Cora") as other:  # that another one is missing has another cause
+        dgl_mutual.experiment(["digits", "Cora"], ["independent"], tuned=tuned, offline=True, data_dir=tmp_path, **few)
+    assert not isinstance(other.value, UsageError)
     assert not [*tmp_path.iterdir()]
 
 

@@ -72,8 +72,8 @@ def command(
 ) -> None:
     """Run methods on datasets, and write tables of the results. Without a NAME: list the suites.
 
-    If a dataset is not available, this is reported, and the others are run. The exit status is then 1, as it is if a trial fails, or no
-    table can be made.
+    If a dataset is not available, or its labels do not allow the splits of a method, this is reported, and the others are run. The exit
+    status is then 1, as it is if a trial fails, or no table can be made.
 
     \b
     Examples:
@@ -83,6 +83,7 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
+    from dgl_mutual.errors import SplitError
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.configuration.layers import from_command_line
     from dgl_mutual.experiments.configuration.trust import check_trust
@@ -121,17 +122,21 @@ def command(
         overrides=overrides,
         data=data,
         compute=compute,
+        leave_out=True,
         tuned=None if dry_run else tuned,
         display=display,
     )
     if dry_run:
-        searches = 0.0 if tuned is None else _list_searches(plan, data, tuned, compute.num_jobs)
+        searches = 0.0
+        if tuned is not None:
+            plan, searches = _list_searches(plan, data, tuned, compute.num_jobs)
         # Which folder a run has depends on what the searches find.
         complete = _list(plan, compute.num_jobs, searches, start_over=not resume or tuned is not None)
-        if not offline:  # what is not here may be downloaded by then
+        if not offline:  # what is not here may be downloaded by then; labels that do not allow the splits stay
             for missing, why in plan.missing.items():
                 say(f"not counted: {missing}. {why}", err=True)
-            raise click.exceptions.Exit(0 if complete else 1)
+            no_splits = any(isinstance(why, SplitError) for why in plan.missing.values())
+            raise click.exceptions.Exit(1 if no_splits or not complete else 0)
     else:
         del data  # the runs are planned
         with display() as progress:
@@ -149,19 +154,21 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> float:
-    """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
+def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> tuple[SuitePlan, float]:
+    """List the searches with their estimated times. Returns the plan without data that a search cannot split, and the total in seconds, if
+    trials run one after another."""
     from dgl_mutual.experiments.tuning.suite_estimate import estimate_searches
 
     total = 0.0
-    for search in estimate_searches(suite_plan, data, trials=trials):
+    suite_plan, searches = estimate_searches(suite_plan, data, trials=trials)
+    for search in searches:
         say(
             f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
             f"tuning {search.method} on {search.data}{f' ({search.trainings} trainings each)' if search.trainings > 1 else ''}"
         )
         total += search.missing * search.seconds
     say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, without what the searches find:")
-    return total
+    return suite_plan, total
 
 
 def _is_given(parameter: click.Parameter) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import SplitError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.suites.suite import plan_suite, run_suite
 from dgl_mutual.experiments.suites.suite_file import load_suite
@@ -92,6 +92,22 @@ def test_a_dry_run_downloads_nothing(command_line: CommandLine, monkeypatch: pyt
     assert "not counted: Cora. The dataset Cora is not complete" in err
     assert command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1", "--offline")[0] == 1  # then it will not be there later, either
     assert not Path("data").exists()
+
+
+def test_a_dry_run_ends_as_the_run_where_labels_do_not_allow_the_splits(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.yaml").write_text(MINE.replace("base: {", "base: {label_rate: 0.001, "))
+    why = "independent on digits: A label rate of 0.001 leaves the class"
+    for more in (("--dry-run", "--jobs", "1"), ("--dry-run", "--jobs", "1", "--offline"), ("--jobs", "1")):
+        status, _, err = command_line("suite", "mine.yaml", *more)
+        assert status == 1 and why in err
+    Path("mine.yaml").write_text(MINE)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise SplitError("no such split")
+
+    monkeypatch.setattr("dgl_mutual.experiments.tuning.suite_estimate.plan_search", refused)
+    status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1", "--tuned", "1")
+    assert status == 1 and "0 trials to run" in out and "not counted: digits. independent on digits: no such split" in err
 
 
 def test_a_dry_run_names_what_would_fail_and_goes_on(command_line: CommandLine) -> None:

@@ -358,7 +358,7 @@ def test_the_searches_of_methods_are_found_whatever_those_are_called(names: list
     searches: Any = {(data, method): SimpleNamespace(history=history, folder=Path("tune")) for data in names for method in names}
     run = write_run(tmp_path, "Cora", "gml", seeds=1)
     suite = write_suite(tmp_path, "named", [(run, method, data) for data, method in searches])
-    SuiteTuning({}, searches).write(suite)
+    SuiteTuning({}, searches, {}).write(suite)
     assert [(run.data, run.method, run.tuned) for run in suite_runs(suite)] == [(*key, 1) for key in searches]
     found = Experiment(suite).searches
     assert [*zip(found["data"], found["method"], strict=True)] == list(searches) and set(found["student.norm"]) == {"None"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -40,6 +40,7 @@ QUICK_EPOCHS = 30
 _EPOCHS = "training.epochs"
 #: Layers over single runs, by the names of data and method.
 Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +60,13 @@ class SuitePlan:
     Attributes:
         folder: the suite's own folder, beside those of its runs.
         entries: each run with what it needs; two may be the same run by two names.
-        missing: data that are not available, or whose labels do not allow the splits -> why.
+        missing: data that are not available, or whose labels do not allow the splits of one of their methods -> why. They have no entries.
     """
 
     folder: Path
     suite: Suite
     entries: tuple[tuple[SuiteRun, Plan], ...]
-    missing: dict[str, str]
+    missing: dict[str, DataError]
 
     @property
     def plans(self) -> list[Plan]:
@@ -76,6 +77,11 @@ class SuitePlan:
                 most[plan.name] = plan
         return list(most.values())
 
+    def without(self, missing: Mapping[str, DataError]) -> SuitePlan:
+        """The plan without further data that are missing."""
+        entries = tuple((run, plan) for run, plan in self.entries if run.data not in missing)
+        return replace(self, entries=entries, missing={**self.missing, **missing})
+
 
 @contextmanager
 def named(method: str, data: str) -> Iterator[None]:
@@ -84,6 +90,25 @@ def named(method: str, data: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise type(error)(f"{method} on {data}: {error}") from None
+
+
+def with_data(runs: Iterable[SuiteRun], make: Callable[[SuiteRun], _Made]) -> tuple[list[tuple[SuiteRun, _Made]], dict[str, DataError]]:
+    """Each run with what `make` makes of it, and why data are missing. Data that one method cannot have are left out for all of them.
+
+    Raises:
+        UsageError: of `make`, other than that of a split; says in which run.
+    """
+    made: list[tuple[SuiteRun, _Made]] = []
+    missing: dict[str, DataError] = {}
+    for run in runs:
+        if run.data in missing:
+            continue
+        try:
+            with named(run.method, run.data):
+                made.append((run, make(run)))
+        except DataError as error:
+            missing[run.data] = type(error)(str(error))  # the traceback of the other would keep data in memory
+    return [(run, one) for run, one in made if run.data not in missing], missing
 
 
 def configurations(
@@ -252,8 +277,8 @@ def plan_suite(
     data: DataSource | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
-    """Load every dataset once and resolve every run. A dataset that is not available, or whose labels do not allow the splits, is noted,
-    and the rest goes on.
+    """Load every dataset once and resolve every run. A dataset that is not available, or whose labels do not allow the splits of one of its
+    methods, is noted, and the rest goes on.
 
     Args:
         data: where the datasets come from (default: as for `load_dataset`).
@@ -263,19 +288,11 @@ def plan_suite(
         UsageError: a run that cannot work; says which.
     """
     data = data or DataSource()
-    entries, missing = [], {}
-    for run in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
-        if run.data in missing:
-            continue
-        try:
-            with named(run.method, run.data):
-                plan = prepare(
-                    run.config, data.load(run.config, run.data), f"{run.data} {run.method}", in_memory=run.data in data.in_memory
-                )
-        except DataError as error:
-            missing[run.data] = str(error)
-        else:
-            entries.append((run, plan))
+
+    def planned(run: SuiteRun) -> Plan:
+        return prepare(run.config, data.load(run.config, run.data), f"{run.data} {run.method}", in_memory=run.data in data.in_memory)
+
+    entries, missing = with_data(configurations(suite, quick=quick, overrides=overrides, tuned=tuned), planned)
     if tuned is None:  # what a search has chosen was not asked for
         warn_of_idle([point for _, plan in entries for point in plan.asked_and_resolved])
     return SuitePlan(
@@ -304,7 +321,7 @@ def run_suite(
         {"folder": plan.folder(out).name, "data": run.data, "method": run.method, "seeds": plan.config.seeds}
         for run, plan in suite_plan.entries
     ]
-    missing = {data: without_folders(why) for data, why in suite_plan.missing.items()}
+    missing = {data: without_folders(str(why)) for data, why in suite_plan.missing.items()}
     values = {"description": suite_plan.suite.description, "baseline": suite_plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(suite_plan.folder):
         if resume:

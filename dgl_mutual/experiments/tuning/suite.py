@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import DataError, TrainingError
+from dgl_mutual.errors import DataError, SplitError, TrainingError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.idle import warn_of_idle
@@ -18,9 +17,10 @@ from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Display, no_progress
-from dgl_mutual.experiments.suites.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite
+from dgl_mutual.experiments.suites.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite, with_data
 from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
+from dgl_mutual.experiments.tuning.study import SearchPlan
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
@@ -38,10 +38,12 @@ class SuiteTuning:
     Attributes:
         layers: the chosen options, by the names of data and method.
         searches: the searches, likewise.
+        missing: see `SuitePlan`.
     """
 
     layers: Layers
     searches: Mapping[tuple[str, str], Tuning]
+    missing: Mapping[str, DataError]
 
     def write(self, folder: Path) -> Path | None:
         """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv.
@@ -70,6 +72,7 @@ def prepare_suite(
     overrides: Mapping[str, Any] | None = None,
     data: DataSource,
     compute: Compute,
+    leave_out: bool,
     tuned: int | None = None,
     display: Display = no_progress,
 ) -> tuple[SuitePlan, SuiteTuning | None]:
@@ -77,6 +80,7 @@ def prepare_suite(
 
     Args:
         out, quick, overrides, data: see `plan_suite`.
+        leave_out: go on without data that are missing (see `SuitePlan`).
         tuned: trials of each search; None: nothing is searched.
         compute, display: of the searches, see `tune_suite`.
 
@@ -85,14 +89,20 @@ def prepare_suite(
 
     Raises:
         UsageError, StoreError, TrainingError, Interrupted: see `tune_suite` and `plan_suite`.
+        DataError: without `leave_out`, data that are missing, before anything is searched; a SplitError if all of them are for splits.
     """
     tuning = None
     if tuned is not None:
         check_writable(out)
         runs = configurations(suite, quick=quick, overrides=overrides)
-        tuning = tune_suite(runs, trials=tuned, out=out, data=data, compute=compute, display=display)
+        tuning = tune_suite(runs, trials=tuned, out=out, data=data, compute=compute, leave_out=leave_out, display=display)
     layers = None if tuning is None else tuning.layers
-    return plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data=data, tuned=layers), tuning
+    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data=data, tuned=layers)
+    if tuning is not None:
+        plan = plan.without(tuning.missing)
+    if not leave_out:
+        _refuse_missing(plan.missing)
+    return plan, tuning
 
 
 def tune_suite(
@@ -102,68 +112,70 @@ def tune_suite(
     out: Path,
     data: DataSource,
     compute: Compute,
+    leave_out: bool,
     display: Display = no_progress,
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
 
     A dataset may have fewer trials, and more trainings of each configuration (`SuiteDataset.tuning`); all methods have the same. A dataset
-    that is not available is left out, as the suite leaves it out. So are strategies that train nothing (label-propagation): they choose
-    their options on validation in every run. Warnings name what has no effect in any run, whatever the searches draw.
+    that is not available, or whose labels do not allow the splits of a search or of a run, is left out for all methods. Strategies that
+    train nothing (label-propagation) are not tuned: they choose their options on validation in every run. Warnings name what has no effect
+    in any run, whatever the searches draw.
 
     Args:
         runs: of the suite, see `dgl_mutual.experiments.suites.suite.configurations`.
         trials: of each search.
         compute: with several jobs, trials of a search run at a time (see `tune`).
+        leave_out: see `prepare_suite`.
         display: makes a progress for each search.
 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error names the run.
+        DataError: see `prepare_suite`.
         TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
     trials = whole_number("trials", trials, 1, MAX_TRIALS)
     import_optuna()
     searched = [run for run in runs if resolve_strategy(run.config.strategy).trains]
-    others = [run for run in runs if not resolve_strategy(run.config.strategy).trains]
     for run in searched:  # one that cannot be tuned is refused before the first search
         with named(run.method, run.data):
             checked_space(run.config)
-    plans = []
-    for run, dataset in _with_data(searched, data):
-        with named(run.method, run.data):
-            plan = plan_search(
-                run.config,
-                dataset,
-                trials=run.tuning.num_trials(trials),
-                splits=run.tuning.splits,
-                out=out,
-                label=f"tune {searched.index(run) + 1}/{len(searched)} {run.data} {run.method}",
-                in_memory=run.data in data.in_memory,
-            )
-        plans.append((run, dataset, plan))
-    asked: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [((plan.given, plan.resolved), plan.space) for _, _, plan in plans]
-    for run, dataset in _with_data(others, data):
-        with named(run.method, run.data):
-            points = prepare(run.config, dataset, in_memory=run.data in data.in_memory).asked_and_resolved
-        asked += [(point, {}) for point in points]
+
+    def planned(run: SuiteRun) -> tuple[SearchPlan | None, list[tuple[RunConfig, RunConfig]]]:
+        dataset, in_memory = data.load(run.config, run.data), run.data in data.in_memory
+        search = None
+        if run in searched:
+            label = f"tune {searched.index(run) + 1}/{len(searched)} {run.data} {run.method}"
+            asked, splits = run.tuning.num_trials(trials), run.tuning.splits
+            search = plan_search(run.config, dataset, trials=asked, splits=splits, out=out, label=label, in_memory=in_memory)
+        plan = prepare(run.config, dataset, in_memory=in_memory)  # where its labels do not allow the splits of a run, nothing is searched
+        return search, plan.asked_and_resolved
+
+    planned_runs, missing = with_data(runs, planned)
+    if not leave_out:
+        _refuse_missing(missing)
+    plans = [(run, search) for run, (search, _) in planned_runs if search is not None]
+    asked: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [((plan.given, plan.resolved), plan.space) for _, plan in plans]
+    asked += [(point, {}) for _, (search, points) in planned_runs if search is None for point in points]
     warn_of_idle([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
-    for run, dataset, plan in plans:
+    for run, plan in plans:
         with named(run.method, run.data), display("trials") as progress:
-            tuning = run_search(plan, dataset, compute=compute, progress=progress)
+            tuning = run_search(plan, data.load(run.config, run.data), compute=compute, progress=progress)
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
             raise TrainingError(f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / TUNING_FILE}).{first}")
         searches[run.data, run.method] = tuning
     layers = {key: unflatten(tuning.chosen) for key, tuning in searches.items()}
-    return SuiteTuning(layers, searches)
+    return SuiteTuning(layers, searches, missing)
 
 
-def _with_data(runs: Sequence[SuiteRun], data: DataSource) -> Iterator[tuple[SuiteRun, Dataset]]:
-    """Runs with their datasets, without those whose dataset is not available."""
-    for run in runs:
-        try:
-            with named(run.method, run.data):
-                dataset = data.load(run.config, run.data)
-        except DataError:
-            continue
-        yield run, dataset
+def _refuse_missing(missing: Mapping[str, DataError]) -> None:
+    """Refuse data that are missing.
+
+    Raises:
+        DataError: there are some; a SplitError, if all of them are for their splits.
+    """
+    if missing:
+        kind = SplitError if all(isinstance(why, SplitError) for why in missing.values()) else DataError
+        raise kind("\n".join(map(str, missing.values())))

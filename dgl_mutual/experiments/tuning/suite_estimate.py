@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.loading import DataSource
-from dgl_mutual.experiments.suites.suite import SuitePlan, named
+from dgl_mutual.experiments.suites.suite import SuitePlan, SuiteRun, named, with_data
 from dgl_mutual.experiments.tuning.search import plan_search
+from dgl_mutual.experiments.tuning.study import SearchPlan
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.strategies import resolve_strategy
 
@@ -55,30 +56,34 @@ def estimate_runs(suite_plan: SuitePlan, *, start_over: bool) -> Iterator[Estima
         yield Estimate(run.data, run.method, len(plan.trials), missing, seconds, objection=objection)
 
 
-def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -> list[Estimate]:
+def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -> tuple[SuitePlan, list[Estimate]]:
     """The searches that `tune_suite` would make for the runs of a plan without tuning. Nothing is written.
 
     Args:
         data: of the plan.
         trials: of each search.
 
+    Returns:
+        The plan without data whose labels do not allow the splits of a search, and the searches.
+
     Raises:
         UsageError: see `tune_suite`.
     """
     import_optuna()
     out = suite_plan.folder.parent
-    found, searches = [], []
-    for run, plan in suite_plan.entries:
-        if resolve_strategy(run.config.strategy).trains:
-            asked, splits = run.tuning.num_trials(trials), run.tuning.splits
-            with named(run.method, run.data):
-                search = plan_search(run.config, data.load(run.config, run.data), trials=asked, splits=splits, out=out)
-            searches.append((run, plan, search))
-    for run, plan, search in searches:  # once it is known that none is refused
-        missing, ended = search.progress()
+    plans = {run: plan for run, plan in suite_plan.entries if resolve_strategy(run.config.strategy).trains}
+
+    def planned(run: SuiteRun) -> SearchPlan:
+        asked, splits = run.tuning.num_trials(trials), run.tuning.splits
+        return plan_search(run.config, data.load(run.config, run.data), trials=asked, splits=splits, out=out)
+
+    searches, missing = with_data(plans, planned)
+    found = []
+    for run, search in searches:  # once it is known that none is refused
+        to_run, ended = search.progress()
         seconds = 0.0
-        if missing:
+        if to_run:
             with named(run.method, run.data):
-                seconds = ended if ended is not None else search.splits * seconds_per_trial(plan, out)
-        found.append(Estimate(run.data, run.method, search.trials, missing, seconds, trainings=search.splits))
-    return found
+                seconds = ended if ended is not None else search.splits * seconds_per_trial(plans[run], out)
+        found.append(Estimate(run.data, run.method, search.trials, to_run, seconds, trainings=search.splits))
+    return suite_plan.without(missing), found

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, SplitError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.resolve import resolve, run_name
@@ -282,27 +282,48 @@ def test_two_names_of_one_run_share_its_folder(small: Suite, tmp_path: Path) -> 
 def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
     lacking = parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]})
     plan = plan_suite("lacking", lacking, out=tmp_path)
-    assert plan.missing == {"gone": "The dataset gone is not here"}
+    assert {data: str(why) for data, why in plan.missing.items()} == {"gone": "The dataset gone is not here"}
     assert len(run_suite(plan, compute=Compute(jobs=1))) == 3
     status = status_of(plan.folder)
     assert status.not_begun == {"gone": "The dataset gone is not here"}
     assert not status.is_complete
-    assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == plan.missing
+    assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == status.not_begun
 
 
 def test_a_dataset_with_fewer_samples_of_a_class_than_folds_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
     couples = {"dataset": "pairs", "task": "graph", "name": "couples", "folds": 900, "seeds": 1}
     plan = plan_suite("few", parse_options(Suite, {**SMALL, "datasets": [couples, "ring"]}), out=tmp_path)
     assert list(plan.missing) == ["couples"] and {run.data for run, _ in plan.entries} == {"ring"}
-    assert re.search(r"on couples: Class .* of pairs has \d+ samples, but 900 are needed .* --protocol holdout", plan.missing["couples"])
+    assert re.search(
+        r"on couples: Class .* of pairs has \d+ samples, but 900 are needed .* --protocol holdout", str(plan.missing["couples"])
+    )
     assert len(run_suite(plan, compute=Compute(jobs=1))) == 3
     with pytest.raises(UsageError, match=r"gml on couples: Cross-validation needs at least 2 folds"):  # whatever the dataset
         plan_suite("one", parse_options(Suite, {**SMALL, "datasets": [{**couples, "folds": 1, "methods": ["gml"]}, "ring"]}), out=tmp_path)
 
 
+@pytest.mark.parametrize("order", [("independent", "few"), ("few", "independent")])
+def test_a_dataset_that_one_method_cannot_split_is_left_out_for_all_methods(order: tuple[str, str], small: Suite, tmp_path: Path) -> None:
+    layers = {"independent": {}, "few": {"label_rate": 0.001}}
+    couples = {
+        "dataset": "pairs",
+        "task": "graph",
+        "name": "couples",
+        "protocol": "holdout",
+        "methods": {name: layers[name] for name in order},
+    }
+    values = {**SMALL, "datasets": [couples, {"dataset": "ring", "methods": ["independent"]}]}
+    values["methods"] = {"independent": None, "few": {"strategy": "independent"}}
+    plan = plan_suite("few", parse_options(Suite, values), out=tmp_path)
+    assert [(run.data, run.method) for run, _ in plan.entries] == [("ring", "independent")]
+    (why,) = plan.missing.values()
+    assert isinstance(why, SplitError) and str(why).startswith("few on couples: A label rate of 0.001")
+    assert why.__traceback__ is None and why.__context__ is None  # these would keep the data in memory
+
+
 def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Path) -> None:
     plan = plan_suite("x", parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]}), out=tmp_path)
-    plan.missing["gone"] = "/home/me/data lacks x.csv"
+    plan.missing["gone"] = DataError("/home/me/data lacks x.csv")
     run_suite(plan, compute=Compute(jobs=1))
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == {"gone": ".../data lacks x.csv"}
 

@@ -11,9 +11,12 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.errors import SplitError
 from dgl_mutual.experiments.compute import Compute
+from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.suites.suite_file import Suite
+from dgl_mutual.experiments.tuning import suite as suite_module
 from dgl_mutual.experiments.tuning.suite import prepare_suite
 from dgl_mutual.options import parse_options
 from tests.experiments.tuning.searches import faking
@@ -38,7 +41,7 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
         "methods": {"independent": {}, "gml": {}},
     }
     suite = parse_options(Suite, values)
-    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=DataSource(), compute=Compute(jobs=1), tuned=2)
+    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=DataSource(), compute=Compute(jobs=1), leave_out=True, tuned=2)
     (dataset,) = loaded
     assert tuning is not None and len(tuning.searches) == 2
     assert len({id(one.dataset) for one in plan.plans}) == 1
@@ -60,6 +63,35 @@ def test_a_tuned_suite_names_once_what_has_no_effect_whatever_is_drawn(
     for trials in (1, 2):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            prepare_suite("small", suite, out=tmp_path, data=data, compute=Compute(jobs=1), tuned=trials)
+            prepare_suite("small", suite, out=tmp_path, data=data, compute=Compute(jobs=1), leave_out=True, tuned=trials)
         told = [str(one.message).partition(" has no effect")[0] for one in caught]
         assert told == ["student.pooling = max", "training.fanout = (3, 3)", "strategy_options.ema_decay = 0.5"]
+
+
+@pytest.mark.parametrize("failing", ["plan_search", "prepare"])
+def test_a_dataset_that_a_search_or_a_run_cannot_split_is_left_out_for_all_methods_before_any_search(
+    failing: str, tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    before = getattr(suite_module, failing)
+
+    def refusing(config: RunConfig, *given: Any, **more: Any) -> Any:
+        if config.label_rate == 3:
+            raise SplitError("no such split")
+        return before(config, *given, **more)
+
+    monkeypatch.setattr(suite_module, failing, refusing)
+    values = {
+        "base": {"students": "gcn,sage", "training": {"epochs": 2}, "seeds": 1},
+        "datasets": ["ring", {"dataset": "ring", "name": "rare", "methods": {"dml": {}, "independent": {"label_rate": 3}}}],
+        "methods": {"dml": {}, "independent": {}, "label-propagation": {}},
+    }
+    suite, data = parse_options(Suite, values), DataSource(in_memory={"ring": ring, "rare": ring})
+    with pytest.raises(SplitError, match=r"^independent on rare: no such split$"):
+        prepare_suite("small", suite, out=tmp_path / "all", data=data, compute=Compute(jobs=1), leave_out=False, tuned=1)
+    assert not [*(tmp_path / "all").glob("*")]
+    plan, tuning = prepare_suite("small", suite, out=tmp_path, data=data, compute=Compute(jobs=1), leave_out=True, tuned=1)
+    assert tuning is not None and [*tuning.searches] == [("ring", "dml"), ("ring", "independent")]
+    assert {run.data for run, _ in plan.entries} == {"ring"} and len(plan.entries) == 3
+    assert {name: str(why) for name, why in plan.missing.items()} == {"rare": "independent on rare: no such split"}
