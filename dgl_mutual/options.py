@@ -203,9 +203,20 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     if is_class(options) and issubclass(options, base):
         if hasattr(kind, "search_space"):
             return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
-        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options) or _fault_of_defaults(options)
+        fault = _fault_of_names(options) or fault_of_space(options.search_space, options.model_fields)
+        fault = fault or _fault_of_ends(options) or _fault_of_defaults(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
+
+
+def _fault_of_names(options: type[Options]) -> str | None:
+    """The first option that hides a method, a property or another attribute of a class of this package above `options`."""
+    for name in options.model_fields:
+        for kind in options.__mro__:
+            if not is_custom(kind) and name in vars(kind):
+                what = "property" if isinstance(vars(kind)[name], property) else "method" if callable(getattr(kind, name)) else "attribute"
+                return f"has an option {name}, which hides the {what} {name} of {kind.__name__}. Choose another name for it."
+    return None
 
 
 def _fault_of_ends(options: type[Options]) -> str | None:

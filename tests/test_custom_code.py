@@ -21,7 +21,7 @@ from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
 from tests.small_graph import EDGES, FEATURES, LABELS, N, Net, fit, graph, strategy
 
 
@@ -157,6 +157,27 @@ def adds(*names: str) -> Any:
 def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(strategy=mine)
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "hidden"),
+    [
+        (StrategyOptions, "exchange", "the method exchange of StrategyOptions"),
+        (StrategyOptions, "all_idle_with", "the method all_idle_with of Options"),
+        (StrategyOptions, "idle_with", "the attribute idle_with of Options"),
+        (ExchangeOptions, "scale", "the property scale of ImitationOptions"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Field name")
+def test_an_option_that_hides_a_method_of_the_package_is_refused(base, name, hidden):
+    kind = type("Hiding", (base,), {"__module__": __name__, "__annotations__": {name: float}, name: 0.5})
+    with pytest.raises(UsageError, match=rf"has an option {name}, which hides {hidden}\. Choose another name for it"):
+        fit(strategy=strategy(Options=kind))
+
+
+def test_an_option_of_the_package_may_have_another_default():
+    kind = type("Other", (ExchangeOptions,), {"__module__": __name__, "__annotations__": {"weight": float}, "weight": 0.5})
+    fit(strategy=strategy(Options=kind))
 
 
 def test_a_strategy_names_the_weighting_of_its_coordinator():
