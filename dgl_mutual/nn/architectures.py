@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
+import numpy as np
 from torch import nn
 
 from dgl_mutual.data.target import TaskName
@@ -37,11 +38,11 @@ def _fault(value: Any) -> str | None:
 
 
 #: Plain types of parameters, what values may be, and what is said of others.
-_PLAIN_TYPES: tuple[tuple[type, type, str], ...] = (
-    (int, Integral, "a whole number"),
-    (float, Real, "a number"),
-    (str, str, "a text"),
-    (bool, bool, "true or false"),
+_PLAIN_TYPES: tuple[tuple[type, tuple[type, ...], str], ...] = (
+    (int, (Integral,), "a whole number"),
+    (float, (Real,), "a number"),
+    (str, (str,), "a text"),
+    (bool, (bool, np.bool_), "true or false"),
 )
 
 #: Finds the convolution of a built-in architecture, or the class or function of a custom student.
@@ -90,17 +91,20 @@ def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | No
     if not plain or (value is None and NoneType in kinds):
         return None
     ((types, needed),) = plain
-    fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
+    fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
     return None if fits else f"{needed} is needed, since its class or function has {parameter}"
 
 
 def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:
     """What the class or function of a custom student is called with after (in_features, num_outputs), by name: its options, and `task` if
-    it has a parameter of this name that the options do not give."""
+    it has a parameter of this name that the options do not give, without a default, or with the default None, "node" or "graph". With
+    another default, the parameter means something else."""
     signature = _signature(make)
     parameters = [] if signature is None else list(signature.parameters.values())
     takes_task = any(
-        one.name == "task" and (one.kind is one.KEYWORD_ONLY or (place > 1 and one.kind is one.POSITIONAL_OR_KEYWORD))
+        one.name == "task"
+        and (one.kind is one.KEYWORD_ONLY or (place > 1 and one.kind is one.POSITIONAL_OR_KEYWORD))
+        and (one.default is one.empty or one.default is None or (isinstance(one.default, str) and one.default in ("node", "graph")))
         for place, one in enumerate(parameters)
     )
     return {**({"task": task} if takes_task else {}), **options.options}

@@ -45,7 +45,8 @@ class CustomStudent(CohortMember):
     them itself. Where a column may hold codes of categories (whole numbers from 0, and others than 0 and 1 among them), no
     column of whole numbers is scaled, so that embeddings can look them up.
 
-    A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it.
+    A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it, or its default is
+    something other than None, "node" or "graph".
 
     The module may change features in place and write into the graph's data: what it gets are copies.
 

@@ -171,6 +171,7 @@ def not_known(in_features: int, num_outputs: int, hidden: int = 4, graph: Missin
     [
         ("hidden", "eight", r"'eight' .*a whole number is needed, since its class or function has hidden: int = 4\."),
         ("hidden", True, "True .*a whole number is needed"),
+        ("hidden", np.bool_(True), "a whole number"),
         ("hidden", 8.5, "a whole number"),
         ("hidden", None, "a whole number"),
         ("rate", "high", "a number"),
@@ -186,7 +187,7 @@ def test_a_value_that_an_option_of_a_student_does_not_take_is_told(option, value
 
 
 def test_other_values_are_not_checked():
-    values = {"hidden": np.int64(3), "rate": 1, "norm": True, "depth": None, "size": None, "either": "x", "free": {"a": [1]}}
+    values = {"hidden": np.int64(3), "rate": 1, "norm": np.bool_(True), "depth": None, "size": None, "either": "x", "free": {"a": [1]}}
     assert make_custom(custom(typed, **values)) is typed
     assert make_custom(custom(typed, rate=np.float32(0.5), depth=3, either=True)) is typed
     assert make_custom(custom(not_known, hidden="eight")) is not_known

@@ -285,3 +285,15 @@ def test_a_student_is_told_its_task_by_a_parameter_of_that_name_alone(node_data,
     told.clear()
     fit(node_data, (custom(chosen), custom(chosen, task="mine")), epochs=1)
     assert set(told) == {"node", "mine"}
+
+
+@pytest.mark.parametrize(("default", "expected"), [("classification", "classification"), (0, 0), ("graph", "node"), (None, "node")])
+def test_a_parameter_task_with_a_default_of_another_meaning_keeps_it(default, expected, node_data, fit):
+    told: list[Any] = []
+
+    def mine(in_features: int, num_outputs: int, task: Any = default) -> Linear:
+        told.append(task)
+        return Linear(in_features, num_outputs)
+
+    fit(node_data, ("gcn", custom(mine)), epochs=1)
+    assert set(told) == {expected}
