@@ -15,16 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
-from dgl_mutual.nn.custom_modules import changed_names, unsaved_values
+from dgl_mutual.nn.custom_modules import Held, changed_names, restore_unsaved_buffers, unsaved_buffers, unsaved_values
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
@@ -64,7 +65,7 @@ class Snapshots:
 class Checkpointer(Callback):
     """Writes snapshots of a training, and puts the training where it was if it was interrupted. It must be the last of the callbacks.
 
-    What other callbacks give as their state is kept, too.
+    What other callbacks give as their state is kept, too. The cohort is in evaluation mode when its state is written and taken back.
     """
 
     def __init__(self, snapshots: Snapshots, callbacks: Sequence[Callback]) -> None:
@@ -84,6 +85,8 @@ class Checkpointer(Callback):
         """
         for callback in self._callbacks:
             _refuse_half_state(callback)
+        state.cohort.train()  # as in an epoch, so that what the modes alone set is the same after one
+        state.cohort.eval()
         self._unsaved = _unsaved_values(state)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
@@ -121,6 +124,7 @@ class Checkpointer(Callback):
             UsageError: a strategy or a callback has a state that cannot be written, or custom code one that is not.
             StoreError: the disk does not take it, or the folder that it belongs to is gone.
         """
+        state.cohort.eval()  # it may be in training mode where the epoch had no validation
         _refuse_unsaved_values(self._unsaved, _unsaved_values(state))
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
@@ -215,6 +219,7 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
         "optimizer": {str(place): moments for place, moments in phase.optimizer.state_dict()["state"].items()},
         "cohort": state.cohort.state_dict(),
         "strategy": state.strategy.state_dict(),
+        "unsaved buffers": {name: unsaved_buffers(module) for name, module in _with_custom_code(state).items()},
         "streams": [stream.get_state() for stream in state.streams],
         **state.targets.state(),
         "averages": [averages.state() for averages in state.all_averages],
@@ -246,6 +251,11 @@ def _restoring(what: str) -> Iterator[None]:
         raise _CustomCodeError(f"{what} raised an error: {described(error)}") from error
 
 
+def _with_custom_code(state: TrainingState) -> dict[str, nn.Module]:
+    """What custom students, weightings and strategies are parts of, by its name in a snapshot."""
+    return {"cohort": state.cohort, "strategy": state.strategy}
+
+
 def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Any]]:
     """What custom students, weightings and strategies keep in plain attributes (see `unsaved_values`), by their names in messages."""
     return {
@@ -265,13 +275,32 @@ def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Any]], now: Mapping
     """
     for title, values in now.items():
         for name in changed_names(before[title], values):
-            attribute, value = name.rpartition(".")[2], " ".join(repr(values.get(name)).split())[:80]
+            value = values.get(name)
             raise UsageError(
-                f"{title} changes its attribute {name!r} while it trains, now to {value}. Snapshots "
-                "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. Make it a "
-                f"buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place; or give it in "
-                "get_extra_state and take it back in set_extra_state. If no later step reads it, register the buffer with persistent=False."
+                f"{title} changes its attribute {name!r} while it trains, now to {_shown(value)}. Snapshots "
+                "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. "
+                f"{_mend(name.rpartition('.')[2], value)}"
             )
+
+
+def _shown(value: Any) -> str:
+    """A value of an attribute in one short line."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        return f"{'a tensor' if isinstance(value, Tensor) else 'an array'} of shape {tuple(value.shape)}"
+    return " ".join(repr(value).split())[:80]
+
+
+def _mend(attribute: str, value: Any) -> str:
+    """How a value that changes can be kept."""
+    extra = "in get_extra_state and take it back in set_extra_state (of a student or a weighting, a tensor)."
+    if isinstance(value, Held) and value.is_generator:
+        return f"Draw from the global random stream of torch, NumPy or Python in its place, which is kept; or give its state {extra}"
+    if isinstance(value, str | frozenset | Held):
+        return f"Give what changes in it {extra}"
+    return (
+        f"Make it a buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place (with "
+        f"persistent=False, if files of trained students need not have it); or give it {extra}"
+    )
 
 
 def _refuse_half_state(callback: Callback) -> None:
@@ -323,6 +352,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         state.cohort.load_state_dict(found["cohort"])
     with _restoring(f"The strategy {state.strategy.name!r}"):
         state.strategy.load_state_dict(found["strategy"])
+    for name, kept in found.get("unsaved buffers", {}).items():
+        restore_unsaved_buffers(_with_custom_code(state)[name], kept, state.clean.device)
     moments = {int(place): kept for place, kept in found["optimizer"].items()}
     _check_moments(phase.optimizer, moments)
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})

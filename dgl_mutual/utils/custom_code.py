@@ -32,6 +32,12 @@ def is_custom(value: Any) -> bool:
     return str(module).partition(".")[0] != "dgl_mutual"
 
 
+def is_of_user(kind: type) -> bool:
+    """Whether a class is of a module that a user wrote, also at a prompt or in a notebook, or of an installed package that was named."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return _is_custom_file(file) if isinstance(file, str) else kind.__module__ == "__main__"
+
+
 def level_of_caller() -> int:
     """The `stacklevel` with which the function that calls this one warns of the user's line that led to it.
 

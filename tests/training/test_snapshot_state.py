@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import random
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import dgl
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DataError, StoreError, UsageError
+from dgl_mutual.training import snapshots as snapshots_module
 from dgl_mutual.training.snapshots import Snapshots
 from tests.training.custom_students import CountsSteps, Linear, custom
 from tests.training.cuts import Cut, CutAfter, same
@@ -332,3 +336,174 @@ def test_a_weighting_that_changes_a_number_that_is_not_kept_is_refused(node_data
     weighting = {"weighting": CountingWeighting}
     with pytest.raises(UsageError, match=r"The weighting 'CountingWeighting' changes its attribute 'steps' while it trains, now to 1\."):
         fit(node_data, epochs=2, strategy_options=weighting, snapshots=Snapshots(tmp_path / "kept", 1))
+
+
+class CountsInBuffers(dm.Strategy):
+    """Counts steps in buffers that no checkpoint has; the loss depends on all of them."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.register_buffer("n", torch.zeros(2), persistent=False)
+        self.first = self.n[:1]  # a view, which shares the memory
+        self.register_buffer("latest", None, persistent=False)
+        self.register_buffer("eye", torch.eye(2).to_sparse(), persistent=False)
+        self.register_buffer("zeros", torch.zeros(1).expand(3), persistent=False)
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        self.n += 1
+        self.zeros = self.zeros + 1
+        before = torch.zeros(1) if self.latest is None else self.latest
+        self.latest = torch.cat([before, self.n[:1]])
+        if not hasattr(self, "made"):
+            self.register_buffer("made", torch.zeros(()), persistent=False)
+        self.made += 1
+        factor = 1 / (1 + self.first + self.zeros[0] + self.latest.mean() + self.made)
+        return {"supervised": factor.squeeze() * self.supervised(step)}
+
+
+class CountsInABuffer(Linear):
+    """As a schedule of dropout would, in training alone."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+            feat = feat / (1 + self.steps)
+        return super().forward(graph, feat)
+
+
+@pytest.mark.parametrize("options", [{"strategy": CountsInBuffers}, {"students": ("gcn", custom(CountsInABuffer))}])
+def test_buffers_that_checkpoints_do_not_have_are_in_snapshots(options, node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    cut(fit, node_data, snapshots, **options)
+    same(fit(node_data, epochs=4, snapshots=snapshots, **options), fit(node_data, epochs=4, **options))
+
+
+def test_buffers_of_built_in_code_are_not_in_snapshots(node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    fit(node_data, strategy="gml", epochs=1, snapshots=snapshots)
+    assert b"class_prior" not in snapshots.file.read_bytes()
+
+
+def test_snapshots_without_such_buffers_can_be_read(node_data, fit, tmp_path, monkeypatch):
+    def without(*arguments: Any) -> dict[str, Any]:
+        return {key: value for key, value in whole(*arguments).items() if key != "unsaved buffers"}
+
+    snapshots, whole = Snapshots(tmp_path / "kept", 1), snapshots_module._state_of
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots_module, "_state_of", without)
+        cut(fit, node_data, snapshots)
+    same(fit(node_data, epochs=4, snapshots=snapshots), fit(node_data, epochs=4))
+
+
+class Box:
+    def __init__(self, holder: Any = None) -> None:
+        self.n, self.text, self.holder, self.itself = 0, "eval", holder, self
+
+    @cached_property
+    def cache(self) -> float:
+        return 1.0
+
+
+def holds(make: Any, change: Any) -> type[dm.Strategy]:
+    class Holds(Constant):
+        def __init__(self, options: Any, setting: Any) -> None:
+            super().__init__(options, setting)
+            self.held = make(self)
+
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            change(self)
+            return super().loss_terms(step)
+
+    return Holds
+
+
+def counts(self: Any) -> None:
+    self.held.n += 1
+
+
+def sets(value: Any) -> Any:
+    return lambda self: setattr(self, "held", value)
+
+
+STREAM = "Draw from the global random stream of torch"
+EXTRA = r"Give what changes in it in get_extra_state"
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "message"),
+    [
+        (lambda _: random.Random(0), lambda self: self.held.random(), f"a random generator.*{STREAM}"),
+        (lambda _: np.random.default_rng(0), lambda self: self.held.random(), STREAM),
+        (lambda _: np.random.RandomState(0), lambda self: self.held.rand(), STREAM),
+        (lambda _: torch.Generator(), lambda self: torch.rand(1, generator=self.held), STREAM),
+        (Box, counts, f"Box .*{EXTRA}"),
+        (lambda _: [{"a": SimpleNamespace(n=0)}], lambda self: counts(SimpleNamespace(held=self.held[0]["a"])), "register_buffer"),
+        (lambda _: set(), lambda self: self.held.add(len(self.held)), EXTRA),
+        (lambda _: "train", sets("eval"), f"now to 'eval'.*{EXTRA}"),
+        (lambda _: torch.zeros(2, 300), lambda self: self.held.add_(1), r"now to a tensor of shape \(2, 300\)\. .*register_buffer"),
+        (lambda _: np.zeros(3), lambda self: self.held.__iadd__(1), r"now to an array of shape \(3,\)\. "),
+    ],
+)
+def test_what_an_object_or_a_generator_holds_may_not_change(make, change, message, node_data, fit, tmp_path):
+    with pytest.raises(UsageError, match=rf"The strategy 'Holds' changes its attribute 'held' while it trains, .*{message}"):
+        fit(node_data, strategy=holds(make, change), epochs=2, snapshots=Snapshots(tmp_path / "kept", 1))
+
+
+def holds_itself(_: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"n": 1}
+    found["self"], found["list"] = found, [found]
+    return found
+
+
+def chain(_: Any) -> Box:
+    box = Box()
+    for _ in range(3000):
+        box = Box(box)
+    return box
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (holds_itself, lambda self: None),
+        (chain, lambda self: None),
+        (Box, lambda self: self.held.cache),
+        (lambda _: random.SystemRandom(), lambda self: self.held.random()),
+        (lambda _: np.random.mtrand._rand, lambda self: self.held.rand()),
+        (lambda _: torch.default_generator, lambda self: torch.rand(1)),
+        (lambda _: logging.getLogger("tests.held"), lambda self: self.held.isEnabledFor(5)),
+    ],
+)
+def test_objects_that_change_nothing_of_their_own_are_held(make, change, node_data, fit, tmp_path):
+    assert fit(node_data, strategy=holds(make, change), epochs=2, snapshots=Snapshots(tmp_path / "kept", 1)).history
+
+
+def test_a_container_that_holds_itself_may_not_change(node_data, fit, tmp_path):
+    strategy = holds(holds_itself, lambda self: self.held.update(n=self.held["n"] + 1))
+    with pytest.raises(UsageError, match="changes its attribute 'held'"):
+        fit(node_data, strategy=strategy, epochs=2, snapshots=Snapshots(tmp_path / "kept", 1))
+
+
+class KnowsItsMode(Linear):
+    """Notes in `train` in which mode it is."""
+
+    mode = "new"
+
+    def train(self, mode: bool = True) -> Any:
+        self.mode = "train" if mode else "eval"
+        if mode:
+            self.began = True
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("eval_every", [1, 3])
+def test_a_value_that_the_mode_alone_sets_is_not_refused(eval_every, node_data, fit, tmp_path):
+    snapshots, students = Snapshots(tmp_path / "kept", 1), ("gcn", custom(KnowsItsMode))
+    training = {"eval_every": eval_every}
+    cut(fit, node_data, snapshots, students=students, training=training)
+    resumed = fit(node_data, students, epochs=4, snapshots=snapshots, training=training)
+    same(resumed, fit(node_data, students, epochs=4, training=training))
