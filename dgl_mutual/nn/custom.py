@@ -57,7 +57,8 @@ class CustomStudent(CohortMember):
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
 
     What the module remembers from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or a
-    tensor that `get_extra_state` gives: a file that is saved, and an interrupted training that goes on, have these alone.
+    tensor that `get_extra_state` gives: a file that is saved has these alone. An interrupted training that goes on also has its dense
+    buffers with ``persistent=False``.
 
     An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
     logits. Strategies that learn from hidden states do not take custom students either way.

@@ -279,7 +279,7 @@ def _repeats(tensor: Tensor) -> bool:
 
 def _kind_of(value: Any) -> Any:
     """Which of the kinds of values that can be compared a value is; None of any other."""
-    return _kind_of_class(type(value))
+    return _kind_of_class(type(value))  # type: ignore[arg-type]  # classes can be hashed
 
 
 @lru_cache
@@ -324,7 +324,7 @@ class _Copies:
         if kind is np.ndarray:
             return value.copy()
         if kind is _SETS:
-            return frozenset(value)
+            return set(value)
         held = self._held(value) if kind is None else None
         if kind is _PLAIN or (kind is None and held is None):
             return value
