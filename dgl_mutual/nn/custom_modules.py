@@ -191,13 +191,15 @@ def unsaved_values(module: nn.Module) -> dict[str, Any]:
 def unsaved_buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """The buffers with ``persistent=False`` of a module and its parts, by dotted names.
 
-    Left out are those of modules of torch, DGL, PyG and this package, and sparse and lazy ones.
+    Left out are those of modules of torch, DGL, PyG and this package, and what a file cannot hold: sparse, lazy and quantized tensors, and
+    complex numbers of double precision.
     """
     return {
         f"{prefix}.{name}".removeprefix("."): buffer
         for prefix, part in _custom_parts(module)
         for name in sorted(part._non_persistent_buffers_set)
-        if (buffer := part._buffers[name]) is None or (buffer.layout == torch.strided and not is_lazy(buffer))
+        if (buffer := part._buffers[name]) is None
+        or not (buffer.layout != torch.strided or is_lazy(buffer) or buffer.is_quantized or buffer.dtype == torch.complex128)
     }
 
 
