@@ -347,12 +347,12 @@ class CountsInBuffers(dm.Strategy):
         self.first = self.n[:1]  # a view, which shares the memory
         self.register_buffer("latest", None, persistent=False)
         self.register_buffer("eye", torch.eye(2).to_sparse(), persistent=False)
-        self.register_buffer("spectrum", torch.zeros(2, dtype=torch.complex128), persistent=False)
+        self.register_buffer("spectrum", None, persistent=False)
         self.register_buffer("zeros", torch.zeros(1).expand(3), persistent=False)
 
     def loss_terms(self, step: Any) -> dict[str, Tensor]:
         self.n += 1
-        self.zeros = self.zeros + 1
+        self.zeros, self.spectrum = self.zeros + 1, torch.zeros(2, dtype=torch.complex128)
         before = torch.zeros(1) if self.latest is None else self.latest
         self.latest = torch.cat([before, self.n[:1]])
         if not hasattr(self, "made"):
