@@ -9,6 +9,7 @@ autograd, functional, edge_functional   spmm, edge_softmax, propagate, attention
 options         options of students
 norm, dropout, pooling, parts   what stands between and after convolutions
 streams, custom_modules         random streams and checks for custom modules
+unsaved_state                   what custom modules keep outside of their weights
 convolutions, dgl_layers, structure_free        one layer each
 architectures   convolutions and custom students by name
 module          base classes of what trains, and can be called on a DGLGraph

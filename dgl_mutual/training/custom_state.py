@@ -13,11 +13,11 @@ from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import take_rows
-from dgl_mutual.nn.custom_modules import changed_values
 from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.nn.student import make_student
+from dgl_mutual.nn.unsaved_state import changed_values
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.state import TrainingState

@@ -25,8 +25,8 @@ from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
-from dgl_mutual.nn.custom_modules import Held, changed_names, restore_unsaved_buffers, unsaved_buffers, unsaved_values
 from dgl_mutual.nn.module import CohortMember
+from dgl_mutual.nn.unsaved_state import Held, changed_names, restore_unsaved_buffers, unsaved_buffers, unsaved_values
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.custom_state import custom_modules
