@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import hashlib
 import inspect
 import symtable
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 from dgl_mutual.utils.live_code import first_difference
 from dgl_mutual.utils.neighbours import Neighbours
 
-#: Digests by class or function and by path: they are those of what was imported, also when its file has changed.
-_DIGESTS: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+#: How many modules beside that of a class are followed, the nearest first: the code of large packages is not read at the start of each run.
+_MOST_MODULES = 50
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -29,54 +29,97 @@ def code_digest(item: Any, path: str = "") -> str | None:
     None where there is no source, and where the source was changed after the import and before the first call (see `changed_since_import`).
 
     Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Modules beside it are those of the same
-    top-level package and, unless it is installed, those in the same folder (see `Neighbours`). Other modules that the code imports count by
-    their names only.
+    top-level package and, unless it is installed, those in the same folder (see `Neighbours`), up to 50 of them. Other modules that the
+    code imports count by their names only.
 
     Args:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
     """
-    digest = _digest_at_import(item, path)
-    if digest is None and _different(item, path) is None:
-        digest = _digest_of_files(item, path)
-        if digest is not None:
-            _DIGESTS.setdefault(_origin(item), {})[path] = digest
-    return digest
+    kept = _KEPT.get(_origin(item), {}).get(path)
+    if kept is not None and not kept.imported_again():
+        return kept.digest
+    code = _Code.of(item, path)
+    if _first_change(kept, code) is not None:
+        return None
+    if not code.texts:
+        return None if kept is None else kept.digest
+    _KEPT.setdefault(_origin(item), {})[path] = code
+    return code.digest
 
 
 def changed_since_import(item: Any, path: str = "") -> str | None:
     """The first part of the code that `code_digest` covers whose file no longer matches what was imported, as ``mypkg.ideas:Net.forward``.
 
     None if no difference is known. Either the file was changed, or the imported code, for example where a constant of a module was given
-    another value.
+    another value. Constants of the modules beside it are compared from the first digest on, with what their files had then.
 
     Args:
         path: see `code_digest`.
     """
-    known = _digest_at_import(item, path)
-    found = _different(item, path)
-    if found is None and known is not None and _digest_of_files(item, path) not in (known, None):
-        return path or f"{_origin(item).__module__}:{_origin(item).__qualname__}"
-    return found
+    return _first_change(_KEPT.get(_origin(item), {}).get(path), _Code.of(item, path))
 
 
-def _digest_at_import(item: Any, path: str) -> str | None:
-    return _DIGESTS.get(_origin(item), {}).get(path)
+def _first_change(kept: _Code | None, now: _Code) -> str | None:
+    found = now.first_difference()
+    return found if found is not None or kept is None else kept.first_change(now)
 
 
-def _digest_of_files(item: Any, path: str) -> str | None:
-    texts = [text for module, name in _roots(item, path) for part in _used(module, name) for _, text, _ in part.statements]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else None
+class _Code(NamedTuple):
+    """Code as its files have it at some time.
+
+    Attributes:
+        roots: the modules of the class, each with what is used of it and of its neighbours.
+        digest: that of all of it.
+        texts: module, and a name in it (empty for the whole) -> the text of the statements that define it.
+        specs: of each module but that of the class: the ``__spec__`` with which it was imported; None of one that is not imported yet.
+    """
+
+    roots: list[list[_Used]]
+    digest: str
+    texts: dict[tuple[str, str], list[str]]
+    specs: dict[str, Any]
+
+    @classmethod
+    def of(cls, item: Any, path: str) -> _Code:
+        roots = [used for module, name in _roots(item, path) if (used := _used(module, name))]
+        parts, own = [part for used in roots for part in used], {used[0].module for used in roots}
+        digest = hashlib.sha256("\n".join(one.text for part in parts for one in part.statements).encode()).hexdigest()[:12]
+        texts = {(part.module, name): [one.text for one in several] for part in parts for name, several in part.taken.items()}
+        return cls(roots, digest, texts, {part.module: _spec_of(part.module) for part in parts if part.module not in own})
+
+    def first_difference(self) -> str | None:
+        """The first part that is known to differ from what was imported."""
+        for used in self.roots:
+            trees = {part.module: part.tree for part in used}
+            for part in used:
+                nodes = [one.node for one in part.statements]
+                if found := first_difference(part.module, trees, nodes, constants=part.module not in self.specs):
+                    return f"{part.module}:{found}"
+        return None
+
+    def imported_again(self) -> set[str]:
+        """The modules that have been imported since, for the first time or by a reload."""
+        return {module for module, spec in self.specs.items() if spec is not _spec_of(module)}
+
+    def first_change(self, now: _Code) -> str | None:
+        """What of this has another text now, though the module was not imported again; None also where there is no source any more."""
+        if not now.texts or now.digest == self.digest:
+            return None
+        again = self.imported_again()
+        for (module, name), texts in sorted(self.texts.items()):
+            is_loaded = module not in self.specs or (module not in again and self.specs[module] is not None)
+            # What was imported again may use other parts of the rest.
+            if is_loaded and now.texts.get((module, name), texts if again else None) != texts:
+                return f"{module}:{name}" if name else module
+        return None
 
 
-def _different(item: Any, path: str) -> str | None:
-    """The first part of the code that is known to differ between its file and what was imported."""
-    for module, name in _roots(item, path):
-        parts = _used(module, name)
-        files = {part.module: part.tree for part in parts}
-        for part in parts:
-            if found := first_difference(part.module, files, [one.node for one in part.statements]):
-                return f"{part.module}:{found}"
-    return None
+#: Code by class or function and by path: that of the files when its digest was first asked for, as it was imported.
+_KEPT: WeakKeyDictionary[Any, dict[str, _Code]] = WeakKeyDictionary()
+
+
+def _spec_of(module: str) -> Any:
+    return getattr(sys.modules.get(module), "__spec__", None)
 
 
 def _roots(item: Any, path: str) -> list[tuple[str, str]]:
@@ -106,75 +149,88 @@ class _Statement(NamedTuple):
 
 
 class _Used(NamedTuple):
-    """What is used of a module, and the syntax of its file as it is now."""
+    """What is used of a module: by name, the statements that define it. And the syntax of its file as it is now."""
 
     module: str
     tree: ast.Module
-    statements: list[_Statement]
+    taken: dict[str, list[_Statement]]
+
+    @property
+    def statements(self) -> list[_Statement]:
+        """All, in the order of the names."""
+        return [one for _, several in sorted(self.taken.items()) for one in several]
 
 
 def _used(module: str, name: str) -> list[_Used]:
     """The statements of an imported module that define a name, and those that define the names which these use: first those of the same
     module, then those of its neighbours. Empty where there is no source."""
     try:
-        found = {module: _Definitions(ast.parse(inspect.getsource(sys.modules[module])), module)}
+        found = {module: _definitions(inspect.getsource(sys.modules[module]))}
     except (OSError, TypeError, KeyError, SyntaxError):
         return []
-    neighbours = Neighbours(module)
-    waiting, seen = [(module, name)], set()
+    neighbours, taken = Neighbours(module), dict[str, dict[str, list[_Statement]]]()
+    waiting, seen = deque([(module, name)]), set()
     while waiting:
-        here, reference = waiting.pop()
+        here, reference = waiting.popleft()
         if (here, reference) in seen:
             continue
         seen.add((here, reference))
         if here not in found:
-            found[here] = _Definitions(_tree_of(neighbours.file(here)), here)
+            if len(found) > _MOST_MODULES:
+                continue
+            found[here] = _definitions_of(neighbours.file(here))
         waiting.append((here, "*"))  # what ``from module import *`` gives may be any name
-        for statement, _, references in found[here].take(reference.partition(".")[0]):
-            waiting += [(here, used) for used in references]
-            waiting += neighbours.imported(statement, here, reference)
-    return [_Used(one, found[one].tree, found[one].taken) for one in [module, *sorted(found.keys() - {module})]]
+        defined = reference.partition(".")[0]
+        statements = found[here].of(defined)
+        if statements:
+            taken.setdefault(here, {})[defined] = statements
+        for statement in statements:
+            waiting += [(here, used) for used in sorted(statement.references)]
+            if "import" in statement.text:
+                waiting += neighbours.imported(statement.node, here, reference)
+    return [_Used(one, found[one].tree, taken.get(one, {})) for one in [module, *sorted(found.keys() - {module})]]
 
 
-def _tree_of(file: Path | None) -> ast.Module:
-    """The syntax of a file; empty where it cannot be read."""
+def _definitions_of(file: Path | None) -> _Definitions:
+    """Those of a file; none where it cannot be read."""
     try:
-        return ast.parse(b"" if file is None else file.read_bytes())
+        return _definitions(b"" if file is None else file.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return ast.parse("")
+        return _definitions(b"")
+
+
+@functools.lru_cache(maxsize=4 * _MOST_MODULES)
+def _definitions(source: str | bytes) -> _Definitions:
+    return _Definitions(source)
 
 
 class _Definitions:
-    """What a file defines, and what of it has been taken.
+    """What a file defines.
 
     What stands within if, try, with, match or a loop depends on its first line, so the whole counts as one statement.
     """
 
-    def __init__(self, tree: ast.Module, module: str) -> None:
-        self.tree, self._module = tree, module
-        self._statements = list(_executed_by_import(tree.body))
-        self._known: dict[str, list[ast.stmt]] = {}
-        self._taken: dict[str, list[_Statement]] = {}
-        written = {statement.name: _written_by(statement) for statement in self._statements if isinstance(statement, _DEFINITIONS)}
-        for statement in self._statements:
-            for defined in _defined_by(statement).union(*(written.get(called, ()) for called in _called_by(statement))):
-                self._known.setdefault(defined, []).append(statement)
+    def __init__(self, source: str | bytes) -> None:
+        self.tree = ast.parse(source)
+        plain = _executed_by_import(_without_docstrings(ast.parse(source)).body)
+        self._statements = [*zip(_executed_by_import(self.tree.body), plain, strict=True)]
+        self._known: dict[str, list[tuple[ast.stmt, ast.stmt]]] = {"": self._statements}
+        self._read: dict[ast.stmt, _Statement] = {}
+        written = {one.name: _written_by(one) for one, _ in self._statements if isinstance(one, _DEFINITIONS)}
+        for pair in self._statements:
+            for defined in _defined_by(pair[0]).union(*(written.get(called, ()) for called in _called_by(pair[0]))):
+                self._known.setdefault(defined, []).append(pair)
 
-    def take(self, name: str) -> list[_Statement]:
+    def of(self, name: str) -> list[_Statement]:
         """The statements that define a name or change its value; of no name, all."""
-        if name not in self._taken and (not name or name in self._known):
-            self._taken[name] = [self._read(statement) for statement in (self._known[name] if name else self._statements)]
-        return self._taken.get(name, [])
+        return [self._statement(*pair) for pair in self._known.get(name, [])]
 
-    @property
-    def taken(self) -> list[_Statement]:
-        """All that were taken, in the order of the names for which they were."""
-        return [one for _, several in sorted(self._taken.items()) for one in several]
-
-    def _read(self, statement: ast.stmt) -> _Statement:
-        plain = _without_docstrings(copy.deepcopy(statement))
-        text = ast.unparse(plain)
-        return _Statement(statement, text, _references(plain, _globals_used(symtable.symtable(text, self._module, "exec"))))
+    def _statement(self, statement: ast.stmt, plain: ast.stmt) -> _Statement:
+        if statement not in self._read:
+            text = ast.unparse(plain)
+            references = _references(plain, _globals_used(symtable.symtable(text, "", "exec")))
+            self._read[statement] = _Statement(statement, text, references)
+        return self._read[statement]
 
 
 def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -206,11 +262,12 @@ def _defined_by(statement: ast.stmt) -> set[str]:
     return names.union(*map(_defined_by, inner))
 
 
-def _written_by(definition: ast.stmt) -> set[str]:
+@functools.lru_cache(maxsize=10_000)
+def _written_by(definition: ast.stmt) -> frozenset[str]:
     """The names that a function or class declares global, or writes into: ``TABLE[key] = value``."""
     nodes = list(ast.walk(definition))
     into = {_root(node) for node in nodes if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)}
-    return into.union(*(node.names for node in nodes if isinstance(node, ast.Global))) - {""}
+    return frozenset(into.union(*(node.names for node in nodes if isinstance(node, ast.Global)))) - {""}
 
 
 def _called_by(statement: ast.stmt) -> set[str]:
@@ -261,11 +318,11 @@ def _references(tree: ast.stmt, names: set[str]) -> set[str]:
     return found
 
 
-def _without_docstrings(statement: ast.stmt) -> ast.stmt:
-    for node in ast.walk(statement):
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and body:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
                 node.body = body[1:] or [ast.Pass()]
-    return statement
+    return tree

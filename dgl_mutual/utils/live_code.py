@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from itertools import chain
 from types import CodeType, FunctionType
@@ -22,11 +22,11 @@ _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 _MISSING = object()
 
 
-def first_difference(name: str, files: Mapping[str, ast.Module], statements: Sequence[ast.stmt]) -> str | None:
+def first_difference(name: str, files: Mapping[str, ast.Module], statements: Sequence[ast.stmt], *, constants: bool) -> str | None:
     """The first difference between an imported module and its file, for example ``FACTOR`` or ``Net.forward``; None if none is known.
 
-    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once, and
-    what is imported from others of `files`: one that was imported again has other objects.
+    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once. What
+    is imported from others of `files` is compared with these: where one was imported again, it may still be that of the former file.
     Not compared are statements within if, try or a loop, what decorators or other modules have replaced, and modules that another tool
     has compiled, as pytest does with its tests.
 
@@ -34,18 +34,58 @@ def first_difference(name: str, files: Mapping[str, ast.Module], statements: Seq
         name: that of the module. One that is not imported yet will be as its file is then.
         files: name of a module -> its file as it is now: of this one, and of others that it may import, or that may set attributes of it.
         statements: those of its own file that are compared.
+        constants: whether constants are compared. Modules that are not among `files` may set them.
     """
-    module = sys.modules.get(name)
-    if module is None or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
-        return None
-    tree = files[name]
-    try:
-        code = compile(tree, str(module.__file__), "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError):
+    scope = _scope_of(name, files, constants)
+    if scope is None or not any(_differences(scope, statements, files)):
         return None
     set_later = frozenset[str]().union(*map(_set_later, files.values()))
-    scope = _Scope(vars(module), vars(module), code, tree.body, set_later)
-    return next(chain(scope.differences(statements), scope.stale_imports(statements, files)), None)
+    return next(_differences(replace(scope, set_later=set_later), statements, files), None)
+
+
+def _differences(scope: _Scope, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
+    return chain(scope.differences(statements), _former_imports(scope, statements, files))
+
+
+def _scope_of(name: str, files: Mapping[str, ast.Module], constants: bool) -> _Scope | None:
+    """A module and its file; None where they cannot be compared."""
+    module = sys.modules.get(name)
+    code = None
+    if module is not None and type(getattr(module, "__loader__", None)) is SourceFileLoader:
+        code = _compiled(files[name], str(module.__file__))
+    if module is None or code is None:
+        return None
+    return _Scope(vars(module), vars(module), code, files[name].body, constants)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(tree: ast.Module, file: str) -> CodeType | None:
+    try:
+        return compile(tree, file, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _former_imports(scope: _Scope, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
+    """What a module has imported from another one of `files`, and differs from the file where that which the other one has now does not."""
+    for statement in statements:
+        if not isinstance(statement, ast.ImportFrom):
+            continue
+        source = absolute_source(statement, scope.live.get("__package__") or "")
+        now = vars(sys.modules[source]) if source in files and source in sys.modules else {}
+        for alias in statement.names:
+            name = alias.asname or alias.name
+            live = scope.live.get(name, _MISSING)
+            if alias.name not in now or live is _MISSING or live is now[alias.name] or name in scope.set_later:
+                continue
+            there = _scope_of(source, files, constants=True)
+            defined = [one for one in files[source].body if _defined(one) == alias.name]
+            if (
+                there is not None
+                and not any(there.differences(defined))
+                and any(replace(there, live={alias.name: live}).differences(defined))
+            ):
+                yield name
 
 
 @dataclass(frozen=True)
@@ -57,7 +97,8 @@ class _Scope:
         namespace: that of its module.
         code: the code that defines it.
         body: its statements.
-        set_later: names to which the file gives a value from elsewhere (see `_set_later`).
+        constants: whether they are compared.
+        set_later: names to which the files give a value from elsewhere (see `_set_later`).
         of_class: the name of the class, with those that it is in.
     """
 
@@ -65,7 +106,8 @@ class _Scope:
     namespace: Mapping[str, Any]
     code: CodeType
     body: Sequence[ast.stmt]
-    set_later: frozenset[str]
+    constants: bool
+    set_later: frozenset[str] = frozenset()
     of_class: str = ""
 
     def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
@@ -80,13 +122,13 @@ class _Scope:
             if isinstance(statement, ast.ClassDef):
                 inner = self._code_of(name)
                 if inspect.isclass(live) and inner is not None:
-                    scope = _Scope(vars(live), self.namespace, inner, statement.body, self.set_later, title)
+                    scope = _Scope(vars(live), self.namespace, inner, statement.body, self.constants, self.set_later, title)
                     yield from scope.differences(statement.body)
                     yield from scope.removed()
             elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
                 if self._is_other_function(statement, live):
                     yield title
-            elif self._is_other_value(statement, live):
+            elif self.constants and self._is_other_value(statement, live):
                 yield title
 
     def removed(self) -> Iterator[str]:
@@ -99,21 +141,6 @@ class _Scope:
             if function.__qualname__ == f"{self.of_class}.{function.__name__}" and self._mangled(function.__name__) == name:
                 yield function.__qualname__
 
-    def stale_imports(self, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
-        """What a module has imported from another one of `files`, which has something else under that name by now."""
-        bound = self._num_bound()
-        for statement in statements:
-            if not isinstance(statement, ast.ImportFrom):
-                continue
-            source = absolute_source(statement, self.live.get("__package__") or "")
-            now = vars(sys.modules[source]) if source in files and source in sys.modules else {}
-            for alias in statement.names:
-                name = alias.asname or alias.name
-                live, new = self.live.get(name, _MISSING), now.get(alias.name, _MISSING)
-                is_kept = bound[name] == 1 and name not in self.set_later and alias.name not in self.set_later
-                if is_kept and live is not _MISSING and new is not _MISSING and _is_replaced(live, new):
-                    yield name
-
     def _num_bound(self) -> Counter[str]:
         """How often each name is given a value."""
         return Counter(name for statement in self.body for name in _bound(statement))
@@ -124,10 +151,13 @@ class _Scope:
             return False
         if not isinstance(function, FunctionType):
             return not statement.decorator_list
-        if statement.decorator_list and (function.__globals__ is not self.namespace or function.__code__.co_name != statement.name):
+        has_other_name = function.__code__.co_name != statement.name
+        if statement.decorator_list and (function.__globals__ is not self.namespace or has_other_name):
             return False  # that of a decorator
         if function.__code__.co_filename != self.code.co_filename:  # put there by another module, which other processes import too
             return function.__module__ == "__main__"  # but for a script
+        if has_other_name:  # another one of the file, put there as well
+            return False
         return _content(function.__code__) != _content(code) or _are_other_defaults(statement.args, function)
 
     def _is_other_value(self, statement: ast.stmt, live: Any) -> bool:
@@ -228,10 +258,3 @@ def _literal(node: ast.expr | None) -> Any:
 
 def _is_same(value: Any, live: Any) -> bool:
     return type(value) is type(live) and repr(value) == repr(live)
-
-
-def _is_replaced(live: Any, new: Any) -> bool:
-    """Whether a class, function or constant is another one than it was."""
-    if isinstance(live, _PLAIN):
-        return not _is_same(new, live)
-    return isinstance(live, type | FunctionType) and live is not new

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 #: Their releases are recorded with each run.
 _LIBRARIES = ("dgl_mutual", "dgl", "numpy", "torch")
+#: What a project of its own has in its folder.
+_OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
 class Neighbours:
     """The modules of the same top-level package and, unless it is installed, those in the folder that it lies in.
+
+    Folders there that are projects of their own do not count, as a clone of a library.
 
     Args:
         module: the name of an imported module that has a file.
@@ -25,20 +30,32 @@ class Neighbours:
         self._name = module if spec is None else spec.name  # that of a module that was started with -m is not __main__
         file = Path(str(live.__file__)).absolute()
         self._is_package = file.stem == "__init__"
-        self._folder = file.parents[self._name.count(".") + self._is_package]
-        self._is_installed = any(self._folder.glob("*.dist-info"))
+        above = self._name.count(".") + self._is_package
+        self._folder = file.parents[above] if above < len(file.parents) else None  # the name may be deeper than the path
+        self._is_alone = self._folder is None or any(self._folder.glob("*.dist-info"))
+        self._files: dict[str, Path | None] = {}
 
     def file(self, name: str) -> Path | None:
         """The file of such a module; None of others, and where another file was imported under this name."""
+        if name not in self._files:
+            self._files[name] = self._find(name)
+        return self._files[name]
+
+    def _find(self, name: str) -> Path | None:
         top = name.partition(".")[0]
-        is_elsewhere = self._is_installed and top != self._name.partition(".")[0]
-        if is_elsewhere or top in _LIBRARIES or top in sys.stdlib_module_names:
+        if self._folder is None or top in _LIBRARIES or top in sys.stdlib_module_names:
+            return None
+        is_same_package = top == self._name.partition(".")[0]
+        if not is_same_package and (self._is_alone or any((self._folder / top / one).exists() for one in _OF_PROJECTS)):
             return None
         path = self._folder.joinpath(*name.split("."))
         file = next((file for file in (path / "__init__.py", path.parent / f"{path.name}.py") if file.is_file()), None)
-        imported = getattr(sys.modules.get(name), "__file__", None)
-        is_other = name in sys.modules and file is not None and (imported is None or not file.samefile(imported))
-        return None if is_other else file
+        if file is None or name not in sys.modules:
+            return file
+        try:
+            return file if file.samefile(str(getattr(sys.modules[name], "__file__", None))) else None
+        except OSError:  # that which was imported is gone
+            return None
 
     def imported(self, statement: ast.stmt, module: str, reference: str) -> Iterator[tuple[str, str]]:
         """What a statement imports of such modules: the module, and the name in it, which is empty for the whole.
@@ -67,9 +84,7 @@ class Neighbours:
 def _imported_paths(statement: ast.stmt, package: str, reference: str) -> Iterator[str]:
     """``package.module.Name`` of what a statement imports: of an import, what a reference is to; of others, all that stands within."""
     name, _, rest = reference.partition(".")
-    for node in ast.walk(statement):
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
+    for node in _imports_in(statement):
         for alias in node.names:
             if isinstance(node, ast.Import):
                 path, bound = alias.name, alias.asname or alias.name.partition(".")[0]
@@ -82,6 +97,11 @@ def _imported_paths(statement: ast.stmt, package: str, reference: str) -> Iterat
                 yield f"{of_bound}.{rest}" if rest else of_bound
             elif node is not statement or not name:
                 yield path
+
+
+@functools.lru_cache(maxsize=10_000)
+def _imports_in(statement: ast.stmt) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def absolute_source(node: ast.ImportFrom, package: str) -> str:

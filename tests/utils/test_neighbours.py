@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import linecache
 import os
 import sys
@@ -69,6 +71,9 @@ class Mlp:
 
 class Conv:
     width = 3
+
+    def forward(self, x):
+        return 19 * x
 
 class Other:
     width = 5
@@ -166,19 +171,158 @@ def test_a_file_of_another_module_of_that_name_is_not_taken(write: Callable[...,
     assert Neighbours("near_ext.nets").file("near_beside") is None
 
 
-def test_an_imported_file_that_was_changed_after_the_import_is_noticed(write: Callable[..., None], tmp_path: Path) -> None:
+@pytest.fixture
+def edit(tmp_path: Path) -> Callable[[str, str, str], None]:
+    """Changes a file that may have been imported."""
+
+    def change(file: str, old: str, new: str) -> None:
+        path = tmp_path / "near_ext" / file
+        path.write_text(path.read_text().replace(old, new))
+        os.utime(path, (1, path.stat().st_mtime + 10))
+
+    return change
+
+
+def test_an_imported_function_that_was_changed_after_the_import_is_noticed(write: Callable[..., None], edit: Callable[..., None]) -> None:
     write()
     found = net("Attribute")
-    layers = tmp_path / "near_ext" / "layers.py"
-    layers.write_text(layers.read_text().replace("width = 3", "width = 4"))
-    os.utime(layers, (1, layers.stat().st_mtime + 10))
-    assert changed_since_import(found) == "near_ext.layers:Conv.width"
+    edit("layers.py", "19 * x", "20 * x")
+    assert changed_since_import(found) == "near_ext.layers:Conv.forward"
     assert code_digest(found) is None
     importlib.reload(sys.modules["near_ext.layers"])
     assert changed_since_import(found) is None and code_digest(found) is not None
-    assert changed_since_import(net("Absolute")) == "near_ext.nets:Mlp"  # which is still that of the former file
-    again = importlib.reload(sys.modules["near_ext.nets"]).Absolute
-    assert changed_since_import(again) is None and code_digest(again) is not None
+
+
+def test_a_change_after_the_first_digest_is_told_of_the_file_until_that_is_imported_again(
+    write: Callable[..., None], edit: Callable[..., None]
+) -> None:
+    write()
+    found = net("Attribute")
+    before = code_digest(found)
+    edit("layers.py", "width = 3", "width = 4")
+    assert code_digest(found) == before and changed_since_import(found) == "near_ext.layers:Conv"
+    importlib.reload(sys.modules["near_ext.layers"])
+    assert changed_since_import(found) is None and code_digest(found) not in (before, None)
+
+
+def test_a_reload_of_one_file_does_not_hide_the_change_of_another(write: Callable[..., None], edit: Callable[..., None]) -> None:
+    write()
+    found = net("Absolute")
+    before = code_digest(found)
+    edit("parts.py", "RATE = 1.5", "RATE = 2.5")
+    importlib.reload(sys.modules["near_ext.layers"])
+    assert changed_since_import(found) == "near_ext.parts:RATE"
+    assert code_digest(found) is None and before is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "told"),
+    [
+        ("Absolute", "parts", ("RATE = 1.5", "RATE = 2.5"), "near_ext.layers:RATE"),
+        ("Absolute", "layers", ("factor = RATE", "factor = RATE\n\n    def forward(self):\n        pass"), "near_ext.nets:Mlp"),
+        ("Reexported", "parts", ("width = 9", "width = 10"), "near_ext:Shown"),
+    ],
+)
+def test_what_is_still_that_of_the_former_file_is_noticed(
+    write: Callable[..., None], edit: Callable[..., None], name: str, file: str, change: tuple[str, str], told: str
+) -> None:
+    write()
+    found = net(name)
+    edit(f"{file}.py", *change)
+    importlib.reload(sys.modules[f"near_ext.{file}"])
+    assert changed_since_import(found) == told
+    importlib.reload(sys.modules[told.partition(":")[0]])
+    assert changed_since_import(net(name)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "near_ext/__init__.py": "from . import nets, patch",
+            "near_ext/nets.py": "from .layers import act\n\nclass Net:\n    def forward(self, x):\n        return act(x)\n",
+            "near_ext/layers.py": "def act(x):\n    return x\n\ndef other(x):\n    return -x\n",
+            "near_ext/patch.py": """
+import functools
+from . import layers
+
+kept = layers.act
+layers.act = functools.wraps(kept)(lambda x: 2 * kept(x))
+""",
+        },
+        {
+            "near_ext/__init__.py": "from . import patch, nets",
+            "near_ext/nets.py": "from . import layers\n\nclass Net:\n    def forward(self, x):\n        return layers.act(x)\n",
+            "near_ext/layers.py": "def act(x):\n    return x\n\ndef other(x):\n    return -x\n",
+            "near_ext/patch.py": "from . import layers\n\nlayers.act = layers.other\n",
+        },
+        {
+            "near_ext/__init__.py": "RATE = 1\nfrom .nets import Net\nRATE = 2\n",
+            "near_ext/nets.py": "from . import RATE\n\nclass Net:\n    rate = RATE\n",
+        },
+        {
+            "near_ext/__init__.py": "from . import nets, other\n\nother.begin()\n",
+            "near_ext/nets.py": "from . import state\nfrom .state import STEPS\n\nclass Net:\n    steps = state.STEPS, STEPS\n",
+            "near_ext/state.py": "STEPS = 1\n",
+            "near_ext/other.py": "from . import state\n\ndef begin():\n    state.STEPS = 2\n",
+        },
+    ],
+)
+def test_what_a_package_puts_in_place_of_its_own_is_no_change(write: Callable[..., None], tmp_path: Path, changes: dict[str, str]) -> None:
+    write()
+    for file, text in changes.items():
+        (tmp_path / file).write_text(text)
+    assert changed_since_import(net("Net")) is None and code_digest(net("Net")) is not None
+
+
+def test_a_module_that_became_a_package_is_another_file(write: Callable[..., None], tmp_path: Path) -> None:
+    write()
+    found, folder = net("Renamed"), tmp_path / "near_ext" / "parts"
+    assert code_digest(found) is not None
+    folder.mkdir()
+    (folder.parent / "parts.py").rename(folder / "__init__.py")
+    assert changed_since_import(found) == "near_ext.parts:Part"
+
+
+def test_a_project_of_its_own_beside_a_script_is_not_followed(write: Callable[..., None], tmp_path: Path) -> None:
+    write()
+    (tmp_path / "near_script.py").write_text("from near_ext.layers import Mlp\n")
+    importlib.import_module("near_script")
+    assert Neighbours("near_script").file("near_ext.layers") is not None
+    (tmp_path / "near_ext" / "pyproject.toml").touch()
+    assert Neighbours("near_script").file("near_ext.layers") is None
+    assert Neighbours("near_ext.layers").file("near_ext.parts") is not None
+
+
+def test_large_packages_are_read_once_and_not_to_their_end(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(nets=("class Absolute:", "from .m0 import f as f0\n\nclass Long:\n    made_of = f0\n\nclass Absolute:"))
+    files = [tmp_path / "near_ext" / f"m{number}.py" for number in range(100)]
+    for number, file in enumerate(files):
+        after = f"from .m{number + 1} import f as g\n" if number < 99 else "g = abs\n"
+        file.write_text(f"{after}def f(x):\n    return g(x) + {number}\n")
+    found, parsed, parse = net("Long"), [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda *given: parsed.append(given) or parse(*given))
+    before = code_digest(found)
+    num_parsed = len(parsed)
+    assert num_parsed <= 2 * 51
+    assert changed_since_import(found) is None and code_digest(found) == before
+    assert len(parsed) == num_parsed
+    files[60].write_text("def f(x):\n    return x\n")
+    assert changed_since_import(found) is None
+    files[40].write_text("def f(x):\n    return x\n")
+    assert changed_since_import(found) == "near_ext.m40:f"
+
+
+def test_a_dotted_name_that_is_deeper_than_its_path_has_no_modules_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, file = ".".join("near" for _ in range(len(tmp_path.parts) + 2)), tmp_path / "deep.py"
+    file.write_text("import json\n\nclass Net:\n    made_of = json\n")
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    assert code_digest(module.Net) is not None
 
 
 def test_what_another_of_the_modules_sets_is_no_change(write: Callable[..., None]) -> None:
