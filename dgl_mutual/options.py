@@ -314,14 +314,15 @@ def _shown(value: object) -> str:
     return shortened(repr(list(value) if isinstance(value, tuple) else value), most=200)
 
 
-def _paths_below(kind: type[BaseModel]) -> list[list[str]]:
-    """The options in the groups of options below `kind`."""
-    found = []
+def _paths_below(kind: type[BaseModel], above: frozenset[type[BaseModel]] = frozenset()) -> list[list[str]]:
+    """The options in the groups of options below `kind`, each class once where one holds further ones of its own (`above`: see there)."""
+    found, within = [], above | {kind}
     for name, field in kind.model_fields.items():
         # A group, or a group or None; in a tuple of groups an option has several places.
         for group in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not tuple else ())):
             if is_class(group) and issubclass(group, BaseModel):
-                found += [[name, key] for key in group.model_fields] + [[name, *path] for path in _paths_below(group)]
+                found += [[name, key] for key in group.model_fields]
+                found += [[name, *path] for path in (_paths_below(group, within) if group not in within else ())]
     return found
 
 

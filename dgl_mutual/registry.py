@@ -97,7 +97,7 @@ class Registry(Generic[T]):
         self.built_in = built_in
         self.group = group
         self._fault = fault
-        self._told: set[str] = set()
+        self._told: set[PlugIn] = set()
 
     def find(self, given: str | T) -> Found[T]:
         """The item of a name or import path, or the given class itself.
@@ -179,11 +179,12 @@ class Registry(Generic[T]):
 
     def warn_of_hidden(self, name: str) -> None:
         """Warn, once in a session, of items of installed packages that have the name of a built-in one."""
-        if name in self._told or multiprocessing.parent_process() is not None:  # the process that has started this one tells
+        if multiprocessing.parent_process() is not None:  # the process that has started this one tells
             return
-        self._told.add(name)
         for plug_in in installed_plug_ins(self.group):
-            if plug_in.name in self.built_in and self.built_in[plug_in.name] == self.built_in[name]:
+            is_told = plug_in in self._told
+            if not is_told and plug_in.name in self.built_in and self.built_in[plug_in.name] == self.built_in[name]:
+                self._told.add(plug_in)
                 warn(
                     f"The installed package {plug_in.package} provides a {self.kind} {plug_in.name!r}, too. The built-in one is used; "
                     f"{plug_in.import_path} names the other."

@@ -191,12 +191,20 @@ class Chooses(Independent):
         return ("tests.test_experiment_custom_code:Even", {})
 
 
+class ChoosesByNew(Chooses):
+    def __new__(cls, first: Any, *further: Any) -> Any:
+        return super().__new__(cls)
+
+
 class ChoosesLate(Independent):
     def coordinator_weighting(self) -> Any:
         return (Even if self.setting.num_students == 3 else "uniform"), {}
 
 
-@pytest.mark.parametrize(("kind", "recorded"), [(Chooses, ["Chooses", "Even"]), (ChoosesLate, ["ChoosesLate"])])
+@pytest.mark.parametrize(
+    ("kind", "recorded"),
+    [(Chooses, ["Chooses", "Even"]), (ChoosesByNew, ["ChoosesByNew", "Even"]), (ChoosesLate, ["ChoosesLate"])],
+)
 def test_the_weighting_that_a_strategy_chooses_is_recorded(tmp_path: Path, kind: type[Independent], recorded: list[str]) -> None:
     """Where it depends on the setting, it counts as code that the strategy uses."""
     own = {"strategy": kind, "students": "gcn,gcn,sage"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import Options, parse_options, unserializable_key
+from dgl_mutual.options import Options, fault_of_options, parse_options, unserializable_key
 
 
 class Inner(Options):
@@ -26,6 +27,22 @@ class Outer(Options):
         if self.low > self.high:
             raise ValueError("low is above high")
         return self
+
+
+class Node(Options):
+    kids: list[Node] = []  # noqa: RUF012  # pydantic copies it
+    named: bool = False
+
+
+class Tree(Options):
+    root: Node = Node()
+
+
+def test_groups_of_options_may_hold_their_own_kind() -> None:
+    assert fault_of_options(SimpleNamespace(Options=Tree), Options, "Options") is None
+    assert parse_options(Tree, {"root": {"kids": [{}]}}) == Tree(root=Node(kids=[Node()]))
+    with pytest.raises(UsageError, match=r"Unknown option 'named'. Did you mean 'root\.named'"):
+        parse_options(Tree, {"named": True})
 
 
 def test_good_values() -> None:

@@ -177,24 +177,27 @@ def test_a_package_brings_a_strategy_by_name_and_nothing_is_imported_before(inst
     assert resolve_strategy("gml").name == "gml"
 
 
-def test_built_in_names_cannot_be_replaced_and_two_packages_cannot_share_one(installed):
+def test_built_in_names_cannot_be_replaced_and_two_packages_cannot_share_one(installed, monkeypatch):
     points = "[dgl_mutual.strategies]\ngml = {0}.ideas:Alone\nsame = {0}.ideas:Alone\n"
     installed("plugpack", points.format("plugpack"))
     installed("other", points.format("other"))
-    assert resolve_strategy("gml").__module__ == "dgl_mutual.strategies.gml"
+    monkeypatch.setattr(STRATEGY_REGISTRY, "_told", set())
+    with pytest.warns(UserWarning, match="provides a strategy 'gml', too"):
+        assert resolve_strategy("gml").__module__ == "dgl_mutual.strategies.gml"
     with pytest.raises(UsageError, match=r"Several .* other.ideas:Alone \(other 1.0\); plugpack.ideas:Alone \(plugpack 1.0\)"):
         resolve_strategy("same")
 
 
 def test_a_package_with_the_name_of_a_built_in_item_is_warned_of_once(installed):
     installed(entry_points="[dgl_mutual.things]\nours = plugpack.ideas:Alone\n")
-    registry = Registry("thing", {"ours": int, "other": str}, lambda value: None, "dgl_mutual.things")
+    registry = Registry("thing", {"ours": int, "same": int, "other": str}, lambda value: None, "dgl_mutual.things")
     message = r"plugpack 1\.0 provides a thing 'ours', too\. The built-in one is used; plugpack\.ideas:Alone names the other"
     with pytest.warns(UserWarning, match=message):
         assert registry.find("ours").value is int
     registry.find("ours")
     registry.check_name("ours")
     registry.check_name("other")
+    registry.check_name("same")
     assert "plugpack" not in sys.modules
     named_alone = Registry("thing", {"ours": int}, lambda value: None, "dgl_mutual.things")
     with pytest.warns(UserWarning, match=message):

@@ -41,9 +41,9 @@ def _chosen_weighting(kind: type[Strategy], config: RunConfig) -> str | type[Wei
     """The weighting that a custom strategy chooses by its class and its options; None where it chooses none, or by what is known later."""
     if not is_custom(kind):
         return None
-    strategy = kind.__new__(kind)
-    nn.Module.__init__(strategy)
     with suppress(Exception):  # where it needs what __init__ makes; what is wrong with it is told when it is made
+        strategy = object.__new__(kind)
+        nn.Module.__init__(strategy)
         strategy.options = strategy_options_of(config)
         found = strategy.coordinator_weighting()
         return found[0] if found is not None else None
