@@ -36,7 +36,7 @@ def code_digest(item: Any, path: str = "") -> str | None:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
     """
     kept = _KEPT.get(_origin(item), {}).get(path)
-    if kept is not None and not kept.imported_again():
+    if kept is not None and not kept.may_have_changed():
         return kept.digest
     code = _Code.of(item, path)
     if _first_change(kept, code) is not None:
@@ -97,19 +97,18 @@ class _Code(NamedTuple):
                     return f"{part.module}:{found}"
         return None
 
-    def imported_again(self) -> set[str]:
-        """The modules that have been imported since, for the first time or by a reload."""
-        return {module for module, spec in self.specs.items() if spec is not _spec_of(module)}
+    def may_have_changed(self) -> set[str]:
+        """The modules that have been imported since, for the first time or by a reload, and those that are still to be imported."""
+        return {module for module, spec in self.specs.items() if spec is None or spec is not _spec_of(module)}
 
     def first_change(self, now: _Code) -> str | None:
-        """What of this has another text now, though the module was not imported again; None also where there is no source any more."""
+        """What of this has another text now, though it may not have changed; None also where there is no source any more."""
         if not now.texts or now.digest == self.digest:
             return None
-        again = self.imported_again()
+        changing = self.may_have_changed()
         for (module, name), texts in sorted(self.texts.items()):
-            is_loaded = module not in self.specs or (module not in again and self.specs[module] is not None)
-            # What was imported again may use other parts of the rest.
-            if is_loaded and now.texts.get((module, name), texts if again else None) != texts:
+            # What may have changed may use other parts of the rest.
+            if module not in changing and now.texts.get((module, name), texts if changing else None) != texts:
                 return f"{module}:{name}" if name else module
         return None
 

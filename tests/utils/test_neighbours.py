@@ -205,6 +205,18 @@ def test_a_change_after_the_first_digest_is_told_of_the_file_until_that_is_impor
     assert changed_since_import(found) is None and code_digest(found) not in (before, None)
 
 
+def test_what_is_not_imported_yet_counts_as_its_file_is(write: Callable[..., None], edit: Callable[..., None]) -> None:
+    write()
+    found = net("Within")
+    del sys.modules["near_ext.late"]
+    before = code_digest(found)
+    edit("late.py", "15 * x", "16 * x")
+    assert changed_since_import(found) is None
+    after = code_digest(found)
+    assert found().forward(2) == 32
+    assert code_digest(found) == after != before
+
+
 def test_a_reload_of_one_file_does_not_hide_the_change_of_another(write: Callable[..., None], edit: Callable[..., None]) -> None:
     write()
     found = net("Absolute")
