@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -122,14 +124,14 @@ class Options(BaseModel):
 
 
 def _in_order(value: Any, plain: Any) -> Any:
-    """A value in JSON's types, in which what was a set is sorted."""
-    if isinstance(value, AbstractSet):
-        return sorted(plain, key=json.dumps)
-    if isinstance(value, BaseModel):
-        value = {name: getattr(value, name) for name in plain} if isinstance(plain, Mapping) else value
+    """A value in JSON's types, in which what was a set is sorted. What a serializer of an option makes of it stays."""
+    if isinstance(value, AbstractSet) and isinstance(plain, list) and len(value) == len(plain):
+        return sorted((_in_order(one, of_it) for one, of_it in zip(value, plain, strict=True)), key=json.dumps)
+    if isinstance(plain, Mapping) and (isinstance(value, BaseModel) or is_dataclass(value)):
+        value = {name: getattr(value, name, None) for name in plain}
     if isinstance(value, Mapping) and isinstance(plain, Mapping) and len(value) == len(plain):
         return {key: _in_order(one, of_it) for one, (key, of_it) in zip(value.values(), plain.items(), strict=True)}
-    if isinstance(value, list | tuple) and isinstance(plain, list) and len(value) == len(plain):
+    if isinstance(value, list | tuple | deque) and isinstance(plain, list) and len(value) == len(plain):
         return [_in_order(one, of_it) for one, of_it in zip(value, plain, strict=True)]
     return plain
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_serializer, model_validator
 
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import StudentOptions
@@ -206,10 +208,23 @@ class Within(BaseModel):
     words: set[str]
 
 
+@dataclass
+class Data:
+    words: frozenset[str] = frozenset(WORDS)
+
+
 class Sets(Options):
     plain: set[str] = WORDS
     below: dict[str, tuple[Any, ...]] = Field({"a": (1, frozenset(WORDS))})
     within: Within = Within(words=WORDS)
+    data: Data = Data()
+    several: frozenset[frozenset[str]] = frozenset({frozenset(WORDS), frozenset("b")})
+    line: deque[frozenset[str]] = Field(deque([frozenset(WORDS)]))
+    shown: frozenset[str] = frozenset({"last", "first"})
+
+    @field_serializer("shown")
+    def _as_text(self, words: frozenset[str]) -> str:
+        return ",".join(sorted(words))
 
 
 def test_sets_are_sorted_lists_in_json() -> None:
@@ -217,5 +232,13 @@ def test_sets_are_sorted_lists_in_json() -> None:
     options = Sets()
     assert options.plain == WORDS and options.model_dump()["plain"] == WORDS
     expected = sorted(WORDS)
-    assert options.model_dump(mode="json") == {"plain": expected, "below": {"a": [1, expected]}, "within": {"words": expected}}
-    assert Sets(**options.model_dump(mode="json")).plain == WORDS
+    assert options.model_dump(mode="json") == {
+        "plain": expected,
+        "below": {"a": [1, expected]},
+        "within": {"words": expected},
+        "data": {"words": expected},
+        "several": [expected, ["b"]],
+        "line": [expected],
+        "shown": "first,last",
+    }
+    assert Sets(plain=options.model_dump(mode="json")["plain"]).plain == WORDS

@@ -68,8 +68,9 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, f
         fold: which of several splits it is, for messages.
 
     Raises:
-        SplitError: a class, or one of several labels, would be left without a labelled training sample.
-        UsageError: nothing would be hidden; there is no label; or a number of labels a class where a sample has several labels.
+        SplitError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; or there
+            is no label.
+        UsageError: a number of labels a class where a sample has several labels.
     """
     named = list(_columns(dataset))
     columns = np.column_stack([values for _, _, values in named])[split.train]
@@ -169,9 +170,9 @@ def _check(
     asked = f"A label rate of {rate}"
     labelled = ~np.isnan(columns).all(axis=1)
     if not labelled.any():
-        raise UsageError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {where} has a known label.")
+        raise SplitError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {where} has a known label.")
     if keeps[labelled].all():
-        raise UsageError(
+        raise SplitError(
             f"{asked} hides no label of {where}: its training part has {int(labelled.sum())} labelled samples, "
             "no class with more than that. Give a lower rate, or leave it out."
         )

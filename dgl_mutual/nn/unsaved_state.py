@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
@@ -69,18 +70,20 @@ def unsaved_values(module: nn.Module) -> dict[str, Any]:
     """Copies of what custom code keeps in plain attributes of a module and its parts, by dotted names.
 
     These are numbers, texts, tensors, arrays, sets, the states of random generators, and the attributes of objects of a user's classes,
-    also in lists and dicts (see `Held`). Left out are modules of torch, DGL, PyG and this package, which may cache what they like; modules
-    with a `get_extra_state` of their own and what is below them, since what they save is up to them; what `functools.cached_property` and
-    hooks of torch keep; and tensors that share memory with parameters and buffers.
+    also in lists and dicts (see `Held`). Of modules of torch, DGL and PyG these are floats alone, such as the rate of a dropout, since they
+    may cache what they like, and of this package's own nothing. Left out are modules with a `get_extra_state` of their own and what is
+    below them, since what they save is up to them; what `functools.cached_property` and hooks of torch keep; and tensors that share memory
+    with parameters and buffers.
     """
-    saved = memory_of({name: one for name, one in _tensors(module) if not is_lazy(one)})
+    saved = _saved_memory(module)
     kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
     copies = _Copies(saved)
     return {
         f"{prefix}.{name}".removeprefix("."): copy
-        for prefix, part in _custom_parts(module)
+        for prefix, part in module.named_modules()
         if not any(not above or f"{prefix}.".startswith(f"{above}.") for above in kept)
         for name, value in _attributes(part).items()
+        if _is_custom(part) or (isinstance(value, float) and _library_of(part) != "dgl_mutual")
         if name not in _computed_by_hooks(part) and _kind_of(copy := copies.of(value)) is not None
     }
 
@@ -150,8 +153,21 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _custom_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """A module and its parts by dotted names, but for those of torch, DGL, PyG and this package."""
     for prefix, part in module.named_modules():
-        if type(part).__module__.partition(".")[0] not in _LIBRARIES:
+        if _is_custom(part):
             yield prefix, part
+
+
+def _is_custom(part: nn.Module) -> bool:
+    return _library_of(part) not in _LIBRARIES
+
+
+def _library_of(part: nn.Module) -> str:
+    return type(part).__module__.partition(".")[0]
+
+
+def _saved_memory(module: nn.Module) -> set[int]:
+    """Where the weights and buffers of a module are kept."""
+    return memory_of({name: one for name, one in _tensors(module) if not is_lazy(one)})
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -229,16 +245,16 @@ class _Copies:
         if held is not None:
             copy: Any = Held(held.title, self._copy(held.content), held.is_generator)
         elif kind is Mapping:
-            copy = {key: self._copy(one) for key, one in value.items()}
+            copy = {key: one for key, value in value.items() if _kind_of(one := self._copy(value)) is not None}
         else:
-            copy = [self._copy(one) for one in value]
+            copy = [one for value in value if _kind_of(one := self._copy(value)) is not None]
         self._level -= 1
         if held is None:  # of containers, only those around it count: two names of one list are compared twice
             self._seen.discard(id(value))
         return copy
 
     def _held(self, value: Any) -> Held | None:
-        """What a random generator, or an object of a class of a user, holds; None of other objects."""
+        """What a random generator, a module that is no part of another one, or an object of a class of a user holds; None of others."""
         for kind, state in _GENERATORS:
             if isinstance(value, kind):
                 if not any(value is one for one in _GLOBAL_GENERATORS):
@@ -246,11 +262,15 @@ class _Copies:
                         return Held("a random generator", state(value), is_generator=True)
                 return None
         kind = type(value)
+        if isinstance(value, nn.Module):
+            return Held(kind.__name__, {name: one for name, one in _tensors(value) if not is_lazy(one)})
         if kind not in self._of_user:
-            self._of_user[kind] = kind is SimpleNamespace or (is_of_user(kind) and not issubclass(kind, (nn.Module, type)))
-        if not self._of_user[kind] or not hasattr(value, "__dict__"):
+            self._of_user[kind] = kind in (SimpleNamespace, Namespace) or (is_of_user(kind) and not issubclass(kind, type))
+        if not self._of_user[kind]:
             return None
-        return Held(kind.__name__, _attributes(value))
+        slots = [name for above in kind.__mro__ for name in getattr(above, "__slots__", ()) if hasattr(value, name)]
+        attributes = _attributes(value) if hasattr(value, "__dict__") else {}
+        return Held(kind.__name__, {**attributes, **{name: getattr(value, name) for name in slots}})
 
 
 def _differ(first: Any, second: Any) -> bool:

@@ -295,7 +295,7 @@ def _mend(attribute: str, value: Any) -> str:
     extra = "in get_extra_state and take it back in set_extra_state (of a student or a weighting, a tensor)."
     if isinstance(value, Held) and value.is_generator:
         return f"Draw from the global random stream of torch, NumPy or Python in its place, which is kept; or give its state {extra}"
-    if isinstance(value, str | set | Held):
+    if isinstance(value, str | set | dict | list | Held):
         return f"Give what changes in it {extra}"
     return (
         f"Make it a buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place (with "

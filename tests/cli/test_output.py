@@ -125,11 +125,19 @@ def test_letters_that_an_encoding_lacks_are_shown_all_the_same(monkeypatch: pyte
 
 @pytest.mark.parametrize("command", [("status",), ("export", "--format", "markdown"), ("export", "--format", "latex")])
 def test_names_in_files_do_not_control_the_terminal(command: tuple[str, ...], command_line: CommandLine, tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, "x", [(write_run(tmp_path), WICKED, "Co\x1b[8mra")], missing={"\x1b]52;c;x\x07": "\x1b[2J"})
-    name, *options = command
-    _, out, err = command_line(name, suite, *options)
-    assert "gml" in out
-    assert not {character for character in out + err if ord(character) < 32 or ord(character) == 0x9B} - {"\n"}
+    """A suite's folder with such names is refused; why data are missing is any text."""
+    run, (name, *options) = write_run(tmp_path), command
+    plain = (run, "gml", "Cora")
+    suites: list[tuple[bool, Any, dict[str, str]]] = [
+        (True, (run, WICKED, "Cora"), {}),
+        (True, (run, "gml", "Co\x1b[8mra"), {}),
+        (True, plain, {"\x1b]52;c;x\x07": "there is none"}),
+        (False, plain, {"PPI": "\x1b[2J"}),
+    ]
+    for number, (is_refused, entry, missing) in enumerate(suites):
+        _, out, err = command_line(name, write_suite(tmp_path, str(number), [entry], missing=missing), *options)
+        assert ("gml" in out) is not is_refused
+        assert not {character for character in out + err if ord(character) < 32 or ord(character) == 0x9B} - {"\n"}
 
 
 def test_nor_do_errors(command_line: CommandLine, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from argparse import Namespace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -257,7 +258,7 @@ def test_a_strategy_that_changes_a_value_of_any_kind_that_is_not_kept_is_refused
             return super().loss_terms(step)
 
     snapshots = Snapshots(tmp_path / "kept", 2)
-    with pytest.raises(UsageError, match=rf"The strategy 'Mine' changes its attribute '{name}' while it trains, now to .*register_buffer"):
+    with pytest.raises(UsageError, match=rf"The strategy 'Mine' changes its attribute '{name}' while it trains, now to .*get_extra_state"):
         fit(node_data, strategy=Mine, epochs=4, snapshots=snapshots)
     assert not snapshots.file.exists()
 
@@ -280,6 +281,19 @@ class Schedule(CountsSteps):
 
     def forward(self, graph: Any, feat: Tensor) -> Tensor:
         return super().forward(graph, nn.functional.dropout(feat, min(0.5, 0.1 * float(self.steps + 1)), self.training))
+
+
+class Anneals(Linear):
+    """Drops less from step to step, by a rate that a layer of torch has."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        if self.training:
+            self.dropout.p *= 0.9
+        return super().forward(graph, self.dropout(feat))
 
 
 class Recurrent(nn.LSTM):
@@ -316,6 +330,8 @@ def test_a_student_that_changes_a_number_that_is_not_kept_is_refused(node_data, 
     snapshots = Snapshots(tmp_path / "kept", 2)
     with pytest.raises(UsageError, match=r"The student 'Schedule-1' changes its attribute 'steps' while it trains, now to 1\."):
         fit(node_data, ("gcn", custom(Schedule)), epochs=4, snapshots=snapshots)
+    with pytest.raises(UsageError, match=r"The student 'Anneals-1' changes its attribute 'dropout\.p' while it trains, now to 0\.45\."):
+        fit(node_data, ("gcn", custom(Anneals)), epochs=4, snapshots=snapshots)
     for students in (("gcn", custom(Schedule, saved=True)), ("gcn", custom(Caches))):
         cut(fit, node_data, snapshots, students=students)
         same(fit(node_data, students, epochs=4, snapshots=snapshots), fit(node_data, students, epochs=4))
@@ -409,6 +425,13 @@ class Box:
         return 1.0
 
 
+class Slots:
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
 def holds(make: Any, change: Any) -> type[dm.Strategy]:
     class Holds(Constant):
         def __init__(self, options: Any, setting: Any) -> None:
@@ -442,7 +465,11 @@ EXTRA = r"Give what changes in it in get_extra_state"
         (lambda _: np.random.RandomState(0), lambda self: self.held.rand(), STREAM),
         (lambda _: torch.Generator(), lambda self: torch.rand(1, generator=self.held), STREAM),
         (Box, counts, f"Box .*{EXTRA}"),
-        (lambda _: [{"a": SimpleNamespace(n=0)}], lambda self: counts(SimpleNamespace(held=self.held[0]["a"])), "register_buffer"),
+        (lambda _: Slots(), counts, f"Slots .*{EXTRA}"),
+        (lambda _: Namespace(n=0), counts, f"Namespace .*{EXTRA}"),
+        (lambda _: [nn.Linear(1, 1)], lambda self: self.held[0].weight.data.add_(1), f"Linear .*{EXTRA}"),
+        (lambda _: {"a": 0}, lambda self: self.held.update(a=self.held["a"] + 1), f"'a': 1.*{EXTRA}"),
+        (lambda _: [{"a": SimpleNamespace(n=0)}], lambda self: counts(SimpleNamespace(held=self.held[0]["a"])), EXTRA),
         (lambda _: set(), lambda self: self.held.add(len(self.held)), EXTRA),
         (lambda _: "train", sets("eval"), f"now to 'eval'.*{EXTRA}"),
         (lambda _: torch.zeros(2, 300), lambda self: self.held.add_(1), r"now to a tensor of shape \(2, 300\)\. .*register_buffer"),
@@ -480,6 +507,7 @@ def chain(_: Any) -> Box:
         (holds_itself, lambda self: None),
         (chain, lambda self: None),
         (Box, lambda self: self.held.cache),
+        (lambda _: {}, lambda self: self.held.update(graph=object())),
         (lambda _: random.SystemRandom(), lambda self: self.held.random()),
         (lambda _: np.random.mtrand._rand, lambda self: self.held.rand()),
         (lambda _: torch.default_generator, lambda self: torch.rand(1)),
