@@ -180,8 +180,9 @@ def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
     ids=["rare class", "a number that no class has", "a share of all", "several labels", "binary", "a label nobody knows"],
 )
 def test_a_rate_that_cannot_be_is_refused_and_the_mend_is_named(labels: np.ndarray, rate: float, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as refusal:
         hide_labels(*toy(labels), rate, seed=1)
+    assert isinstance(refusal.value, SplitError) is ("no meaning" not in message), "a suite leaves out data that another rate fits"
 
 
 def test_the_share_that_is_proposed_works() -> None:

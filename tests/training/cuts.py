@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
 
 
@@ -26,6 +30,12 @@ class CutAfter(Callback):
         self.left -= 1
         if self.left < 0:
             raise Cut
+
+
+def cut(fit: Any, data: Any, snapshots: Snapshots, *, callbacks: Sequence[Callback] = (), **options: Any) -> None:
+    """Train for two of four epochs."""
+    with pytest.raises(Cut):
+        fit(data, epochs=4, snapshots=snapshots, callbacks=[*callbacks, CutAfter(2)], **options)
 
 
 def same(first: FitResult, second: FitResult) -> None:
