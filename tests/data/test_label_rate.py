@@ -15,7 +15,7 @@ from dgl_mutual.data import Dataset, Split, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, separate_unlabelled, warn_of_unlearned, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, SplitError, UsageError
 
 SAMPLES = 200
 CLASSES = np.repeat([0, 1, 2], [120, 60, 20])
