@@ -66,6 +66,7 @@ class Convolution(nn.Module, ABC):
         has_heads: whether it has attention heads, of which each has a part of the width.
         pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
         inner: options of hidden layers that also affect the output layer, since it has a hidden layer of its own.
+        inner_with_edges: the same, where it takes edge features.
     """
 
     default_dropout: ClassVar[float] = 0.5
@@ -77,6 +78,7 @@ class Convolution(nn.Module, ABC):
     has_heads: ClassVar[bool] = False
     pools_first: ClassVar[bool] = False
     inner: ClassVar[frozenset[str]] = frozenset()
+    inner_with_edges: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     @abstractmethod
     def __init__(self, layer: LayerSpec) -> None:
@@ -323,6 +325,7 @@ class GATConvolution(Convolution):
     default_dropout: ClassVar[float] = 0.6
     negative_slope: ClassVar[float] = 0.2
     takes_edge_features: ClassVar[bool] = True
+    inner_with_edges: ClassVar[frozenset[str]] = frozenset()
     has_heads: ClassVar[bool] = True
 
     def __init__(self, layer: LayerSpec) -> None:

@@ -88,8 +88,10 @@ def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
         idle["pooling"] = "since a node task has no states of graphs."
         if options.depth == 1 and options.readout == "last":
             why = f"since the one layer of {name} gives the logits, and there is no hidden one. Give student.depth=2, for example."
-            within = kind.inner | ({"hidden"} if options.edge_features else set())
+            within = kind.inner | (kind.inner_with_edges if options.edge_features else set())
             idle = {key: why for key in ("hidden", "heads", "norm", "activation", "residual") if key not in within} | idle
+            if options.norm == "layer":  # the hidden layer within a convolution has batch norm or none
+                idle["norm"] = why
         return idle
     if kind.pools_first:
         idle["pooling"] = f"since {name} sums the features of nodes before its first layer."

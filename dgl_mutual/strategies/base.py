@@ -42,6 +42,7 @@ class Strategy(nn.Module, ABC):
         min_students: the fewest students it makes sense with.
         needs_all_edges: it cannot train on sampled neighbourhoods.
         needs_all_states: it reads the states of all nodes of a step, or all of its edges; under torchrun no process has all of them.
+        needs_unlabelled: its members learn nothing beside the labels where steps have no unlabelled samples; a warning says so.
         trains: whether its members are trained.
         propagates: whether `propagate` changes its predictions after training; only for node tasks on one graph.
         needs_embeddings: it reads the embeddings of all students, which no process has where students are divided (--divide students).
@@ -54,6 +55,7 @@ class Strategy(nn.Module, ABC):
     needs_all_edges: ClassVar[bool] = False
     needs_all_states: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
+    needs_unlabelled: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     propagates: ClassVar[bool] = False
 

@@ -142,7 +142,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = dict(super().without_effect(num_students))
+        found = {**super().without_effect(num_students), **self.off(("mix",))}
         if self.direction != "best" and not self.is_cross_fitted:
             found["held_out"] = (
                 f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "
@@ -157,6 +157,8 @@ class GMLOptions(GateOptions, EntropyOptions):
             why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
         elif self.direction == "best":
             why = "since students learn from the best student alone (direction = best). To change the students, choose direction=all."
+        elif self.weight == 0:
+            why = "since students do not learn from each other (weight = 0). To change the students, choose another weight."
         else:
             return {}
         # Where the weighting is cross-fitted, each student leaves out labels.

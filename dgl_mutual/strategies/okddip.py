@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -30,6 +30,13 @@ class OKDDipOptions(ExchangeOptions):
     """The leader, an additional member; the students do not learn from it."""
     attention_hidden: int = Field(16, ge=1)
     """Width of the space in which members are compared."""
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        found = {**super().without_effect(num_students), **self.off(("attention_hidden",))}
+        if num_students > 2:
+            return found
+        why = "since each of two students has one peer, and there is no attention to learn. Leave it out, or train more students."
+        return {**found, "attention_hidden": why}
 
 
 class DiversePeers(ExchangeStrategy):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
@@ -143,6 +143,10 @@ class TeachingOptions(StrategyOptions):
             )
         return self
 
+    def off(self, names: Iterable[str]) -> dict[str, str]:
+        """Options that shape what is learned from others alone -> why they have no effect, if weight = 0."""
+        return {} if self.weight else dict.fromkeys(names, "since weight = 0. Leave it out, or choose another weight.")
+
     def exchange(self) -> Exchange:
         assert self.exchange_warmup is not None  # `resolved` fills it in
         return Exchange(on=getattr(self, "exchange_on", Exchange.on), warmup=self.exchange_warmup)
@@ -167,6 +171,9 @@ class ImitationOptions(TeachingOptions):
 
     def exchange(self) -> Exchange:
         return replace(super().exchange(), targets="eval")
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        return {**super().without_effect(num_students), **self.off(("temperature", "target_temperature", "scale_by_temperature"))}
 
     @property
     def peers_temperature(self) -> float:

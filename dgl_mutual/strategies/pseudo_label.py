@@ -45,7 +45,7 @@ class PseudoLabel(Strategy):
 
     The threshold is that of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685), and so is the mean over all of U.
 
-    Without unlabelled samples, as on a graph task with all labels, it is `independent`.
+    Without unlabelled samples, as on a graph task with all labels, it is `independent`, and a warning says so.
 
     NOTE[PAPER]: lambda grows from 0 by `exchange_warmup`, linearly, as the paper's alpha(t) does.
     """
@@ -54,6 +54,7 @@ class PseudoLabel(Strategy):
     Options = PseudoLabelOptions
     options: PseudoLabelOptions
     min_students: ClassVar[int] = 1
+    needs_unlabelled: ClassVar[bool] = True
     citation = Citation(
         title="Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks",
         authors="Lee",

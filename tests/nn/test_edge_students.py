@@ -21,7 +21,7 @@ from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.nn.student import Student, resolve_student, without_effect
 from dgl_mutual.nn.views import perturbed
 from tests.nn.edges import with_edges
 
@@ -41,7 +41,9 @@ def batch_of(dataset: Dataset) -> GraphBatch:
 def student_of(kind: str, task: str, dataset: Dataset, **options: object) -> Student:
     torch.manual_seed(0)
     edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
-    student = Student(StudentOptions(architecture=kind, hidden=8, heads=2, **options), task, dataset.num_features, 3, edges).double()
+    student = Student(
+        StudentOptions(architecture=kind, **{"hidden": 8, "heads": 2, **options}), task, dataset.num_features, 3, edges
+    ).double()
     with torch.no_grad():
         for weight in student.parameters():
             weight.normal_(std=0.6)
@@ -244,3 +246,11 @@ def test_weights_drawn_anew_are_all_drawn(make_dataset: MakeDataset) -> None:
         before = {name: weight.clone() for name, weight in student.named_parameters()}
         student.reset_parameters()
         assert all(not torch.equal(before[name], weight) for name, weight in student.named_parameters())
+
+
+@kinds
+def test_one_layer_has_a_hidden_width_where_its_messages_have(kind: str, make_dataset: MakeDataset) -> None:
+    dataset = with_edges(make_dataset((12,), directed=True))
+    narrow, wide = ([p.shape for p in student_of(kind, "node", dataset, depth=1, hidden=hidden).parameters()] for hidden in (8, 16))
+    resolved = resolve_student(StudentOptions(architecture=kind, depth=1), "node", has_edge_features=True)
+    assert ("hidden" in without_effect(resolved, "node")) == (narrow == wide) == (kind == "gat")

@@ -52,6 +52,26 @@ def test_every_phase_trains_some_and_all_members_train_once(name):
     assert all(phases) and sorted(k for active in phases for k in active) == list(range(len(bench.members)))
 
 
+@pytest.mark.parametrize("name", [name for name, kind in STRATEGIES.items() if "weight" in kind.Options.model_fields])
+def test_without_weight_what_shapes_the_exchange_changes_nothing_and_is_named(name):
+    other = {"temperature": 1.5, "target_temperature": 2.5, "scale_by_temperature": False, "gate": "confidence", "mix": "logits"}
+    for option in {key: other[key] for key in STRATEGIES[name].Options.model_fields if key in other}.items():
+        plain, changed = (Bench.of(name, "node", "single-label", 3, {"weight": 0.0, **dict(more)}) for more in ([], [option]))
+        assert option[0] in changed.strategy.options.without_effect(3)
+        for active in plain.strategy.phases():
+            terms, others = (bench.strategy.loss_terms(bench.step(active)) for bench in (plain, changed))
+            assert all(torch.equal(terms[term], others[term]) for term in terms), option
+
+
+@pytest.mark.parametrize("num_students", [2, 3])
+def test_two_students_learn_no_attention(num_students):
+    plain, changed = (Bench.of("okddip", "node", "single-label", num_students, {"attention_hidden": hidden}) for hidden in (16, 4))
+    active = plain.strategy.phases()[0]
+    terms, others = (bench.strategy.loss_terms(plain.step(active)) for bench in (plain, changed))
+    is_idle = all(torch.equal(terms[term], others[term]) for term in terms)
+    assert is_idle == (num_students == 2) == ("attention_hidden" in changed.strategy.options.without_effect(num_students))
+
+
 @in_each_setting
 def test_a_members_own_terms_reach_it_and_no_other_and_shared_terms_reach_none(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)

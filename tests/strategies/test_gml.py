@@ -355,6 +355,7 @@ def test_what_changes_nothing_of_the_coordinator_has_no_effect(option, weighting
 
 
 @pytest.mark.parametrize("data", [nodes, graphs])
+@pytest.mark.parametrize(("beside", "why"), [({"direction": "best"}, "direction = best"), ({"weight": 0.0}, "weight = 0")])
 @pytest.mark.parametrize(
     "option",
     [
@@ -364,11 +365,12 @@ def test_what_changes_nothing_of_the_coordinator_has_no_effect(option, weighting
         {"coordinator_inputs": "eval"},
     ],
 )
-def test_with_one_teacher_the_weighting_changes_the_ensemble_alone(option, data):
-    plain = {"direction": "best", "targets": "eval", "weighting": "attention"}
+def test_with_one_teacher_or_none_the_weighting_changes_the_ensemble_alone(option, beside, why, data):
+    learning = {"targets": "eval", "weighting": "attention", **option}
+    assert not parse_options(GMLOptions, learning).for_ensemble_alone(3)
+    plain = {"targets": "eval", "weighting": "attention", **beside}
     named = parse_options(GMLOptions, {**plain, **option}).resolved(100, "node").for_ensemble_alone(3)
-    assert "direction = best" in named[next(iter(option))]
-    assert not parse_options(GMLOptions, {**plain, **option, "direction": "all"}).for_ensemble_alone(3)
+    assert why in named[next(iter(option))]
     students = [StudentOptions(architecture=name, hidden=4) for name in ("gcn", "sage", "gin")]
     ours, theirs = (
         train_cohort(*data(), students=students, strategy_options={**plain, **more}, training=TrainingOptions(epochs=4))
@@ -390,6 +392,10 @@ def test_with_one_teacher_the_weighting_changes_the_ensemble_alone(option, data)
         ({}, {"gate": "agreement"}, 2, True),
         ({"temperature": 1.0}, {"scale_by_temperature": False}, 3, True),
         ({"temperature": 2.0}, {"scale_by_temperature": False}, 3, False),
+        ({"weight": 0.0}, {"temperature": 2.0}, 3, True),
+        ({"weight": 0.0}, {"target_temperature": 2.0}, 3, True),
+        ({"weight": 0.0}, {"gate": "confidence"}, 3, True),
+        ({"weight": 0.0}, {"mix": "logits"}, 3, True),
         ({"targets": "train", "weighting": "attention"}, {"coordinator_inputs": "eval"}, 3, True),
         ({"targets": "eval", "weighting": "attention"}, {"coordinator_inputs": "eval"}, 3, False),
     ],

@@ -399,6 +399,19 @@ def test_a_pool_without_effect_is_named_and_pseudo_labels_need_samples(graph_dat
         public_fit(dataset, split=split, strategy="pseudo-label", strategy_options=on_labels, **SHORT)
 
 
+def test_pseudo_labels_without_unlabelled_samples_are_told(graph_data: Data, node_data: Data, recwarn: pytest.WarningsRecorder) -> None:
+    dataset, split = graph_data
+    with pytest.warns(UserWarning, match="'pseudo-label' learns from samples without labels, and this training has none"):
+        alone = public_fit(dataset, split=split, strategy="pseudo-label", **SHORT)
+    independent = public_fit(dataset, split=split, strategy="independent", **SHORT)
+    assert (alone.predict(dataset) == independent.predict(dataset)).all()
+    recwarn.clear()
+    public_fit(dataset, split=split, strategy="pseudo-label", strategy_options={"exchange_on": "transductive"}, **SHORT)
+    public_fit(dataset, split=split, strategy="pseudo-label", label_rate=0.5, **SHORT)
+    public_fit(node_data[0], split=node_data[1], strategy="pseudo-label", **SHORT)
+    assert not [one for one in recwarn if "without labels" in str(one.message)]
+
+
 def test_a_ratio_is_checked_on_all_folds_before_the_first_is_trained(graph_data: Data) -> None:
     dataset = graph_data[0]
     config = parse_config({"label_rate": 0.5, "folds": 3, "protocol": "nested", "training": {"epochs": 1}, "students": ["gcn", "gin"]})
