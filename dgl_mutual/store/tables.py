@@ -147,7 +147,7 @@ def read_trial_rows(file: Path) -> pd.DataFrame:
     Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
 
     Raises:
-        StoreError: see `read_table`; also if a row is there twice, or rows are of different runs.
+        StoreError: see `read_table`; also if a row is there twice or missing, or rows are of different runs.
     """
     table = read_table(file, TRIAL_COLUMNS)
     nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
@@ -155,6 +155,10 @@ def read_trial_rows(file: Path) -> pd.DataFrame:
     if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
         what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
+    trials = table.groupby(["member", "metric"]).size()
+    if (trials < trials.max()).any():  # all trials of a run have the same members and metrics
+        member, metric = trials.idxmin()
+        raise StoreError(f"{str(file)!r} lacks a row of {member!r} ({metric}) in a trial: it was changed. {_hint_of(file)}")
     table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
     return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
 

@@ -29,7 +29,7 @@ class GateOptions(ExchangeOptions):
     same class (agreement; default 1), is at least this. With several labels or tasks, the mean over them is compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self.off(("gate", "gate_threshold"))}
+        found = {**super().without_effect(num_students), **self._off(("gate", "gate_threshold"))}
         if self.gate != "agreement" or num_students > 2:
             return found
         return {**found, "gate": "since each of two students has one peer, which agrees with itself. Leave it out, or train more students."}

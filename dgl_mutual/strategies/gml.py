@@ -142,7 +142,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self.off(("mix",))}
+        found = {**super().without_effect(num_students), **self._off(("mix",))}
         if self.direction != "best" and not self.is_cross_fitted:
             found["held_out"] = (
                 f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "

@@ -32,7 +32,7 @@ class OKDDipOptions(ExchangeOptions):
     """Width of the space in which members are compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self.off(("attention_hidden",))}
+        found = {**super().without_effect(num_students), **self._off(("attention_hidden",))}
         if num_students > 2:
             return found
         why = "since each of two students has one peer, and there is no attention to learn. Leave it out, or train more students."

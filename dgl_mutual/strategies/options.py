@@ -143,7 +143,7 @@ class TeachingOptions(StrategyOptions):
             )
         return self
 
-    def off(self, names: Iterable[str]) -> dict[str, str]:
+    def _off(self, names: Iterable[str]) -> dict[str, str]:
         """Options that shape what is learned from others alone -> why they have no effect, if weight = 0."""
         return {} if self.weight else dict.fromkeys(names, "since weight = 0. Leave it out, or choose another weight.")
 
@@ -173,7 +173,7 @@ class ImitationOptions(TeachingOptions):
         return replace(super().exchange(), targets="eval")
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        return {**super().without_effect(num_students), **self.off(("temperature", "target_temperature", "scale_by_temperature"))}
+        return {**super().without_effect(num_students), **self._off(("temperature", "target_temperature", "scale_by_temperature"))}
 
     @property
     def peers_temperature(self) -> float:

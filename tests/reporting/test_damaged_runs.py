@@ -140,6 +140,7 @@ def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: P
         ("accuracy,1.0,", "accuracy,inf,", "in train"),
         ("accuracy,1.0,", "accuracy,1e300,", "in train"),
         (",gml,mean,", ",gml,,", "without names"),
+        (",gml,mean,", ",gml,meen,", "lacks a row of 'meen' "),
         (",gml,mean,", ",dml,mean,", "rows of more than one strategy"),
         (",public,0,0,", ",nested,0,0,", "rows of more than one protocol"),
         (",public,0,0,", ",public,0,0,0,", "more cells in its row 1 than columns"),
@@ -152,6 +153,13 @@ def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str
     assert good in (run / "trials.csv").read_text()
     edited(run, "trials.csv", lambda text: text.replace(good, bad, 1))
     with pytest.raises(StoreError, match=told):
+        gather(load_runs([run]))
+
+
+def test_a_row_that_one_trial_lost_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    edited(run, "trials.csv", lambda text: "".join(text.splitlines(keepends=True)[:-1]))
+    with pytest.raises(StoreError, match=r"lacks a row of 'ensemble' \(accuracy\) in a trial: it was changed"):
         gather(load_runs([run]))
 
 
