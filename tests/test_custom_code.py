@@ -491,6 +491,7 @@ def _failing(self: Any, options: Any, config: Any) -> None:
     ("mine", "message"),
     [
         (weighting(lambda z: None), "scores of the weighting 'Mine' returns None"),
+        (weighting(lambda z: torch.zeros(3, 3, 30)), r"'Mine' gives scores of the shape \(3, 3, 30\) .* of the shape \(3, 3, 30, 3\)"),
         (weighting(lambda z: z), r"'Mine' gives scores of the shape \(3, 30, 3\) .* of the shape \(3, 3, 30, 3\)"),
         (weighting(lambda z: z[None].long()), "the type torch.int64"),
         (weighting(lambda z: z[None].to_sparse()), "gives sparse scores"),

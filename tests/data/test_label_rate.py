@@ -13,7 +13,14 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data import Dataset, Split, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, separate_unlabelled, warn_of_unlearned, without_labels
+from dgl_mutual.data.label_rate import (
+    _rarest_value,
+    hide_labels,
+    parse_label_rate,
+    separate_unlabelled,
+    warn_of_unlearned,
+    without_labels,
+)
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DataError, SplitError, UsageError
 
@@ -318,3 +325,24 @@ def test_what_no_part_of_a_split_has_is_not_told() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_unlearned(dataset, Split(np.arange(10, 30), np.arange(6), np.arange(30, 40)))
+
+
+def test_the_class_of_a_sample_is_its_rarest_known_value() -> None:
+    nan = np.nan
+    columns = np.array([[0, 0], [0, 1], [0, nan], [nan, 1], [1, 0], [1, nan], [0, 0], [nan, nan]], dtype=np.float32)
+    # The first label is 0 four times and 1 twice; the second is 0 three times and 1 twice. Named by label and value:
+    expected = ["10", "11", "00", "11", "01", "01", "10", None]
+    found = _rarest_value(columns)
+    for a in range(8):
+        for b in range(8):
+            assert (found[a] == found[b]) == (expected[a] == expected[b]), (a, b, found)
+    assert found[7] == -1
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_class_of_one_other_part_alone_is_told(part: str) -> None:
+    dataset, _ = toy()
+    rare, rest = np.flatnonzero(CLASSES == 2), np.flatnonzero(CLASSES != 2)
+    parts = {"train": rest[20:], "val": rest[:10], "test": rest[10:20], part: rare}
+    with pytest.warns(UserWarning, match="no sample with the class '2'"):
+        warn_of_unlearned(dataset, Split(**parts))

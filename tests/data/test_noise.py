@@ -212,3 +212,12 @@ def test_a_graph_without_free_pairs_gets_no_edges_in_silence():
     with pytest.raises(UsageError, match="no pair of nodes is free"):
         noisy(complete, "edge-add:0.5")
     assert noisy(complete, "edge:0.5").num_edges < complete.num_edges
+
+
+def test_new_edges_are_all_different_where_few_pairs_are_free() -> None:
+    pairs = np.stack(np.triu_indices(40, 1))[:, np.random.default_rng(0).permutation(780)[:300]]
+    dataset = Dataset.from_arrays(np.concatenate([pairs, pairs[::-1]], axis=1), np.eye(40), np.arange(40) % 2)
+    split = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40))
+    assert dataset.edges.shape[1] == 600
+    for seed in range(3):
+        assert add_noise(dataset, split, NoiseSpec.parse("edge-add:1"), seed=seed).edges.shape[1] == 1200

@@ -97,3 +97,21 @@ def test_edge_features_likewise(dataset: Dataset) -> None:
     assert edge_column_scales(dataset, SPLIT) is None and with_scaled_edge_columns(dataset, None) is dataset
     none = edges.replaced(edges=np.empty((2, 0)), edge_features=np.empty((0, 3)))
     assert edge_column_scales(none, SPLIT).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("task", ["graph", "node"])
+def test_unlabelled_training_samples_count(dataset: Dataset, task: str) -> None:
+    if task == "node":
+        offsets, labels = np.array([0, dataset.num_nodes]), np.zeros(dataset.num_nodes, dtype=np.int64)
+        features = np.array(dataset.features)
+        features[1:4] *= 1000.0
+        dataset = replace(dataset, task="node", labels=labels, node_offsets=offsets, features=features)
+    few = Split(SPLIT.train[:1], SPLIT.val, SPLIT.test, SPLIT.train[1:])
+    np.testing.assert_array_equal(column_scales(dataset, few), column_scales(dataset, SPLIT))
+    assert (column_scales(dataset, replace(few, unlabelled=np.array([], dtype=np.int64))) != column_scales(dataset, few)).any()
+
+
+def test_sums_of_edge_features_stay_as_they_are(dataset: Dataset) -> None:
+    sums = replace(dataset, feature_kinds=("number", "number", "edge-sum", *dataset.feature_kinds[3:]))
+    assert column_scales(dataset, SPLIT)[2] != 1
+    np.testing.assert_array_equal(column_scales(sums, SPLIT)[[0, 1, 2]], [*column_scales(dataset, SPLIT)[:2], 1])

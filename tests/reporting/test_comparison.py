@@ -524,3 +524,13 @@ def test_a_mean_does_not_depend_on_the_order_of_its_trials(tmp_path: Path) -> No
         write_run(folder, scores=np.random.default_rng(index).permutation(scores).tolist())
         means |= set(compared(folder, members=("mean",)).rows["mean"])
     assert len(means) == 1
+
+
+def test_a_member_of_one_dataset_alone_has_no_ranks(tmp_path: Path) -> None:
+    for data in ("Cora", "CiteSeer"):
+        for level, strategy in ((0.7, "independent"), (0.8, "dml")):
+            file = write_run(tmp_path, data, strategy, level=level) / "trials.csv"
+            if data == "Cora":
+                table = pd.read_csv(file)
+                table[table["member"] != "ensemble"].to_csv(file, index=False)
+    assert set(compared(tmp_path).rankings) == {"mean", "best_by_val"}

@@ -259,6 +259,8 @@ def _one_node(value: float) -> Callable[[Matrix], Any]:
     [
         (lambda p: 1 / 0, UsageError, r"raised an error: ZeroDivisionError: .*test_baselines\.py, line"),
         (lambda p: p, UsageError, "returns an ndarray. It must return a list of 1"),
+        (lambda p: p[None], UsageError, "returns an ndarray. It must return a list of 1"),
+        (lambda p: None, UsageError, "returns None. It must return a list of 1"),
         (lambda p: [p, p], UsageError, "returns 2 values. It must return a list of 1"),
         (lambda p: [p.tolist()], UsageError, "gives a list for a member"),
         (lambda p: [p[:, :2]], UsageError, r"gives an array \(\d+, 2\) of float64 for a member.*of the shape \(\d+, 3\)"),

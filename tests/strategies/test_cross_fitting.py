@@ -107,3 +107,16 @@ def test_it_trains_also_in_steps_that_hold_no_label_of_a_student(task: str) -> N
 def test_a_direction_that_has_no_use_for_weights_is_refused() -> None:
     with pytest.raises(UsageError, match="'cross-fitted' students would leave out labels in two ways"):
         parse_options(GMLOptions, {"weighting": "cross-fitted", "direction": "best"})
+
+
+def test_unknown_labels_are_no_wrong_answers():
+    """Of several tasks, a sample that a student leaves out may have a label for another one alone."""
+    bench = Bench.of("gml", "node", "single-label", 3, {"weighting": "cross-fitted"})
+    fitting, distribution, logits = bench.strategy.cross_fitting, bench.strategy.distribution, bench.targets
+    samples = torch.arange(logits.shape[1])
+    scores = torch.randn(3, len(samples), 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.as_tensor(bench.dataset.labels).clone()
+    labels[::2] = -1
+    known = samples[labels >= 0]
+    alone = fitting.loss(scores[:, known], logits[:, known], labels[known], known, distribution)
+    torch.testing.assert_close(fitting.loss(scores, logits, labels, samples, distribution), alone)

@@ -407,3 +407,13 @@ def test_an_option_is_said_to_have_no_effect_where_it_changes_no_term(options, o
     assert all(torch.equal(plain[name], changed[name]) for name in plain) == idle
     resolved = parse_options(GMLOptions, {**options, **option}).resolved(100, "node")
     assert bool(set(option) & set(resolved.without_effect(num_students))) == idle
+
+
+def test_before_the_exchange_nothing_is_observed_and_nothing_logged():
+    bench = Bench.of("gml", "node", "single-label", 3, {"weighting": "consensus"})
+    step = bench.step(range(3), ramp=0.0)
+    assert "mutual" not in bench.strategy.loss_terms(step)
+    assert not bench.strategy.coordinator.predicted.any()
+    assert "exchange" not in step.log and "weights" not in step.log
+    bench.strategy.loss_terms(bench.step(range(3)))
+    assert bench.strategy.coordinator.predicted.any()

@@ -39,3 +39,10 @@ def test_the_members_logits_are_left_alone():
 def test_minlogit_is_refused_where_a_sample_has_no_single_true_class():
     with pytest.raises(UsageError, match="target=naive or mean"):
         Bench.of("kdcl", "node", "multi-label", 2)
+
+
+def test_minlogit_of_a_sample_without_a_label_is_the_mean():
+    """Of several tasks a sample may have a label for one alone."""
+    strategy = Bench.of("kdcl", "node", "single-label", 2).strategy
+    found = strategy._task_target(strategy.distribution, LOGITS, torch.tensor([0, -1]))
+    torch.testing.assert_close(found, torch.tensor([[0.0, -2.0, -4.0], [0.5, 2.0, 1.0]]))

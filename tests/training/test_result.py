@@ -11,11 +11,13 @@ import dgl
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from tests import small_graph
@@ -195,3 +197,16 @@ def test_classes_are_those_of_the_columns(tmp_path: Path) -> None:
     result.save(tmp_path)
     assert result.classes == load_student(tmp_path).classes == dataset.classes == ("10", "2", "z")
     assert result.predict().shape[1] == len(result.classes)
+
+
+def test_validation_alone_chooses_the_best_student(result: FitResult, node_data: Data) -> None:
+    """The first student is right on the validation part alone, the second everywhere else."""
+    dataset, split = node_data
+    right = 9 * F.one_hot(torch.as_tensor(dataset.labels).clamp(min=0)).float()
+    wrong = right.roll(1, dims=1)
+    logits = torch.stack([wrong, right, wrong])
+    logits[0, split.val], logits[1, split.val] = right[split.val], wrong[split.val]
+    members = {one.member: one for one in assess(result.cohort, dataset, split, logits, [], [0, 1, 2]).members}
+    best = members["best_by_val"]
+    assert members["gat-1"].test == 1
+    assert (best.val, best.test, best.best_epoch) == (1, 0, 0)

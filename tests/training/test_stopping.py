@@ -11,7 +11,9 @@ from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training import selection
 from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.selection import weights_of
 from dgl_mutual.training.state import TrainingState
@@ -105,3 +107,20 @@ def test_reports_tell_no_test_figure(fit: Fit, node_data: Data) -> None:
     for report, row in zip(reports, result.history, strict=True):
         assert report.val == {name: row[f"val/{name}"] for name in ("gcn-0", "sage-1", "ensemble")}
         assert report.loss == pytest.approx(sum(value for name, value in row.items() if name.startswith("loss/")))
+
+
+@pytest.mark.parametrize(("warmup", "late"), [(2, 5), (7, 7)])
+def test_the_ensemble_is_chosen_once_all_students_are(
+    warmup: int, late: int, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student waits for the later of its own start and the exchange, and the ensemble for the last of the students."""
+    made: list[EarlyStopping] = []
+
+    def making(*given: int) -> EarlyStopping:
+        made.append(EarlyStopping(*given))
+        return made[-1]
+
+    monkeypatch.setattr(selection, "EarlyStopping", making)
+    students = [StudentOptions(hidden=8), StudentOptions(hidden=8, starts_after=0.5)]
+    fit(node_data, students, 10, strategy_options={"exchange_warmup": (warmup, 1)})
+    assert [one.start for one in made[-3:]] == [warmup, late, late]
