@@ -157,7 +157,7 @@ def read_trial_rows(file: Path) -> pd.DataFrame:
         raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
     trials = table.groupby(["member", "metric"]).size()
     if (trials < trials.max()).any():  # all trials of a run have the same members and metrics
-        member, metric = trials.idxmin()
+        member, metric = trials.index[int(trials.argmin())]
         raise StoreError(f"{str(file)!r} lacks a row of {member!r} ({metric}) in a trial: it was changed. {_hint_of(file)}")
     table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
     return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))

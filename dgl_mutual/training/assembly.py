@@ -32,7 +32,6 @@ from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.targets import Targets, refuse_moving_average
 from dgl_mutual.training.unlabelled import add_unlabelled
-from dgl_mutual.utils.warning import warn
 
 
 def assemble(
@@ -76,13 +75,7 @@ def assemble(
     averages = target_averages(modules, training, exchange, in_evaluation)
     refuse_moving_average(strategy, exchange, feed, dataset)
     targets = Targets(cohort, exchange, feed, dataset, split, placement, in_evaluation=in_evaluation, averages=averages)
-    has_unlabelled = add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
-    if kind.needs_unlabelled and not has_unlabelled:
-        warn(
-            f"The strategy {kind.name!r} learns from samples without labels, and this training has none, so it trains "
-            "students independently. Hide labels (label_rate), give a pool of unlabelled graphs, or choose "
-            "strategy_options.exchange_on=transductive."
-        )
+    add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     state = TrainingState(
         cohort=cohort,
         strategy=strategy,

@@ -11,14 +11,11 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.training.feeds import Feed
 
 
-def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> bool:
+def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
     """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones.
 
     Args:
         ratio: how many of them an epoch sees for each labelled sample (None: all).
-
-    Returns:
-        Whether steps may have such samples.
 
     Raises:
         UsageError: a ratio where steps see whole graphs, or where there are no such samples.
@@ -29,7 +26,7 @@ def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spli
             "neighbourhoods with --sampler neighbor."
         )
     if exchange.on == "labelled":
-        return False
+        return
     without_labels_alone = exchange.on == "training" if feed.sampled else exchange.on != "transductive"
     if ratio is not None and without_labels_alone and not len(split.unlabelled):
         raise UsageError(
@@ -39,7 +36,6 @@ def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spli
     samples = _unlabelled(feed, exchange, dataset, split)
     if len(samples):
         feed.add_unlabelled(samples, ratio)
-    return len(samples) > 0 or (dataset.task == "node" and exchange.on == "all")
 
 
 def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:

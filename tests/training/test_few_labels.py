@@ -401,7 +401,7 @@ def test_a_pool_without_effect_is_named_and_pseudo_labels_need_samples(graph_dat
 
 def test_pseudo_labels_without_unlabelled_samples_are_told(graph_data: Data, node_data: Data, recwarn: pytest.WarningsRecorder) -> None:
     dataset, split = graph_data
-    with pytest.warns(UserWarning, match="'pseudo-label' learns from samples without labels, and this training has none"):
+    with pytest.warns(UserWarning, match="'pseudo-label' learns from samples without labels, and there are none"):
         alone = public_fit(dataset, split=split, strategy="pseudo-label", **SHORT)
     independent = public_fit(dataset, split=split, strategy="independent", **SHORT)
     assert (alone.predict(dataset) == independent.predict(dataset)).all()

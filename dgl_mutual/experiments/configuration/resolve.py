@@ -55,6 +55,7 @@ from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
 from dgl_mutual.utils.torch_settings import torch_defaults
+from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -303,7 +304,8 @@ def _whole_splits(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]
 
 def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
     """The split with labels hidden, where a resolved configuration asks for it, and all training samples without labels set apart, the
-    dataset's pool among them. A class or label of which nothing can be learned is named in a warning.
+    dataset's pool among them. A warning names a class or label of which nothing can be learned, and a strategy that needs samples without
+    labels where there are none.
 
     Args:
         fold: which of the splits it is; messages say so where there are several.
@@ -317,10 +319,21 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
         split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"), fold=named)
         _check_metric_of_few(dataset, split, config.label_rate, named)
     warn_of_unlearned(dataset, split, named)
-    if not dataset.num_pool:
-        return split
-    pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
-    return replace(split, unlabelled=np.union1d(split.unlabelled, pool))
+    if dataset.num_pool:
+        pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
+        split = replace(split, unlabelled=np.union1d(split.unlabelled, pool))
+    _warn_without_unlabelled(config, dataset, split)
+    return split
+
+
+def _warn_without_unlabelled(config: RunConfig, dataset: Dataset, split: Split) -> None:
+    kind, on = resolve_strategy(config.strategy), config.strategy_options.get("exchange_on")
+    sees_labelled_alone = on == "training" or (on == "all" and (dataset.task == "graph" or splits_whole_graphs(dataset, split)))
+    if kind.needs_unlabelled and sees_labelled_alone and not len(split.unlabelled):
+        warn(
+            f"The strategy {kind.name!r} learns from samples without labels, and there are none, so it trains students independently. Hide "
+            "labels (label_rate), give a pool of unlabelled graphs, or choose strategy_options.exchange_on=transductive."
+        )
 
 
 @torch_defaults()
