@@ -28,7 +28,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.mask_names import warn_of_masks
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
@@ -41,7 +41,7 @@ _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 
 
-def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,

@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.target import Target, TaskName, join_targets
 
 NUM_NEIGHBOURS = 8
@@ -23,7 +23,7 @@ _TARGET = Target("single-label", tuple(str(digit) for digit in range(10)), "accu
 _QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 
-def read_digits(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_digits(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """The dataset ``digits`` or ``digits-multi``, by default for the node task; no files are read."""
     task = request.task or "node"
     return _digits_multi(task) if name == "digits-multi" else _digits(task)

@@ -46,7 +46,8 @@ def load_dataset(
     What no data folder holds is downloaded first (see `dgl_mutual.data.folders` for where folders lie).
 
     Args:
-        task: ``node`` or ``graph``. Needed only for the digits, which have both (default ``node``); for others it is checked.
+        task: ``node`` or ``graph``; where a dataset has one task alone, it is checked. Defaults: ``node`` for the digits, ``graph`` for a
+            folder in CSV form that describes graphs, and the task of the dataset that code of your own makes.
         data_dir: the data folder, which is only read; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
         progress: show a bar on standard error while downloading.
@@ -73,43 +74,33 @@ Reader: TypeAlias = Callable[[Path, str, Faults, Request], Dataset]
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a dataset is kept.
+class Source:
+    """What a name or folder given by the user means.
 
     Attributes:
         name: that of the dataset, for its reader.
         tasks: what it can be used for.
+        entry: where it is in the catalog.
+        folder: where the user gave one. A source with neither is code that makes a dataset.
         chooses_targets: whether the reader itself chooses the targets.
     """
 
     name: str
     tasks: tuple[TaskName, ...]
-    read: Reader
-    chooses_targets: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a name or folder given by the user means.
-
-    Attributes:
-        entry: where it is in the catalog.
-        folder: where the user gave one. A source with neither is code that makes a dataset.
-    """
-
-    form: Form
+    reader: Reader
     entry: Entry | None = None
     folder: Path | None = None
+    chooses_targets: bool = False
 
     def __str__(self) -> str:
-        return self.form.name if self.folder is None else str(self.folder)
+        return self.name if self.folder is None else str(self.folder)
 
     def request(self, task: TaskName | None, require_labels: bool, targets: str | Sequence[str] | None) -> Request:
         """What to ask its reader for; raises UsageError for a task that it does not have, or where `targets` are no names."""
-        if task is not None and task not in self.form.tasks:
-            raise task_mismatch(str(self), self.form.tasks, task)
+        if task is not None and task not in self.tasks:
+            raise task_mismatch(str(self), self.tasks, task)
         if task is None and self.entry is not None:
-            task = self.form.tasks[0]
+            task = self.tasks[0]
         return Request(task, require_labels, None if targets is None else named_targets(targets))
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
@@ -117,7 +108,7 @@ class Source:
         if data_dir is not None:
             data_folders(data_dir)  # a folder that is named must be there, also where nothing is read from it
         if self.entry is None or not self.entry.files:
-            return self.folder or Path(self.form.name)
+            return self.folder or Path(self.name)
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
     def hint(self, location: Path) -> str:
@@ -129,8 +120,8 @@ class Source:
 
     def read(self, location: Path, faults: Faults, request: Request) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
-        dataset = self.form.read(location, self.form.name, faults, request)
-        if request.targets is None or self.form.chooses_targets:
+        dataset = self.reader(location, self.name, faults, request)
+        if request.targets is None or self.chooses_targets:
             return dataset
         # Where labels are not required, files may lack them and the targets' names: a single target then stands for the one asked for.
         return select_targets(dataset, request.targets) if request.require_labels or dataset.target.parts else dataset
@@ -149,11 +140,11 @@ _READERS: dict[Family, Reader] = {
 
 
 def _source_of_entry(entry: Entry) -> Source:
-    return Source(Form(entry.name, entry.tasks, _READERS[entry.family]), entry=entry)
+    return Source(entry.name, entry.tasks, _READERS[entry.family], entry=entry)
 
 
 def _source_of_code(found: Found[Any]) -> Source:
-    return Source(Form(found.name, ("node", "graph"), lambda _, name, faults, request: read_custom(found, request.task)))
+    return Source(found.name, ("node", "graph"), lambda _, name, faults, request: read_custom(found, request.task))
 
 
 def find_source(name_or_dir: str | Path) -> Source:
@@ -183,10 +174,10 @@ def find_source(name_or_dir: str | Path) -> Source:
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"The folder {folder} cannot be opened. Ask its owner for the permission to read it.")
-    form = _form_of(folder)
-    if form is None:
+    source = _source_of_folder(folder)
+    if source is None:
         raise DataError(f"The folder {folder} holds no dataset in a known form: {_FORMS}.{_unknown_form(folder)}")
-    return Source(form, folder=folder)
+    return source
 
 
 #: The forms that a folder may have.
@@ -196,8 +187,8 @@ _FORMS = (
 )
 
 
-def _form_of(folder: Path) -> Form | None:
-    """The form of a folder; None where it is in none of them.
+def _source_of_folder(folder: Path) -> Source | None:
+    """What a folder means; None where it is in none of the forms.
 
     Raises:
         DataError: several TU datasets in one folder.
@@ -205,10 +196,10 @@ def _form_of(folder: Path) -> Form | None:
     is_ogb, is_csv = is_ogb_nodes(folder), os.path.lexists(folder / "meta.yaml")
     tu_name = _tu_name(folder, among_others=is_ogb or is_csv)
     if is_ogb:
-        return Form(folder.resolve().name, ("node",), read_ogb_nodes)
+        return Source(folder.resolve().name, ("node",), read_ogb_nodes, folder=folder)
     if tu_name is not None:
-        return Form(tu_name, ("graph",), read_tu)
-    return Form(folder.name, ("node", "graph"), read_csv_folder, chooses_targets=True) if is_csv else None
+        return Source(tu_name, ("graph",), read_tu, folder=folder)
+    return Source(folder.name, ("node", "graph"), read_csv_folder, folder=folder, chooses_targets=True) if is_csv else None
 
 
 def _unknown_form(folder: Path) -> str:
@@ -217,7 +208,7 @@ def _unknown_form(folder: Path) -> str:
         return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
     if (folder / "raw" / "graph-label.csv.gz").is_file():
         return _about_ogb_graphs(folder.resolve())
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _form_of(path))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _source_of_folder(path))
     return f" A folder within it does: {inside[0]}" if len(inside) == 1 else ""
 
 
@@ -234,7 +225,7 @@ def _about_ogb_graphs(folder: Path) -> str:
 
 def _about_file(path: Path) -> str:
     """What to give in place of a file."""
-    if _form_of(path.parent) is not None:
+    if _source_of_folder(path.parent) is not None:
         return f"Give the folder that holds it: {path.parent}"
     names = ", ".join(entry.name for entry in known_datasets().values() if entry.family == "npz")
     npz = f" Files in the npz form are read for known names only ({names})." if path.suffix == ".npz" else ""

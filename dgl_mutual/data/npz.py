@@ -16,14 +16,14 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, features_fault, normalise_rows
 from dgl_mutual.data.numpy_files import read_npz
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.target import Target
 
 _MATRIX = ("data", "indices", "indptr", "shape")
 KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")
 
 
-def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read the file of a known dataset: row-normalised features, symmetric edges, no official split. Pickled arrays are refused.
 
     Raises:

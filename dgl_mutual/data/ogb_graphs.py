@@ -18,7 +18,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
 from dgl_mutual.data.ogb_split import read_split
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import as_splits
 from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
@@ -30,7 +30,7 @@ _ATOM_FEATURES = (
 _BOND_FEATURES = ("bond type", "bond stereo", "bond is conjugated")
 
 
-def read_ogb(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read an ``ogbg-mol*`` dataset with binary tasks and its scaffold split.
 
     The features are multi-hot (CSR): x W is exactly what OGB's `AtomEncoder` computes with its tables stacked into W, and for edge features

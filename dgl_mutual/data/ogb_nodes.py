@@ -22,7 +22,7 @@ from dgl_mutual.data.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
@@ -53,7 +53,7 @@ def is_ogb_nodes(folder: Path) -> bool:
     return os.path.lexists(raw / "data.npz") or all(os.path.lexists(raw / f"{part}.csv.gz") for part in ("edge", "node-label"))
 
 
-def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read one graph with labelled nodes: text (``raw/*.csv.gz``) or arrays (``raw/data.npz``, ``raw/node-label.npz``), and its split.
 
     One label column holds classes, several hold a binary label each (multi-label, ROC-AUC). A graph without node features gets the mean

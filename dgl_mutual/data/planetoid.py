@@ -19,7 +19,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows, summed
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.reading import open_file, recording
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.tables import read_numbers
 from dgl_mutual.data.target import Target
@@ -32,7 +32,7 @@ _NUM_VALIDATION = 500
 _MAX_BYTES = 1 << 26
 
 
-def read_planetoid(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/ind.<name>.*``: row-normalised features, symmetric edges, the public split (20 per class / 500 / 1000).
 
     CiteSeer lacks 15 nodes in the range of its test indices: they are isolated, without features, and their label is -1.

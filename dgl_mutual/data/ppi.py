@@ -18,7 +18,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, features_fault
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import read_text, recording
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.plain_json import read_json
@@ -39,7 +39,7 @@ class _Part:
     labels: npt.NDArray[Any]
 
 
-def read_ppi(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``{train,valid,test}_graph.json`` (node-link), ``_feats.npy``, ``_labels.npy`` and ``_graph_id.npy`` (one row a node each).
 
     A node task on many graphs (20 / 2 / 2 of them, 121 labels in PPI itself), scored by micro-averaged F1. The split is by graph, so

@@ -20,7 +20,3 @@ class Request:
     task: TaskName | None = None
     require_labels: bool = True
     targets: tuple[str, ...] | None = None
-
-
-#: The data as they are, with labels.
-DEFAULT = Request()

@@ -16,14 +16,14 @@ from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
-from dgl_mutual.data.request import DEFAULT, Request
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 
-def read_tu(folder: Path, name: str, faults: Faults, request: Request = DEFAULT) -> Dataset:
+def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/<name>_*.txt``: graphs in file order, symmetric edges, neither duplicates nor self-loops.
 
     Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.

@@ -18,6 +18,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.ogb_graphs import read_ogb
+from dgl_mutual.data.request import Request
 from dgl_mutual.data.schema import align_edge_features, align_features, align_to
 from dgl_mutual.errors import DataError
 from dgl_mutual.training.trial_data import make_trial_data
@@ -157,7 +158,7 @@ def test_tu_faults(build_tu: Build, part: str, content: str, message: str) -> No
 
 
 def test_ogb_bonds(build_ogb: Build) -> None:
-    dataset = read_ogb(build_ogb(), "ogbg-molbace", Faults())
+    dataset = read_ogb(build_ogb(), "ogbg-molbace", Faults(), Request())
     assert dataset.num_edge_features == 13 and set(dataset.edge_feature_kinds) == {"indicator"}
     single, double = np.zeros((2, 13))
     single[[0, 5, 11]] = double[[3, 5, 12]] = 1

@@ -20,6 +20,7 @@ from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.data.ogb_nodes import read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
+from dgl_mutual.data.request import Request
 from dgl_mutual.errors import DataError
 from tests.data.conftest import npz_arrays, planetoid_parts
 from tests.data.ppi import ppi_files, write_ppi
@@ -71,20 +72,20 @@ def read_with(form: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: P
         )
         changed = sparse.csr_matrix(change(sound.toarray()))
         parts = {f"attr_{part}": getattr(changed, part) for part in ("data", "indices", "indptr")}
-        read_gnn_benchmark(build_npz(**parts, attr_shape=np.array(changed.shape)).parent, "Amazon-Photo", Faults())
+        read_gnn_benchmark(build_npz(**parts, attr_shape=np.array(changed.shape)).parent, "Amazon-Photo", Faults(), Request())
     elif form == "planetoid":
         x: Any = planetoid_parts()["x"]
-        read_planetoid(build_planetoid(x=sparse.csr_matrix(change(x.toarray()))), "Cora", Faults())
+        read_planetoid(build_planetoid(x=sparse.csr_matrix(change(x.toarray()))), "Cora", Faults(), Request())
     elif form == "ppi":
         files = ppi_files()
-        read_ppi(write_ppi(tmp_path / "ppi", {**files, "train_feats.npy": change(files["train_feats.npy"])}), "PPI", Faults())
+        read_ppi(write_ppi(tmp_path / "ppi", {**files, "train_feats.npy": change(files["train_feats.npy"])}), "PPI", Faults(), Request())
     else:
         raw = tmp_path / "own" / "raw"
         raw.mkdir(parents=True)
         arrays = {"edge_index": np.array([[0], [1]]), "num_nodes_list": np.array([2]), "num_edges_list": np.array([1])}
         np.savez(raw / "data.npz", **arrays, node_feat=change(np.ones((2, 2))))
         np.savez(raw / "node-label.npz", node_label=np.array([[0], [1]]))
-        read_ogb_nodes(tmp_path / "own", "own", Faults())
+        read_ogb_nodes(tmp_path / "own", "own", Faults(), Request())
 
 
 def infinite(features: np.ndarray) -> np.ndarray:
@@ -133,7 +134,7 @@ def test_sums_in_one_place_are_sums_in_float64(build_planetoid: Build) -> None:
     np.testing.assert_array_equal(normalise_rows(twice).toarray(), [[0, 1], [1, 0]])
     np.testing.assert_array_equal(twice.data, large)
     allx = sparse.csr_matrix((whole, [1, 1, 0], [0, 2, *[3] * 519]), shape=(520, 6))
-    dataset = read_planetoid(build_planetoid(allx=allx), "Cora", Faults())
+    dataset = read_planetoid(build_planetoid(allx=allx), "Cora", Faults(), Request())
     np.testing.assert_array_equal(as_array(dataset.features[:2], "features"), [[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
 
 

@@ -16,6 +16,7 @@ from dgl_mutual.data import inert_pickle
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.inert_pickle import MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.planetoid import _make_edges, _make_labels, _make_matrix, read_planetoid
+from dgl_mutual.data.request import Request
 from tests.data.conftest import planetoid_parts
 
 GLOBALS = {
@@ -299,6 +300,6 @@ def test_a_reader_names_the_file_whatever_a_pickle_holds(tmp_path: Path) -> None
                     (tmp_path / f"ind.cora.{name}").write_bytes(content)
             faults = Faults()
             with pytest.raises(Exception, match=rf"ind\.cora\.{part}: "):
-                read_planetoid(tmp_path, "Cora", faults)
+                read_planetoid(tmp_path, "Cora", faults, Request())
             assert {fault.file.name for fault in faults.found} == {f"ind.cora.{part}"}
         (tmp_path / f"ind.cora.{part}").write_bytes(sound[part])

@@ -10,13 +10,14 @@ from dgl_mutual.data import Dataset, load_dataset, verify_dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.npz import read_gnn_benchmark
+from dgl_mutual.data.request import Request
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
 
 
 def read(path: Path) -> Dataset:
-    return read_gnn_benchmark(path.parent, "Amazon-Photo", Faults())
+    return read_gnn_benchmark(path.parent, "Amazon-Photo", Faults(), Request())
 
 
 def test_reads_graph_features_and_labels(build_npz: Build) -> None:

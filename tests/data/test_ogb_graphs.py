@@ -14,13 +14,14 @@ from dgl_mutual.data import known_datasets, load_dataset, ogb_package, verify_da
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_package import make_evaluator, master_facts
+from dgl_mutual.data.request import Request
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
 
 
 def test_small_molecules(build_ogb: Build) -> None:
-    dataset = read_ogb(build_ogb(), "ogbg-molbace", Faults())
+    dataset = read_ogb(build_ogb(), "ogbg-molbace", Faults(), Request())
     assert dataset.edges.tolist() == [[1, 0, 2, 1, 4, 3], [0, 1, 1, 2, 3, 4]]
     assert dataset.node_offsets.tolist() == [0, 3, 5, 6]
     assert dataset.labels.tolist() == [[1], [0], [1]] and dataset.target.kind == "multi-label" and dataset.target.metric == "rocauc"
@@ -74,7 +75,7 @@ def test_published_counts(data_dir: Path, name: str, graphs: int, split: tuple[i
 
 
 def test_missing_labels_are_nan(build_ogb: Build) -> None:
-    dataset = read_ogb(build_ogb("ogbg-molclintox", raw__graph_label="1,\n,0\n0,1\n"), "ogbg-molclintox", Faults())
+    dataset = read_ogb(build_ogb("ogbg-molclintox", raw__graph_label="1,\n,0\n0,1\n"), "ogbg-molclintox", Faults(), Request())
     np.testing.assert_array_equal(dataset.labels, [[1, np.nan], [np.nan, 0], [0, 1]])
     assert dataset.target.num_outputs == 2
 
@@ -99,7 +100,7 @@ FAULTS = [
 @pytest.mark.parametrize(("changed", "message"), FAULTS)
 def test_faults(build_ogb: Build, changed: dict[str, str | bytes], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_ogb(build_ogb(**changed), "ogbg-molbace", Faults())
+        read_ogb(build_ogb(**changed), "ogbg-molbace", Faults(), Request())
 
 
 def test_user_folder_is_not_written_to_and_nothing_is_printed(build_ogb: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +129,7 @@ def test_the_package_ogb_is_not_imported(build_ogb: Build, monkeypatch: pytest.M
     for module in [name for name in sys.modules if name == "ogb" or name.startswith("ogb.")]:
         monkeypatch.delitem(sys.modules, module)
     ogb_package._load.cache_clear()
-    read_ogb(build_ogb(), "ogbg-molbace", Faults())
+    read_ogb(build_ogb(), "ogbg-molbace", Faults(), Request())
     make_evaluator("ogbg-molbace")
     ogb_package.node_facts("ogbn-arxiv")
     widths = ogb_package.feature_widths()

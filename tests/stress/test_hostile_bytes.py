@@ -68,7 +68,7 @@ def test_pickles_of_any_opcodes(fuzz: Callable[..., None], tmp_path: Path) -> No
         for content in (pickles.stopped(b"".join(body)), damaged(sound[name], changes)):
             (folder / name).write_bytes(content)
             with bounded():
-                read_planetoid(folder, "Cora", Faults())
+                read_planetoid(folder, "Cora", Faults(), Request())
         (folder / name).write_bytes(sound[name])
 
     fuzz(test, st.sampled_from(["x", "allx", "y", "graph"]), st.lists(PIECES, max_size=30), edits)
@@ -168,7 +168,7 @@ def test_ppi_folders(fuzz: Callable[..., None], tmp_path: Path) -> None:
 
     def test(files: dict[str, bytes]) -> None:
         with bounded():
-            read_ppi(write(tmp_path / "ppi", files), "PPI", Faults())
+            read_ppi(write(tmp_path / "ppi", files), "PPI", Faults(), Request())
 
     fuzz(test, changed(as_files(tmp_path / "sound")))
 
@@ -181,7 +181,7 @@ def test_ogb_molecules(fuzz: Callable[..., None], tmp_path: Path) -> None:
         name = sorted(packed)[len(changes) % len(packed)]
         for content in (packed, packed | {name: damaged(packed[name], changes)}):
             with bounded():
-                read_ogb(write(tmp_path / "ogb", content), "ogbg-molbace", Faults())
+                read_ogb(write(tmp_path / "ogb", content), "ogbg-molbace", Faults(), Request())
 
     fuzz(test, changed(plain), edits)
 
@@ -246,7 +246,7 @@ def test_numbers_of_nodes_and_classes_that_nothing_justifies(number: int, tmp_pa
         content = "\n".join([",".join([str(number), *first.split(",")[1:]]), *others])
         files = {f"{key}.csv.gz": gzip.compress(value.encode()) for key, value in {**OGB_FILES, f"raw/{name}": content}.items()}
         with bounded(), pytest.raises(DataError):
-            read_ogb(write(tmp_path / "ogb", files), "ogbg-molbace", Faults())
+            read_ogb(write(tmp_path / "ogb", files), "ogbg-molbace", Faults(), Request())
 
 
 def sound_folders(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
@@ -263,9 +263,9 @@ def sound_folders(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object
     return {
         "tu": (folder / "tu" / "TOY", load_dataset),
         "csv": (folder / "csv", load_dataset),
-        "ogb": (folder / "ogb", lambda path: read_ogb(path, "ogbg-molbace", Faults())),
-        "planetoid": (folder / "planetoid", lambda path: read_planetoid(path, "Cora", Faults())),
-        "ppi": (folder / "ppi", lambda path: read_ppi(path, "PPI", Faults())),
+        "ogb": (folder / "ogb", lambda path: read_ogb(path, "ogbg-molbace", Faults(), Request())),
+        "planetoid": (folder / "planetoid", lambda path: read_planetoid(path, "Cora", Faults(), Request())),
+        "ppi": (folder / "ppi", lambda path: read_ppi(path, "PPI", Faults(), Request())),
         "own": (folder / "own", load_dataset),
     }
 
@@ -308,7 +308,7 @@ def test_json_of_any_kind_in_place_of_a_graph(fuzz: Callable[..., None], tmp_pat
         for text in (json.dumps(value), json.dumps(value).replace("0", "9" * digits), json.dumps(value).replace("null", "[" * digits)):
             path.write_text(text)
             with bounded():
-                read_ppi(tmp_path / "ppi", "PPI", Faults())
+                read_ppi(tmp_path / "ppi", "PPI", Faults(), Request())
 
     fuzz(test, any_json, st.sampled_from([1, 20, 5_000, 20_000]))
 

@@ -19,6 +19,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.request import Request
 from dgl_mutual.errors import DglMutualError
 from tests.data.conftest import CSV_FILES, NPZ_FILE, TU_FILES, npz_arrays, planetoid_parts
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write
@@ -48,7 +49,7 @@ def test_planetoid_pickles(fuzz: Callable[..., None], tmp_path: Path) -> None:
 
     def test(files: dict[str, bytes]) -> None:
         with bounded():
-            read_planetoid(write(tmp_path / "planetoid", files), "Cora", Faults())
+            read_planetoid(write(tmp_path / "planetoid", files), "Cora", Faults(), Request())
 
     fuzz(test, changed(parts))
 
@@ -82,7 +83,7 @@ def test_pickles_of_huge_things(tmp_path: Path) -> None:
                 for name, each in files.items()
             }
             with bounded():
-                read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults())
+                read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults(), Request())
 
 
 @pytest.mark.parametrize("number", [1 << 31, 1 << 40, (1 << 63) - 1])
@@ -94,12 +95,12 @@ def test_sizes_that_only_numbers_have(number: int, tmp_path: Path) -> None:
         sound[part]._shape = (sound[part].shape[0], number)  # type: ignore[attr-defined]
     content = {f"ind.cora.{name}": each.encode() if isinstance(each, str) else pickle.dumps(each) for name, each in sound.items()}
     with bounded(), pytest.raises(DglMutualError, match="columns"):
-        read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults())
+        read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults(), Request())
     for key, value, what in (("attr_shape", [4, number], "attr"), ("labels", [0, 1, 1, number], "labels")):
         buffer = io.BytesIO()
         np.savez(buffer, **{**npz_arrays(), key: np.array(value)})
         with bounded(), pytest.raises(DglMutualError, match=f"{what}: "):
-            read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: buffer.getvalue()}), "Amazon-Photo", Faults())
+            read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: buffer.getvalue()}), "Amazon-Photo", Faults(), Request())
 
 
 def test_npz_files(fuzz: Callable[..., None], tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_npz_files(fuzz: Callable[..., None], tmp_path: Path) -> None:
     def test(content: bytes, changes: list[Edit]) -> None:
         for each in (content, damaged(content, changes)):
             with bounded():
-                read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: each}), "Amazon-Photo", Faults())
+                read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: each}), "Amazon-Photo", Faults(), Request())
 
     fuzz(test, arrays, edits)
 
@@ -136,4 +137,4 @@ def test_an_npz_bomb(tmp_path: Path) -> None:
                 else:
                     np.lib.format.write_array(member, array)
     with bounded(), pytest.raises(DglMutualError):
-        read_gnn_benchmark(tmp_path, "Amazon-Photo", Faults())
+        read_gnn_benchmark(tmp_path, "Amazon-Photo", Faults(), Request())
