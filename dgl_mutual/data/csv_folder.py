@@ -23,7 +23,7 @@ from dgl_mutual.data.csv_table import (
     without_brackets,
 )
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
+from dgl_mutual.data.edges import edges_with_features
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
@@ -89,15 +89,11 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
     faults.check()
     _warn_of_tables(files, task, targets)
 
-    canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
-    if edge_values is not None:
-        canonical, rows = canonical_edge_rows(source, destination, len(nodes.frame), symmetric=False, features=edge_values.values)
-        of_edges = edge_values.select_rows(rows)
-    columns = features if features is not None else degree_features(canonical, len(nodes.frame))
+    of_edges = edges_with_features(source, destination, len(nodes.frame), edge_values, symmetric=False)
+    columns = features if features is not None else degree_features(of_edges["edges"], len(nodes.frame))
     return Dataset(
         name=meta.dataset_name,
         task=task,
-        edges=canonical,
         features=compact(columns.values),
         labels=labels,
         node_offsets=files.node_offsets,
@@ -106,9 +102,7 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
         feature_kinds=columns.kinds,
         official_splits=splits,
         sample_ids=_sample_ids(files, task),
-        edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
-        edge_feature_names=() if of_edges is None else of_edges.names,
-        edge_feature_kinds=() if of_edges is None else of_edges.kinds,
+        **of_edges,
     )
 
 

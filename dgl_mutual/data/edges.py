@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.arrays import Features, IntArray, as_exact_array, as_integers
+from dgl_mutual.data.features import Columns, compact
 from dgl_mutual.errors import DataError, listed, shortened
 from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.warning import warn
@@ -60,6 +61,21 @@ def canonical_edge_rows(
     # Given edges come before reverses, so the first of each key that was given is one of them.
     _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
     return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
+
+
+def edges_with_features(
+    source: IntArray, destination: IntArray, num_nodes: int, features: Columns | None, *, symmetric: bool
+) -> dict[str, Any]:
+    """Edges in the form `Dataset` asks for with their features, if they have any: its attributes, by name."""
+    if features is None:
+        return {"edges": canonical_edges(source, destination, num_nodes, symmetric=symmetric)}
+    edges, rows = canonical_edge_rows(source, destination, num_nodes, symmetric=symmetric, features=features.values)
+    return {
+        "edges": edges,
+        "edge_features": compact(features.values[rows], "edge features", "edge"),
+        "edge_feature_names": features.names,
+        "edge_feature_kinds": features.kinds,
+    }
 
 
 def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, features: Features, rows: IntArray, firsts: IntArray) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_integers, as_offsets, number_of_rows, refuse_graphs_without_nodes
-from dgl_mutual.data.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, edge_rows
-from dgl_mutual.data.features import Columns, check_features, columns_of, compact, degree_features
+from dgl_mutual.data.edges import as_edges, canonical_edges, check_ends, edge_rows, edges_with_features
+from dgl_mutual.data.features import check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import Split, as_splits
@@ -55,23 +55,20 @@ def attributes_of(
         num_nodes = number_of_rows(features, "features")
         if labels is not None and node_offsets is None and task != "graph":
             refuse_transposed(features, num_nodes, labels)
-    of_edges: Columns | None = None
     if edge_features is None:
-        ends = _edges_without_features(edges, num_nodes, symmetric, names=edge_feature_names, kinds=edge_feature_kinds)
+        of_edges = {"edges": _edges_without_features(edges, num_nodes, symmetric, names=edge_feature_names, kinds=edge_feature_kinds)}
     else:
         ends = check_ends(edges, num_nodes)
-        of_edges = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
-        check_features(of_edges.values, ends.shape[1], "edge features", "edge")
-        ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric, features=of_edges.values)
-        of_edges = of_edges.select_rows(rows)
-    columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
+        given = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
+        check_features(given.values, ends.shape[1], "edge features", "edge")
+        of_edges = edges_with_features(ends[0], ends[1], num_nodes, given, symmetric=symmetric)
+    columns = degree_features(of_edges["edges"], num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
     task = task or ("node" if node_offsets is None else "graph")
     offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()
     refuse_graphs_without_nodes(offsets)
     known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
     return {
         "task": task,
-        "edges": ends,
         "features": _compact_copy(columns.values),
         "labels": known,
         "node_offsets": offsets,
@@ -79,9 +76,7 @@ def attributes_of(
         "feature_names": columns.names,
         "feature_kinds": columns.kinds,
         "official_splits": as_splits(split),
-        "edge_features": None if of_edges is None else compact(of_edges.values),
-        "edge_feature_names": () if of_edges is None else of_edges.names,
-        "edge_feature_kinds": () if of_edges is None else of_edges.kinds,
+        **of_edges,
         "no_labels": "none were given to Dataset.from_arrays. Give labels=..., a class for each sample" if labels is None else "",
     }
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
+from dgl_mutual.data.edges import edges_with_features
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
@@ -80,30 +80,24 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Datase
         )
     known = classes[graphs - 1] if classes is not None else None
     names, numbered = np.unique(known, return_inverse=True) if known is not None else (np.zeros(0), np.full(len(graphs), -1))
-    of_edges = _columns(edge_codes, edge_values, "edge ") if edges.size else None
-    if of_edges is None:
-        canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
-    else:
-        canonical, rows = canonical_edge_rows(edges[0], edges[1], len(graph_of), symmetric=True, features=of_edges.values)
-        of_edges = of_edges.select_rows(rows)
-    features = _columns(codes, values) or degree_features(canonical, len(graph_of))
-    for part, columns in (("node_labels", features), ("edge_labels", of_edges)):
+    features = _columns(codes, values)
+    edge_features = _columns(edge_codes, edge_values, "edge ") if edges.size else None
+    for part, columns in (("node_labels", features), ("edge_labels", edge_features)):
         if columns is not None and len(columns.names) > MAX_COLUMNS:
             faults.add(path[part], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(columns.names)}")
     faults.check()
+    of_edges = edges_with_features(edges[0], edges[1], len(graph_of), edge_features, symmetric=True)
+    features = features or degree_features(of_edges["edges"], len(graph_of))
     return Dataset(
         name=name,
         task="graph",
-        edges=canonical,
         features=compact(features.values),
         labels=numbered.astype(np.int64),
         node_offsets=np.append(starts, len(graph_of)).astype(np.int64),
         target=Target("single-label", tuple(str(label) for label in names), "accuracy"),
         feature_names=features.names,
         feature_kinds=features.kinds,
-        edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
-        edge_feature_names=() if of_edges is None else of_edges.names,
-        edge_feature_kinds=() if of_edges is None else of_edges.kinds,
+        **of_edges,
         sample_ids=tuple(map(str, graphs.tolist())) if num_empty else None,
         codes_of=name if codes is not None or edge_codes is not None else None,
     )

@@ -105,6 +105,11 @@ def test_wrong_edge_features_are_refused(features: Any, message: str) -> None:
         toy(edge_features=features)
 
 
+def test_a_warning_says_that_features_are_of_edges() -> None:
+    with pytest.warns(UserWarning, match="^edge features, column 1: values from 1700000000 to 1700003600"):
+        toy(edge_features=np.column_stack([np.arange(6), np.where(np.arange(6) < 3, 1_700_000_000, 1_700_003_600)]))
+
+
 def test_a_dataset_is_checked_however_it_is_made() -> None:
     values = vars(toy())
     with pytest.raises(DataError, match="3 rows of edge features for 6 edges"):
