@@ -34,7 +34,8 @@ _MAX_WIDTH = 100_000
 _BLOCK = 1 << 20
 #: Options of `pandas.read_csv`. Without the last it would read ``"1"2`` as 12.
 _PLAIN: dict[str, Any] = {"header": None, "skipinitialspace": True, "skip_blank_lines": False, "quoting": csv.QUOTE_NONE}
-_KINDS = ("blank", "ragged", "wrong", "unknown")
+#: What a line can be: sound, or broken in one of these ways.
+_SOUND, _BLANK, _RAGGED, _WRONG, _UNKNOWN = range(5)
 
 #: From here on float64 cannot represent every whole number.
 _EXACT = 2.0**53
@@ -167,22 +168,26 @@ def _read_faulty(
     with open_content(path) as opened:
         for lines in _blocks(opened, max(1, _BLOCK // width)):
             blocks.append(_examine(lines, width, allow_missing))
-            if is_large and not blocks[-1].valid.all():
+            if is_large and blocks[-1].kinds.any():
                 break
     if not blocks and allow_empty:
         return NumberTable(path, np.zeros((0, width)), np.zeros(0, dtype=np.bool_))
     if not blocks:
         raise RefusedFile("the file is empty")
-    blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)
-    faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {counted(width, 'value')} a line, found a blank line")
     as_before = (
         ", as in the lines before: lines of different lengths, as in temporal datasets, are not supported" if columns is None else ""
     )
-    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {counted(width, 'value')} a line{as_before}")
     example = next((block.example for block in blocks if block.example is not None), "")
-    faults.add_lines(path, np.flatnonzero(wrong) + 1, f"expected numbers only, found {example!r}")
-    faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
-    valid = ~(blank | ragged | wrong | unknown)
+    rules = {
+        _BLANK: f"expected {counted(width, 'value')} a line, found a blank line",
+        _RAGGED: f"expected {counted(width, 'value')} a line{as_before}",
+        _WRONG: f"expected numbers only, found {example!r}",
+        _UNKNOWN: "expected finite numbers, found an empty cell, NaN or infinity",
+    }
+    kinds = np.concatenate([block.kinds for block in blocks])
+    for kind, rule in rules.items():
+        faults.add_lines(path, np.flatnonzero(kinds == kind) + 1, rule)
+    valid = kinds == _SOUND
     return None if is_large and not valid.all() else NumberTable(path, np.concatenate([block.values for block in blocks]), valid)
 
 
@@ -199,35 +204,26 @@ def _read_exact(path: Path) -> IntArray | None:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Some lines of a table: what they hold, which break which rule, and the first that holds more than numbers."""
+    """Some lines of a table: what they hold, of what kind they are, and the first that holds more than numbers."""
 
     values: npt.NDArray[np.float64]
-    blank: npt.NDArray[np.bool_]
-    ragged: npt.NDArray[np.bool_]
-    wrong: npt.NDArray[np.bool_]
-    unknown: npt.NDArray[np.bool_]
+    kinds: npt.NDArray[np.int64]
     example: str | None
-
-    @property
-    def valid(self) -> npt.NDArray[np.bool_]:
-        return ~(self.blank | self.ragged | self.wrong | self.unknown)
 
 
 def _examine(lines: list[str], width: int, allow_missing: bool) -> _Block:
-    blank = np.array([not line.strip() for line in lines])
-    ragged = np.array([line.count(",") + 1 != width for line in lines]) & ~blank
-    usable = ~(blank | ragged)
+    kinds = np.array([_BLANK if not line.strip() else _SOUND if line.count(",") + 1 == width else _RAGGED for line in lines])
+    usable = kinds == _SOUND
     values = np.full((len(lines), width), np.nan)
-    wrong, unknown = np.zeros(len(lines), dtype=np.bool_), np.zeros(len(lines), dtype=np.bool_)
     cells = [cell.strip() for line, is_usable in zip(lines, usable, strict=True) if is_usable for cell in line.split(",")]
     if cells:
         numbers = parse_numbers(cells).reshape(-1, width)
         missing = np.array([cell.casefold() in MISSING for cell in cells]).reshape(-1, width)
         values[usable] = numbers
-        wrong[usable] = (np.isnan(numbers) & ~missing).any(axis=1)
-        unknown[usable] = (np.isinf(numbers) if allow_missing else ~np.isfinite(numbers)).any(axis=1)
-        unknown &= ~wrong
-    return _Block(values, blank, ragged, wrong, unknown, lines[int(wrong.argmax())].strip()[:60] if wrong.any() else None)
+        wrong = (np.isnan(numbers) & ~missing).any(axis=1)
+        unknown = (np.isinf(numbers) if allow_missing else ~np.isfinite(numbers)).any(axis=1)
+        kinds[usable] = np.where(wrong, _WRONG, np.where(unknown, _UNKNOWN, _SOUND))
+    return _Block(values, kinds, next((line.strip()[:60] for line, kind in zip(lines, kinds, strict=True) if kind == _WRONG), None))
 
 
 def _blocks(opened: BinaryIO, size: int) -> Iterator[list[str]]:

@@ -51,14 +51,20 @@ _MAX_BYTES, _MAX_JSON = 1 << 31, 1 << 24
 #: Columns of a table that is read, and of one that is written again as it is; the history of K students has more than K * K. Each column
 #: costs about a tenth of a millisecond, however few the rows, and less as text.
 _MAX_COLUMNS, _MAX_TEXT_COLUMNS = 20_000, 100_000
-#: No count or time of a trial is larger, be it bytes or nanoseconds, and no other figure: those are of single precision.
-_LARGEST, _LARGEST_FIGURE = 1e15, 3.5e38
-#: Figures of a trial between 0 and 1, whatever the metric, and others that are never negative.
-_FRACTIONS = ("train", "val", "test", "disagreement", "ece")
-_NOT_NEGATIVE = (
-    *("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib"),
-    *("nll", "test_to_train"),
+#: What figures of single precision can be, as a custom strategy or callback may log.
+_ANY = (-3.5e38, 3.5e38)
+_FRACTIONS = ("train", "val", "test", "disagreement", "ece", "accuracy", "confidence", "value", "best")
+_COUNTS_AND_TIMES = (
+    *("seed", "fold", "best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib"),
+    *("test_to_train", "bin", "count", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "seconds"),
 )
+#: The least and the greatest that a column of numbers can hold: no count or time is larger, be it of bytes or nanoseconds.
+RANGES = {
+    **dict.fromkeys(_FRACTIONS, (0.0, 1.0)),
+    **dict.fromkeys(_COUNTS_AND_TIMES, (0.0, 1e15)),
+    "nll": (0.0, _ANY[1]),
+    "trial": (0.0, float(MAX_TRIALS)),
+}
 #: Means of fractions may be above 1 by so much.
 _ROUNDING = 1e-9
 #: What pandas would otherwise guess: a fingerprint may look like a number.
@@ -105,50 +111,42 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
     wrong = [name for name, number in is_number.items() if not number]
     numbers = [name for name, number in is_number.items() if number]
-    # Of other columns, such as a custom strategy or callback may log, nothing else is known.
-    own = [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())]
-    largest = [_LARGEST if name in own and name != "nll" else _LARGEST_FIGURE for name in numbers]
-    too_large = (np.abs(table[numbers].to_numpy(np.float64)) > largest).any(axis=0)
-    wrong += [name for name, large in zip(numbers, too_large, strict=True) if large]
-    wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
+    wrong += [name for name in KEY if name in numbers and not (table[name] % 1 == 0).all()]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
-    _refuse_impossible(file, table[[name for name in table if name in own]])
+    outside = _outside_of_ranges(table[numbers], [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())])
+    if outside:
+        raise StoreError(f"{str(file)!r} has {outside}: it was changed. {_hint_of(file)}")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 
-def _refuse_impossible(file: Path, table: pd.DataFrame) -> None:
-    """Raise `StoreError` where a figure is outside of its range. A metric that is not defined is NaN."""
-    for name in [name for name in table if name in (*_FRACTIONS, *_NOT_NEGATIVE)]:
-        values = table[name].to_numpy(np.float64)
-        wrong = np.flatnonzero((values < -_ROUNDING) | (values > (1 if name in _FRACTIONS else math.inf) + _ROUNDING))
-        if len(wrong):
-            rule = "a fraction between 0 and 1" if name in _FRACTIONS else "never negative"
-            raise StoreError(
-                f"{str(file)!r} has {name} = {values[wrong[0]]:g} in its row {wrong[0] + 1}, and it is {rule}: it was changed. "
-                f"{_hint_of(file)}"
-            )
+def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
+    """Which figure of a table of numbers is outside of its range, if there is one. A metric that is not defined is NaN.
 
-
-def read_trials(folder: Path) -> pd.DataFrame:
-    """trials.csv of a run folder; columns that its version did not know are empty.
-
-    Raises:
-        StoreError: see `read_trial_rows`.
+    Args:
+        own: the columns that are known, and have ranges of their own.
     """
-    return read_trial_rows(folder / TRIALS_FILE)
+    low, high = np.array([RANGES[name] if name in own else _ANY for name in table]).reshape(-1, 2).T
+    values = table.to_numpy(np.float64)
+    places = np.argwhere((values < low - _ROUNDING) | (values > high + _ROUNDING))
+    if not len(places):
+        return ""
+    row, column = places[0]
+    return f"{table.columns[column]} = {values[row, column]:g} in row {row + 1}, outside of {low[column]:g} to {high[column]:g}"
 
 
-def read_trial_rows(file: Path) -> pd.DataFrame:
-    """Rows of trials.csv, or of single trials that are to be put there.
+def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
+    """trials.csv of a run folder, or another file with single trials that are to be put there; columns that its version did not know are
+    empty.
 
     Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
 
     Raises:
         StoreError: see `read_table`; also if a row is there twice or missing, or rows are of different runs.
     """
+    file = folder / name
     table = read_table(file, TRIAL_COLUMNS)
     nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
     mixed = [name for name in RUN_COLUMNS if table[name].nunique(dropna=False) > 1]
@@ -174,7 +172,7 @@ def read_reliability(folder: Path) -> pd.DataFrame:
     if table.empty:
         return table
     sound = table["bin"].isin(range(NUM_BINS)) & (table["count"] > 0) & (table["count"] % 1 == 0)
-    sound &= table["accuracy"].between(0, 1) & table["confidence"].between(0, 1) & table[["metric", "member"]].notna().all(axis=1)
+    sound &= table[["metric", "member", "accuracy", "confidence"]].notna().all(axis=1)
     if not sound.all() or table.duplicated([*KEY, "metric", "member", "bin"]).any():
         raise StoreError(
             f"{str(file)!r} has a row that belongs to no bin of confidence, or a row twice: it was changed. Restore it, or remove it."
@@ -212,12 +210,10 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
-        if not _are_places(numbers["trial"]) or (numbers["trial"] > MAX_TRIALS).any():
+        if outside := _outside_of_ranges(pd.DataFrame(numbers), numbers):
+            raise ValueError(outside)
+        if not (numbers["trial"] % 1 == 0).all():
             raise ValueError("a trial has no number as a search gives")
-        for name, most in (("value", 1), ("best", 1), ("seconds", _LARGEST)):
-            wrong = np.flatnonzero((numbers[name] < 0) | (numbers[name] > most + _ROUNDING))
-            if len(wrong):
-                raise ValueError(f"{name} = {numbers[name].iloc[wrong[0]]:g} in row {wrong[0] + 1}")
         numbers["trial"] = numbers["trial"].astype(int)
     except (ValueError, OverflowError) as error:
         raise StoreError(
@@ -363,8 +359,3 @@ def _refuse_ragged(file: Path, text: bytes, most: int = _MAX_COLUMNS) -> None:
         place, cells = ragged
         what = f"is cut off in its row {place}" if cells < len(header) else f"has more cells in its row {place} than columns"
         raise StoreError(f"{str(file)!r} {what}: the file is damaged. {hint}")
-
-
-def _are_places(numbers: pd.Series[float]) -> bool:
-    """Whether all are whole numbers from 0, as seeds and folds are."""
-    return bool(np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all())

@@ -12,7 +12,7 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable
 from dgl_mutual.store.files import CONFIG_FILE, TRIALS_FILE
-from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, Key, keys_of, read_trial_rows, read_trials
+from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, Key, keys_of, read_trials
 from dgl_mutual.utils.wording import counted
 
 
@@ -106,7 +106,7 @@ class FinishedTrials(GatheredTable):
             known |= {name: set(trials[name]) for name in RUN_COLUMNS if len(trials)}
         for key in sorted(keys):
             file = self.folder / self.part(key)
-            rows = read_trial_rows(file)
+            rows = read_trials(file.parent, file.name)
             there = {name: set(rows[name]) for name in RUN_COLUMNS}
             others = [name for name in RUN_COLUMNS if not there[name] <= known.setdefault(name, there[name])]
             if others or not (rows[KEY] == [*key]).all(axis=None):
