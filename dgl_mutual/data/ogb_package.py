@@ -24,13 +24,12 @@ class MasterFacts:
 
     num_tasks: int
     metric: MetricName
-    url: str
 
 
 def master_facts(name: str) -> MasterFacts:
     """Look `name` up in the table that the `ogb` package ships."""
     column = pd.read_csv(_file("graphproppred/master.csv"), index_col=0)[name]
-    return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]], str(column["url"]))
+    return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]])
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.export import FORMATS, export
-from dgl_mutual.reporting.formats import to_text
+from dgl_mutual.reporting.formats import cell_text, to_text
 from dgl_mutual.reporting.plots import draw, plots_need
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
-from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text_table
+from dgl_mutual.reporting.tables import BOLD, TextTable, is_fraction, text_table
 from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
@@ -363,11 +363,7 @@ def _check_copyable(folder: Path) -> None:
 
 
 def _frame(table: TextTable) -> pd.DataFrame:
-    rows = [[_text(cell) for cell in row] for group in table.groups for row in group]
+    rows = [[cell_text(cell) for cell in row] for group in table.groups for row in group]
     frame = pd.DataFrame(rows, columns=list(table.header)).set_index(list(table.header[: table.num_labels]))
     frame.attrs["caption"] = " ".join(sentence for sentence in table.caption if not sentence.startswith(f"{BOLD}:"))
     return frame
-
-
-def _text(cell: Cell) -> str:
-    return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{cell.mark}"

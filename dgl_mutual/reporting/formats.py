@@ -57,7 +57,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def to_text(table: TextTable) -> str:
     """The table for a screen, with its caption below. A star stands in place of bold type."""
-    rows = aligned([table.header, *([_plain_cell(cell) for cell in row] for row in flat_rows(table))], table.num_labels)
+    rows = aligned([table.header, *([cell_text(cell, star="*") for cell in row] for row in flat_rows(table))], table.num_labels)
     lines, first = [rows[0], "-" * max(map(len, rows))], 1
     for number, group in enumerate(table.groups):
         lines += [*([""] if number else []), *rows[first : first + len(group)]]
@@ -66,8 +66,9 @@ def to_text(table: TextTable) -> str:
     return "\n".join([*lines, "", " ".join(caption)]) + "\n"
 
 
-def _plain_cell(cell: Cell) -> str:
-    return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{'*' if cell.bold else ''}{cell.mark}"
+def cell_text(cell: Cell, *, star: str = "") -> str:
+    """A cell without markup; `star` follows a figure that is bold."""
+    return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{star if cell.bold else ''}{cell.mark}"
 
 
 def to_latex(table: TextTable, label: str = "tab:results") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -11,9 +12,9 @@ from typing import Any
 
 from yaml import YAMLError
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.store.files import COMPARISON_FILES, CONFIG_FILE, JOURNAL_FILE, RUN_FILES, SEARCH_FILES, SETTINGS_FILE, SUITE_FILE
-from dgl_mutual.utils.files import is_special, read_bytes, write_output
+from dgl_mutual.utils.files import is_special, read_bytes, unwritable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Files by which a folder of this program, a partition, or a dataset in CSV form, is known.
@@ -37,14 +38,39 @@ _ENDINGS = (
 
 
 def write_result(path: Path, text: str) -> None:
-    """Write a result where a user wants it, as `write_output` does, but not in place of a file that this program needs.
+    """Write a result where a user wants it, but not in place of a file that this program needs.
+
+    A file is replaced whole, a link stays and its file is replaced, a device or pipe is written to.
 
     Raises:
         UsageError: `path` is a configuration, a table of a run or search, a saved student, or a file of a dataset or partition.
         StoreError: it cannot be written.
     """
     refuse_kept(path)
-    write_output(path, text)
+    if not is_special(path):
+        try:
+            target = path.resolve()
+            if target.is_dir():
+                raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
+            read_only = target.is_file() and not os.access(target, os.W_OK)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None
+        if read_only:
+            raise StoreError(f"Cannot write {str(path)!r}: it is read-only. Name another file, or make it writable.")
+        write_text(target, text)
+        return
+    try:
+        # Neither truncated, since others may be writing there, too, nor waited for: a pipe without a reader would block for ever.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise StoreError(f"Cannot write {str(path)!r}: no process reads from this pipe. Start the reader first.") from None
+        raise unwritable(path, error) from None
 
 
 def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:

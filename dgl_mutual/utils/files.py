@@ -142,38 +142,6 @@ def is_special(path: Path) -> bool:
     return False
 
 
-def write_output(path: Path, text: str) -> None:
-    """Write `text` where a user wants it: a file is replaced whole, a link stays and its file is replaced, a device or pipe is written to.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    if not is_special(path):
-        try:
-            target = path.resolve()
-            if target.is_dir():
-                raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
-            read_only = target.is_file() and not os.access(target, os.W_OK)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None
-        if read_only:
-            raise StoreError(f"Cannot write {str(path)!r}: it is read-only. Name another file, or make it writable.")
-        write_text(target, text)
-        return
-    try:
-        # Neither truncated, since others may be writing there, too, nor waited for: a pipe without a reader would block for ever.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
-        os.set_blocking(descriptor, True)
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            raise StoreError(f"Cannot write {str(path)!r}: no process reads from this pipe. Start the reader first.") from None
-        raise unwritable(path, error) from None
-
-
 def check_writable(folder: Path) -> None:
     """Make sure, leaving no trace, that files can be written below `folder`, which need not exist yet.
 

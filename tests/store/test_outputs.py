@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
 from operator import attrgetter
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.data.catalog import Entry, known_datasets, tu_entry
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.store.outputs import refuse_other_endings, write_result
 from dgl_mutual.utils.files import is_special
 
@@ -66,6 +68,37 @@ def test_the_same_names_elsewhere_are_replaced(tmp_path: Path) -> None:
         (tmp_path / name).write_text("old")
         write_result(tmp_path / name, "new")
         assert (tmp_path / name).read_text() == "new"
+
+
+def test_an_output_follows_a_link_and_keeps_it(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_result(link, "new")
+    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(StoreError, match="Cannot write"):
+        write_result(circle, "x")
+    with pytest.raises(StoreError, match=r"it is a folder\. Name a file"):
+        write_result(tmp_path, "x")
+
+
+def test_an_output_that_is_a_pipe_or_a_device_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match="no process reads from this pipe"):
+        write_result(pipe, "x")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_result(pipe, "some text")
+    assert os.read(reader, 100) == b"some text"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    write_result(Path("/dev/null"), "x")
+    with pytest.raises(StoreError, match="No space left"):
+        write_result(Path("/dev/full"), "x")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from dgl_mutual.utils.files import (
     replacing,
     set_aside,
     unwritable,
-    write_output,
     write_text,
 )
 
@@ -225,19 +223,6 @@ def test_no_link_leads_out_of_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "run" / "a.csv").is_symlink()
 
 
-def test_an_output_follows_a_link_and_keeps_it(tmp_path: Path) -> None:
-    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
-    target.write_text("old")
-    target.chmod(0o640)
-    link.symlink_to(target)
-    write_output(link, "new")
-    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
-    circle = tmp_path / "circle"
-    circle.symlink_to(circle)
-    with pytest.raises(StoreError, match="Cannot write"):
-        write_output(circle, "x")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
 def test_half_of_a_replaced_folder_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "weights"
@@ -265,22 +250,6 @@ def test_half_of_a_replaced_folder_does_not_come_back(tmp_path: Path, monkeypatc
     assert not folder.exists()
     remove_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
-
-
-def test_an_output_that_is_a_pipe_or_a_device_stays_one(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(StoreError, match="no process reads from this pipe"):
-        write_output(pipe, "x")
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_output(pipe, "some text")
-    assert os.read(reader, 100) == b"some text"
-    os.close(reader)
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-    write_output(Path("/dev/null"), "x")
-    with pytest.raises(StoreError, match="No space left"):
-        write_output(Path("/dev/full"), "x")
-    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 def test_only_files_are_read_and_no_more_than_they_may_be(tmp_path: Path) -> None:
@@ -331,8 +300,6 @@ def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
 def test_who_named_no_file_is_told_to_move_the_folder_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"it is a folder\. Move it away, or rename it\.$"):
         write_text(tmp_path, "")
-    with pytest.raises(StoreError, match=r"it is a folder\. Name a file"):
-        write_output(tmp_path, "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no process is looked for there")
