@@ -55,7 +55,6 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
     `dgl_mutual.data.labels`, whose rules say what is a class). Lists may stand in brackets, as Python and numpy print them.
 
     Args:
-        name: not used: meta.yaml has the dataset's name.
         request: its task is by default ``graph`` where the folder describes graphs, else ``node``. Where labels are not required, a missing
             column of labels makes every label unknown. Its targets are the columns of labels, where it is not ``label``, or labels of a
             multi-label column ``label``, such as ``label 0``; several are targets to be learned at once.

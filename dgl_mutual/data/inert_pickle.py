@@ -3,9 +3,10 @@
 The standard library's `pickletools` only takes the file apart into opcodes; those that Planetoid's files consist of build plain values and
 `Record`, and any other opcode or name is refused. Arrays are made of records afterwards, by rules of their own.
 
-`pickle.Unpickler` with a custom `find_class` would refuse names, too, but not files that use up the memory: its memo is an array,
-twice as long as the largest index that a file gives. For ``b"Nr\\xff\\xff\\xff\\x7f."`` (None, LONG_BINPUT 0x7fffffff, STOP), which has 7
-bytes, it asks for 32 GiB, and raises MemoryError where a process may have 3 GiB. The memo here is a dict.
+`pickle.Unpickler` with a custom `find_class` would refuse names, too, but not files that use up the memory: as it is written in C, its memo
+is an array, twice as long as the largest index that a file gives. For ``b"Nr\\xff\\xff\\xff\\x7f."`` (None, LONG_BINPUT 0x7fffffff, STOP),
+which has 7 bytes, it asks for 32 GiB, and raises MemoryError where a process may have 3 GiB. The memo here is a dict, as in the slower
+`pickle._Unpickler`.
 """
 
 from __future__ import annotations

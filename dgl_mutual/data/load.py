@@ -69,7 +69,8 @@ def load_dataset(
     return dataset
 
 
-#: Reads a dataset, given the folder of its files and its name; raises DataError at the first checkpoint that finds faults.
+#: Reads a dataset, given the folder of its files and its name; raises DataError at the first checkpoint that finds faults. All readers take
+#: the same arguments, also what they do not need: a file may have the name, and what is made without files has no faults.
 Reader: TypeAlias = Callable[[Path, str, Faults, Request], Dataset]
 
 
