@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from dgl_mutual.data.csv_table import is_unnamed
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.names import check_name
-from dgl_mutual.data.reading import read_text, recording
 from dgl_mutual.data.split import MASKS
+from dgl_mutual.data.untrusted_files import read_text, recording
 from dgl_mutual.errors import DataError, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.plain_yaml import read_yaml

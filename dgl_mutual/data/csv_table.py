@@ -18,7 +18,7 @@ import pandas as pd
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
-from dgl_mutual.data.reading import open_file, recording
+from dgl_mutual.data.untrusted_files import open_file, recording
 from dgl_mutual.errors import SHOWN, listed, shortened
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
 from dgl_mutual.utils.files import RefusedFile

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from dgl_mutual.data.arrays import native
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.reading import open_file, recording
+from dgl_mutual.data.untrusted_files import open_file, recording
 from dgl_mutual.utils.files import RefusedFile
 
 #: What the arrays of a small ``.npz`` file may decompress to, and what each byte of a larger one. Most data compress to a tenth, bags of

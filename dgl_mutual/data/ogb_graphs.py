@@ -16,11 +16,11 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edge_rows
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
+from dgl_mutual.data.number_tables import NumberTable, read_numbers
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
 from dgl_mutual.data.ogb_split import read_split
 from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import as_splits
-from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 
 _ATOM_FEATURES = (

@@ -19,12 +19,12 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, features_fault
 from dgl_mutual.data.labels import note_identifiers, refuse_continuous
+from dgl_mutual.data.number_tables import NumberTable, read_numbers
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
 from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split, as_splits
-from dgl_mutual.data.tables import NumberTable, read_numbers
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.warning import warn
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.number_tables import read_numbers
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.tables import read_numbers
 
 #: The files, in the order of the parts.
 SPLIT_FILES = ("train.csv.gz", "valid.csv.gz", "test.csv.gz")

@@ -18,11 +18,11 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows, summed
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
-from dgl_mutual.data.reading import open_file, recording
+from dgl_mutual.data.number_tables import read_numbers
 from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.tables import read_numbers
 from dgl_mutual.data.target import Target
+from dgl_mutual.data.untrusted_files import open_file, recording
 from dgl_mutual.utils.files import RefusedFile
 
 _Made = TypeVar("_Made")

@@ -17,10 +17,10 @@ from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, features_fault
 from dgl_mutual.data.numpy_files import read_npy
-from dgl_mutual.data.reading import read_text, recording
 from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
+from dgl_mutual.data.untrusted_files import read_text, recording
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import counted, kind_of
 

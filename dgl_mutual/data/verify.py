@@ -13,9 +13,9 @@ from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import MISSING_FILE, Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
-from dgl_mutual.data.reading import open_file, recording
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.untrusted_files import open_file, recording
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.arguments import check_booleans
 

@@ -20,7 +20,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
-from dgl_mutual.data.reading import open_content, recording
+from dgl_mutual.data.untrusted_files import open_content, recording
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted

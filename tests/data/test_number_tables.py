@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.tables import NumberTable, read_numbers
+from dgl_mutual.data.number_tables import NumberTable, read_numbers
 
 
 def read(path: Path, content: bytes, **rules: object) -> tuple[NumberTable | None, str]:
