@@ -22,7 +22,7 @@ from dgl_mutual.store.files import CONFIG_FILE, INFERENCE_FILE
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, keys_of, overall, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
-from dgl_mutual.training.inference_time import time_inference
+from dgl_mutual.training.timing import time_inference
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_text

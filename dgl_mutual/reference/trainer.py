@@ -29,11 +29,11 @@ from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
-from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.metrics import as_compared, refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.task_metrics import scorer_of
+from dgl_mutual.training.timing import median_ms
 
 #: Graphs in a batch that is only evaluated.
 EVALUATION_BATCH = 256

@@ -19,10 +19,10 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.training.calibration import Calibration, calibrations
-from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.result import MemberResult, best_on_validation
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.training.timing import median_ms
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.clean_logits import CleanLogits
-from dgl_mutual.training.clock import now
 from dgl_mutual.training.history import KEYS, HistoryRow, fault_of_name
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.targets import Targets
+from dgl_mutual.training.timing import now
 
 
 @dataclass

@@ -1,21 +1,45 @@
-"""Inference times of trained models, one model at a time, with quartiles."""
+"""Timing on a device: of calls, and of the predictions of trained models, one model at a time, with quartiles."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
+import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.training.checkpoints import TrainedModel
-from dgl_mutual.training.clock import milliseconds
 
 #: Warm-up passes of each model: the first fills the caches of batches.
 WARM_UP = 3
 #: After this many seconds no further round begins, if there are at least `LEAST` rounds.
 _SECONDS, LEAST = 60.0, 5
+#: A single call that takes longer is timed once.
+_LONG_MS = 5000.0
+_REPEATS = 3
+
+
+def now(device: torch.device) -> float:
+    """Seconds on the clock of `time.perf_counter`, once the device has done what it was given: a GPU runs asynchronously."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def milliseconds(run: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds that a call takes."""
+    started = now(device)
+    run()
+    return 1000 * (now(device) - started)
+
+
+def median_ms(run: Callable[[], object], device: torch.device) -> float:
+    """Median milliseconds of three calls, after one that builds what later ones keep. That one alone where it takes over five seconds."""
+    first = milliseconds(run, device)
+    return first if first > _LONG_MS else median(milliseconds(run, device) for _ in range(_REPEATS))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dgl_mutual.training import inference_time
-from dgl_mutual.training.inference_time import LEAST, WARM_UP, time_inference
+from dgl_mutual.training import timing
+from dgl_mutual.training.timing import LEAST, WARM_UP, median_ms, time_inference
 
 
 def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
         run()
         return float(len(passes))
 
-    monkeypatch.setattr(inference_time, "milliseconds", milliseconds)
+    monkeypatch.setattr(timing, "milliseconds", milliseconds)
     found = time_inference({"a": model("a"), "b": model("b")}, None, repeats=5)  # type: ignore[arg-type]  # stand-ins for models
     assert passes == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] * 5
     first = 2 * WARM_UP + 1  # the numbers of a's passes are first, first + 2, ... first + 8
@@ -29,5 +29,19 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
 
 def test_slow_models_have_fewer_passes_but_never_fewer_than_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SimpleNamespace(prepared=lambda _: lambda: None, parameters=lambda: iter([torch.zeros(())]))
-    monkeypatch.setattr(inference_time, "_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "_SECONDS", 0.0)
     assert time_inference({"slow": slow}, None)["slow"].repeats == LEAST  # type: ignore[dict-item, arg-type]  # a stand-in for a model
+
+
+@pytest.mark.parametrize(("seconds", "calls", "expected"), [([4.0, 0.3, 0.1, 0.2], 4, 200.0), ([6.0], 1, 6000.0)])
+def test_the_first_call_counts_only_where_it_takes_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[float], calls: int, expected: float
+) -> None:
+    clock, left = [0.0], list(seconds)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def run() -> None:
+        clock[0] += left.pop(0)
+
+    assert median_ms(run, torch.device("cpu")) == pytest.approx(expected)
+    assert len(seconds) - len(left) == calls
