@@ -128,7 +128,7 @@ def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
     Args:
         own: the columns that are known, and have ranges of their own.
     """
-    low, high = np.array([RANGES[name] if name in own else _ANY for name in table]).reshape(-1, 2).T
+    low, high = np.array([RANGES[name] if name in own else _ANY for name in map(str, table)]).reshape(-1, 2).T
     values = table.to_numpy(np.float64)
     places = np.argwhere((values < low - _ROUNDING) | (values > high + _ROUNDING))
     if not len(places):
