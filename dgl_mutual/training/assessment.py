@@ -37,7 +37,7 @@ class MemberFacts:
 
 
 @dataclass(frozen=True)
-class Scores:
+class MemberScores:
     """What several members score on the three parts of a split, and their calibration on the test part. Attributes as in `FitResult`."""
 
     members: tuple[MemberResult, ...]
@@ -46,7 +46,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Assessment(Scores):
+class Assessment(MemberScores):
     """The scores of a cohort, and how far its students disagree. Attributes as in `FitResult`."""
 
     disagreement: float
@@ -60,7 +60,7 @@ def score_members(
     dataset: Dataset,
     split: Split,
     ensemble: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Scores:
+) -> MemberScores:
     """Score members on the three parts of a split, and measure their calibration on the test part.
 
     Args:
@@ -91,7 +91,7 @@ def score_members(
             found.append(MemberResult(**vars(facts), train=train, val=val, test=test, nll=nll, ece=ece))
         return tuple(found)
 
-    return Scores(
+    return MemberScores(
         members=rows([part.overall for part in (train, val, test)], list(calibrated.values())),
         tasks={metric: rows([part.by_task[metric] for part in (train, val, test)], [calibrated[metric]]) for metric in test.by_task},
         reliability=[
