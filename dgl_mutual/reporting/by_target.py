@@ -37,6 +37,7 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
     tables = [_of_run(run) for run in named]
     alone = {data for run, table in zip(named, tables, strict=True) if len(run.config["targets"]) == 1 for data in table["data"]}
     trials = pd.concat(tables, ignore_index=True)
+    trials["unsplit"] = trials["data"]
     return trials[trials["data"].isin(alone)].reset_index(drop=True) if alone else trials
 
 

@@ -66,6 +66,7 @@ class Comparison:
         unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
         unpaired: the methods that are not tested on a dataset, since their trials are not those of the baseline, and the trials that
             are missing: ``gml on Cora (independent lacks seed 2 fold 0)``.
+        blocks: the columns that show one dataset under several protocols, ``Cora (public)`` and ``Cora (random)``, for each such dataset.
         objection: why nothing is tested, where that was not asked for; else empty.
     """
 
@@ -76,6 +77,7 @@ class Comparison:
     unfinished: tuple[str, ...]
     tuned: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unpaired: tuple[str, ...] = ()
+    blocks: tuple[tuple[str, ...], ...] = ()
     objection: str = ""
 
     @property
@@ -117,7 +119,16 @@ def compare(
     tests = _tests(trials, rows, value, baseline, unpaired)
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
-    return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials), _told(unpaired))
+    return Comparison(
+        rows,
+        value,
+        baseline,
+        _rankings(rows, value),
+        tuple(_unfinished(trials)),
+        _tuned(trials),
+        _told(unpaired),
+        tuple(_blocks(trials)),
+    )
 
 
 def _refuse_unmeasured(trials: pd.DataFrame, value: str) -> None:
@@ -146,6 +157,12 @@ def _tuned(trials: pd.DataFrame) -> dict[tuple[str, str], int]:
         return {}
     runs = trials[["data", "method", "tuned"]].drop_duplicates()
     return {(str(data), str(method)): int(count) for data, method, count in runs.itertuples(index=False)}
+
+
+def _blocks(trials: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    for _, table in trials.groupby("unsplit", sort=False):
+        if table["protocol"].nunique() > 1:
+            yield tuple(dict.fromkeys(map(str, table["data"])))
 
 
 def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:

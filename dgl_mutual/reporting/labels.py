@@ -119,6 +119,12 @@ def data_name(run: Run) -> str:
     return _data_label(_flat(run), [])
 
 
+def unsplit_name(run: Run) -> str:
+    """What a run learns, whatever its protocol and folds: ``digits-multi (digit+even)``."""
+    values = _flat(run)
+    return _named(Path(str(values["dataset"])).name, values, [key for key in _COLUMN_OF_ITS_OWN if key != "folds"])
+
+
 def _flat(run: Run) -> dict[str, Any]:
     values = flatten(run.config)
     if values.get("distill.unseen"):

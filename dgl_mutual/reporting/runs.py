@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from dgl_mutual.errors import SHOWN, StoreError, UsageError, shortened, unknown
 from dgl_mutual.options import plain_message
-from dgl_mutual.reporting.labels import data_of_suite, label_runs
+from dgl_mutual.reporting.labels import data_of_suite, label_runs, unsplit_name
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
@@ -77,9 +77,10 @@ def chosen_runs(runs: Sequence[Run], datasets: Sequence[str] = (), methods: Sequ
 def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool = False) -> pd.DataFrame:
     """trials.csv of all runs as one table.
 
-    Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for), `tuned` (trials of the
-    search that chose the options, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not
-    known). In the rows of single tasks `disagreement` is empty in runs of earlier versions, which did not tell tasks apart.
+    Columns added: `method`, `data`, `unsplit` (the same for data that differ in their protocol alone), `folds` (k of cross-validation, else
+    1), `planned` (trials that were asked for), `tuned` (trials of the search that chose the options, else 0), `run` and `schema` (what
+    columns and labels of the data mean, as JSON; ``{}`` where it is not known). In the rows of single tasks `disagreement` is empty in runs
+    of earlier versions, which did not tell tasks apart.
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -99,8 +100,16 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
                 f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
-        names = {"method": run.method, "data": run.data, "run": str(run.folder), "schema": json.dumps(run.schema)}
-        added: dict[str, Any] = {**names, "folds": run.num_folds, "planned": run.num_planned, "tuned": run.tuned}
+        added: dict[str, Any] = {
+            "method": run.method,
+            "data": run.data,
+            "unsplit": unsplit_name(run),
+            "run": str(run.folder),
+            "folds": run.num_folds,
+            "planned": run.num_planned,
+            "tuned": run.tuned,
+            "schema": json.dumps(run.schema),
+        }
         tables.append((_by_target(run.trials) if each_target or metric is not None else run.overall).assign(**added))
     return pd.concat(tables, ignore_index=True)
 

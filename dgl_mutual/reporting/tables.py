@@ -148,7 +148,8 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
     yield _protocols(rows)
-    yield from _blocks(rows)
+    for columns in comparison.blocks:
+        yield f"One dataset under several protocols, which are not compared with each other: {', '.join(columns)}."
     if comparison.tuned:
         yield from _searches(comparison)
     if comparison.unfinished:
@@ -171,14 +172,6 @@ def _protocols(rows: pd.DataFrame) -> str:
         parts.setdefault(text, []).append(str(data))
     texts = [f"{', '.join(datas)}: {text}" if len(parts) > 1 else text for text, datas in parts.items()]
     return ("; ".join(texts) if len(parts) > 1 else _capital(texts[0])) + "."
-
-
-def _blocks(rows: pd.DataFrame) -> Iterator[str]:
-    """Which columns show one dataset under several protocols."""
-    for _, table in rows.groupby("dataset", sort=False):
-        if table["protocol"].nunique() > 1:
-            columns = ", ".join(dict.fromkeys(map(str, table["data"])))
-            yield f"One dataset under several protocols, which are not compared with each other: {columns}."
 
 
 def _searches(comparison: Comparison) -> Iterator[str]:

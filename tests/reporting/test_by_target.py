@@ -67,6 +67,16 @@ def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path
     assert len(told) == (protocol != "public") and all("On digits-multi: even splits" in text for text in told)
 
 
+def test_a_target_of_one_protocol_is_not_among_those_of_several(tmp_path: Path) -> None:
+    write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol="random")
+    write(tmp_path, "gml", ["digit"], ALONE, protocol="random")
+    write(tmp_path, "gml", ["even"], ALONE, protocol="holdout")
+    runs = load_runs([tmp_path])
+    (columns,) = compare(gather_by_target(runs)).blocks
+    assert set(columns) == {"digits-multi: even (holdout)", "digits-multi: even (random)"}
+    assert compare(gather(runs)).blocks == ()  # by run, they learn different targets
+
+
 def test_runs_without_a_named_target_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match="no table by target"):

@@ -270,6 +270,7 @@ def test_protocols_stand_in_blocks_of_their_own_each_with_its_tests(tmp_path: Pa
     tested = comparison.rows[comparison.rows["p"].notna()]
     assert set(tested["data"]) == {"Cora (public)", "Cora (random)"}
     told = " ".join(caption(comparison))
+    assert comparison.blocks == (tuple(dict.fromkeys(comparison.rows["data"])),)
     assert "One dataset under several protocols, which are not compared with each other: " in told
     assert "No independent on Cora (nested), so nothing is tested there." in told
 
@@ -278,6 +279,20 @@ def test_protocols_under_one_name_of_a_suite_stand_apart_too(tmp_path: Path) -> 
     runs = [write_run(tmp_path, protocol=protocol) for protocol in ("public", "random")]
     trials = gather(load_runs([write_suite(tmp_path, "mine", [(runs[0], "a", "here"), (runs[1], "b", "here")])]))
     assert set(compare(trials).rows["data"]) == {"here (public)", "here (random)"}
+    assert compare(trials).blocks == (("here (public)", "here (random)"),)
+
+
+@pytest.mark.parametrize(
+    ("other", "blocks"),
+    [({}, (("one", "other"),)), ({"targets": ["even"]}, ()), ({"label_rate": 0.1}, ()), ({"metric": "macro-f1"}, ())],
+)
+def test_columns_are_of_one_dataset_where_they_differ_in_their_protocol_alone(
+    tmp_path: Path, other: dict[str, Any], blocks: tuple[tuple[str, ...], ...]
+) -> None:
+    one, two = write_run(tmp_path, protocol="public"), write_run(tmp_path, protocol="random", config=other)
+    comparison = compare(gather(load_runs([write_suite(tmp_path, "mine", [(one, "gml", "one"), (two, "gml", "other")])])))
+    assert comparison.blocks == blocks
+    assert any(sentence.startswith("One dataset under several protocols") for sentence in caption(comparison)) == bool(blocks)
 
 
 def test_metrics_under_one_name_stand_apart_too(tmp_path: Path) -> None:
