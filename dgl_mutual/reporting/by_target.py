@@ -43,9 +43,20 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
 
 def drawn_by_labels(trials: pd.DataFrame) -> list[str]:
     """The data of `gather_by_target` whose splits may differ between methods, since they are stratified by the labels that are learned."""
-    numbers = trials["method"].astype(str).str.extract(r"\((\d+) targets?\)$", expand=False)
-    several = numbers.groupby(trials["data"]).transform("nunique") > 1
+    several = _num_counts(trials, "data", "protocol") > 1
     return list(dict.fromkeys(trials["data"][several & trials["protocol"].isin(_STRATIFIED)]))
+
+
+def apart_by_protocol(trials: pd.DataFrame) -> list[str]:
+    """The data of `gather_by_target` that were learned with several numbers of targets, but never with two of them under one protocol."""
+    together = set(trials["data"][_num_counts(trials, "data", "protocol") > 1])
+    return [data for data in dict.fromkeys(trials["data"][_num_counts(trials, "data") > 1]) if data not in together]
+
+
+def _num_counts(trials: pd.DataFrame, *keys: str) -> pd.Series[int]:
+    """For each row, with how many different numbers of targets what has the same keys was learned."""
+    numbers = trials["method"].astype(str).str.extract(r"\((\d+) targets?\)$", expand=False)
+    return numbers.groupby([trials[key] for key in keys]).transform("nunique")
 
 
 def _of_run(run: Run) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
-from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
+from dgl_mutual.reporting.by_target import apart_by_protocol, drawn_by_labels, gather_by_target
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather
@@ -79,6 +79,11 @@ def export(
         warn(
             f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "
             "target than for several, and the significance tests between these are not strictly paired."
+        )
+    if by_target and (apart := apart_by_protocol(trials)):
+        warn(
+            f"On {', '.join(apart)} nothing is compared: runs of different numbers of targets have no protocol in common, since the "
+            "defaults can differ. Give all runs one --protocol, for example holdout."
         )
     warn_of_gaps(comparison)
     if kind == "csv":

@@ -67,6 +67,18 @@ def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path
     assert len(told) == (protocol != "public") and all("On digits-multi: even splits" in text for text in told)
 
 
+@pytest.mark.parametrize("protocols", [["holdout"], ["holdout", "random"]])
+def test_a_target_without_a_common_protocol_is_told(protocols: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol="random")
+    for protocol in protocols:
+        write(tmp_path, "gml", ["even"], ALONE, protocol=protocol)
+    export(load_runs([tmp_path]), "markdown", by_target=True, baseline="gml (1 target)")
+    told = " ".join(str(warning.message) for warning in recwarn)
+    has_common = "random" in protocols
+    assert ("On digits-multi: even nothing is compared" in told) != has_common
+    assert ("On digits-multi: even splits are stratified" in told) == has_common
+
+
 def test_a_target_of_one_protocol_is_not_among_those_of_several(tmp_path: Path) -> None:
     write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol="random")
     write(tmp_path, "gml", ["digit"], ALONE, protocol="random")
