@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.store.configuration import ROLES, Role
+from dgl_mutual.store.configuration import ROLES, Role, identity
 from dgl_mutual.utils.wording import counted
 
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
 _OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
 #: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
-#: No option of the method: it belongs to the data, or is shown elsewhere.
-_NO_OPTION = {"strategy", "students", "pool"} | {key for key, role in ROLES.items() if role is not Role.METHOD}
+#: Options of training that change nothing in a trial: what is recorded, and what an interrupted trial goes on from.
+_RECORDING = ("diversity", "checkpoint_every")
+#: No option of the method: it belongs to the data, is shown elsewhere, or changes nothing.
+_NO_OPTION = (
+    {"strategy", "students", "pool"}
+    | {key for key, role in ROLES.items() if role is not Role.METHOD}
+    | {f"training.{name}" for name in _RECORDING}
+)
 #: Parts of a run that are there or not: of one that is not there, no option is named.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -117,6 +123,13 @@ def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
 def data_name(run: Run) -> str:
     """The dataset of a run with its label rate and noise, whatever its targets: ``digits-multi (10% labels)``."""
     return _data_label(_flat(run), [])
+
+
+def all_but(run: Run, key: str) -> dict[str, Any]:
+    """What decides the results of a run's trials (see `identity`), but for its dataset and this key."""
+    values = identity(run.config)
+    training = {name: value for name, value in values.get("training", {}).items() if name not in _RECORDING}
+    return {name: value for name, value in {**values, "training": training}.items() if name not in ("dataset", key)}
 
 
 def unsplit_name(run: Run) -> str:

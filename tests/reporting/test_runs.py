@@ -4,12 +4,14 @@ import re
 import shutil
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.suite_tables import write_suite_tables
@@ -98,6 +100,16 @@ def test_the_metric_belongs_to_the_data(tmp_path: Path) -> None:
     for strategy in ("gml", "independent"):
         write_run(tmp_path, strategy=strategy, metric="macro-f1", config={"metric": "macro-f1"})
     assert labels(tmp_path) == {("Cora", "gml"), ("Cora (macro-f1)", "gml"), ("Cora (macro-f1)", "independent")}
+
+
+@pytest.mark.parametrize("recording", [{"diversity": True}, {"checkpoint_every": 5}])
+def test_what_only_records_makes_no_method(recording: dict[str, Any], tmp_path: Path) -> None:
+    for training in ({"epochs": 6}, {"epochs": 6, **recording}):
+        write_run(tmp_path, config={"training": training})
+    runs = load_runs([tmp_path])
+    assert [run.method for run in runs] == ["gml", "gml"]
+    with pytest.raises(UsageError, match=r"Several runs are 'gml' on Cora: .* Give one of them"):
+        compare(gather(runs))
 
 
 def test_a_part_that_only_one_run_has_is_one_word(tmp_path: Path) -> None:

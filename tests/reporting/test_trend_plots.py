@@ -32,7 +32,7 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     for students in (["gcn"], ["gcn", "gat"]):
         write_run(tmp_path, students=students, seeds=2)
     write_run(tmp_path, students=["gcn"] * 3, seeds=2, epochs=7)
-    write_run(tmp_path, students=["gcn"] * 4, seeds=3)
+    write_run(tmp_path, students=["gcn"] * 4, seeds=3, config={"training": {"epochs": 6, "learning_rate": 0.01, "diversity": True}})
     with pytest.warns(UserWarning, match="Left out of the plot cohort-size, since no other run differs in its students alone: gml"):
         (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
     assert len(heights) == 3  # the run of 7 epochs is another experiment
@@ -127,5 +127,7 @@ def test_noise_joins_only_runs_that_differ_in_nothing_else(tmp_path: Path) -> No
         write_run(tmp_path, config=config, level=0.4 if "label_rate" in config else 0.8)
     (line,) = lines(drawn(tmp_path, "noise")["noise-Cora"]).values()
     assert len(line) == 2 and line[0] == pytest.approx(0.8, abs=0.03)
+    write_run(tmp_path, config={"noise": "edge:0.4", "training": {"epochs": 6, "learning_rate": 0.01, "diversity": True}})
+    assert [len(line) for line in lines(drawn(tmp_path, "noise")["noise-Cora"]).values()] == [3]  # which only records more
     write_run(tmp_path, config={"label_rate": 0.1, "noise": "edge:0.2"}, level=0.3)
-    assert sorted(map(len, lines(drawn(tmp_path, "noise")["noise-Cora"]).values())) == [2, 2]
+    assert sorted(map(len, lines(drawn(tmp_path, "noise")["noise-Cora"]).values())) == [2, 3]

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 from dgl_mutual.errors import listed
-from dgl_mutual.reporting.labels import line_names
+from dgl_mutual.reporting.labels import all_but, line_names
 from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style, with_room
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
-from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.members import ENSEMBLE, MEAN
 from dgl_mutual.utils.warning import warn
 
@@ -83,8 +82,7 @@ def _with_noise(runs: Sequence[Run]) -> list[Run]:
     """Those of which there is one with noise that differs in nothing but its noise; one an amount, named for their lines."""
 
     def rest(run: Run) -> str:
-        values = {key: value for key, value in identity(run.config).items() if key not in ("noise", "dataset")}
-        return json.dumps(values, sort_keys=True, default=str)
+        return json.dumps(all_but(run, "noise"), sort_keys=True, default=str)
 
     lines = [line for line in _lines(runs, rest, _noise) if any(kind for kind, _ in line)]
     return _one_each(lines, "noise", "noise", "of the same configuration")
@@ -152,8 +150,7 @@ def _all_but_the_cohort(run: Run, depths: Mapping[Any, Any]) -> str:
         built_in = [student.get("hidden"), None if depth == depths.get(student["architecture"]) else depth]
         shared.append(student.get("options", [*built_in, *(student.get(key) for key in ("norm", "readout", "pooling"))]))
     students = sorted({str(options) for options in shared if options != {}})
-    rest = {key: value for key, value in identity(run.config).items() if key not in ("students", "dataset")}
-    return json.dumps([rest, students], sort_keys=True, default=str)
+    return json.dumps([all_but(run, "students"), students], sort_keys=True, default=str)
 
 
 def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
