@@ -34,8 +34,8 @@ class PairedTest:
         name: which test.
         p: nan where it cannot be made.
         smallest_p: the smallest p that these many pairs can give; 0 where there is no bound.
-        low, high: 95 % interval of the mean difference by Student's t, not adjusted for other tests; nan where there is none, as where
-            the differences do not vary.
+        low, high: 95 % interval of the mean difference by Student's t, with the corrected standard error where the test is the corrected
+            one, and not adjusted for other tests; nan where there is none, as where the differences do not vary.
     """
 
     name: str
@@ -49,6 +49,8 @@ class PairedTest:
 FEWEST_PAIRS = 6
 #: Folds, or seeds of ``holdout``, below which no t-test is made: with two, their spread is known from one difference.
 FEWEST_FOLDS = 3
+#: The name of the test for trials that share training samples.
+CORRECTED_T = "corrected resampled t-test"
 NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
@@ -89,16 +91,15 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
     if not 0 <= test_to_train < math.inf:
         raise ValueError(f"test_to_train = {test_to_train} is no ratio of two numbers of samples. Of k folds it is 1 / (k - 1).")
     d = rounded(differences)
-    name = "corrected resampled t-test"
     if not _is_enough(d):
         return NO_TEST
     mean, spread = float(d.mean()), math.sqrt(1 / len(d) + test_to_train) * _spread(d)
     if spread == 0:
         # Equal differences: accuracies on small folds have few values. That they do not vary at all is no proof that others would not.
-        return PairedTest(name, 1.0, 0.0, math.nan, math.nan) if mean == 0 else NO_TEST
+        return PairedTest(CORRECTED_T, 1.0, 0.0, math.nan, math.nan) if mean == 0 else NO_TEST
     p = 2 * float(stats.t.sf(abs(mean) / spread, len(d) - 1))
     half = spread * float(stats.t.ppf(0.975, len(d) - 1))
-    return PairedTest(name, p, 0.0, mean - half, mean + half)
+    return PairedTest(CORRECTED_T, p, 0.0, mean - half, mean + half)
 
 
 def signed_rank(differences: Sequence[float] | Array) -> PairedTest:

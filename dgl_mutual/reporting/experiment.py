@@ -187,7 +187,8 @@ class Experiment:
         """Method `a` against method `b`, paired by seed and fold.
 
         Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 % interval
-        by Student's t, not adjusted), ``effect`` (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
+        by Student's t, not adjusted, see `PairedTest`), ``effect`` (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm``
+        (adjusted over the rows shown).
 
         Raises:
             UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.

@@ -45,6 +45,19 @@ def test_gains_leave_out_what_is_not_paired_and_adjust_within_a_dataset(tmp_path
     assert (both["p_holm"] > both["p"]).all() and (both["p_holm"] >= alone["p_holm"].iloc[0]).all()
 
 
+@pytest.mark.parametrize(("folds", "protocol", "corrected"), [(None, "public", False), (None, "holdout", True), (10, "nested", True)])
+def test_the_caption_says_which_standard_error_the_intervals_have(
+    tmp_path: Path, folds: int | None, protocol: str, corrected: bool
+) -> None:
+    for strategy, gain in {"independent": 0.0, "gml": 0.01}.items():
+        scores = (0.7 + gain * np.arange(10)).tolist()
+        write_run(tmp_path, strategy=strategy, scores=scores, seeds=1 if folds else 10, folds=folds, protocol=protocol)
+    with drawing():
+        figure = dict(draw(load_runs([tmp_path]), ["gains"]))["gains"]
+    told = " ".join(figure.legends[0].get_title().get_text().split())
+    assert ("by Student's t, over folds and seeds of holdout with the corrected standard error" in told) == corrected
+
+
 def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="gml")
     with drawing():

@@ -15,7 +15,7 @@ from dgl_mutual.reporting.plots.style import LINE, PAGE, caption, figure, legend
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
-from dgl_mutual.statistics import FEWEST_FOLDS, FEWEST_PAIRS, holm
+from dgl_mutual.statistics import CORRECTED_T, FEWEST_FOLDS, FEWEST_PAIRS, holm
 from dgl_mutual.store.members import ENSEMBLE, MEAN
 from dgl_mutual.utils.warning import warn
 
@@ -31,9 +31,9 @@ _METHOD, _LEAST = 0.14, 0.6
 def gains(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """One figure: the difference of each method to ``independent`` on the test part, for the mean student and the ensemble.
 
-    Points are means of paired differences, lines their 95 % confidence intervals by Student's t. A filled marker is a difference with
-    p < 0.05 after Holm's adjustment over the differences of its dataset. Datasets on which ``independent`` or every other method is missing
-    are left out.
+    Points are means of paired differences, lines their 95 % confidence intervals by Student's t, with the standard error of their test. A
+    filled marker is a difference with p < 0.05 after Holm's adjustment over the differences of its dataset. Datasets on which
+    ``independent`` or every other method is missing are left out.
     """
     rows = differences([run for run in runs if len(run.trials)])
     if len(rows):
@@ -83,7 +83,8 @@ def _draw(rows: pd.DataFrame) -> Figure:
     ]
     legend_below(drawn, panels, more=kinds)
     none = f" (none with fewer than {FEWEST_PAIRS} seeds or {FEWEST_FOLDS} folds, or where differences are equal)"
-    lines = f"95 % confidence interval by Student's t{none if rows['low'].isna().any() else ''}"
+    corrected = ", over folds and seeds of holdout with the corrected standard error" if (rows["test"] == CORRECTED_T).any() else ""
+    lines = f"95 % confidence interval by Student's t{corrected}{none if rows['low'].isna().any() else ''}"
     caption(drawn, f"Points: mean of paired differences; lines: {lines}. n: pairs (seeds or folds).")
     row = max(_METHOD * (len(methods) + 1), LINE * (1 + max(name.count("\n") + 1 for name in names)))
     return with_room(drawn, panels, max(_LEAST, row * len(datas)))
