@@ -63,6 +63,8 @@ class Comparison:
         rankings: per member, the methods ranked over datasets; of fractions, and only where every method was
             run on every one of several datasets.
         tuned: by data and method, how many trials of a search chose the options; 0 where none did, and empty where that holds for all.
+        grids: by data and method, how many combinations of options each trial chose from on validation; 0 where it chose from none, and
+            empty where that holds for all.
         unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
         unpaired: the methods that are not tested on a dataset, since their trials are not those of the baseline, and the trials that
             are missing: ``gml on Cora (independent lacks seed 2 fold 0)``.
@@ -76,6 +78,7 @@ class Comparison:
     rankings: dict[str, Ranking]
     unfinished: tuple[str, ...]
     tuned: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    grids: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unpaired: tuple[str, ...] = ()
     blocks: tuple[tuple[str, ...], ...] = ()
     objection: str = ""
@@ -125,7 +128,8 @@ def compare(
         baseline,
         _rankings(rows, value),
         tuple(_unfinished(trials)),
-        _tuned(trials),
+        _counts(trials, "tuned"),
+        _counts(trials, "combinations"),
         _told(unpaired),
         tuple(_blocks(trials)),
     )
@@ -152,10 +156,11 @@ def _unfinished(trials: pd.DataFrame) -> Iterator[str]:
             yield f"{method} on {data} ({finished} of {planned} trials)"
 
 
-def _tuned(trials: pd.DataFrame) -> dict[tuple[str, str], int]:
-    if "tuned" not in trials or not trials["tuned"].any():
+def _counts(trials: pd.DataFrame, column: str) -> dict[tuple[str, str], int]:
+    """A column of `gather` by data and method; empty where it is 0 for all."""
+    if not trials[column].any():
         return {}
-    runs = trials[["data", "method", "tuned"]].drop_duplicates()
+    runs = trials[["data", "method", column]].drop_duplicates()
     return {(str(data), str(method)): int(count) for data, method, count in runs.itertuples(index=False)}
 
 

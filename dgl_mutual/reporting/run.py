@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,6 +96,12 @@ class Run:
     def num_planned(self) -> int:
         """Number of trials that the configuration asks for."""
         return int(self.config["seeds"]) * self.num_folds
+
+    @property
+    def num_combinations(self) -> int:
+        """Combinations of options of which each trial chooses one on validation; 0 without a choice."""
+        count = math.prod(map(len, (self.config.get("grid") or {}).values()))
+        return count if count > 1 else 0
 
     @property
     def finished(self) -> set[Key]:

@@ -78,9 +78,9 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
     """trials.csv of all runs as one table.
 
     Columns added: `method`, `data`, `unsplit` (the same for data that differ in their protocol alone), `folds` (k of cross-validation, else
-    1), `planned` (trials that were asked for), `tuned` (trials of the search that chose the options, else 0), `run` and `schema` (what
-    columns and labels of the data mean, as JSON; ``{}`` where it is not known). In the rows of single tasks `disagreement` is empty in runs
-    of earlier versions, which did not tell tasks apart.
+    1), `planned` (trials that were asked for), `tuned` (trials of the search that chose the options, else 0), `combinations` (of
+    options of a grid, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not known). In
+    the rows of single tasks `disagreement` is empty in runs of earlier versions, which did not tell tasks apart.
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -108,6 +108,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             "folds": run.num_folds,
             "planned": run.num_planned,
             "tuned": run.tuned,
+            "combinations": run.num_combinations,
             "schema": json.dumps(run.schema),
         }
         tables.append((_by_target(run.trials) if each_target or metric is not None else run.overall).assign(**added))
@@ -291,6 +292,7 @@ class _Stored(BaseModel):
     students: list[_StoredStudent] = Field(min_length=1)
     training: dict[str, Any] = Field(default_factory=dict)
     strategy_options: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] | None = None
 
 
 def _is_plain(value: object) -> bool:

@@ -23,7 +23,7 @@ TRIALS = {
     "best_epoch": "The epoch that was kept, from 0; empty where there is no single one.",
     "epochs": "Number of epochs that were trained.",
     "seconds_per_epoch": "Seconds of an epoch of the whole cohort, the first left out.",
-    "train_seconds": "Seconds of the training of the whole cohort.",
+    "train_seconds": "Seconds of the training of the whole cohort; of a grid, of the chosen point alone.",
     "inference_ms": (
         "Milliseconds that the member alone takes to predict all test samples, measured at the end of its trial, while other trials may be "
         "running. For comparisons use inference.csv."

@@ -361,6 +361,24 @@ def test_tables_of_tuned_suites_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({("Cora", "gml"): 1, ("Cora", "dml"): 0}, []),
+        ({("Cora", "gml"): 2, ("Cora", "dml"): 2}, ["2 combinations: each method."]),
+        ({("Cora", "gml"): 6, ("MUTAG", "gml"): 6, ("Cora", "dml"): 2}, ["2 combinations: dml.", "6 combinations: gml."]),
+        ({("Cora", "gml"): 2, ("MUTAG", "gml"): 1, ("Cora", "dml"): 0}, ["2 combinations: gml on Cora."]),
+        ({("Cora", "gml"): 2, ("Cora", "dml"): 2, ("A", "gml"): 0, ("A", "dml"): 0}, ["2 combinations: each method on Cora."]),
+    ],
+)
+def test_tables_of_suites_with_a_grid_say_so(counts: dict[tuple[str, str], int], told: list[str], tmp_path: Path) -> None:
+    grids = {0: None, 1: {"training.epochs": [5]}, 2: {"training.epochs": [5, 6]}, 6: {"a": [1, 2], "b": [1, 2, 3]}}
+    runs = [(write_run(tmp_path, data, method, config={"grid": grids[count]}), method, data) for (data, method), count in counts.items()]
+    sentences = list(caption(compared(write_suite(tmp_path, "mine", runs))))
+    start = "Options chosen on validation within each trial, from "
+    assert [sentence for sentence in sentences if sentence.startswith(start)] == [start + end for end in told]
+
+
+@pytest.mark.parametrize(
     "names",
     [
         *(["=gml", "'=gml"], ["+a", "@b", "-c", "a;=d"], ["NA", "None", "nan", "null"], ["0.10", "0.1", "007", "7", "1e3"], ["a,b", 'a"b']),

@@ -103,6 +103,7 @@ def edited(run: Path, name: str, change: Callable[[str], str]) -> Path:
         ({"students": [{"architecture": "m:Net", "options": {"a": [datetime.date(2024, 1, 1)]}}]}, "a date or another value"),
         ({"students": [{"architecture": "m:Net", "options": {"a": {1: 2}}}]}, "a date or another value"),
         ({"training": 3}, "training: "),
+        ({"grid": {"training.epochs": 3}}, r"grid\.training\.epochs: "),
         ({"dataset": "x" * 5000}, "dataset: "),
         ({"training": {"epochs": datetime.date(2024, 1, 1)}}, "a date or another value"),
         ({"strategy_options": {1: 2}}, "strategy_options"),
