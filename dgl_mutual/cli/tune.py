@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ def command(
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.compute import Compute
+    from dgl_mutual.experiments.configuration.given import given_values
     from dgl_mutual.experiments.configuration.layers import from_command_line
-    from dgl_mutual.experiments.configuration.trust import trusted_config
+    from dgl_mutual.experiments.configuration.trust import import_paths, trusted_config
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.tuning.search import tune
@@ -123,6 +125,8 @@ def command(
         _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:
             say(tuning.shared)
+        trusted = ["--trust"] if any(import_paths(given_values(config))) else []
+        say(f"To train with it: {shlex.join(['dgl-mutual', 'run', '--config', str(tuning.folder / BEST_FILE), *trusted])}")
     if tuning.failed:
         say("\n".join((f"{counted(len(tuning.failed), 'trial')} failed:", *tuning.failed)), err=True)
     if tuning.best is None or tuning.failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
         assert (folder / "tuning.pdf").read_bytes().startswith(b"%PDF")
         best = yaml.safe_load((folder / "best.yaml").read_text())
         assert best["strategy"] == strategy and best["student"]["hidden"] == 8
-        status, out, _ = command_line("run", "--config", folder / "best.yaml", "--seeds", 2, "--jobs", 1)
+        start, _, told = out.splitlines()[-1].partition(": dgl-mutual ")
+        assert start == "To train with it" and told.endswith("best.yaml")
+        status, out, _ = command_line(*shlex.split(told), "--seeds", 2, "--jobs", 1)
         assert status == 0 and "n = 2 seeds" in out
     status, _, err = command_line("tune", "--dataset", "mine", *SMALL, "--search", "student.widht", "--trials", 2)
     assert status == 2 and "Unknown option to search 'student.widht'" in err
