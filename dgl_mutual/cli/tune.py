@@ -125,8 +125,9 @@ def command(
         _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:
             say(tuning.shared)
-        trusted = ["--trust"] if any(import_paths(given_values(config))) else []
-        say(f"To train with it: {shlex.join(['dgl-mutual', 'run', '--config', str(tuning.folder / BEST_FILE), *trusted])}")
+        more = [] if data_dir is None else ["--data-dir", str(data_dir)]
+        more += ["--trust"] if any(import_paths(given_values(config))) else []
+        say(f"To train with it: {shlex.join(['dgl-mutual', 'run', '--config', str(tuning.folder / BEST_FILE), *more])}")
     if tuning.failed:
         say("\n".join((f"{counted(len(tuning.failed), 'trial')} failed:", *tuning.failed)), err=True)
     if tuning.best is None or tuning.failed:

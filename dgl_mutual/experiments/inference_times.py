@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,14 +65,14 @@ def time_run(
     if not kept:
         raise StoreError(
             f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
-            f"with one seed: dgl-mutual run --config {run_folder / CONFIG_FILE} --seeds 1 --out FOLDER"
+            f"with one seed: dgl-mutual run --config {shlex.quote(str(run_folder / CONFIG_FILE))} --seeds 1 --out FOLDER"
         )
     check_writable(run_folder)
     device = resolve_device(device)
     seed, fold = kept[0]
     folder = store.checkpoints / trial_name(seed, fold)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
-    again = f"dgl-mutual run --config {run_folder / CONFIG_FILE} --set fingerprint=null --out FOLDER"
+    again = f"dgl-mutual run --config {shlex.quote(str(run_folder / CONFIG_FILE))} --set fingerprint=null --out FOLDER"
     check_fingerprint(config, dataset, f"train again on those that are there: {again}")
     check_data(store.finished_trials(), prepare(config, dataset), f"Train again on those that are there: {again}")
     rows = rows_of(trials, [(seed, fold)])

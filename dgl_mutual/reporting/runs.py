@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -98,7 +99,8 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             failed = f"{len(run.failures)} failed (failures.csv)" if len(run.failures) else "it was interrupted early"
             raise StoreError(
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
-                f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
+                f"Go on with it: dgl-mutual run --config {shlex.quote(str(run.folder / CONFIG_FILE))} "
+                f"--out {shlex.quote(str(run.folder.parent))}"
             )
         added: dict[str, Any] = {
             "method": run.method,

@@ -33,7 +33,7 @@ TRIALS = {
         "Share of test samples, or of their labels, that two students predict differently, averaged over all pairs of students. "
         "With several targets the row of their mean has the share over all labels. Folders of earlier versions have this in every row."
     ),
-    "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU).",
+    "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU); of a grid, over all of its points.",
     "nll": "Negative log-likelihood in nats on the test part, mean over the known labels; with several targets the mean over them.",
     "ece": (
         "Expected calibration error on the test part, a fraction: 15 bins of equal width of the confidence. With several labels each "

@@ -55,6 +55,8 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
         assert start == "To train with it" and told.endswith("best.yaml")
         status, out, _ = command_line(*shlex.split(told), "--seeds", 2, "--jobs", 1)
         assert status == 0 and "n = 2 seeds" in out
+    out = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 3, "--jobs", 1, "--data-dir", ".")[1]
+    assert out.splitlines()[-1].endswith("best.yaml --data-dir .")
     status, _, err = command_line("tune", "--dataset", "mine", *SMALL, "--search", "student.widht", "--trials", 2)
     assert status == 2 and "Unknown option to search 'student.widht'" in err
     # Searches lie beside runs, and no table takes them for runs.
