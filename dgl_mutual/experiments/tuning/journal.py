@@ -1,4 +1,4 @@
-"""The journal of a search: what Optuna reads from it is checked, since it takes whatever the file holds."""
+"""The journal of a search: that it is the one of this search is checked, since Optuna takes whatever the file holds."""
 
 from __future__ import annotations
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 #: What Optuna raises for a journal that it has not written.
 JOURNAL_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
-#: Entries of the journal that begin and delete a study.
-_CREATE, _DELETE = 0, 1
-#: How Optuna begins every entry.
-_BEGINNING = b'{"op_code"'
-#: Trials that run at a time, or that killed processes have left: more than any search has, and few enough to be released in seconds.
-_MAX_RUNNING = 1000
-#: How far rounding may take a metric out of 0 to 1.
-_ROUNDING = 1e-9
 
 
 def leave_copies(journal: Path) -> None:
@@ -55,7 +47,7 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
     where it was made by a relative path.
 
     Raises:
-        ValueError: the file is not the journal of this study. It stays as it is.
+        ValueError: the file does not begin as the journal of this study. It stays as it is.
         StoreError: it is removed or replaced, or cannot be written.
     """
     from optuna.storages.journal import JournalFileBackend
@@ -82,11 +74,24 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
 
     with lock:
         if journal.exists():
-            _check_entries(journal, study_name)
+            _check_beginning(journal, study_name)
+            _cut_half_entry(journal)
         else:
             journal.touch()
     with watching(journal) as is_there:
         yield Journal(str(journal), lock)  # type: ignore[arg-type]  # Optuna only acquires and releases it
+
+
+def _check_beginning(journal: Path, study_name: str) -> None:
+    """Make sure that the first line of a journal, if there is one, begins this study.
+
+    Raises:
+        ValueError: it does not.
+    """
+    with journal.open("rb") as file:
+        first = file.readline()
+    if first and json.loads(first).get("study_name") != study_name:
+        raise ValueError("line 1 does not begin this search")
 
 
 def _lock(journal: Path) -> filelock.BaseFileLock:
@@ -113,100 +118,13 @@ def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None
     Raises:
         ValueError: it is not.
     """
-    if study.direction.name != "MAXIMIZE":
-        raise ValueError(f"the direction is {study.direction.name}")
     trials = study.get_trials(deepcopy=False)
-    running = sum(trial.state.name == "RUNNING" for trial in trials)
-    if running > _MAX_RUNNING:
-        raise ValueError(f"{running} trials are under way, and no search has more than {_MAX_RUNNING} at a time")
     ended = sum(trial.state.is_finished() and "interrupted" not in trial.user_attrs for trial in trials)
     if ended < num_ended:
         raise ValueError(f"it has {ended} of the {num_ended} trials that {TUNING_FILE} says have ended")
-    drawn_from = {key: _as_text(domain.distribution()) for key, domain in space.items()}
-    for trial in trials:
-        _check_trial(trial, space)
-        changed = [key for key, distribution in trial.distributions.items() if _as_text(distribution) != drawn_from[key]]
-        if changed:
-            raise ValueError(f"trial {trial.number} has drawn {changed[0]!r} from other values than are searched")
-
-
-def _as_text(distribution: optuna.distributions.BaseDistribution) -> str:
-    """As the journal has it."""
-    from optuna.distributions import distribution_to_json
-
-    return distribution_to_json(distribution)
-
-
-def _check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
-    values, reported = trial.values or [], trial.intermediate_values
-    if len(values) > 1 or (trial.state.name == "COMPLETE" and not values):
-        raise ValueError(f"trial {trial.number} has {len(values)} values")
-    for value in (*values, *reported.values()):
-        if not isinstance(value, float) or not -_ROUNDING <= value <= 1 + _ROUNDING:
-            raise ValueError(f"trial {trial.number} has the value {value!r:.30}, and metrics are from 0 to 1")
-    if not all(isinstance(step, int) for step in reported):
-        raise ValueError(f"trial {trial.number} has a value of no step")
-    strange = [key for key, drawn in trial.params.items() if key not in space or not space[key].holds(drawn)]
+    strange = [key for trial in trials for key in trial.params if key not in space]
     if strange:
-        raise ValueError(f"trial {trial.number} has a value of {str(strange[0])[:80]!r} that is not searched")
-    keys, fixed = trial.user_attrs.get("keys", []), trial.system_attrs.get("fixed_params", {})
-    if not isinstance(keys, list) or not all(isinstance(key, str) and key in space for key in keys):
-        raise ValueError(f"trial {trial.number} has options that are not searched")
-    if not isinstance(fixed, dict) or not all(key in space and space[key].holds(value) for key, value in fixed.items()):
-        raise ValueError(f"trial {trial.number} has given values of something that is not searched")
-    known: dict[str, type] = {"defaults": bool, "interrupted": bool, "error": str}
-    if not all(isinstance(value, known[key]) for key, value in trial.user_attrs.items() if key in known):
-        raise ValueError(f"trial {trial.number} has attributes of another type")
-
-
-def _check_entries(journal: Path, study_name: str) -> None:
-    """Make sure that a file is the journal of a study, and end its last line, since the next entry would be appended to it.
-
-    An incomplete last entry, as a killed process leaves it, is removed.
-
-    Raises:
-        ValueError: it is not, and stays as it is.
-    """
-    with journal.open("rb+") as file:
-        content = file.read()
-        *lines, last = content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            _check_entry(number, line, study_name)
-        if not last:
-            return
-        # A crash of the whole machine can leave zeros in the place of what was written last.
-        is_cut_off = _entry(last) is None and _BEGINNING.startswith(last.rstrip(b"\0")[: len(_BEGINNING)])
-        if lines and is_cut_off:
-            file.truncate(len(content) - len(last))
-        else:
-            _check_entry(len(lines) + 1, last, study_name)
-            file.write(b"\n")
-
-
-def _check_entry(number: int, line: bytes, study_name: str) -> None:
-    """Make sure that a line is an entry of the journal of a study, which begins with the study and never deletes it.
-
-    Raises:
-        ValueError: it is not.
-    """
-    entry = _entry(line)
-    if entry is None:
-        raise ValueError(f"line {number} is not an entry: {line[:30]!r}")
-    if entry["op_code"] == _DELETE:
-        raise ValueError(f"line {number} deletes the search")
-    if (number == 1 or entry["op_code"] == _CREATE) and (entry["op_code"], entry.get("study_name")) != (_CREATE, study_name):
-        raise ValueError(f"line {number} does not begin this search")
-    if entry.get("study_id", 0) != 0:  # Optuna would pass over it
-        raise ValueError(f"line {number} belongs to another search")
-
-
-def _entry(line: bytes) -> dict[str, Any] | None:
-    """The entry that a line holds; None where it holds none."""
-    try:
-        entry = json.loads(line.decode("utf-8-sig"))  # of bytes, json takes UTF-16, too
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) and "op_code" in entry else None
+        raise ValueError(f"it has a value of {strange[0][:80]!r}, which is not searched")
 
 
 def damaged(journal: Path, error: Exception) -> StoreError:

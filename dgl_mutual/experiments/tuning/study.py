@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -126,8 +125,8 @@ class Search:
             self._open(stack)
             try:
                 yield
-            except json.JSONDecodeError as error:
-                raise damaged(journal, error) from None
+            except JOURNAL_ERRORS as error:  # no fault of a training, which ends its trial alone (see `evaluate`)
+                raise damaged(journal, error) from error
             except UsageError:
                 if not begun:
                     with suppress(StoreError):
