@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import math
 import re
 import threading
-import time
-import uuid
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
@@ -30,7 +27,6 @@ from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.arguments import MAX_JOBS, whole_number
 from dgl_mutual.utils.files import replacing
 from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings, take_over
@@ -55,7 +51,7 @@ class Cluster:
     Attributes:
         client: its `distributed.Client`.
         num_jobs: in how many of its processes trials run.
-        here: whether they are processes of this machine, whose epochs a display can show.
+        here: whether they are processes of this machine. A display shows the epochs of these alone.
     """
 
     client: Any
@@ -71,16 +67,8 @@ class Cluster:
         Raises:
             TrainingError: the cluster is gone, or workers die of one and the same trial.
         """
-        with ExitStack() as stack:
-            if self.here:
-                do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
-            elif progress.epoch_elsewhere is not None:
-                do_work = partial(
-                    do_work, on_epoch=stack.enter_context(_epochs_of(self.client, {work.trial.title for work in works}, progress))
-                )
-            yield from self._outcomes(do_work, works, datasets)
-
-    def _outcomes(self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset]) -> Generator[tuple[int, Outcome], None, None]:
+        if self.here:
+            do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
         distributed = _dask()
         places: dict[Any, int] = {}
         sent: dict[int, Any] = {}
@@ -123,47 +111,6 @@ class Cluster:
         finally:
             with suppress(Exception):  # the cluster may be gone
                 self.client.cancel([future for future in places if not future.done()])
-
-
-@dataclass(frozen=True)
-class EpochEvents:
-    """Reports epochs from a worker on any machine, as Dask events: at most one in half a second, and always the last one of a trial."""
-
-    topic: str
-    _reported: ClassVar[dict[str, float]] = {}
-
-    def __call__(self, title: str, report: EpochReport) -> None:
-        """Send the report, unless one was sent less than half a second ago."""
-        now = time.monotonic()
-        if now - self._reported.get(title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
-            return
-        self._reported[title] = now
-        values = {"epoch": report.epoch, "epochs": report.epochs, "loss": float(report.loss)}
-        with suppress(Exception):  # training must not fail because of a progress display
-            _dask().get_worker().log_event(
-                self.topic, {"title": title, **values, "val": {member: float(value) for member, value in report.val.items()}}
-            )
-
-
-@contextmanager
-def _epochs_of(client: Any, titles: Collection[str], progress: Progress) -> Iterator[EpochEvents]:
-    """Pass the epochs that workers report for the trials with these titles on to the progress display, within the context."""
-    events = EpochEvents(f"dgl-mutual-{uuid.uuid4().hex}")
-
-    def take(event: tuple[float, Any]) -> None:
-        with suppress(TypeError, ValueError, LookupError, ArithmeticError, AttributeError):  # any client of the scheduler can send events
-            values = dict(event[1])
-            val = {str(member): float(value) for member, value in values["val"].items()}
-            epoch, epochs = int(values["epoch"]), int(values["epochs"])
-            if 0 <= epoch < epochs and values["title"] in titles:
-                progress.epoch(values["title"], EpochReport(epoch, epochs, float(values["loss"]), val))
-
-    client.subscribe_topic(events.topic, take)
-    try:
-        yield events
-    finally:
-        with suppress(Exception):  # the cluster may be gone
-            client.unsubscribe_topic(events.topic)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -20,14 +19,13 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _epochs_of, _settings, connected
+from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _settings, connected
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, NoProgress
 from dgl_mutual.experiments.progress_estimate import ProgressFiles
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.training.history import EpochReport
 
 TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
@@ -98,31 +96,16 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
 
 
 @pytest.mark.usefixtures("datasets_are_here")
-def test_a_single_worker_trains_and_reports_its_epochs(tmp_path: Path, ring: Dataset) -> None:
+def test_a_single_worker_trains_all(tmp_path: Path, ring: Dataset) -> None:
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
     works = [Work(0, trial, plan.config, plan.points, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
 
-    told: list[tuple[str, int, int]] = []
-
-    class Told(NoProgress):
-        @property
-        def epoch_elsewhere(self) -> Any:
-            return self.epoch
-
-        def epoch(self, title: str, report: EpochReport) -> None:
-            told.append((title, report.epoch, report.epochs))
-
-    def where(work: Work, dataset: Dataset, on_epoch: Any) -> tuple[Any, Any]:
-        on_epoch(work.trial.title, EpochReport(4, 5, 1.0, {}))
-        until = time.monotonic() + 5
-        while len(told) <= work.trial.seed and time.monotonic() < until:  # the worker is a thread of this process
-            time.sleep(0.01)
+    def where(work: Work, dataset: Dataset) -> tuple[Any, Any]:
         return work.trial.key, (threading.get_ident(), dataset.name)
 
     with in_this_process() as cluster:
-        found: dict[Any, Any] = dict(cluster.outcomes(where, works, [plan.dataset], Told()))
+        found: dict[Any, Any] = dict(cluster.outcomes(where, works, [plan.dataset], NoProgress()))
     assert set(found) == {(0, 0), (1, 0)}
-    assert told == [("seed-0-fold-0", 4, 5), ("seed-1-fold-0", 4, 5)]
     assert {name for _, name in found.values()} == {ring.name}
     assert threading.get_ident() not in [thread for thread, _ in found.values()]
 
@@ -161,34 +144,6 @@ def test_without_dask_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"needs Dask .*pip install 'dgl-mutual\[cluster\]'"), connected("local:1"):
         pass
-
-
-def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    handlers: dict[str, Any] = {}
-    client = SimpleNamespace(subscribe_topic=handlers.__setitem__, unsubscribe_topic=handlers.__delitem__)
-    worker = SimpleNamespace(log_event=lambda topic, message: handlers[topic]((0.0, message)))
-    monkeypatch.setattr("dgl_mutual.experiments.executors.dask._dask", lambda: SimpleNamespace(get_worker=lambda: worker))
-    lines = Lines()
-    lines.estimate.start(2, 0)
-    with _epochs_of(client, ("a", "b"), lines) as tell:
-        for epoch in range(4):  # those within half a second of the first are not reported, except the last
-            tell("a", EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
-        lines.estimate.update()
-        assert lines.estimate.running == [(1, 5)]
-        tell("a", EpochReport(4, 5, 1.0, {"gcn": 0.5}))
-        tell("b", EpochReport(1, 5, 1.0, {"gcn": 0.5}))
-        (handle,) = handlers.values()
-        for wrong in (
-            {},
-            None,
-            {"title": "another", "epoch": 0, "epochs": 1, "loss": 0, "val": {}},
-            {"title": "b", "epoch": "x"},
-            {"title": "b", "epoch": float("inf"), "epochs": 1, "loss": 0, "val": {}},
-        ):
-            handle((0.0, wrong))
-        lines.estimate.update()
-        assert lines.estimate.running == [(5, 5), (2, 5)]
-    assert not handlers
 
 
 class Workers:
