@@ -64,7 +64,6 @@ def _ending_with(monkeypatch: pytest.MonkeyPatch, error: BaseException, after: i
         return fit(*arguments, **options)
 
     monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", ended)
-    monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)
 
 
 ENDED = {

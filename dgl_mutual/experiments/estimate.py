@@ -1,4 +1,4 @@
-"""What can be said of trials before they run: whether they will fail, and how long they take, from finished ones or a few epochs."""
+"""How long trials take, said before they run, from finished ones or a few epochs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.store.tables import KEY, keys_of, read_trials
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.training.callbacks import Callback, EpochReports
-from dgl_mutual.training.state import TrainingState
+from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.utils.torch_settings import threads_kept
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
@@ -39,57 +38,12 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
         return finished
     torch.set_num_threads(1)
     split = plan.trials[0].split
-    part, share = _part(plan)
+    share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
     if share < 1:
+        part = Split(*(_first(samples, share) for samples in split.parts.values()))
         with suppress(DglMutualError):  # a part may lack a class or a rare label that all graphs have
             return sum(_seconds(point.config, plan.dataset, part) for point in plan.points) / share
     return sum(_seconds(point.config, plan.dataset, split) for point in plan.points)
-
-
-def why_it_fails(plan: Plan) -> str | None:
-    """Why the cohort of a run cannot be trained, as far as it shows when the first training begins; None if nothing does."""
-    split = plan.trials[0].split
-    parts = dict.fromkeys((_part(plan)[0], split))
-    fault = None
-    for part in parts:  # as in `seconds_per_trial`
-        try:
-            for point in plan.points:
-                _begin(point.config, plan.dataset, part)
-        except DglMutualError as error:
-            fault = str(error)
-        except Exception:  # of custom code, or of memory: the trial itself says more of it
-            return None
-        else:
-            return None
-    return fault
-
-
-def _part(plan: Plan) -> tuple[Split, float]:
-    """What is enough of the split of the first trial to try a training on, and its share."""
-    split = plan.trials[0].split
-    share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
-    return (Split(*(_first(samples, share) for samples in split.parts.values())) if share < 1 else split), share
-
-
-class _Begun(Exception):
-    """A training has begun."""
-
-
-class _EndAtTheBeginning(Callback):
-    def on_fit_begin(self, state: TrainingState) -> None:
-        raise _Begun
-
-
-def _begin(config: RunConfig, dataset: Dataset, split: Split) -> None:
-    """Do what comes before the first epoch of a training.
-
-    Raises:
-        DglMutualError: the training cannot begin.
-    """
-    if not resolve_strategy(config.strategy).trains:
-        return  # all that it does would be done here
-    with suppress(_Begun):
-        fit_resolved(Trial(0, 0, split), config, dataset, callbacks=[_EndAtTheBeginning()])
 
 
 def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], jobs: int) -> float | None:

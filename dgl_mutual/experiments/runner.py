@@ -18,7 +18,7 @@ from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.environment import environment
-from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
+from dgl_mutual.experiments.estimate import seconds_left
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_idle_processes
@@ -38,7 +38,6 @@ from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.open_files import RESERVE, make_room, more_files
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 #: Files that are open for a run: its lock, and its folder, which is watched.
@@ -151,8 +150,8 @@ def execute(
         track: see `run`.
 
     Raises:
-        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, which a warning announces before
-            any training, and the others go on. Or there are more plans than a process can have open at a time.
+        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on. Or there are
+            more plans than a process can have open at a time.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -172,8 +171,6 @@ def execute(
         left = Counter(work.plan_index for work in works)
         executor = executor or Local(compute.num_jobs, compute.threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
-        if len(plans) > 1:
-            _announce_failures([plans[plan_index] for plan_index in left])
         for opened in (runs[plan_index] for plan_index in left):
             made_in = environment(
                 jobs=jobs,
@@ -237,14 +234,6 @@ def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:
     kept = sum(len(opened.store.finished() & opened.plan.keys) for opened in runs)
     where = runs[0].store.folder if len(runs) == 1 else out
     return Interrupted(kept, sum(len(opened.plan.trials) for opened in runs), where)
-
-
-def _announce_failures(plans: Sequence[Plan]) -> None:
-    """Warn of the runs whose cohorts cannot work."""
-    for plan in plans:
-        fault = why_it_fails(plan)
-        if fault is not None:
-            warn(f"The run {plan.trials[0].run or plan.name!r} will fail, and the others go on. {fault}")
 
 
 def _report(store: RunStore, keys: set[Key]) -> RunReport:

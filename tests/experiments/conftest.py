@@ -87,7 +87,6 @@ def fake_training(
             return FakeResult(seed.seed, seed.fold)
 
         monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
-        monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)
         monkeypatch.setattr("dgl_mutual.experiments.work.peak", lambda device: 512.0)
         return ran
 
