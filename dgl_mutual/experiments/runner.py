@@ -13,7 +13,7 @@ import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
-from dgl_mutual.errors import Interrupted, StoreError, UsageError
+from dgl_mutual.errors import Interrupted, StoreError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
@@ -37,8 +37,7 @@ from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable
-from dgl_mutual.utils.open_files import RESERVE, make_room, more_files
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.open_files import RESERVE, make_room
 
 #: Files that are open for a run: its lock, and its folder, which is watched.
 _OF_A_RUN = 2
@@ -150,14 +149,13 @@ def execute(
         track: see `run`.
 
     Raises:
-        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on. Or there are
-            more plans than a process can have open at a time.
+        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     compute = compute or Compute()
     progress = progress or NoProgress()
-    _refuse_too_many(len(plans))
+    make_room(_OF_A_RUN * len(plans) + RESERVE)
     with ExitStack() as stack:
         runs = [_checked(plan, stack.enter_context(locked_store(plan.folder(out))), resume=resume) for plan in plans]
         for opened in runs:  # after the checks of all: from here on files are changed
@@ -196,22 +194,6 @@ def execute(
         except KeyboardInterrupt:
             raise _interrupted(runs, out) from None
     return [_report(opened.store, opened.plan.keys) for opened in runs]
-
-
-def _refuse_too_many(runs: int) -> None:
-    """Refuse more runs than a process can have open at a time; the limit is raised as far as it can be.
-
-    Raises:
-        UsageError: there are more.
-    """
-    needed = _OF_A_RUN * runs + RESERVE
-    room = make_room(needed)
-    if runs > 1 and room is not None and room < needed:
-        fit = max(1, (room - RESERVE) // _OF_A_RUN)
-        raise UsageError(
-            f"{runs} runs at a time take {needed} open files, and {room} can be opened here, which is enough for {counted(fit, 'run')}. "
-            f"Take fewer methods or datasets. {more_files(2 * needed)}"
-        )
 
 
 def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:

@@ -16,15 +16,11 @@ OF_A_JOB = 8
 _MANY = 4096
 
 
-def make_room(number: int) -> int | None:
-    """Raise this process's limit on open files, as far as the system allows, so that it may open `number` more.
-
-    Returns:
-        How many more files it may open; None where there is no limit, or where it is not known.
-    """
+def make_room(number: int) -> None:
+    """Raise this process's limit on open files, as far as the system allows, so that it may open `number` more."""
     limits = _limits()
     if limits is None:
-        return None
+        return
     import resource
 
     soft, hard = limits
@@ -33,8 +29,6 @@ def make_room(number: int) -> int | None:
         raised = already + number if hard is None else min(already + number, hard)
         with suppress(OSError, ValueError):  # a system may have a lower limit than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, resource.RLIM_INFINITY if hard is None else hard))
-            soft = raised
-    return None if soft is None else soft - already
 
 
 def more_files(number: int = _MANY) -> str:

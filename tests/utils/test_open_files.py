@@ -18,17 +18,20 @@ def test_the_own_limit_is_raised_and_that_of_the_system_is_told() -> None:
 import os, resource
 from dgl_mutual.utils.open_files import make_room
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 120))
-room = make_room(60)
+make_room(60)
 opened = [open(os.devnull) for _ in range(60)]
-print(60 <= room < 120, make_room(1000) < 120 - 60, resource.getrlimit(resource.RLIMIT_NOFILE))
+between = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+make_room(1000)
+print(60 <= between < 120, resource.getrlimit(resource.RLIMIT_NOFILE))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout == "True True (120, 120)\n"
+    assert ended.stdout == "True (120, 120)\n"
 
 
-def test_without_limits_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_limits_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert make_room(10**9) is None and more_files(100) == "Allow it more: ulimit -n 100"
+    make_room(10**9)
+    assert more_files(100) == "Allow it more: ulimit -n 100"
 
 
 def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
