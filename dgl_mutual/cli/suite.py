@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Downloads nothing; measures a few epochs of each run."
 )
-@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 3 folds and 30 epochs.")
+@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 3 folds and 30 epochs; a grid varies no counts of epochs.")
 @click.option(
     "--checkpoint-every",
     type=int,

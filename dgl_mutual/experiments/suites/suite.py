@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
@@ -37,7 +36,8 @@ from dgl_mutual.utils.safe_text import path_name
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 3}
 QUICK_EPOCHS = 30
-_EPOCHS = "training.epochs"
+#: What is counted in epochs, by dotted key.
+_IN_EPOCHS = ("training.epochs", "training.average_start", "strategy_options.exchange_warmup")
 #: Layers over single runs, by the names of data and method.
 Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 _Made = TypeVar("_Made")
@@ -211,60 +211,24 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
 
 
 def _scaled_down(run: SuiteRun) -> SuiteRun:
-    """The same run with at most what `QUICK` and `QUICK_EPOCHS` say. What would begin after the last of its epochs begins earlier."""
-    config, options = run.config, run.config.strategy_options
-    grid = dict(config.grid or {})
-    training: dict[str, Any] = {}
-    counts = grid.get(_EPOCHS, (config.training.epochs,))
-    epochs = min([QUICK_EPOCHS, *(count for count in map(_whole, counts) if count is not None)])  # the fewest of a point
-    if _EPOCHS in grid:
-        grid[_EPOCHS] = _distinct(given if (count := _whole(given)) is None else min(count, QUICK_EPOCHS) for given in counts)
-    else:
-        training["epochs"] = epochs
-    if config.training.average_start is not None:
-        training["average_start"] = _start_within(epochs, config.training.average_start)
-    if "exchange_warmup" in options:
-        options = {**options, "exchange_warmup": _warmup_within(epochs, options["exchange_warmup"])}
-    for key, within in (("training.average_start", _start_within), ("strategy_options.exchange_warmup", _warmup_within)):
-        if key in grid:
-            grid[key] = _distinct(within(epochs, value) for value in grid[key])
+    """The same run with at most what `QUICK` and `QUICK_EPOCHS` say, and a grid of nothing that is counted in epochs.
+
+    What would begin after the last of its epochs begins earlier.
+    """
+    config, options, training = run.config, run.config.strategy_options, run.config.training
+    epochs = min(training.epochs, QUICK_EPOCHS)
+    start, warmup = training.average_start, options.get("exchange_warmup")
+    earlier = {"average_start": epochs // 2} if start is not None and start >= epochs else {}
+    if isinstance(warmup, list | tuple) and warmup and isinstance(warmup[0], int) and warmup[0] >= epochs:
+        options = {key: value for key, value in options.items() if key != "exchange_warmup"}
     changed = {
         **{key: min(getattr(config, key) or most, most) for key, most in QUICK.items()},
         "strategy_options": options,
-        **({"training": config.training.model_copy(update=training)} if training else {}),
-        **({"grid": grid} if grid else {}),
+        "training": training.model_copy(update={"epochs": epochs, **earlier}),
+        "grid": {key: values for key, values in (config.grid or {}).items() if key not in _IN_EPOCHS} or None,
     }
     tuning = run.tuning.model_copy(update={"splits": min(run.tuning.splits, QUICK["folds"])})
     return replace(run, config=config.model_copy(update=changed), tuning=tuning)
-
-
-def _whole(value: Any) -> int | None:
-    """The whole number that a value of a grid is read as; None of what is none, and refused later."""
-    try:
-        return None if isinstance(value, bool) else TypeAdapter(int).validate_python(value)
-    except ValidationError:
-        return None
-
-
-def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Values of a grid, which may be lists, without repetitions."""
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return tuple(found)
-
-
-def _start_within(epochs: int, start: Any) -> Any:
-    """`training.average_start`, or half of the epochs if these do not reach it."""
-    count = _whole(start)
-    return epochs // 2 if count is not None and count >= epochs else start
-
-
-def _warmup_within(epochs: int, warmup: Any) -> Any:
-    """`strategy_options.exchange_warmup`, or its default if the epochs do not reach its start."""
-    start = _whole(warmup[0]) if isinstance(warmup, list | tuple) and len(warmup) > 0 else None
-    return None if start is not None and start >= epochs else warmup
 
 
 def plan_suite(
