@@ -82,8 +82,8 @@ def experiment(
         methods: names of strategies, also as one text: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
             the path of a configuration (``.yaml`` or ``.yml``), such as best.yaml of `dgl-mutual tune`, or to a mapping with any key of a
             configuration, and ``recipe``, the name of one that the method starts from. Of a file and of a recipe, dataset, splits and
-            metric are left out, of a file with a warning. A mapping without a strategy has the strategy of the method's name, if there is
-            one, else that of the recipe, else gml.
+            metric are left out, of a file with a warning. A mapping names a strategy, or its recipe does, unless the method has the name
+            of one.
         recipe, students, student, training, task_weights, metric, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A
             method may set another value, also by a recipe of its own. Methods of different label rates, pools or metrics have columns of
             their own in tables.

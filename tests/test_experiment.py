@@ -44,7 +44,7 @@ TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dgl_mutual.Experiment:
-    methods = {"alone": "independent", "teach": {"strategy_options": {"weight": 2.0}}}
+    methods = {"alone": "independent", "teach": {"strategy": "gml", "strategy_options": {"weight": 2.0}}}
     return dgl_mutual.experiment("digits", methods, baseline="alone", out=tmp_path_factory.mktemp("out"), **SMALL)
 
 
@@ -606,7 +606,7 @@ def test_without_gradients_it_trains_nothing_whatever_the_number_of_jobs(jobs: i
 
 def test_what_is_finished_needs_no_gradients(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
     shutil.copytree(found.folder.parent, tmp_path / "out")
-    methods = {"alone": "independent", "teach": {"strategy_options": {"weight": 2.0}}}
+    methods = {"alone": "independent", "teach": {"strategy": "gml", "strategy_options": {"weight": 2.0}}}
     with torch.no_grad():
         again = dgl_mutual.experiment("digits", methods, baseline="alone", out=tmp_path / "out", **SMALL)
     pd.testing.assert_frame_equal(again.trials, found.trials)

@@ -200,7 +200,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
             ("null.yaml",),
             "no strategy is called 'gml uniform', and the method with this name sets none. Set one, for example gml uniform: {",
         ),
-        (("prefix.yaml",), "for example 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
+        (("prefix.yaml",), "for example 'kdcl: tuned': {strategy: gml}, or correct the name"),
         (
             ("typo.yaml",),
             "no strategy is called 'gmll', and the method with this name sets none. Set one, for example gmll: {strategy: gml}, or correct",

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import yaml
 
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import DataError, UsageError, advice, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.idle import warn_of_idle
@@ -24,12 +24,12 @@ from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.runner import RunReport, execute
-from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
+from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
+from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
-from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
 from dgl_mutual.utils.safe_text import path_name
 
@@ -136,8 +136,11 @@ def configurations(
                 own = [_with_recipe(one, data.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
-                if not any("strategy" in one for one in (data.config, *own)):
-                    _refuse_other_strategy(method, without_overrides[-1].strategy)
+                if not any("strategy" in one for one in (suite.base, data.config, *own)):
+                    raise UsageError(
+                        "The method has no strategy, and none has its name. Give it one, for example 'strategy: gml', or correct the name. "
+                        f"{advice(method, STRATEGY_REGISTRY.names())}"
+                    )
             runs.append(SuiteRun(data.name, method, config, data.tuning))
     _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
@@ -145,23 +148,6 @@ def configurations(
 
 #: Keys of a configuration that the names of data and methods of every suite stand for.
 OF_THE_NAMES = ("dataset", "targets", "strategy")
-
-
-def _refuse_other_strategy(method: str, strategy: Any) -> None:
-    """Refuse a method whose name is nearly that of a strategy, or an import path, and that would have another one by default.
-
-    Args:
-        strategy: the default one, or that of all runs.
-
-    Raises:
-        UsageError: its name means another one.
-    """
-    meant = [method] if is_import_path(method) else strategies_in(method)
-    if meant and strategy not in meant:
-        raise UsageError(
-            f"The method has no strategy, and would be {strategy!r}. If it is to be {meant[0]!r}, give it 'strategy: {meant[0]}', else "
-            f"'strategy: {strategy}'."
-        )
 
 
 def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[RunConfig]) -> None:
@@ -221,12 +207,13 @@ def _scaled_down(run: SuiteRun) -> SuiteRun:
     earlier = {"average_start": epochs // 2} if start is not None and start >= epochs else {}
     if isinstance(warmup, list | tuple) and warmup and isinstance(warmup[0], int) and warmup[0] >= epochs:
         options = {key: value for key, value in options.items() if key != "exchange_warmup"}
-    changed = {
+    changed: dict[str, Any] = {
         **{key: min(getattr(config, key) or most, most) for key, most in QUICK.items()},
         "strategy_options": options,
         "training": training.model_copy(update={"epochs": epochs, **earlier}),
-        "grid": {key: values for key, values in (config.grid or {}).items() if key not in _IN_EPOCHS} or None,
     }
+    if config.grid:
+        changed["grid"] = {key: values for key, values in config.grid.items() if key not in _IN_EPOCHS} or None
     tuning = run.tuning.model_copy(update={"splits": min(run.tuning.splits, QUICK["folds"])})
     return replace(run, config=config.model_copy(update=changed), tuning=tuning)
 

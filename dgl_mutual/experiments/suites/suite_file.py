@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -121,11 +120,10 @@ class Suite(Options):
         for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
             raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
         for name in (name for name, layer in named.items() if layer is None and isinstance(methods, Mapping) and not _is_strategy(name)):
-            meant = (*strategies_in(name), DEFAULT_STRATEGY)[0]
             key = name if re.fullmatch(r"[\w .,-]+", name) else repr(name)
             raise ValueError(
                 f"no strategy is called {name!r}, and the method with this name sets none. Set one, for example {key}: {{strategy: "
-                f"{meant}}}, or correct the name. {advice(name, STRATEGY_REGISTRY.names())}"
+                f"{DEFAULT_STRATEGY}}}, or correct the name. {advice(name, STRATEGY_REGISTRY.names())}"
             )
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
         known = STRATEGY_REGISTRY.names()
@@ -260,12 +258,3 @@ def _dataset(entry: Any) -> Any:
     layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}
     tuning = {"tuning": entry["tuning"]} if "tuning" in entry else {}
     return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods"), **tuning}
-
-
-def strategies_in(method: str) -> list[str]:
-    """The strategies that the name of a method may mean: ``dml`` of ``DML (wide)``, ``mean-teacher`` of ``mean teacher``."""
-    typed = re.sub(r"[\s_]+", "-", method.strip().lower())
-    known = STRATEGY_REGISTRY.names()
-    begun = [name for name in known if re.match(rf"{re.escape(name)}(?![a-z0-9])", typed)]
-    near = difflib.get_close_matches(re.split(r"[,;(]", typed)[0].strip("-"), known, n=1, cutoff=0.85)
-    return [*sorted(begun, key=len, reverse=True), *near]

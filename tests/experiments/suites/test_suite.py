@@ -369,43 +369,26 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy"), [("dml", "dml"), ("gml, later", "gml"), ("lower weight", "gml"), ("a kd of ours", "gml"), ("gml:wide", "gml")]
-)
-def test_a_method_without_a_strategy_has_that_of_its_name_or_the_default(name: str, strategy: str) -> None:
-    suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {"training": {"epochs": 3}}}})
-    if ":" not in name:
-        assert [run.config.strategy for run in configurations(suite)] == [strategy]
-        return
-    with pytest.raises(UsageError, match=r"gml:wide on ring: The method has no strategy.*'strategy: gml:wide', else 'strategy: gml'"):
-        configurations(suite)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "given", "strategy"),
     [
-        *[("mean_teacher", "mean-teacher"), ("Mean teacher", "mean-teacher"), ("DML", "dml"), ("independant", "independent")],
-        *[("kd, T = 4", "kd"), ("kd_T4", "kd"), ("kdcl-2", "kdcl"), ("Independent (slow)", "independent")],
-        ("own.code:Run", "own.code:Run"),
+        ("dml", {}, "dml"),
+        ("dml", {"base": {"strategy": "kd"}}, "dml"),
+        ("wide", {"methods": {"wide": {"strategy": "kd"}}}, "kd"),
+        ("wide", {"base": {"strategy": "kd"}}, "kd"),
+        ("wide", {"base": {"strategy": "kd"}, "datasets": [{"dataset": "ring", "strategy": "dml"}]}, "dml"),
+        ("wide", {"datasets": [{"dataset": "ring", "methods": {"wide": {"strategy": "dml"}}}]}, "dml"),
+        *((name, {}, None) for name in ("wide", "gml, later", "DML", "own.code:Run")),
     ],
 )
-def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str, meant: str) -> None:
-    def of(**more: Any) -> Suite:
-        method = {"training": {"epochs": 3}, **more.pop("method", {})}
-        return parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: method}, **more})
-
-    with pytest.raises(UsageError, match=f"has no strategy, and would be 'gml'. If it is to be '{meant}', give it 'strategy: {meant}'"):
-        configurations(of())
-    kd_or_kdcl = parse_options(Suite, {**SMALL, "base": {"strategy": "kdcl"}, "datasets": ["ring"], "methods": {"kd-cl": {}}})
-    assert [run.config.strategy for run in configurations(kd_or_kdcl)] == ["kdcl"]
-    with pytest.raises(UsageError, match="would be 'oad'"):
-        configurations(of(base={"strategy": "oad"}))
-    for suite in (
-        of(method={"strategy": "gml"}),
-        of(base={"strategy": meant}),
-        of(datasets=[{"dataset": "ring", "strategy": "dml"}]),
-        of(datasets=[{"dataset": "ring", "methods": {name: {"strategy": "dml"}}}]),
+def test_a_method_has_the_strategy_that_is_named_or_that_of_its_name(name: str, given: dict[str, Any], strategy: str | None) -> None:
+    suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {"training": {"epochs": 3}}}, **given})
+    if strategy is not None:
+        assert [run.config.strategy for run in configurations(suite)] == [strategy]
+        return
+    with pytest.raises(
+        UsageError, match=rf"{name} on ring: The method has no strategy.*for example 'strategy: gml'.*Choose from: .*, kd, "
     ):
-        assert len(configurations(suite)) == 1
+        configurations(suite)
 
 
 def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) -> None:
