@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable
-from dgl_mutual.store.files import CONFIG_FILE, TRIALS_FILE
-from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, Key, keys_of, read_trials
+from dgl_mutual.store.files import TRIALS_FILE
+from dgl_mutual.store.tables import Key, keys_of, read_trials
 from dgl_mutual.utils.wording import counted
 
 
 class FinishedTrials(GatheredTable):
-    """trials.csv, which says which trials are finished. While a run is under way, it must not lose one, nor take one of another run.
+    """trials.csv, which says which trials are finished. While a run is under way, it must not lose one.
 
     Attributes:
         had: the trials that it has had since `watch`.
     """
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
-        super().__init__(folder, TRIALS_FILE, write, prefix="trials-", first=TRIAL_COLUMNS, more=MORE_COLUMNS)
+        super().__init__(folder, TRIALS_FILE, write, prefix="trials-")
         self.had: set[Key] = set()
 
     def rows(self) -> pd.DataFrame:
@@ -86,29 +84,10 @@ class FinishedTrials(GatheredTable):
         """See `GatheredTable.waiting`.
 
         Raises:
-            StoreError: also if rows are not such as trials.csv takes, of the trial that their file names, and of this run.
+            StoreError: also if a file is damaged: with its rows trials.csv could no longer be read.
         """
         found = super().waiting()
-        if found:
-            self._refuse_foreign(found)
-        return found
-
-    def _refuse_foreign(self, keys: Collection[Key]) -> None:
-        """Make sure that the parts of these trials belong here: with others trials.csv could no longer be read.
-
-        Raises:
-            StoreError: they do not; says which file is wrong.
-        """
-        config = read_resolved(self.folder / CONFIG_FILE) or {}
-        known = {name: {config[name]} for name in ("task", "strategy") if isinstance(config.get(name), str)}
-        with suppress(StoreError):  # whoever puts them there says why
-            trials = self.rows()
-            known |= {name: set(trials[name]) for name in RUN_COLUMNS if len(trials)}
-        for key in sorted(keys):
+        for key in found:
             file = self.folder / self.part(key)
-            rows = read_trials(file.parent, file.name)
-            there = {name: set(rows[name]) for name in RUN_COLUMNS}
-            others = [name for name in RUN_COLUMNS if not there[name] <= known.setdefault(name, there[name])]
-            if others or not (rows[KEY] == [*key]).all(axis=None):
-                what = f"another {others[0]} than the trials of this run" if others else "rows of another trial than its name says"
-                raise StoreError(f"{str(file)!r} has {what}. Move it away: the same command or call trains the trial again.")
+            read_trials(file.parent, file.name)
+        return found

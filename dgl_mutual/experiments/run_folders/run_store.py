@@ -95,9 +95,9 @@ class RunStore:
         self.folder = folder
         self._is_there, self._is_watched = is_there, False
         self._trials, self._history = FinishedTrials(folder, self._write), History(folder, self._write)
-        self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-", first=RELIABILITY_COLUMNS)
+        self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-")
         self._grid = GatheredTable(folder, GRID_FILE, self._write, prefix="grid-")
-        self._failures = GatheredTable(folder, FAILURES_FILE, self._write, prefix="failures-", first=FAILURE_COLUMNS)
+        self._failures = GatheredTable(folder, FAILURES_FILE, self._write, prefix="failures-")
         self._inference = TrialTable(folder, INFERENCE_FILE, self._write)
         self._gathered = (self._history, self._reliability, self._trials, self._grid, self._failures)
         self._tables: tuple[TrialTable, ...] = (*self._gathered, self._inference)

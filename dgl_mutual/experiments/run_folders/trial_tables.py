@@ -5,7 +5,7 @@ A table is read and written as text, so that rows of earlier trials stay as they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
@@ -78,21 +78,11 @@ class GatheredTable(TrialTable):
 
     Attributes:
         prefix: what the name of a part starts with, before the name of its trial.
-        first, more: its first columns, and those that may follow them; `first` is empty where columns differ between runs.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        write: Callable[[str, pd.DataFrame], None],
-        *,
-        prefix: str,
-        first: Sequence[str] = (),
-        more: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, folder: Path, name: str, write: Callable[[str, pd.DataFrame], None], *, prefix: str) -> None:
         super().__init__(folder, name, write)
-        self.prefix, self.first, self.more = prefix, first, more
+        self.prefix = prefix
 
     def put(self, *tables: pd.DataFrame) -> None:
         """Replace the rows with the same keys by these rows of trials. Other rows stay as they are, and no text starts like a formula.
@@ -132,13 +122,12 @@ class GatheredTable(TrialTable):
         """The rows that wait, by trial; the name of each file says of which trial it is.
 
         Raises:
-            StoreError: a file cannot be read, or has columns that the table has not.
+            StoreError: a file cannot be read.
         """
         found = {}
         for file in (self.folder / "history").glob(f"{self.prefix}seed-*.csv"):
             named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
             if named is not None and (part := read_text(file)) is not None:
-                self._check_columns(file, part)
                 found[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
         return found
 
@@ -164,18 +153,6 @@ class GatheredTable(TrialTable):
     def part(self, key: Key) -> str:
         """The name of the file in which rows of a trial wait."""
         return f"history/{self.prefix}{trial_name(*key)}.csv"
-
-    def _check_columns(self, file: Path, part: pd.DataFrame) -> None:
-        """Raises StoreError where rows that wait have other columns than the table, if those are known."""
-        if not self.first:
-            return
-        foreign = [str(name) for name in part if name not in (*self.first, *self.more)]
-        if list(part)[: len(self.first)] != list(self.first) or foreign:
-            what = f"a column {foreign[0][:80]!r}" if foreign else "not the columns"
-            raise StoreError(
-                f"{str(file)!r} has {what} that {self.name} {'has not' if foreign else 'has'}: it was changed, or belongs to another run. "
-                "Move it away: the same command or call does again what is missing."
-            )
 
 
 class History(GatheredTable):
