@@ -23,7 +23,7 @@ from dgl_mutual.experiments.graph_store.transport import ServerTransport, Traine
 from dgl_mutual.strategies.setting import Divided
 
 #: Times that a trainer tries to reach a server, three seconds apart.
-_TRIES = 5
+_TRIES = 10
 _SHARED_MEMORY = Path("/dev/shm")
 
 

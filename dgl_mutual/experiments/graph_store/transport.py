@@ -51,8 +51,6 @@ dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name 
 
 #: Seconds in which a connection must prove what it is, and for which a trainer tries to.
 HANDSHAKE_SECONDS = 10
-#: Seconds in which a trainer tries to reach a server; DGL has it try several times, with three seconds between.
-_TIMEOUT_SECONDS = 3
 #: Handshakes in progress at a time; for a further one the oldest connection is closed, so that silent ones keep no trainer out.
 MAX_HANDSHAKES = 128
 
@@ -276,9 +274,10 @@ class TrainerTransport(Transport):
         address = Address(host, int(port))
         limit = time.monotonic() + HANDSHAKE_SECONDS
         while True:
-            sock = _dial(address)
-            if sock is None:
-                return False  # DGL tries again
+            try:
+                sock = socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
+            except OSError:
+                return False  # DGL tries again, three seconds later
             try:
                 introduce(sock, self._key, self._name)
             except MessageError:
@@ -333,18 +332,6 @@ def _give_up(unproved: dict[socket.socket, bool], sock: socket.socket) -> None:
     if unproved.pop(sock, False):
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-
-
-def _dial(address: Address) -> socket.socket | None:
-    """A connection to a server that may be about to start."""
-    limit = time.monotonic() + _TIMEOUT_SECONDS
-    while True:
-        try:
-            return socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
-        except OSError:
-            if time.monotonic() > limit:
-                return None
-            time.sleep(0.1)
 
 
 def fast_pull(
