@@ -40,18 +40,9 @@ trust_option = click.option(
 )
 
 
-class _FileOption(click.Option):
-    """``-o`` or ``--out``. ``--output`` means the same, and is not in the help."""
-
-    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
-        record = super().get_help_record(context)
-        return None if record is None else (record[0].replace(", --output", ""), record[1])
-
-
 def file_option(*, help: str, metavar: str, default: Path | None = None) -> Callable[[Any], Any]:
     """The option that names the file that a command writes."""
-    names = ("-o", "--out", "--output", "out")
-    return click.option(*names, cls=_FileOption, type=PATH, default=default, show_default=True, metavar=metavar, help=help)
+    return click.option("-o", "--out", type=PATH, default=default, show_default=True, metavar=metavar, help=help)
 
 
 #: The types of --threads and --jobs.

@@ -91,18 +91,12 @@ def test_the_ending_of_the_file_says_the_format(command_line: CommandLine, resul
     assert (tmp_path / "x.txt").read_text() == (tmp_path / "x.tex").read_text()
 
 
-@pytest.mark.parametrize("name", ["-o", "--out", "--output"])
+@pytest.mark.parametrize("name", ["-o", "--out"])
 def test_what_writes_one_file_has_the_same_names_for_it(command_line: CommandLine, results: Path, tmp_path: Path, name: str) -> None:
     pytest.importorskip("matplotlib")
     for command, file in (("export", tmp_path / "x.csv"), ("report", tmp_path / "x.html")):
         assert command_line(command, results, name, file)[:2] == (0, f"Written to {file}\n")
         assert file.stat().st_size
-
-
-@pytest.mark.parametrize("command", ["export", "report", "predict"])
-def test_help_shows_one_long_name_for_the_file(command_line: CommandLine, command: str) -> None:
-    shown = command_line(command, "--help")[1]
-    assert "-o, --out FILE" in shown and "--output" not in shown
 
 
 def test_every_command_that_writes_where_it_is_told_says_out() -> None:
