@@ -13,7 +13,7 @@ import pandas as pd
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
 from dgl_mutual.experiments.compare.equivalence import Paired
 from dgl_mutual.utils.safe_text import markdown_text
-from dgl_mutual.utils.wording import aligned
+from dgl_mutual.utils.wording import aligned, pipe_table
 
 if TYPE_CHECKING:  # importing it needs torch_geometric
     from dgl_mutual.experiments.compare.trajectory import Trajectory
@@ -31,11 +31,8 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """A pipe table, its columns aligned."""
-        cells = (self.header, *self.rows)
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
-        return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+        """A pipe table."""
+        return pipe_table(self.header, self.rows)
 
     @property
     def text(self) -> str:
