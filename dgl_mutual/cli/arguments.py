@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dgl_mutual.utils.arguments import MAX_JOBS, MAX_THREADS
 from dgl_mutual.utils.paths import user_path
@@ -56,6 +57,11 @@ track_option = click.option(
     callback=lambda context, option, names: tuple(name.strip() for given in names for name in given.split(",")),
     help="Also log to a tracker: tensorboard, mlflow or wandb; one tracked run per trial (default: none).",
 )
+
+
+def was_given(name: str | None) -> bool:
+    """Whether the option of this name was given to the command that runs."""
+    return click.get_current_context().get_parameter_source(name or "") is ParameterSource.COMMANDLINE
 
 
 def refuse_repeated(context: click.Context, arguments: Sequence[str]) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from dgl_mutual.cli.arguments import JOBS, PATH
+from dgl_mutual.cli.arguments import JOBS, PATH, was_given
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
@@ -131,9 +130,8 @@ def command(
 
 
 def _refuse_idle_options(beside: str, idle: tuple[str, ...]) -> None:
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        if parameter.name in idle and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+    for parameter in click.get_current_context().command.params:
+        if parameter.name in idle and was_given(parameter.name):
             raise click.UsageError(f"{parameter.opts[0]} has no meaning with {beside}. Leave it out.")
 
 

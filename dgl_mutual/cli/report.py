@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from dgl_mutual.cli.arguments import file_option
+from dgl_mutual.cli.arguments import file_option, was_given
 from dgl_mutual.cli.export import runs_argument
 from dgl_mutual.cli.output import deliver
 
@@ -15,8 +14,7 @@ from dgl_mutual.cli.output import deliver
 @click.command()
 @runs_argument
 @file_option(metavar="FILE.html", default=Path("report.html"), help="The page.")
-@click.pass_context
-def command(context: click.Context, runs: tuple[Path, ...], out: Path) -> None:
+def command(runs: tuple[Path, ...], out: Path) -> None:
     """Make one HTML page of runs: tables, plots, configuration, environment. It does not load other files.
 
     RUN is the folder of a run or a suite, or a folder that contains runs.
@@ -29,6 +27,6 @@ def command(context: click.Context, runs: tuple[Path, ...], out: Path) -> None:
     from dgl_mutual.store.outputs import refuse_foreign, refuse_other_endings
 
     refuse_other_endings(out, (".html", ".htm"))
-    if context.get_parameter_source("out") is ParameterSource.DEFAULT:
+    if not was_given("out"):
         refuse_foreign(out)
     deliver(report(runs), out)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, track_option, trust_option
+from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, track_option, trust_option, was_given
 from dgl_mutual.cli.output import say
 from dgl_mutual.utils.wording import counted
 
@@ -98,7 +97,7 @@ def command(
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
-        given = [one.opts[0] for one in click.get_current_context().command.params if _is_given(one)]
+        given = [one.opts[0] for one in click.get_current_context().command.params if was_given(one.name)]
         if given:
             raise click.UsageError(f"{given[0]} was given, and no suite. Name one: without a NAME, all suites are listed.")
         say("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
@@ -169,10 +168,6 @@ def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: i
         total += search.missing * search.seconds
     say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, without what the searches find:")
     return suite_plan, total
-
-
-def _is_given(parameter: click.Parameter) -> bool:
-    return click.get_current_context().get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
 
 
 def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) -> bool:

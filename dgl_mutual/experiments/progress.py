@@ -19,7 +19,7 @@ from dgl_mutual.utils.display import RepeatingTimer, TolerantStream, make_bar, s
 from dgl_mutual.utils.safe_text import terminal_text
 from dgl_mutual.utils.scratch import temporary_folder
 
-#: Width of a terminal from which on the count names its unit; and the columns that bar, clock and spaces take at least.
+#: Width of a terminal from which on the count says of what; and the columns that bar, clock and spaces take at least.
 _WIDE, _TAKEN = 60, 24
 _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 #: Called with the title of a trial at the end of each of its epochs.
@@ -43,8 +43,8 @@ class Progress(Protocol):
         """A trial is over, or failed with this error."""
 
 
-#: Makes a progress for the length of a block, given the unit that it counts.
-Display: TypeAlias = Callable[[str], AbstractContextManager[Progress]]
+#: Makes a progress for the length of a block.
+Display: TypeAlias = Callable[[], AbstractContextManager[Progress]]
 
 
 class NoProgress:
@@ -60,7 +60,7 @@ class NoProgress:
 
 
 @contextmanager
-def no_progress(unit: str = "trials") -> Iterator[Progress]:
+def no_progress() -> Iterator[Progress]:
     """A display that shows nothing."""
     yield NoProgress()
 
@@ -70,11 +70,10 @@ class Lines:
 
     Args:
         files: where other processes leave their epochs.
-        unit: what is counted.
     """
 
-    def __init__(self, files: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0, unit: str = "trials") -> None:
-        self.every, self.seconds, self.unit = every, seconds, unit
+    def __init__(self, files: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0) -> None:
+        self.every, self.seconds = every, seconds
         self.estimate = ProgressEstimator(files)
         self._told: float | None = None
         self._clock = RepeatingTimer(self.tell)
@@ -83,7 +82,7 @@ class Lines:
         self.estimate.start(trials, finished, seconds)
         if finished:
             left = "" if seconds is None or not trials else f", about {tqdm.format_interval(seconds)} left"
-            _say(f"{finished} of {self.estimate.total} {self.unit} are finished already{left}")
+            _say(f"{finished} of {self.estimate.total} trials are finished already{left}")
         self._clock.start()
 
     def epoch(self, title: str, report: EpochReport) -> None:
@@ -107,7 +106,7 @@ class Lines:
         if self.estimate.measured and self.estimate.done < self.estimate.total and (self._told is None or now - self._told >= self.seconds):
             self._told = now
             running = _longest_that_fits(self.estimate.running, "", 60)
-            _say(f"{self.estimate.done}/{self.estimate.total} {self.unit}{f', {running}' if running else ''}{self._left()}")
+            _say(f"{self.estimate.done}/{self.estimate.total} trials{f', {running}' if running else ''}{self._left()}")
 
     def close(self) -> None:
         """Say no more."""
@@ -138,11 +137,10 @@ class Bar:
     Args:
         bar: of tqdm, for a terminal of any width or a notebook.
         seconds: between two looks at the clock and at other processes.
-        unit: what is counted.
     """
 
-    def __init__(self, bar: tqdm[Any], files: ProgressFiles, seconds: float = 0.5, unit: str = "trials") -> None:
-        self.bar, self.files, self.unit = bar, files, unit
+    def __init__(self, bar: tqdm[Any], files: ProgressFiles, seconds: float = 0.5) -> None:
+        self.bar, self.files = bar, files
         self.estimate = ProgressEstimator(files)
         self.figures = ""
         self._lock = threading.Lock()
@@ -183,7 +181,7 @@ class Bar:
             left = "?" if seconds is None else f"{'' if self.estimate.measured else '~'}{tqdm.format_interval(seconds)}"
             self.bar.bar_format = _FORMAT.replace("{remaining}", left)
             width, count = self._width(), f"{self.estimate.done}/{self.bar.total}"
-            self.bar.set_description_str(f"{count} {self.unit}" if width >= _WIDE else count, refresh=False)
+            self.bar.set_description_str(f"{count} trials" if width >= _WIDE else count, refresh=False)
             self.bar.set_postfix_str(
                 _longest_that_fits(self.estimate.running, self.figures, width - _TAKEN - len(self.bar.desc)), refresh=False
             )
@@ -194,15 +192,11 @@ class Bar:
 
 
 @contextmanager
-def display(unit: str = "trials") -> Iterator[Progress]:
-    """The progress that fits standard error, or a notebook, for the length of a block.
-
-    Args:
-        unit: what is counted.
-    """
+def display() -> Iterator[Progress]:
+    """The progress that fits standard error, or a notebook, for the length of a block."""
     with temporary_folder() as folder, ExitStack() as stack:
         files = ProgressFiles(Path(folder))
-        shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), files, unit=unit) if shows_bars() else Lines(files, unit=unit)
+        shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), files) if shows_bars() else Lines(files)
         try:
             yield shown
         finally:

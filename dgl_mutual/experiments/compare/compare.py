@@ -102,7 +102,7 @@ def compare_with_reference(
         numbers = certify_numbers(subject, config, dataset)
         say(f"parity: {parity_epochs} epochs in float64, and in float32")
         trajectories = []
-        with display("trajectories") as progress:
+        with display() as progress:
             progress.start(len(PRECISIONS), 0)
             for precision in PRECISIONS:
                 title = f"{precision}  {subject.name}"
@@ -161,7 +161,7 @@ def compare_with_file(
     comparison = ComparisonFolder(folder, title, f"margin {margin:g}, member {member}", plan)
     with comparison.own():
         say("running, or taking up, our side")
-        with display("trials") as progress:
+        with display() as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
         trials = rows_of(read_trials(report.folder), plan.keys)  # the folder may have those of more seeds
         if trials.empty:
@@ -287,7 +287,7 @@ def _side_by_side(
     config, dataset, trials = plan.config, plan.dataset, plan.trials
     say("accuracy and cost: training both sides")
     matches = []
-    with display("trials") as progress:
+    with display() as progress:
         progress.start(len(trials), 0)
         for trial in trials:
             matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.store.tables import TUNING_COLUMNS
+from dgl_mutual.store.files import TUNING_FILE
+from dgl_mutual.store.tables import TUNING_COLUMNS, TUNING_ENDED, read_tuning
 from dgl_mutual.training.metrics import as_compared
 
 if TYPE_CHECKING:
@@ -77,3 +79,15 @@ def history(study: optuna.Study, keys: Sequence[str]) -> pd.DataFrame:
         rows.append({**row, **{key: trial.params.get(key) for key in keys}})
     table = pd.DataFrame(rows, columns=[*TUNING_COLUMNS, *keys], dtype=object)  # a whole number beside an empty cell stays one
     return table.astype({"trial": int, **dict.fromkeys(("value", "best", "seconds"), float)})
+
+
+def ended_rows(folder: Path) -> pd.DataFrame:
+    """The rows of tuning.csv of trials that have ended; none where it is not there.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not (folder / TUNING_FILE).exists():
+        return pd.DataFrame(columns=TUNING_COLUMNS)
+    table = read_tuning(folder)
+    return table[table["state"].isin(TUNING_ENDED)]

@@ -24,10 +24,9 @@ from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, leave_copies, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
-from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, history
+from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, ended_rows, history
 from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SEARCH_FILES, SETTINGS_FILE, TUNING_FILE
-from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 from dgl_mutual.utils.files import check_regular, remove_files, removed, unwritable, write_text
 from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
@@ -79,10 +78,7 @@ class SearchPlan:
 
     def progress(self) -> tuple[int, float | None]:
         """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
-        history = read_tuning(self.folder) if (self.folder / TUNING_FILE).exists() else None
-        if history is None:
-            return self.trials, None
-        ended = history[history["state"].isin(TUNING_ENDED)]
+        ended = ended_rows(self.folder)
         return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
 
 
@@ -201,7 +197,7 @@ class Search:
     def _num_ended(self) -> int:
         """How many trials have ended by tuning.csv; 0 where it is not there, or cannot be read: it is only written."""
         with suppress(StoreError):
-            return int(read_tuning(self.folder)["state"].isin(TUNING_ENDED).sum()) if (self.folder / TUNING_FILE).exists() else 0
+            return len(ended_rows(self.folder))
         return 0
 
     def _write_settings(self) -> None:

@@ -160,7 +160,7 @@ def tune_suite(
     warn_of_idle([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
     for run, plan in plans:
-        with named(run.method, run.data), display("trials") as progress:
+        with named(run.method, run.data), display() as progress:
             tuning = run_search(plan, data.load(run.config, run.data), compute=compute, progress=progress)
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
