@@ -23,7 +23,7 @@ from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suites.suite import run_suite
 from dgl_mutual.experiments.suites.suite_file import Suite, is_config_file, method_of_file
-from dgl_mutual.experiments.tuning.suite import prepare_suite
+from dgl_mutual.experiments.suites.tune_suite import prepare_suite
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment

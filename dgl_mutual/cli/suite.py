@@ -91,7 +91,7 @@ def command(
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suites.suite import OF_THE_NAMES, configurations, run_suite
     from dgl_mutual.experiments.suites.suite_file import load_suite, suite_names
-    from dgl_mutual.experiments.tuning.suite import prepare_suite
+    from dgl_mutual.experiments.suites.tune_suite import prepare_suite
     from dgl_mutual.training.trackers import check_trackers
 
     if cluster is not None and jobs is not None:
@@ -156,7 +156,7 @@ def command(
 def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> tuple[SuitePlan, float]:
     """List the searches with their estimated times. Returns the plan without data that a search cannot split, and the total in seconds, if
     trials run one after another."""
-    from dgl_mutual.experiments.tuning.suite_estimate import estimate_searches
+    from dgl_mutual.experiments.suites.suite_estimate import estimate_searches
 
     total = 0.0
     suite_plan, searches = estimate_searches(suite_plan, data, trials=trials)
@@ -176,7 +176,7 @@ def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) 
     Args:
         start_over: all trials are to run, also those that are there.
     """
-    from dgl_mutual.experiments.tuning.suite_estimate import estimate_runs
+    from dgl_mutual.experiments.suites.suite_estimate import estimate_runs
 
     total = 0.0
     trials = 0

@@ -102,7 +102,7 @@ def test_a_dry_run_ends_as_the_run_where_labels_do_not_allow_the_splits(command_
     def refused(*arguments: object, **options: object) -> None:
         raise SplitError("no such split")
 
-    monkeypatch.setattr("dgl_mutual.experiments.tuning.suite_estimate.plan_search", refused)
+    monkeypatch.setattr("dgl_mutual.experiments.suites.suite_estimate.plan_search", refused)
     status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1", "--tuned", "1")
     assert status == 1 and "0 trials to run" in out and "not counted: digits. independent on digits: no such split" in err
 

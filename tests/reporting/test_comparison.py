@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.tuning.suite import SuiteTuning
+from dgl_mutual.experiments.suites.tune_suite import SuiteTuning
 from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.experiment import Experiment

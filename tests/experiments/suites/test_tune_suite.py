@@ -15,9 +15,9 @@ from dgl_mutual.errors import SplitError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.loading import DataSource
+from dgl_mutual.experiments.suites import tune_suite
 from dgl_mutual.experiments.suites.suite_file import Suite
-from dgl_mutual.experiments.tuning import suite as suite_module
-from dgl_mutual.experiments.tuning.suite import prepare_suite
+from dgl_mutual.experiments.suites.tune_suite import prepare_suite
 from dgl_mutual.options import parse_options
 from tests.experiments.tuning.searches import faking
 
@@ -74,14 +74,14 @@ def test_a_dataset_that_a_search_or_a_run_cannot_split_is_left_out_for_all_metho
 ) -> None:
     pytest.importorskip("optuna")
     faking(monkeypatch, lambda *_, **__: 0.5)
-    before = getattr(suite_module, failing)
+    before = getattr(tune_suite, failing)
 
     def refusing(config: RunConfig, *given: Any, **more: Any) -> Any:
         if config.label_rate == 3:
             raise SplitError("no such split")
         return before(config, *given, **more)
 
-    monkeypatch.setattr(suite_module, failing, refusing)
+    monkeypatch.setattr(tune_suite, failing, refusing)
     values = {
         "base": {"students": "gcn,sage", "training": {"epochs": 2}, "seeds": 1},
         "datasets": ["ring", {"dataset": "ring", "name": "rare", "methods": {"dml": {}, "independent": {"label_rate": 3}}}],
