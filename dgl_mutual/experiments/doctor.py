@@ -20,6 +20,8 @@ _MODULES = {"dgl": "dgl_mutual.dgl_compat", "scikit-learn": "sklearn", "pyyaml":
 #: The releases of Python that the package index has wheels of DGL for, and how to get one.
 _OLDEST, _NEWEST = (3, 10), (3, 12)
 _GET_PYTHON = "uv venv --python 3.12 .venv (or: conda create -n dgl-mutual python=3.12), then pip install dgl-mutual in it"
+#: Extras for work on this package itself.
+_OF_DEVELOPERS = ("docs", "test", "dev")
 #: The releases of DGL that every test has run with.
 _TESTED_DGL = ("1.1.3", "2.1.0")
 
@@ -52,7 +54,7 @@ def diagnose() -> list[Finding]:
         return [*findings, Finding(DISTRIBUTION, False, "used without being installed", "pip install .")]
     needed = [line.partition(";")[0].strip() for line in declared if "extra ==" not in line and _applies(line)]
     needed = list({distribution_of(line): line for line in needed}.values())  # without `packaging`, lines for other Pythons are among them
-    extras = dict.fromkeys(line for line in declared if 'extra == "plot"' in line or 'extra == "reference"' in line)
+    extras = [line for line in declared if "extra ==" in line and _extra_of(line) not in _OF_DEVELOPERS]
     # DGL imports `packaging` without declaring it, and everything below needs it.
     findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
     findings += [_extra(line) for line in extras]
@@ -101,14 +103,17 @@ def _remarks(dgl_version: str) -> str:
 
 
 def _extra(requirement: str) -> Finding:
-    plain, _, marker = requirement.partition(";")
-    extra = marker.split('"')[1]
-    version = installed_version(distribution_of(plain))
-    name = distribution_of(plain)
+    name = distribution_of(requirement)
+    version = installed_version(name)
     if version is None:
-        return Finding(name, False, "not installed", f'pip install "{DISTRIBUTION}[{extra}]"', optional=True)
+        return Finding(name, False, "not installed", f'pip install "{DISTRIBUTION}[{_extra_of(requirement)}]"', optional=True)
     obstacle = _obstacle(import_matplotlib) if name == "matplotlib" else None
     return Finding(name, obstacle is None, version if obstacle is None else f"{version}; {_first_line(obstacle)}", optional=True)
+
+
+def _extra_of(requirement: str) -> str:
+    """``'optuna>=4.0; extra == "tune"'`` -> ``"tune"``."""
+    return requirement.split('"')[-2]
 
 
 def _extensions() -> list[Finding]:

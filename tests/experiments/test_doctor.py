@@ -37,6 +37,15 @@ def test_a_sound_environment_passes_messages() -> None:
     assert found["message passing"].state == "works"
 
 
+def test_the_extras_of_users_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        f'{name}>=1; extra == "{extra}"' for extra in ("cluster", "docs", "tune", "test", "dev") for name in (f"{extra}-a", f"{extra}-b")
+    ]
+    monkeypatch.setattr(doctor, "requirements", lambda: ["torch>=2.1", *lines])
+    hints = {subject: finding.hint for subject, finding in findings().items() if finding.state == "not installed"}
+    assert hints == {f"{extra}-{name}": f'pip install "dgl-mutual[{extra}]"' for extra in ("cluster", "tune") for name in "ab"}
+
+
 @pytest.mark.usefixtures("declared")
 def test_a_gpu_that_cannot_multiply_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

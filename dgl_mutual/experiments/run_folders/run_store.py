@@ -87,7 +87,8 @@ class RunStore:
         folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
             inference.csv (only if it was measured, and as long as its students are there),
             reliability.csv (how often predictions of each confidence are right on the test part), grid.csv (only with a grid: what
-            validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
+            validation said of each point), checkpoints/, snapshots/ (only of trials that are under way), history/ (only until the run ends:
+            rows of trials that wait for their table).
     """
 
     def __init__(self, folder: Path, is_there: Callable[[], bool] | None = None) -> None:
