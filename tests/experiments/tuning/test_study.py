@@ -130,6 +130,15 @@ def test_half_an_entry_does_not_spoil_the_next_one(ring: Dataset, tmp_path: Path
         assert len(begun_trials(search.study)) == 1
 
 
+def test_an_entry_without_its_line_end_is_read_by_nobody(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one says that the last trial is complete. It is removed before the next one is appended."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    journal.write_bytes(journal.read_bytes().removesuffix(b"\n"))
+    with pytest.raises(StoreError, match=r"journal.log.*it has 1 of the 2 trials"):
+        quick(ring, tmp_path, trials=3)
+
+
 def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a failed trial if there was room again for its message."""
     values = iter([0.5, None, 0.25])
