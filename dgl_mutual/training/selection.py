@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,8 +29,6 @@ class Selection(Callback):
         self._ensemble = EarlyStopping(patience)
         self._patience = patience
         self._best: dict[str, dict[str, Tensor]] = {}
-        #: Of the weights that may be among the best.
-        self._shapes: dict[str, dict[str, torch.Size]] = {}
 
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
@@ -45,8 +43,6 @@ class Selection(Callback):
             self.stoppers[k] = EarlyStopping(self._patience, starts[k])  # a member that trains again is selected again
         self._ensemble = EarlyStopping(self._patience, max(starts.values()))
         self._best = {}
-        self._shapes = {str(k): _shapes_of(weights_of(state.student(k))) for k in phase.active}
-        self._shapes["coordinator"] = _shapes_of(weights_of(state.cohort.coordinator))
 
     @torch.no_grad()
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -79,25 +75,8 @@ class Selection(Callback):
         return {"stoppers": [asdict(stopper) for stopper in (*self.stoppers, self._ensemble)], "best": self._best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        stoppers = [EarlyStopping(**found) for found in state["stoppers"]]
-        if len(stoppers) != len(self.stoppers) + 1 or not all(map(_is_sound, stoppers)):
-            raise ValueError("other rules of early stopping")
-        best = dict(state["best"])
-        if any(_shapes_of(weights) != self._shapes.get(name) for name, weights in best.items()):
-            raise ValueError("weights of other shapes")
-        *self.stoppers, self._ensemble = stoppers
-        self._best = best
-
-
-def _is_sound(stopper: EarlyStopping) -> bool:
-    """Whether its values have the types that it needs."""
-    whole = (stopper.patience, stopper.start, 0 if stopper.best_epoch is None else stopper.best_epoch)
-    real = (stopper.best_metric, stopper.best_loss)
-    return all(type(number) is int for number in whole) and all(isinstance(number, float) for number in real)
-
-
-def _shapes_of(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in weights.items()}
+        *self.stoppers, self._ensemble = (EarlyStopping(**found) for found in state["stoppers"])
+        self._best = dict(state["best"])
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:

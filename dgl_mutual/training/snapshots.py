@@ -132,7 +132,8 @@ class Checkpointer(Callback):
             kept = {**told, "seconds": state.seconds, **_state_of(state, self._callbacks)}
             plain = json.dumps(_without_tensors(kept, "", tensors))
             try:
-                write_tensors(tensors, self._snapshots.file, {"state": plain}, within=self._snapshots.within)
+                header = {"state": plain, "digest": _digest(plain, tensors)}
+                write_tensors(tensors, self._snapshots.file, header, within=self._snapshots.within)
             except StoreError as error:
                 if self._snapshots.within is not None and not self._snapshots.within.is_dir():
                     raise
@@ -165,22 +166,21 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
 
     Raises:
         DataError: the file is damaged.
-        StoreError: it cannot be read, or is of a training of another identity, or of data of another schema, if it tells that.
+        StoreError: it cannot be read, or is of a training of another identity, or of data of another schema.
     """
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
-            plain = read_json((opened.metadata() or {})["state"])
-        state: dict[str, Any] = _with_tensors(plain, tensors)
+            header = opened.metadata() or {}
+        if header.get("digest") != _digest(header["state"], tensors):
+            raise ValueError("its content is not that of its digest")
+        state: dict[str, Any] = _with_tensors(read_json(header["state"]), tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
-        recorded = state.get("schema", {})
-        if not isinstance(recorded, dict):
-            raise TypeError(f"its schema is {value_and_kind(recorded)}")
-        of_data = differences(recorded, schema)
+        of_data = differences(state["schema"], schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
     if found != identity or of_data:
         differ = _differences(found, identity) if found != identity else of_data
@@ -188,6 +188,15 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
             f"The snapshot {file} is of another training: {differ}. Remove it to train from the start, or go on with what it was made by."
         )
     return state
+
+
+def _digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
+    """What tells that a snapshot of this JSON and these tensors is as it was written."""
+    digest = hashlib.sha256(plain.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _differences(found: Any, identity: Identity) -> str:
@@ -341,10 +350,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     """
     phase, history = state.current, list(found["history"])
     phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
-    if not (phase.first >= 0 and 0 < phase.epoch <= state.options.epochs and len(history) == phase.first + phase.epoch):
+    if not 0 < phase.epoch <= state.options.epochs or len(history) != phase.first + phase.epoch:
         raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
-    if not all(isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values()) for row in history):
-        raise ValueError("a history with something other than numbers")
     members = zip(state.cohort.names, state.cohort.members, strict=True)
     custom = [f"student {name!r}" for name, member in members if member.custom_module is not None]
     custom += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.task_coordinators() if is_custom(one)]
@@ -352,10 +359,9 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         state.cohort.load_state_dict(found["cohort"])
     with _restoring(f"The strategy {state.strategy.name!r}"):
         state.strategy.load_state_dict(found["strategy"])
-    for name, kept in found.get("unsaved buffers", {}).items():
+    for name, kept in found["unsaved buffers"].items():
         restore_unsaved_buffers(_with_custom_code(state)[name], kept, state.clean.device)
     moments = {int(place): kept for place, kept in found["optimizer"].items()}
-    _check_moments(phase.optimizer, moments)
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
     for stream, kept in zip(state.streams, found["streams"], strict=True):
         stream.set_state(kept)
@@ -370,31 +376,7 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
             named[name].load_state_dict(kept)
     state.history[:] = history
     state.epoch = len(history) - 1
-    state.validation = None if found["validation"] is None else _validation(found["validation"])
-
-
-def _validation(found: Mapping[str, Any]) -> Validation:
-    """The scores on validation that were kept.
-
-    Raises:
-        ValueError: they are not a name and two numbers for each member; or any error of what is no list or mapping.
-    """
-    names, metrics, losses = tuple(found["names"]), list(found["metrics"]), list(found["losses"])
-    if not all(isinstance(value, int | float) for value in (*metrics, *losses)) or not len(names) == len(metrics) == len(losses):
-        raise ValueError("scores with something other than numbers")
-    return Validation(names, metrics, losses)
-
-
-def _check_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) -> None:
-    """Make sure that an optimizer can take moments, by the place of their weight: it would fail in its next step only.
-
-    Raises:
-        ValueError: a moment is neither one number nor of the shape of its weight, or there is no such weight.
-    """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for place, kept in moments.items():
-        if not 0 <= place < len(weights) or not all(value.shape in ((), weights[place].shape) for value in kept.values()):
-            raise ValueError("moments of other weights")
+    state.validation = None if found["validation"] is None else Validation(**found["validation"])
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training import snapshots as snapshots_module
 from dgl_mutual.training.snapshots import Snapshots
 from tests.training.custom_students import CountsSteps, Linear, custom
 from tests.training.cuts import cut, same
@@ -275,17 +274,6 @@ def test_buffers_of_built_in_code_are_not_in_snapshots(node_data, fit, tmp_path)
     snapshots = Snapshots(tmp_path / "kept", 1)
     fit(node_data, strategy="gml", epochs=1, snapshots=snapshots)
     assert b"class_prior" not in snapshots.file.read_bytes()
-
-
-def test_snapshots_without_such_buffers_can_be_read(node_data, fit, tmp_path, monkeypatch):
-    def without(*arguments: Any) -> dict[str, Any]:
-        return {key: value for key, value in whole(*arguments).items() if key != "unsaved buffers"}
-
-    snapshots, whole = Snapshots(tmp_path / "kept", 1), snapshots_module._state_of
-    with monkeypatch.context() as patched:
-        patched.setattr(snapshots_module, "_state_of", without)
-        cut(fit, node_data, snapshots)
-    same(fit(node_data, epochs=4, snapshots=snapshots), fit(node_data, epochs=4))
 
 
 class Box:
