@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
+from io import BytesIO
 from types import NoneType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -36,55 +37,42 @@ _GENERATORS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 _GLOBAL_GENERATORS = (random._inst, np.random.mtrand._rand, torch.default_generator)
 
 
-@dataclass(frozen=True, repr=False)
-class Held:
-    """A copy of what an object holds.
-
-    Attributes:
-        title: the name of its class; "a random generator" of those.
-        content: its attributes by name, or the state of a generator.
-    """
-
-    title: str
-    content: Any
-    is_generator: bool = False
-
-    def __repr__(self) -> str:
-        return self.title if self.is_generator else f"{self.title} {self.content!r}"
-
-
-#: Kinds of values that can be compared; two values of different kinds differ.
-_PLAIN = (bool, int, float, str, np.generic, NoneType)
-_SEQUENCES = (list, tuple, deque)
-_SETS = (set, frozenset)
-_KINDS: tuple[Any, ...] = (_PLAIN, Tensor, np.ndarray, Mapping, _SEQUENCES, _SETS, Held)
-#: The most frequent of the first kind, to be told at once.
-_SIMPLE = frozenset((bool, int, float, str, NoneType))
 #: Levels of containers and objects within each other that are compared.
 _MOST_LEVELS = 50
-#: Stands for what is not compared.
-_SKIPPED = ...
+#: What containers and objects have in their digests, by their ids; each is kept with its own, so that no other one gets its id.
+_Seen: TypeAlias = dict[int, tuple[Any, str]]
 
 
-def unsaved_values(module: nn.Module) -> dict[str, Any]:
-    """Copies of what custom code keeps in plain attributes of a module and its parts, by dotted names.
+class Unsaved(NamedTuple):
+    """The value of an attribute, which may change later, and a digest of what it was."""
+
+    value: Any
+    digest: str
+
+
+def is_generator(value: Any) -> bool:
+    """Whether a value is a random generator."""
+    return isinstance(value, tuple(kind for kind, _ in _GENERATORS))
+
+
+def unsaved_values(module: nn.Module) -> dict[str, Unsaved]:
+    """What custom code keeps in plain attributes of a module and its parts, by dotted names.
 
     These are numbers, texts, tensors, arrays, sets, the states of random generators, and the attributes of objects of a user's classes,
-    also in lists and dicts (see `Held`). Of modules of torch, DGL and PyG these are floats alone, such as the rate of a dropout, since they
+    also in lists and dicts. Of modules of torch, DGL and PyG these are floats alone, such as the rate of a dropout, since they
     may cache what they like, and of this package's own nothing. Left out are modules with a `get_extra_state` of their own and what is
     below them, since what they save is up to them; what `functools.cached_property` and hooks of torch keep; and tensors that share memory
     with parameters and buffers.
     """
     saved = _saved_memory(module)
     kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
-    copies = _Copies(saved)
     return {
-        f"{prefix}.{name}".removeprefix("."): copy
+        f"{prefix}.{name}".removeprefix("."): Unsaved(value, digest)
         for prefix, part in module.named_modules()
         if not any(not above or f"{prefix}.".startswith(f"{above}.") for above in kept)
         for name, value in _attributes(part).items()
         if _is_custom(part) or (isinstance(value, float) and _library_of(part) != "dgl_mutual")
-        if name not in _computed_by_hooks(part) and _kind_of(copy := copies.of(value)) is not None
+        if name not in _computed_by_hooks(part) and (digest := _digest(value, saved))
     }
 
 
@@ -125,9 +113,10 @@ def restore_unsaved_buffers(module: nn.Module, found: Mapping[str, Tensor | None
             present.copy_(value)
 
 
-def changed_names(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_names(before: Mapping[str, Unsaved], now: Mapping[str, Unsaved]) -> list[str]:
     """The names of values that differ between two of what `unsaved_values` gives; what is missing counts as None."""
-    return [name for name in {**before, **now} if _differ(before.get(name), now.get(name))]
+    none = Unsaved(None, _digest(None))
+    return [name for name in {**before, **now} if before.get(name, none).digest != now.get(name, none).digest]
 
 
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
@@ -141,7 +130,7 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
         for prefix, part in first.named_modules()
         if prefix in others
         for name, value in _unsaved(part).items()
-        if _differ(value, _unsaved(others[prefix]).get(name))
+        if _digest(value) != _digest(_unsaved(others[prefix]).get(name))
     ]
 
 
@@ -181,20 +170,8 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 def _unsaved(module: nn.Module) -> dict[str, Any]:
-    """Copies of the plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
-    copies = _Copies(frozenset())
-    unsaved = {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
-    return {name: copies.of(value) for name, value in unsaved.items()}
-
-
-def _kind_of(value: Any) -> Any:
-    """Which of the kinds of values that can be compared a value is; None of any other."""
-    return _kind_of_class(type(value))  # type: ignore[arg-type]  # classes can be hashed
-
-
-@lru_cache
-def _kind_of_class(kind: type) -> Any:
-    return next((one for one in _KINDS if issubclass(kind, one)), None)
+    """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
+    return {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
 
 
 def _computed_by_hooks(module: nn.Module) -> set[str]:
@@ -203,104 +180,68 @@ def _computed_by_hooks(module: nn.Module) -> set[str]:
     return {name for hook in hooks for key in ("name", "_tensor_name") if isinstance(name := getattr(hook, key, None), str)}
 
 
-class _Copies:
-    """Makes copies of values that can be compared. What is in them of other kinds is not copied.
+def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None, level: int = 0) -> str:
+    """A text that is the same where a value is the same; empty for what is not compared, such as an object of a library.
 
     Args:
-        saved: where tensors are kept (see `_memory`) that are left out, as None.
+        saved: where tensors are kept (see `_saved_memory`) that count as None.
+        seen: the containers and objects that were met before; those that this value is in have an empty digest, so that cycles end.
+        level: how many containers and objects this value is in.
     """
+    if isinstance(value, bool | int | float | str | np.generic | NoneType):
+        plain = value.item() if isinstance(value, np.generic) else value
+        return repr(int(plain) if isinstance(plain, bool) or (isinstance(plain, float) and plain.is_integer()) else plain)  # 1 is 1.0
+    if isinstance(value, Tensor):
+        is_saved = is_lazy(value) or not memory_of({"": value}).isdisjoint(saved)
+        return _digest(None) if is_saved else _digest_of_tensor(value.detach())
+    if isinstance(value, np.ndarray):
+        return "" if value.dtype.hasobject else _hash(f"{value.dtype} {value.shape} ".encode() + value.tobytes())
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)][1]
+    if level == _MOST_LEVELS:
+        return ""
+    seen[id(value)] = value, ""
+    inner = partial(_digest, saved=saved, seen=seen, level=level + 1)
+    parts: list[str] = []
+    if isinstance(value, set | frozenset):
+        parts = ["set", *sorted(inner(one) or repr(one) for one in value)]
+    elif isinstance(value, Mapping):
+        parts = ["mapping", *sorted(f"{key!r}: {digest}" for key, one in value.items() if (digest := inner(one)))]
+    elif isinstance(value, list | tuple | deque):
+        parts = ["sequence", *filter(None, map(inner, value))]
+    elif (held := _held(value)) is not None:
+        parts = [type(value).__name__, inner(held)]
+    digest = _hash("\n".join(parts).encode(errors="surrogatepass")) if parts else ""
+    seen[id(value)] = value, digest
+    return digest
 
-    def __init__(self, saved: Set[int]) -> None:
-        self._saved = saved
-        self._of_user: dict[type, bool] = {}
-        self._seen: set[int] = set()
-        self._level = 0
 
-    def of(self, value: Any) -> Any:
-        """A copy of the value of an attribute.
+def _digest_of_tensor(tensor: Tensor) -> str:
+    """It tells dtype, device and layout, too; of a view, what is beside it in memory does not count."""
+    if tensor.layout == torch.strided:
+        tensor = tensor.as_subclass(Tensor).clone(memory_format=torch.contiguous_format)
+    file = BytesIO()
+    torch.save(tensor, file)
+    return _hash(file.getvalue())
 
-        A container that holds itself, an object that was met before, and what is more than `_MOST_LEVELS` deep are not followed.
-        """
-        self._seen.clear()
-        return self._copy(value)
 
-    def _copy(self, value: Any) -> Any:
-        if type(value) in _SIMPLE:
-            return value
-        kind = _kind_of(value)
-        if kind is Tensor:
-            is_saved = is_lazy(value) or not memory_of({"": value}).isdisjoint(self._saved)
-            return None if is_saved else value.detach().clone()
-        if kind is np.ndarray:
-            return value.copy()
-        if kind is _SETS:
-            return set(value)
-        held = self._held(value) if kind is None else None
-        if kind is _PLAIN or (kind is None and held is None):
-            return value
-        if id(value) in self._seen or self._level == _MOST_LEVELS:
-            return _SKIPPED
-        self._seen.add(id(value))
-        self._level += 1
-        if held is not None:
-            copy: Any = Held(held.title, self._copy(held.content), held.is_generator)
-        elif kind is Mapping:
-            copy = {key: one for key, value in value.items() if _kind_of(one := self._copy(value)) is not None}
-        else:
-            copy = [one for value in value if _kind_of(one := self._copy(value)) is not None]
-        self._level -= 1
-        if held is None:  # of containers, only those around it count: two names of one list are compared twice
-            self._seen.discard(id(value))
-        return copy
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
-    def _held(self, value: Any) -> Held | None:
-        """What a random generator, a module that is no part of another one, or an object of a class of a user holds; None of others."""
-        for kind, state in _GENERATORS:
-            if isinstance(value, kind):
-                if not any(value is one for one in _GLOBAL_GENERATORS):
-                    with suppress(NotImplementedError):  # that of the system has no state
-                        return Held("a random generator", state(value), is_generator=True)
-                return None
-        kind = type(value)
-        if isinstance(value, nn.Module):
-            return Held(kind.__name__, {name: one for name, one in _tensors(value) if not is_lazy(one)})
-        if kind not in self._of_user:
-            self._of_user[kind] = kind in (SimpleNamespace, Namespace) or (is_of_user(kind) and not issubclass(kind, type))
-        if not self._of_user[kind]:
+
+def _held(value: Any) -> Any:
+    """What a random generator, a module that is no part of another one, or an object of a class of a user holds; None of others."""
+    for kind, state in _GENERATORS:
+        if isinstance(value, kind):
+            if not any(value is one for one in _GLOBAL_GENERATORS):
+                with suppress(NotImplementedError):  # that of the system has no state
+                    return state(value)
             return None
-        slots = [name for above in kind.__mro__ for name in getattr(above, "__slots__", ()) if hasattr(value, name)]
-        attributes = _attributes(value) if hasattr(value, "__dict__") else {}
-        return Held(kind.__name__, {**attributes, **{name: getattr(value, name) for name in slots}})
-
-
-def _differ(first: Any, second: Any) -> bool:
-    """Whether two copies of values differ; False of values that are not compared."""
-    if type(first) is type(second) and type(first) in _SIMPLE:
-        return bool(first != second) and not (first != first and second != second)  # two NaNs are the same
-    if (first is None) != (second is None):
-        return True
-    kind = _kind_of(first)
-    if kind is None or _kind_of(second) is None:
-        return False
-    if _kind_of(second) is not kind:
-        return True
-    if kind is _PLAIN:
-        return bool(first != second) and not (first != first and second != second)
-    if kind is _SETS:
-        return bool(first != second)
-    if kind is Held:
-        return first.title != second.title or _differ(first.content, second.content)
-    if kind is Mapping:
-        return first.keys() != second.keys() or any(_differ(value, second[key]) for key, value in first.items())
-    if kind is _SEQUENCES:
-        return len(first) != len(second) or any(map(_differ, first, second))
-    forms = [(one.layout, one.dtype, one.device) for one in (first, second)] if kind is Tensor else []
-    if forms and forms[0] == forms[1] and first.layout == torch.strided and torch.equal(first, second):
-        return False  # as below, and much faster
-    try:
-        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
-    except AssertionError:
-        return True
-    except Exception:  # it compares no arrays of objects
-        return False
-    return False
+    if isinstance(value, nn.Module):
+        return {name: one for name, one in _tensors(value) if not is_lazy(one)}
+    kind = type(value)
+    if kind not in (SimpleNamespace, Namespace) and (issubclass(kind, type) or not is_of_user(kind)):
+        return None
+    slots = [name for above in kind.__mro__ for name in getattr(above, "__slots__", ()) if hasattr(value, name)]
+    return {**(_attributes(value) if hasattr(value, "__dict__") else {}), **{name: getattr(value, name) for name in slots}}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
 from dgl_mutual.nn.module import CohortMember
-from dgl_mutual.nn.unsaved_state import Held, changed_names, restore_unsaved_buffers, unsaved_buffers, unsaved_values
+from dgl_mutual.nn.unsaved_state import Unsaved, changed_names, is_generator, restore_unsaved_buffers, unsaved_buffers, unsaved_values
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.custom_state import custom_modules
@@ -73,7 +74,7 @@ class Checkpointer(Callback):
         self._callbacks = callbacks
         self._identity: Identity = {}
         self._found: dict[str, Any] | None = None
-        self._unsaved: dict[str, dict[str, Any]] = {}
+        self._unsaved: dict[str, dict[str, Unsaved]] = {}
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Read what was kept last.
@@ -195,7 +196,7 @@ def _digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(plain.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -265,7 +266,7 @@ def _with_custom_code(state: TrainingState) -> dict[str, nn.Module]:
     return {"cohort": state.cohort, "strategy": state.strategy}
 
 
-def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Any]]:
+def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Unsaved]]:
     """What custom students, weightings and strategies keep in plain attributes (see `unsaved_values`), by their names in messages."""
     return {
         title: unsaved_values(module.custom_module if isinstance(module, CohortMember) and module.custom_module is not None else module)
@@ -273,7 +274,7 @@ def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Any]]:
     }
 
 
-def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Unsaved]], now: Mapping[str, Mapping[str, Unsaved]]) -> None:
     """Refuse custom code that changes plain attributes, which an interrupted training would go on without.
 
     Args:
@@ -284,7 +285,7 @@ def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Any]], now: Mapping
     """
     for title, values in now.items():
         for name in changed_names(before[title], values):
-            value = values.get(name)
+            value = values[name].value if name in values else None
             raise UsageError(
                 f"{title} changes its attribute {name!r} while it trains, now to {_shown(value)}. Snapshots "
                 "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. "
@@ -302,9 +303,9 @@ def _shown(value: Any) -> str:
 def _mend(attribute: str, value: Any) -> str:
     """How a value that changes can be kept."""
     extra = "in get_extra_state and take it back in set_extra_state (of a student or a weighting, a tensor)."
-    if isinstance(value, Held) and value.is_generator:
+    if is_generator(value):
         return f"Draw from the global random stream of torch, NumPy or Python in its place, which is kept; or give its state {extra}"
-    if isinstance(value, str | set | dict | list | Held):
+    if not isinstance(value, bool | int | float | np.generic | NoneType | Tensor | np.ndarray):
         return f"Give what changes in it {extra}"
     return (
         f"Make it a buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place (with "

@@ -320,19 +320,21 @@ EXTRA = r"Give what changes in it in get_extra_state"
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (lambda _: random.Random(0), lambda self: self.held.random(), f"a random generator.*{STREAM}"),
+        (lambda _: random.Random(0), lambda self: self.held.random(), f"random.Random .*{STREAM}"),
         (lambda _: np.random.default_rng(0), lambda self: self.held.random(), STREAM),
         (lambda _: np.random.RandomState(0), lambda self: self.held.rand(), STREAM),
         (lambda _: torch.Generator(), lambda self: torch.rand(1, generator=self.held), STREAM),
         (Box, counts, f"Box .*{EXTRA}"),
         (lambda _: Slots(), counts, f"Slots .*{EXTRA}"),
-        (lambda _: Namespace(n=0), counts, f"Namespace .*{EXTRA}"),
-        (lambda _: [nn.Linear(1, 1)], lambda self: self.held[0].weight.data.add_(1), f"Linear .*{EXTRA}"),
+        (lambda _: Namespace(n=0), counts, f"Namespace.n=1.*{EXTRA}"),
+        (lambda _: [nn.Linear(1, 1)], lambda self: self.held[0].weight.data.add_(1), f"Linear.*{EXTRA}"),
         (lambda _: {"a": 0}, lambda self: self.held.update(a=self.held["a"] + 1), f"'a': 1.*{EXTRA}"),
         (lambda _: [{"a": SimpleNamespace(n=0)}], lambda self: counts(SimpleNamespace(held=self.held[0]["a"])), EXTRA),
         (lambda _: set(), lambda self: self.held.add(len(self.held)), EXTRA),
         (lambda _: "train", sets("eval"), f"now to 'eval'.*{EXTRA}"),
         (lambda _: torch.zeros(2, 300), lambda self: self.held.add_(1), r"now to a tensor of shape \(2, 300\)\. .*register_buffer"),
+        (lambda _: [random.Random(0), random.Random(1)], lambda self: self.held[1].random(), EXTRA),
+        (lambda _: torch.eye(2).to_sparse(), sets(2 * torch.eye(2).to_sparse()), r"now to a tensor of shape \(2, 2\)\. "),
         (lambda _: np.zeros(3), lambda self: self.held.__iadd__(1), r"now to an array of shape \(3,\)\. "),
     ],
 )
@@ -361,10 +363,20 @@ def chain(_: Any) -> Box:
     return box
 
 
+def diamonds(_: Any) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(40):
+        found = [found, found]
+    return found
+
+
 @pytest.mark.parametrize(
     ("make", "change"),
     [
         (holds_itself, lambda self: None),
+        (diamonds, lambda self: None),
+        (lambda _: [1, np.float64(2)], sets((True, 2))),
+        (lambda _: {1, frozenset({1, 9})}, sets({frozenset({9, 1}), 1})),
         (chain, lambda self: None),
         (Box, lambda self: self.held.cache),
         (lambda _: {}, lambda self: self.held.update(graph=object())),
