@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -79,20 +79,10 @@ class StrategyOptions(Options):
         return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
 
 
-@overload
-def checked_call(
+def options_from(
     options: StrategyOptions, method: Literal["resolved", "with_unlabelled"], *arguments: Any, **named: Any
-) -> StrategyOptions: ...
-
-
-@overload
-def checked_call(
-    options: StrategyOptions, method: Literal["without_effect", "for_ensemble_alone"], *arguments: Any, **named: Any
-) -> Mapping[str, str]: ...
-
-
-def checked_call(options: StrategyOptions, method: str, *arguments: Any, **named: Any) -> Any:
-    """What a method of `StrategyOptions` returns, which a custom class may override.
+) -> StrategyOptions:
+    """The options that a method of options returns, which a custom class may override.
 
     Raises:
         UsageError: the options do not fit, or a custom method fails or returns something else.
@@ -100,16 +90,19 @@ def checked_call(options: StrategyOptions, method: str, *arguments: Any, **named
     what = f"{method} of the options {type(options).__name__!r}"
     with blamed(what, options):
         found = getattr(options, method)(*arguments, **named)
-    kind, wanted = _RETURNED[method]
-    if not isinstance(found, kind):
-        raise UsageError(f"{what} returns {kind_of(found)}. It must return {wanted}.")
+    if not isinstance(found, StrategyOptions):
+        raise UsageError(f"{what} returns {kind_of(found)}. It must return options, for example self.")
     return found
 
 
-_OPTIONS = (StrategyOptions, "options, for example self")
-_REASONS = (Mapping, "a mapping from names of options to reasons")
-#: What the methods of options that a custom class may override return: the type, and its name in messages.
-_RETURNED = {"resolved": _OPTIONS, "with_unlabelled": _OPTIONS, "without_effect": _REASONS, "for_ensemble_alone": _REASONS}
+def reasons_from(options: StrategyOptions, method: Literal["without_effect", "for_ensemble_alone"], num_students: int) -> Mapping[str, str]:
+    """As `options_from`, of a method that maps names of options to reasons."""
+    what = f"{method} of the options {type(options).__name__!r}"
+    with blamed(what, options):
+        found = getattr(options, method)(num_students)
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{what} returns {kind_of(found)}. It must return a mapping from names of options to reasons.")
+    return found
 
 
 class TeachingOptions(StrategyOptions):

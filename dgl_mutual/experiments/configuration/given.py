@@ -14,7 +14,7 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import Options, unserializable_key
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.options import checked_call
+from dgl_mutual.strategies.options import options_from
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 from dgl_mutual.utils.imports import is_import_path
 
@@ -98,12 +98,12 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     """
     kind = resolve_strategy(values["strategy"]).Options
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
-        return checked_call(kind(), "resolved", epochs, task).model_dump(mode="json")
+        return options_from(kind(), "resolved", epochs, task).model_dump(mode="json")
     given = kind(**{key: value for key, value in values["strategy_options"].items() if key == "exchange_on"})
     found, with_equal_counts = (
-        checked_call(with_unlabelled, "resolved", epochs, task).model_dump(mode="json")
+        options_from(with_unlabelled, "resolved", epochs, task).model_dump(mode="json")
         for equal in (False, isinstance(values.get("label_rate"), int))
-        for with_unlabelled in [checked_call(given, "with_unlabelled", task, equal_counts=equal, pool="unlabelled" in values)]
+        for with_unlabelled in [options_from(given, "with_unlabelled", task, equal_counts=equal, pool="unlabelled" in values)]
     )
     return {key: value for key, value in found.items() if key != "exchange_on" and with_equal_counts[key] == value}
 

@@ -17,7 +17,7 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import checked_call
+from dgl_mutual.strategies.options import options_from, reasons_from
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.warning import warn
@@ -61,7 +61,7 @@ def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]
     """What of a search changes nothing that students learn, whatever else is drawn, by dotted key -> why."""
     count = len(resolved.students)
     found = _at_all(
-        {**checked_call(point, "for_ensemble_alone", count), **checked_call(point, "without_effect", count)}
+        {**reasons_from(point, "for_ensemble_alone", count), **reasons_from(point, "without_effect", count)}
         for point in _points(strategy_options_of(resolved), "strategy_options", searched)
     )
     return {f"strategy_options.{name}": why for name, why in found.items() if f"strategy_options.{name}" in searched}
@@ -157,7 +157,7 @@ def _idle_of_strategy(
     assert resolved.task is not None
     options, given = strategy_options_of(resolved), asked.strategy_options
     kind = type(options)
-    reasons = _at_all(checked_call(point, method, len(resolved.students)) for point in _points(options, "strategy_options", searched))
+    reasons = _at_all(reasons_from(point, method, len(resolved.students)) for point in _points(options, "strategy_options", searched))
     for name in given:
         if name not in kind.model_fields or f"strategy_options.{name}" in searched:
             continue
@@ -166,7 +166,7 @@ def _idle_of_strategy(
             defaults.append(kind.model_fields[name].get_default(call_default_factory=True))
             with suppress(UsageError):  # another option may need it
                 others = parse_options(kind, {key: value for key, value in given.items() if key != name})
-                defaults.append(getattr(checked_call(others, "resolved", resolved.training.epochs, resolved.task), name))
+                defaults.append(getattr(options_from(others, "resolved", resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
         if getattr(options, name) not in defaults:
             yield f"strategy_options.{name} = {getattr(options, name)}", reasons.get(name)

@@ -44,7 +44,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, checked_call
+from dgl_mutual.strategies.options import StrategyOptions, options_from
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -147,7 +147,7 @@ def _resolved_strategy_options(
     if config.distill is not None and config.distill.unseen:
         _check_inductive(options)
     options = _for_unlabelled(options, dataset, protocol, split, label_rate)
-    return checked_call(options, "resolved", config.training.epochs, dataset.task)
+    return options_from(options, "resolved", config.training.epochs, dataset.task)
 
 
 def strategy_options_of(config: RunConfig) -> StrategyOptions:
@@ -213,7 +213,7 @@ def _for_unlabelled(
     is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
     one_size = split is None and (is_planetoid or protocol == "random")
     equal_counts = isinstance(label_rate, int) and not one_size
-    return checked_call(options, "with_unlabelled", dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
+    return options_from(options, "with_unlabelled", dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
 
 
 def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
