@@ -23,14 +23,18 @@ class MLP(StudentModule):
         in_features, hidden, num_outputs: widths.
         depth: number of linear layers, at least 2.
         rate: dropout rate between layers.
+        positions: steps of the random walk whose return probabilities are the last of its features.
     """
 
-    def __init__(self, task: TaskName, in_features: int, num_outputs: int, *, hidden: int = 128, depth: int = 2, rate: float = 0.5) -> None:
+    def __init__(
+        self, task: TaskName, in_features: int, num_outputs: int, *, hidden: int, depth: int = 2, rate: float = 0.5, positions: int = 0
+    ) -> None:
         super().__init__()
         self.task = task
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.rate = rate
+        self.positions = positions
         # Not an nn.Linear: the features may be sparse.
         self.weight = nn.Parameter(torch.empty(in_features, hidden))
         self.bias = nn.Parameter(torch.empty(hidden))

@@ -21,7 +21,6 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.assessment import MemberFacts, assess, count, inference_ms, score_members
-from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inference import Predictor
@@ -79,9 +78,9 @@ def distill(
     if len(split.unlabelled):
         feed.add_unlabelled(split.unlabelled, unlabelled_ratio)
     with seed.seeded_globally("distill", "initialisation"):
-        mlp = MLP(
-            seen.task, seen.num_features, seen.target.num_outputs, hidden=options.hidden, depth=options.depth, rate=options.dropout
-        ).to(parameter.device, parameter.dtype)
+        shape = {"hidden": options.hidden, "depth": options.depth, "positions": options.positions}
+        mlp = MLP(seen.task, seen.num_features, seen.target.num_outputs, rate=options.dropout, **shape)
+        mlp.to(parameter.device, parameter.dtype)
     teacher = torch.as_tensor(Predictor.of_cohort(result.cohort, ENSEMBLE)(data.seen), device=parameter.device, dtype=parameter.dtype)
     dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
@@ -95,7 +94,7 @@ def distill(
         assessed,
         members=(*assessed.members, *found.members),
         tasks={metric: (*others, *found.tasks[metric]) for metric, others in assessed.tasks.items()},
-        mlp=DistilledMLP(mlp, options),
+        mlp=mlp,
         reliability=[*assessed.reliability, *found.reliability],
     )
 

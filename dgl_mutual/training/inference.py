@@ -89,14 +89,14 @@ class Predictor:
         )
 
     @classmethod
-    def of_mlp(cls, mlp: MLP, distribution: Distribution, positions: int) -> Predictor:
-        """The predictor of an MLP that was trained from a cohort, and takes so many positional features."""
+    def of_mlp(cls, mlp: MLP, distribution: Distribution) -> Predictor:
+        """The predictor of an MLP that was trained from a cohort."""
         mlp.eval()
 
         def logits(batch: Batch, samples: Tensor) -> Tensor:
             return _finite(mlp.forward_batch(batch).logits, samples, MLP_MEMBER, mlp.task)
 
-        return cls(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=positions)
+        return cls(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=mlp.positions)
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dgl_mutual.dgl_compat import dgl
-    from dgl_mutual.training.distilled import DistilledMLP
+    from dgl_mutual.nn.mlp import MLP
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class FitResult:
     split: Split
     exchange_on: ExchangeOn = "labelled"
     config: Mapping[str, Any] = field(default_factory=dict)
-    mlp: DistilledMLP | None = None
+    mlp: MLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
     disagreement_by_task: Mapping[str, float] = field(default_factory=dict)
     reliability: list[dict[str, Any]] = field(default_factory=list)

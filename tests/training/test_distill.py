@@ -68,7 +68,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     scene = replace(scene, seen=judged, dataset=judged)
     after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=TrialSeed())
     assert after["mlp"].val > 0.9 and after["mlp"].train < 0.1
-    said = after.mlp.module.forward_batch(Collator(dataset).all()).logits.argmax(-1).numpy()
+    said = after.mlp.forward_batch(Collator(dataset).all()).logits.argmax(-1).numpy()
     assert (said == ensemble)[split.train].mean() > 0.9
 
 
@@ -80,7 +80,7 @@ def test_the_mlp_ends_at_its_best_epoch_by_validation():
     best = long["mlp"].best_epoch
     assert best < 29
     short = distill(result, scene, DistillOptions(**{**QUICK, "epochs": best + 1, "learning_rate": 0.3}), seed=TrialSeed())
-    torch.testing.assert_close(long.mlp.module.state_dict(), short.mlp.module.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(long.mlp.state_dict(), short.mlp.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
@@ -100,7 +100,7 @@ def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
         scene = make_trial_data(data, split, 0.0, seed=1)
         with ensemble_that_says(teacher):
             options = DistillOptions(**{**QUICK, "epochs": 1, "supervised_weight": weight})
-            found[name] = distill(result, scene, options, seed=TrialSeed(), batch_size=6).mlp.module.weight
+            found[name] = distill(result, scene, options, seed=TrialSeed(), batch_size=6).mlp.weight
     assert torch.equal(found["plain"], found["other labels"]) == (weight == 0)
     assert torch.equal(found["plain"], found["other teacher"]) == (weight == 1)
 
@@ -115,7 +115,7 @@ def test_the_mlp_sees_no_sums_of_edge_features():
         scene = make_trial_data(data, split_of(data), 0.0, seed=1)
         result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
         with ensemble_that_says(result.predict(dataset)):
-            mlp = distill(result, scene, DistillOptions(**QUICK), seed=TrialSeed(), batch_size=6).mlp.module
+            mlp = distill(result, scene, DistillOptions(**QUICK), seed=TrialSeed(), batch_size=6).mlp
         found.append(mlp.forward_batch(Collator(data).all()).logits)
         assert not mlp.weight[[1, 3]].any()
     assert torch.equal(*found)
@@ -160,8 +160,8 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
     first, again, other = (distill(result, scene, options, seed=TrialSeed(seed)) for seed in (3, 3, 4))
     assert replace(first["mlp"], inference_ms=0.0) == replace(again["mlp"], inference_ms=0.0)
-    assert torch.equal(first.mlp.module.weight, again.mlp.module.weight)
-    assert not torch.equal(first.mlp.module.weight, other.mlp.module.weight)
+    assert torch.equal(first.mlp.weight, again.mlp.weight)
+    assert not torch.equal(first.mlp.weight, other.mlp.weight)
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
@@ -178,8 +178,8 @@ def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
         there = distill(result, replace(scene, seen=scaled, dataset=scaled), options, seed=TrialSeed(3), batch_size=6)["mlp"]
     here, plain = (distill(result, scene, options, seed=TrialSeed(3), batch_size=6, scale_inputs=on) for on in (True, False))
     assert replace(here["mlp"], inference_ms=0.0) == replace(there, inference_ms=0.0)
-    assert not torch.equal(here.mlp.module.weight, plain.mlp.module.weight)
-    logits = here.mlp.module.forward_batch(Collator(dataset).all()).logits
+    assert not torch.equal(here.mlp.weight, plain.mlp.weight)
+    logits = here.mlp.forward_batch(Collator(dataset).all()).logits
     assert here["mlp"].train == (logits.argmax(1).numpy() == dataset.labels)[scene.split.train].mean()
 
 

@@ -178,7 +178,8 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
 
 def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
     with torch.device("meta"):
-        mlp = MLP(description.task, description.in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
+        made = {"hidden": shape.hidden, "depth": shape.depth, "positions": description.preprocessing.positions}
+        mlp = MLP(description.task, description.in_features, description.target.num_outputs, **made)
     _load_weights(folder, name, mlp, description)
     return TrainedMLP(name, description, mlp, make_distribution(description.target))
 

@@ -245,4 +245,4 @@ class TrainedMLP(TrainedModel):
         return self.mlp.embed(graph, feat)
 
     def _predictor(self) -> Predictor:
-        return Predictor.of_mlp(self.mlp, self.distribution, self.description.preprocessing.positions)
+        return Predictor.of_mlp(self.mlp, self.distribution)

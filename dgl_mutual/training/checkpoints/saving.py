@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import torch
@@ -21,6 +21,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY, make_custom
+from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
@@ -35,11 +36,8 @@ from dgl_mutual.utils.warning import warn
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
-if TYPE_CHECKING:
-    from dgl_mutual.training.distilled import DistilledMLP
 
-
-def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None, *, best: str) -> None:
+def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: MLP | None = None, *, best: str) -> None:
     """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
 
     A cohort that is there already is replaced as a whole, once all of the new one is on the disk; other files in the folder stay.
@@ -90,9 +88,9 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     code, origin = digest_of_code(cohort.coordinator), origin_of(WEIGHTING_REGISTRY, config.weighting)
     models[ENSEMBLE] = cohort.coordinator, {**ensemble, "code": code, "origin": origin}
     if mlp is not None:
-        shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
-        preprocessing = Preprocessing(positions=mlp.options.positions)
-        models[MLP_MEMBER] = mlp.module, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
+        shape = MLPShape(depth=len(mlp.hidden) + 2, hidden=mlp.last.in_features)
+        preprocessing = Preprocessing(positions=mlp.positions)
+        models[MLP_MEMBER] = mlp, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
     saved = {name: (_weights_of(module), common.model_copy(update=own)) for name, (module, own) in models.items()}
     digest = _digest(saved)
     with ExitStack() as files:  # no file is replaced before all are written
