@@ -245,7 +245,7 @@ class ReferenceTrainer:
         val = torch.as_tensor(self.split.val)
         refuse_non_finite_logits(self.clean[:, val], self.names)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
-        metrics = self.scorer.scores(logits, self.labels[val]).overall
+        metrics = self.scorer.scores(logits, self.labels[val], (*self.names, ENSEMBLE)).overall
         members = dict(zip(self.names, self._served(), strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
             loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
@@ -276,7 +276,7 @@ class ReferenceTrainer:
         logits = torch.cat([self.clean, self.ensemble_logits(torch.as_tensor(everyone)).unsqueeze(0)])
         parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
         scorer = scorer_of(self.dataset)
-        train, val, test = (scorer.scores(logits[:, part], self.labels[part]).overall for part in parts)
+        train, val, test = (scorer.scores(logits[:, part], self.labels[part], (*self.names, ENSEMBLE)).overall for part in parts)
         batches = list(self._batches(self.split.test))
         speeds = [self._inference_ms(student, batches) for student in self.students]
         sizes = [_count(student) for student in self.students]

@@ -21,7 +21,7 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.training.calibration import Calibration, calibrations
 from dgl_mutual.training.result import MemberResult, best_on_validation
 from dgl_mutual.training.similarity import disagreement
-from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.timing import median_ms
 
 
@@ -78,7 +78,7 @@ def score_members(
     if ensemble is not None:
         predictions = [torch.cat([own, ensemble(own, part).unsqueeze(0)]) for own, part in zip(predictions, parts, strict=True)]
     names = [one.member for one in members]
-    train, val, test = (score(scorer, own, labels[part], names) for own, part in zip(predictions, parts, strict=True))
+    train, val, test = (scorer.scores(own, labels[part], names) for own, part in zip(predictions, parts, strict=True))
     metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
     in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
     calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}

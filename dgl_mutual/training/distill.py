@@ -30,7 +30,7 @@ from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import weights_of
-from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.torch_settings import torch_defaults
 
@@ -121,7 +121,7 @@ def _train(mlp: MLP, dataset: Dataset, split: Split, feed: Feed, teacher: Tensor
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
         found = _logits([mlp], feed, split.val, len(labels))[:, val]
-        (metric,) = score(scorer, found, labels[val], [MLP_MEMBER]).overall
+        (metric,) = scorer.scores(found, labels[val], [MLP_MEMBER]).overall
         if stopper.update(epoch, val_metric=metric, val_loss=float(distribution.supervised(found[0], labels[val]))):
             best = weights_of(mlp)
         if stopper.stopped:

@@ -24,7 +24,7 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.strategy_steps import StrategySteps, titled
-from dgl_mutual.training.task_metrics import Scorer, history_columns, score
+from dgl_mutual.training.task_metrics import Scorer, history_columns
 
 #: Columns of the history that are terms of the loss begin with it.
 _LOSS = "loss/"
@@ -122,7 +122,7 @@ class Loop:
         losses = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
         self.strategy_steps.refuse_non_finite(losses, names)
         logits, labels = zip(*seen, strict=True)
-        scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
+        scores = self.scorer.scores(torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
 
     def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
@@ -187,7 +187,7 @@ class Loop:
             candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, ENSEMBLE)
         losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
         self.strategy_steps.refuse_non_finite({"the validation loss": losses}, names)
-        scores = score(self.scorer, candidates, labels, names)
+        scores = self.scorer.scores(candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
 

@@ -25,7 +25,7 @@ from dgl_mutual.training.assessment import MemberFacts, score_members
 from dgl_mutual.training.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.training.task_metrics import Scorer, score, scorer_of
+from dgl_mutual.training.task_metrics import Scorer, scorer_of
 from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
@@ -57,7 +57,7 @@ def propagated_logits(
         return torch.as_tensor(np.log(np.maximum(np.stack(candidates), _MIN_PROBABILITY)), dtype=logits.dtype, device=logits.device)
 
     def best(candidates: Sequence[Matrix]) -> int:
-        scores = score(scorer, as_logits([one[split.val] for one in candidates]), labels, [""] * len(candidates)).overall
+        scores = scorer.scores(as_logits([one[split.val] for one in candidates]), labels, [""] * len(candidates)).overall
         return int(np.argmax([as_compared(one) for one in scores]))
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]

@@ -44,8 +44,13 @@ class Scorer:
 
     tasks: Mapping[str, tuple[Head | None, MetricFn]]
 
-    def scores(self, logits: Tensor, labels: Tensor) -> Scores:
-        """Logits (M, N, C) and labels as the distribution of the dataset's target takes them."""
+    def scores(self, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
+        """What each of M members scores: logits (M, N, C), labels as the distribution of the target takes them, and the members' names.
+
+        Raises:
+            TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
+        """
+        refuse_non_finite_logits(logits, names)
         figures = {name: _figures(head, metric, logits, labels) for name, (head, metric) in self.tasks.items()}
         return Scores([fmean(own) for own in zip(*figures.values(), strict=True)], figures if "" not in figures else {})
 
@@ -69,16 +74,6 @@ def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
     if dataset.target.parts is None:
         return Scorer({"": (None, make_metric(dataset.target.metric, dataset.official_evaluator if official else None))})
     return Scorer({part.metric: (Head.of(part), make_metric(part.target.metric)) for part in parts_of(dataset.target)})
-
-
-def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
-    """What each of M members scores: logits (M, N, C), and the members' names.
-
-    Raises:
-        TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
-    """
-    refuse_non_finite_logits(logits, names)
-    return scorer.scores(logits, labels)
 
 
 def refuse_undefined(
@@ -109,7 +104,7 @@ def undefined_metrics(scorer: Scorer, labels: Tensor, split: Split, num_outputs:
     """
     known = labels[torch.as_tensor(_part(split, part), device=labels.device)]
     try:
-        scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+        scores = scorer.scores(torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
     except TrainingError as error:
         raise TrainingError(f"On the {part} part of the split: {error}") from None
     return [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]

@@ -22,7 +22,7 @@ from dgl_mutual.data.target import MetricName
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.training.metrics import accuracy, make_metric
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.task_metrics import Scorer, refuse_undefined, score, undefined_metrics
+from dgl_mutual.training.task_metrics import Scorer, refuse_undefined, undefined_metrics
 
 MEMBERS, N, C = 3, 60, 4
 
@@ -268,7 +268,7 @@ def test_no_metric_takes_a_logit_that_is_not_finite(metric, evaluator: str | Non
     labels = torch.arange(N) % C if of_classes else (torch.rand(N, C, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     labels[-1] = -1 if of_classes else math.nan
     scorer = one_task(metric.removeprefix("classes' "), evaluator)
-    assert len(score(scorer, logits, labels, ["gcn", "gat", "gin"]).overall) == MEMBERS
+    assert len(scorer.scores(logits, labels, ["gcn", "gat", "gin"]).overall) == MEMBERS
     logits[1, sample, 2] = value
     with pytest.raises(TrainingError, match=rf"Logits are not finite.*: gat \(1 of {N} samples\)\. Likely causes"):
-        score(scorer, logits, labels, ["gcn", "gat", "gin"])
+        scorer.scores(logits, labels, ["gcn", "gat", "gin"])

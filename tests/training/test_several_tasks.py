@@ -96,8 +96,8 @@ def test_the_order_of_tasks_permutes_metrics(several: Data) -> None:
     logits = torch.randn(2, dataset.num_samples, dataset.target.num_outputs)
     width = len(dataset.target.names) - 3
     moved = torch.cat([logits[..., width:], logits[..., :width]], dim=-1)
-    scores = scorer_of(dataset).scores(logits, torch.as_tensor(dataset.labels))
-    permuted = scorer_of(turned).scores(moved, torch.as_tensor(turned.labels))
+    scores = scorer_of(dataset).scores(logits, torch.as_tensor(dataset.labels), ["a", "b"])
+    permuted = scorer_of(turned).scores(moved, torch.as_tensor(turned.labels), ["a", "b"])
     assert list(permuted.by_task) == list(scores.by_task)[::-1]
     assert permuted.by_task == scores.by_task and permuted.overall == pytest.approx(scores.overall)
 
@@ -188,5 +188,5 @@ def test_a_label_of_an_ogb_set_is_scored_by_itself() -> None:
     both = replace(Dataset.from_arrays([[], []], np.ones((4, 1))), labels=labels, target=target, evaluator="ogbg-molclintox")
     one = select_targets(both, ["task 1"])
     logits = torch.tensor([[[0.3], [0.9], [0.1], [0.2]]])
-    assert scorer_of(one).scores(logits, torch.as_tensor(one.labels)).overall == [0.0]
-    assert scorer_of(both).scores(torch.cat([-logits, -logits], -1), torch.as_tensor(labels)).overall == [(0.75 + 1.0) / 2]
+    assert scorer_of(one).scores(logits, torch.as_tensor(one.labels), ["a"]).overall == [0.0]
+    assert scorer_of(both).scores(torch.cat([-logits, -logits], -1), torch.as_tensor(labels), ["a"]).overall == [(0.75 + 1.0) / 2]
