@@ -126,7 +126,7 @@ class Convolution(nn.Module, ABC):
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
-        """The activation after a hidden layer of this kind; x is overwritten."""
+        """The activation after a hidden layer of this kind; x may be overwritten."""
         return torch.relu_(x)
 
 
