@@ -11,7 +11,6 @@ Everything else in the package takes DGL from here. Scripts that import `dgl` th
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,8 +18,6 @@ from types import ModuleType
 from typing import Any
 
 GRAPHBOLT = "dgl.graphbolt"
-# Without it DGL asks for a backend and writes the answer into the user's home.
-os.environ.setdefault("DGLBACKEND", "pytorch")
 
 
 def _missing(name: str) -> str:

@@ -147,7 +147,7 @@ def _memory_hint(config: RunConfig, dataset: Dataset) -> str:
 
 def method_of(config: RunConfig) -> Method:
     """What a resolved configuration says of the cohort and its training."""
-    return Method(config.students, config.strategy, config.strategy_options, config.training, config.task_weights)
+    return Method(config.students, config.strategy, config.strategy_options, config.training, config.task_weights or "equal")
 
 
 def split_digest(dataset: Dataset, split: Split) -> str:

@@ -103,7 +103,7 @@ class StudentOptions(Options):
             known = (*ARCHITECTURE_NAMES, *(plug_in.name for plug_in in installed_plug_ins("dgl_mutual.students")))
             if architecture not in known:
                 raise ValueError(str(unknown("student", architecture, [*known, IMPORT_PATH])).removesuffix("."))
-        if isinstance(architecture, str) or not callable(architecture) or not_importable(architecture):
+        if isinstance(architecture, str) or not_importable(architecture):
             return architecture
         return import_path_of(architecture)
 

@@ -84,7 +84,7 @@ def assemble(
         split=split,
         options=training,
         exchange=exchange,
-        task_weights=method.task_weights or "equal",
+        task_weights=method.task_weights,
         trial_seed=seed,
         ranks=placement.ranks,
         targets=targets,
@@ -116,7 +116,7 @@ def _setting(
 ) -> Setting:
     """What a strategy is told of a training."""
     labelled = dataset.labels[split.train]
-    distribution = make_distribution(dataset.target, method.task_weights or "equal")
+    distribution = make_distribution(dataset.target, method.task_weights)
     return Setting(
         task=dataset.task,
         members=tuple(members.values()),

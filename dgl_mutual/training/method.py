@@ -21,11 +21,11 @@ class Method:
     Attributes:
         students: options of the K students.
         strategy: name or class; `strategy_options` are its options as plain values.
-        task_weights: how several tasks are weighed against each other (None: equally).
+        task_weights: how several tasks are weighed against each other.
     """
 
     students: Sequence[StudentOptions]
     strategy: str | type[Strategy]
     strategy_options: Mapping[str, Any]
     training: TrainingOptions
-    task_weights: TaskWeights | None = None
+    task_weights: TaskWeights = "equal"

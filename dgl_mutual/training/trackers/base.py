@@ -127,13 +127,10 @@ class Tracker(Callback, ABC):
         self._send(lambda: self.log(_finite({name: value for name, value in row.items() if name != "epoch"}), int(row["epoch"])))
 
     def on_fit_end(self, state: TrainingState) -> None:
-        if state.result is not None:
-            figures = {
-                f"final/{part}/{member.member}": getattr(member, part)
-                for member in state.result.members
-                for part in ("train", "val", "test")
-            }
-            self._send(lambda: self.summarise(_finite(figures), len(state.history)))
+        assert state.result is not None
+        parts = ("train", "val", "test")
+        figures = {f"final/{part}/{member.member}": getattr(member, part) for member in state.result.members for part in parts}
+        self._send(lambda: self.summarise(_finite(figures), len(state.history)))
         self.end(failed=False)
 
     def end(self, *, failed: bool) -> None:
