@@ -18,29 +18,27 @@ TaskWeights: TypeAlias = Literal["equal", "uncertainty"]
 
 @dataclass(frozen=True)
 class Head:
-    """One task: what its logits mean, and where they and its labels stand among all."""
+    """One task: where its logits and labels stand among all, and what its logits mean."""
 
-    name: str
+    part: SubTarget
     distribution: Distribution
-    outputs: slice
-    columns: slice
 
     @classmethod
     def of(cls, part: SubTarget) -> Head:
         """The head of one part of a joint target."""
-        return cls(part.name, distribution_of(part.target.kind), part.outputs, part.columns)
+        return cls(part, distribution_of(part.target.kind))
 
     @property
     def num_columns(self) -> int:
-        return int(self.columns.stop - self.columns.start)
+        return int(self.part.columns.stop - self.part.columns.start)
 
     def logits(self, logits: Tensor) -> Tensor:
         """Its own of all logits, or of what else stands for each of them: (..., N, C)."""
-        return logits[..., self.outputs]
+        return logits[..., self.part.outputs]
 
     def labels(self, labels: Tensor) -> Tensor:
         """Its own labels, as its distribution takes them, of all label columns: (N, columns)."""
-        own = labels[:, self.columns]
+        own = labels[:, self.part.columns]
         return own if self.distribution.has_columns else own[:, 0].nan_to_num(nan=-1.0).long()
 
     def as_columns(self, values: Tensor) -> Tensor:
@@ -75,7 +73,7 @@ class Joint(nn.Module, Distribution):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        return tuple(int(head.outputs.stop - head.outputs.start) for head in self.heads)
+        return tuple(int(head.part.outputs.stop - head.part.outputs.start) for head in self.heads)
 
     @property
     def multi_label(self) -> tuple[bool, ...]:
@@ -85,14 +83,14 @@ class Joint(nn.Module, Distribution):
         if self.log_variances is None:
             return {}
         weights = torch.exp(-self.log_variances.detach())
-        return {f"task_weight/{head.name}": weight for head, weight in zip(self.heads, weights, strict=True)}
+        return {f"task_weight/{head.part.name}": weight for head, weight in zip(self.heads, weights, strict=True)}
 
     def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
         for head in self.heads:
             yield head.distribution, head.logits(logits), head.labels(labels)
 
     def by_task(self, values: Tensor) -> list[Tensor]:
-        return [values[..., head.columns] for head in self.heads]
+        return [values[..., head.part.columns] for head in self.heads]
 
     def known(self, labels: Tensor) -> Tensor:
         return ~labels.isnan()
@@ -153,7 +151,7 @@ class Joint(nn.Module, Distribution):
         """The supervised term of each task, 0 where none of its labels is known: (T, ...)."""
         losses = []
         for head, (own, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
-            shares = None if weights is None else weights[..., head.columns].reshape(*weights.shape[:-2], *y.shape)
+            shares = None if weights is None else weights[..., head.part.columns].reshape(*weights.shape[:-2], *y.shape)
             losses.append(own.supervised(z, y, shares))
         return torch.stack(losses)
 

@@ -61,7 +61,7 @@ def _figures(head: Head | None, metric: MetricFn, logits: Tensor, labels: Tensor
     try:
         return metric(head.logits(logits), head.labels(labels))
     except TrainingError as error:
-        raise TrainingError(f"Target {head.name!r}: {error}") from None
+        raise TrainingError(f"Target {head.part.name!r}: {error}") from None
 
 
 def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:

@@ -123,8 +123,8 @@ def test_the_order_of_tasks_does_not_matter(name):
     swap = torch.tensor([3, 4, 5, 0, 1, 2])
     turned = replace(step, logits=step.logits[..., swap], targets=step.targets[..., swap], labels=step.labels[:, [1, 2, 3, 0]], log={})
     distribution.heads = (
-        replace(second, outputs=first.outputs, columns=slice(0, 3)),
-        replace(first, outputs=second.outputs, columns=slice(3, 4)),
+        replace(second, part=replace(second.part, outputs=first.part.outputs, columns=slice(0, 3))),
+        replace(first, part=replace(first.part, outputs=second.part.outputs, columns=slice(3, 4))),
     )
     if hasattr(strategy.coordinator, "coordinators"):
         strategy.coordinator.coordinators = torch.nn.ModuleList(reversed(strategy.coordinator.coordinators))
