@@ -50,14 +50,12 @@ class Pattern:
         return torch.zeros_like(self.indices)
 
     @cached_method
-    def incidence(self, dtype: torch.dtype) -> tuple[SparseMatrix, SparseMatrix]:
-        """Matrices (rows, non-zeros) and (columns, non-zeros) that sum values of the non-zeros by row and by column."""
-        transpose, order = self.transpose
+    def differences(self, dtype: torch.dtype) -> SparseMatrix:
+        """The matrix (non-zeros, columns), of a square one, that gives for each non-zero what stands at its column less that at its row."""
         count = len(self.indices)
-        ones = torch.ones(count, dtype=dtype, device=self.indices.device)
-        numbers = torch.arange(count, dtype=self.indices.dtype, device=ones.device)
-        by_row, by_column = Pattern(self.indptr, numbers, count), Pattern(transpose.indptr, order, count)
-        return SparseMatrix(by_row, ones), SparseMatrix(by_column, ones)
+        indptr = 2 * torch.arange(count + 1, device=self.indices.device)
+        signs = torch.tensor([1, -1], dtype=dtype, device=self.indices.device).repeat(count)
+        return SparseMatrix(Pattern(indptr, torch.stack([self.indices, self.rows], dim=1).flatten(), self.shape[1]), signs)
 
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
