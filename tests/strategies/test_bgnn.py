@@ -54,9 +54,7 @@ def test_weights_of_one_task_do_not_vanish_beside_those_of_another():
     plain, changed = (
         bench.strategy.distribution._supervised(step.logits[:, step.labelled], labels, bench.strategy._weights(teachers, labels))
         for scale in (1, 300)
-        for step in [
-            bench.step((2,), targets=torch.cat([bench.targets[..., first.outputs] * scale, bench.targets[..., second.outputs]], -1))
-        ]
+        for step in [bench.step((2,), targets=torch.cat([first.logits(bench.targets) * scale, second.logits(bench.targets)], -1))]
         for labels in [step.labels[step.labelled]]
         for teachers in [step.targets[:2, step.labelled].float()]
     )
