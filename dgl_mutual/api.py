@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 
 from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
@@ -128,8 +127,8 @@ def fit(
         recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
             override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
-            config.yaml of a run, or a mapping. Its dataset and its number of seeds are ignored. The `config` of a result, on the
-            same data and with no option beside it, gives the same result.
+            config.yaml of a run, or a mapping. Its dataset and its number of seeds are ignored. All that the `config` of a
+            result says counts as given: on the same data and with no option beside it, it gives the same result.
         trust: whether a file may name code of its own, which is then imported.
         split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
@@ -185,8 +184,6 @@ def fit(
     _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
-    if recipe is None and _is_of_result(config, dataset, given, split):
-        asked = parse_config(_of_no_run(config, split), given)
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
     asked = with_recorded_defaults(asked, dataset, split)
@@ -213,16 +210,6 @@ def fit(
             placement=Placement(torch.device(resolve_device(str(device)))),
         )
     return replace(result, config=values_or_objects(resolved))
-
-
-def _is_of_result(
-    config: str | Path | Mapping[str, Any] | None, dataset: Dataset, given: Mapping[str, Any], split: Split | None
-) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a configuration is a resolved one of this dataset, and nothing that was given changes it, so that every option counts."""
-    told = {"dataset", "unlabelled", *(["protocol"] if split is not None else [])}
-    if not isinstance(config, Mapping) or has_both(config) or config.get("fingerprint") is None or not set(given) <= told:
-        return False
-    return config["fingerprint"] in (fingerprint(dataset), fingerprint(dataset.without_edge_features()))
 
 
 def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.experiments.run_folders.run_store import RunStore, begun, locked_store
+from dgl_mutual.store.configuration import file_values
 
 
 @contextmanager
-def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
-    """The store of a run that has begun; arguments as those of `begun`."""
-    with locked_store(folder) as store, begun(store, config, resume=resume, keys=keys):
+def open_store(folder: Path, resolved: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
+    """The store of a run of this configuration that has begun; other arguments as those of `begun`."""
+    with locked_store(folder) as store, begun(store, file_values({}, resolved), resume=resume, keys=keys):
         yield store

@@ -215,9 +215,9 @@ def _described(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
 
 def _given(run: Run, keys: Sequence[str]) -> list[str]:
-    """Those of the keys that this run was given; all, where its version did not keep them."""
+    """Those of the keys that this run was given."""
     given = flatten(run.given)
-    return [key for key in keys if not given or key in given or key in _PARTS]
+    return [key for key in keys if key in given or key in _PARTS]
 
 
 def _num_apart(group: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:

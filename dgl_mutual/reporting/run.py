@@ -37,7 +37,7 @@ class Run:
         method: what tables and plots call what was done.
         data: what they call that on which it was done.
         tuned: how many trials of a search chose its options, in a suite that tunes its methods; else 0.
-        given: the part of the configuration that was asked for; empty for runs of earlier versions, which did not keep it.
+        given: the part of the configuration that was asked for.
     """
 
     folder: Path

@@ -20,7 +20,7 @@ from dgl_mutual.errors import SHOWN, StoreError, UsageError, shortened, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.reporting.labels import data_of_suite, label_runs, unsplit_name
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.store.configuration import given_part, resolved_part
+from dgl_mutual.store.configuration import GIVEN, RESOLVED
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
 from dgl_mutual.store.tables import KEY, MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, overall, read_tuning
 from dgl_mutual.utils.files import unreadable
@@ -247,9 +247,8 @@ def _check_open(folder: Path) -> None:
 def _read_run(folder: Path) -> Run:
     file = folder / CONFIG_FILE
     values = _read_yaml(file)
-    config, given = resolved_part(values), given_part(values)
     try:
-        stored = _Stored.model_validate(config)
+        stored = _Parts.model_validate(values).resolved
     except ValidationError as error:
         fault = error.errors()[0]
         why = f"{'.'.join(map(str, fault['loc']))[:80]}: {plain_message(fault)}"
@@ -257,14 +256,14 @@ def _read_run(folder: Path) -> Run:
             f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
             "Give the folders of runs, none with a configuration of your own. If this run is damaged, move it away to read the others."
         ) from None
-    if not _is_plain(config) or not _is_plain(given):
+    if not _is_plain(values):
         raise StoreError(f"{str(file)!r} holds a date or another value that a run does not write. Restore it, or run again.")
     if stored.seeds * (stored.folds or 1) > MAX_TRIALS:
         raise StoreError(
             f"{str(file)!r} asks for {stored.seeds} seeds x {stored.folds or 1} folds, and a run has at most {MAX_TRIALS} trials: "
             "it was edited. Restore it, or run again."
         )
-    return Run(folder, config, given=given)
+    return Run(folder, values[RESOLVED], given=values[GIVEN])
 
 
 class _StoredStudent(BaseModel):
@@ -295,6 +294,14 @@ class _Stored(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     strategy_options: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] | None = None
+
+
+class _Parts(BaseModel):
+    """config.yaml of a run."""
+
+    model_config = ConfigDict(strict=True)
+    given: dict[str, Any]
+    resolved: _Stored
 
 
 def _is_plain(value: object) -> bool:

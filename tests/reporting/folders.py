@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, MORE_COLUMNS, TRIAL_COLUMNS
@@ -50,7 +52,7 @@ def write_run(
         inference: whether inference.csv is there.
         weights, diversity: what history.csv holds beside losses and validation.
         config: further keys of the configuration.
-        given: what was asked for; None, as in earlier versions: the file does not say.
+        given: what was asked for (default: all of it).
     """
     protocol = protocol or ("nested" if folds else "public")
     values = {
@@ -61,7 +63,7 @@ def write_run(
     names = {"task": values["task"], "dataset": Path(dataset).name, "strategy": strategy, "protocol": protocol, "metric": metric}
     folder = out / f"{values['task']}-{Path(dataset).name}-{strategy}-{zlib.crc32(repr(values).encode()):08x}"
     folder.mkdir(parents=True)
-    content = values if given is None else {"given": given, "resolved": values}
+    content = file_values(deepcopy(values) if given is None else given, values)  # a copy: YAML writes one object twice as an alias
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "environment.json").write_text(json.dumps({"command": "dgl-mutual run", "versions": {"python": "3.11.7"}, "cores": 2}))
     keys = [(seed, fold) for seed in range(seeds) for fold in range(folds or 1)] if keys is None else keys

@@ -111,13 +111,14 @@ def edited(run: Path, name: str, change: Callable[[str], str]) -> Path:
 )
 def test_a_configuration_that_no_run_has_is_named(tmp_path: Path, changed: dict[str, object], told: str) -> None:
     run = write_run(tmp_path)
-    edited(run, "config.yaml", lambda text: yaml.safe_dump({**yaml.safe_load(text), **changed}))
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**values, "resolved": {**values["resolved"], **changed}}))
     with pytest.raises(StoreError, match=told):
         load_runs([run])
 
 
 def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: Path) -> None:
-    run = edited(write_run(tmp_path), "config.yaml", lambda text: text + "seeds: 3\n")
+    run = edited(write_run(tmp_path), "config.yaml", lambda text: text + "  seeds: 3\n")
     with pytest.raises(StoreError, match="'seeds' occurs twice"):
         load_runs([run])
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))

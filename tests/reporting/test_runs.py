@@ -122,18 +122,16 @@ def test_a_part_that_only_one_run_has_is_one_word(tmp_path: Path) -> None:
 
 def test_what_followed_from_what_was_given_is_not_told(tmp_path: Path) -> None:
     for epochs in (6, 7):
-        folder = write_run(tmp_path, epochs=epochs, config={"strategy_options": {"exchange_warmup": [epochs // 4, epochs // 3]}})
-        resolved = yaml.safe_load((folder / "config.yaml").read_text())
+        config = {"strategy_options": {"exchange_warmup": [epochs // 4, epochs // 3]}}
         given = {"training": {"epochs": epochs}, "students": ["gcn", {"architecture": "gat"}]}
-        (folder / "config.yaml").write_text(yaml.safe_dump({"given": given, "resolved": resolved}))
+        write_run(tmp_path, epochs=epochs, config=config, given=given)
     assert {method for _, method in labels(tmp_path)} == {"gml (epochs=6)", "gml (epochs=7)"}
 
 
 def test_a_label_says_what_its_run_was_given(tmp_path: Path) -> None:
     def write(data: str, width: int, rate: float, **given: object) -> None:
-        folder = write_run(tmp_path, data, config={"students": [{"architecture": "gcn", "hidden": width, "dropout": rate}]})
-        resolved = yaml.safe_load((folder / "config.yaml").read_text())
-        (folder / "config.yaml").write_text(yaml.safe_dump({"given": {"dataset": data, "student": given}, "resolved": resolved}))
+        config = {"students": [{"architecture": "gcn", "hidden": width, "dropout": rate}]}
+        write_run(tmp_path, data, config=config, given={"dataset": data, "student": given})
 
     write("Cora", 64, 0.5)
     write("Cora", 8, 0.5, hidden=8)
@@ -142,7 +140,7 @@ def test_a_label_says_what_its_run_was_given(tmp_path: Path) -> None:
     assert labels(tmp_path) == {
         ("Cora", "gml"),
         ("Cora", "gml (hidden=8)"),
-        ("Cora", "gml (dropout=0.3, hidden=128)"),
+        ("Cora", "gml (hidden=128, dropout=0.3)"),
         ("CiteSeer", "gml"),
     }
     write("CiteSeer", 16, 0.5)  # whose default was another: what was given is not enough
@@ -165,10 +163,7 @@ def test_options_of_a_custom_student_are_told_one_by_one(tmp_path: Path) -> None
 
 
 def test_given_values_of_any_form_are_read(tmp_path: Path) -> None:
-    folder = write_run(tmp_path)
-    resolved = yaml.safe_load((folder / "config.yaml").read_text())
-    given = {"students": 3, "targets": 4}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"given": given, "resolved": resolved}))
+    write_run(tmp_path, given={"students": 3, "targets": 4})
     assert labels(tmp_path) == {("Cora", "gml")}
 
 
@@ -291,7 +286,7 @@ def test_trials_are_counted_and_not_listed(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=2)
     config = run / "config.yaml"
     values = yaml.safe_load(config.read_text())
-    values |= {"seeds": 333_333, "folds": 3}
+    values["resolved"] |= {"seeds": 333_333, "folds": 3}
     config.write_text(yaml.safe_dump(values))
     tracemalloc.start()
     try:

@@ -178,25 +178,16 @@ def test_fit_takes_a_dgl_graph_with_edge_features() -> None:
     assert off.dataset.edge_features is None
 
 
-def test_runs_of_before_stay_what_they_are(bonded_data: Data) -> None:
-    """A configuration with the fingerprint of the dataset without edge features was made without them."""
+def test_the_fingerprint_is_that_of_what_students_take_and_either_is_that_of_the_dataset(bonded_data: Data) -> None:
     dataset = bonded_data[0]
     bare = dataset.without_edge_features()
-    new, old = resolve(parse_config({}), dataset), resolve(parse_config({}), bare)
-    assert [student.edge_features for student in new.students] == [True] * 4
-    assert new.fingerprint == fingerprint(dataset) != fingerprint(bare) == old.fingerprint
-    off = resolve(parse_config({"student": {"edge_features": False}}), dataset)
-    kept = resolve(parse_config({"fingerprint": fingerprint(bare)}), dataset)
-    assert (
-        identity(resolved_values(kept))
-        == identity(resolved_values(off))
-        == identity(resolved_values(old))
-        != identity(resolved_values(new))
-    )
-    assert "edge_features" not in str(identity(resolved_values(old)))
-    for made_with, wanted in ((bare, True), (dataset, False)):  # an override of a kept configuration
-        changed = resolve(parse_config({"fingerprint": fingerprint(made_with), "student": {"edge_features": wanted}}), dataset)
-        assert identity(resolved_values(changed)) == identity(resolved_values(new if wanted else off))
+    assert resolve(parse_config({}), dataset).fingerprint == fingerprint(dataset) != fingerprint(bare)
+    off, old = resolve(parse_config({"student": {"edge_features": False}}), dataset), resolve(parse_config({}), bare)
+    assert off.fingerprint == old.fingerprint == fingerprint(bare)
+    assert identity(resolved_values(off)) == identity(resolved_values(old))
+    for made_with, student, wanted in ((bare, {}, True), (bare, {"edge_features": True}, True), (dataset, {"edge_features": False}, False)):
+        found = resolve(parse_config({"fingerprint": fingerprint(made_with), "student": student}), dataset)
+        assert [one.edge_features for one in found.students] == [wanted] * 4
     with pytest.raises(DataError, match="fingerprint"):
         resolve(parse_config({"fingerprint": "0123456789ab"}), dataset)
 

@@ -11,9 +11,6 @@ import torch
 
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.configuration.config import parse_config
-from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
-from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.checkpoints import load_student
 from tests.training.conftest import Fit
 from tests.training.small_data import Data
@@ -46,8 +43,3 @@ def test_saved_students_compute_them(fit: Fit, graph_data: Data, tmp_path: Path)
         for call in (lambda: model.predict(graph), lambda: model(graph, graph.ndata["feat"]), lambda: result.predict(graph)):  # noqa: B023  # called at once
             with pytest.raises(UsageError, match=r"positional features, .*predict\(Dataset\.from_dgl\(graph\)\)"):
                 call()
-
-
-def test_none_is_what_runs_of_before_had(graph_data: Data) -> None:
-    decisive = [identity(resolved_values(resolve(parse_config({"training": {"positions": steps}}), graph_data[0]))) for steps in (0, 3)]
-    assert "positions" not in decisive[0]["training"] and decisive[1]["training"]["positions"] == 3

@@ -9,9 +9,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config
-from dgl_mutual.experiments.configuration.given import layer_of_file, without_defaults
+from dgl_mutual.experiments.configuration.given import layer_of_file
+from dgl_mutual.experiments.configuration.layers import merge, unflatten
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
-from dgl_mutual.store.configuration import Role, given_part, has_both, identity, keys_of, resolved_part
+from dgl_mutual.store.configuration import GIVEN, RESOLVED, Role, has_both, identity, keys_of
 from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import assignments
 
@@ -42,25 +43,25 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
     record = config.record
     if record is None:
         return config
+    then = record.values[RESOLVED]
+    layer = {key: value for key, value in layer_of_file(record.values).items() if split is None or key not in keys_of(Role.SPLIT)}
 
     def resolved_now(layer: Mapping[str, Any]) -> dict[str, Any]:
         return resolved_values(resolve(parse_config(layer), dataset, split))
 
-    then = resolved_part(record.values)
     try:
-        now = resolved_now(layer_of_file(record.values))
+        now = resolved_now(layer)
     except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution says
         return config
     try:
         _refuse_damaged(then)
-        changed = dict(_differences(then, now, split))
-        if not changed:
+        kept, changed, left = layer, dict[str, Any](), dict(_differences(then, now, split))
+        if not left:
             return config
-        edited = _edited(given_part(record.values), then, changed)
-        kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in keys_of(Role.SPLIT)}
-        left = dict(_differences(then, resolved_now(kept), split))
-        if left:  # defaults that depend on other options: all of a group count as given
-            kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
+        edited = _edited(record.values[GIVEN], then, left)
+        while left.keys() - changed.keys():  # defaults may depend on other options
+            changed |= left
+            kept = _with(layer, then, changed)
             left = dict(_differences(then, resolved_now(kept), split))
         found = parse_config(record.lower_layers, kept, record.upper_layers)
     except UsageError as error:
@@ -96,14 +97,35 @@ def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
         raise UsageError(f"The part 'resolved' does not have {wrong[0]} as a run writes it. It was edited or damaged: restore the file.")
 
 
+def _with(layer: Mapping[str, Any], then: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer with the options that have `changed` as a run had them; those that all of its students had alike are given to all."""
+    had, own = dict(_leaves(then)), {*dict(_leaves(layer)), *changed}
+    kept = merge(layer, unflatten({key: had[key] for key in changed if key in had and not key.startswith("students.")}))
+    if not any(key.startswith("students.") for key in changed):
+        return kept
+    of_each = ("architecture", "options")
+    students = [
+        {name: value for name, value in student.items() if name in of_each or f"students.{index}.{name}" in own}
+        for index, student in enumerate(then["students"])
+    ]
+    alike = {name: value for name, value in students[0].items() if name not in of_each and all(one.get(name) == value for one in students)}
+    return {
+        **kept,
+        "student": {**(layer.get("student") or {}), **alike},
+        "students": [{name: value for name, value in student.items() if name not in alike} for student in students],
+    }
+
+
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split | None) -> Iterator[tuple[str, Any]]:
-    """Each option in which two resolved configurations differ, and what the first has."""
+    """Each option in which two resolved configurations differ, and what the first has; none that it does not know, and that is off."""
     # `resolve` has compared the fingerprint, if the file has one.
     ignored = ("fingerprint", *(keys_of(Role.SPLIT) if split is not None else ()))
     before, after = (dict(_leaves({key: value for key, value in identity(part).items() if key not in ignored})) for part in (then, now))
+    known = dict(_leaves(then))
     for key in before | after:
-        if before.get(key) != after.get(key):
-            yield key, before.get(key)
+        is_later_and_off = key not in known and after[key] in (None, False, 0, "none")
+        if before.get(key) != after.get(key) and not is_later_and_off:
+            yield key, known.get(key)
 
 
 def _edited(given: Mapping[str, Any], then: Mapping[str, Any], changed: Iterable[str]) -> list[str]:
@@ -123,8 +145,8 @@ def _edited(given: Mapping[str, Any], then: Mapping[str, Any], changed: Iterable
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by dotted keys."""
-    if isinstance(values, Mapping | list) and values:
+    """Nested values by dotted keys, students by their numbers; another list is a value."""
+    if values and (isinstance(values, Mapping) or (path == "students" and isinstance(values, list))):
         for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     else:

@@ -73,7 +73,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         DataError: the dataset is not the one that the configuration was made for.
     """
     dataset = dataset.with_metric(config.metric)
-    students = _resolved_students(config, dataset)
+    has_edge_features = dataset.without_edge_features() is not dataset
+    students = tuple(resolve_student(student, dataset.task, has_edge_features=has_edge_features) for student in config.cohort)
     found = fingerprint(dataset if any(student.edge_features for student in students) else dataset.without_edge_features())
     if config.fingerprint != found:
         check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
@@ -107,7 +108,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "task": dataset.task,
             "fingerprint": found,
             "targets": target_names(target) or None,
-            "metric": target.metric if target.default_metric else None,  # one that nobody chose is left out, as in earlier versions
+            "metric": target.metric if target.default_metric else None,  # one that nobody chose is left out
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,
@@ -118,17 +119,6 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "strategy_options": _dumped(strategy_options),
             "training": training,
         }
-    )
-
-
-def _resolved_students(config: RunConfig, dataset: Dataset) -> tuple[StudentOptions, ...]:
-    """The students with nothing left open. Of a configuration from before datasets had edge features, they take none."""
-    bare = dataset.without_edge_features()
-    has_edge_features = bare is not dataset
-    is_older = has_edge_features and config.fingerprint is not None and config.fingerprint == fingerprint(bare)
-    return tuple(
-        resolve_student(_without_edge_features(student) if is_older else student, dataset.task, has_edge_features=has_edge_features)
-        for student in config.cohort
     )
 
 
@@ -234,13 +224,6 @@ def _check_inductive(options: StrategyOptions) -> None:
             f"strategy_options.weighting = {name} has weights for the nodes that it was trained on alone, so distill.unseen must be 0. "
             "Choose another weighting, or leave out --unseen."
         )
-
-
-def _without_edge_features(student: StudentOptions) -> StudentOptions:
-    """A student that takes no edge features, unless it says otherwise."""
-    if student.is_custom or student.edge_features is not None:
-        return student
-    return student.model_copy(update={"edge_features": False})
 
 
 def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[GridPoint, ...]:

@@ -11,7 +11,7 @@ from dgl_mutual.experiments.configuration.config import RunConfig, read_values
 from dgl_mutual.experiments.configuration.given import given_values, layer_of_file
 from dgl_mutual.experiments.configuration.recorded import config_of
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.store.configuration import given_part, resolved_part
+from dgl_mutual.store.configuration import GIVEN, RESOLVED
 from dgl_mutual.utils.imports import is_import_path
 
 
@@ -56,8 +56,8 @@ def check_trust(
 def _recorded(config: RunConfig) -> Iterator[Any]:
     """The values in the config.yaml of a run, except the names of its targets, which are never imported."""
     if config.record is not None:
-        yield given_part(config.record.values)
-        yield {key: value for key, value in resolved_part(config.record.values).items() if key != "targets"}
+        yield config.record.values[GIVEN]
+        yield {key: value for key, value in config.record.values[RESOLVED].items() if key != "targets"}
 
 
 def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:

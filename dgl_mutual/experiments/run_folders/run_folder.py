@@ -7,14 +7,17 @@ from typing import Any
 
 import yaml
 
-from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
+from dgl_mutual.store.configuration import RESOLVED, has_both, identity, num_seeds
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 
 def read_resolved(file: Path) -> dict[str, Any] | None:
     """The resolved configuration in a config.yaml; None where there is none that can be read."""
     try:
-        resolved = {"dataset": "", **resolved_part(read_yaml_file(file))}
+        values = read_yaml_file(file)
+        if not has_both(values):
+            return None
+        resolved = {"dataset": "", **values[RESOLVED]}
         identity(resolved)
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # no YAML, or values in the place of groups
         return None
@@ -22,8 +25,8 @@ def read_resolved(file: Path) -> dict[str, Any] | None:
 
 
 def folder_of_run(out: Path, name: str, resolved: dict[str, Any]) -> Path:
-    """Where below `out` a run has its folder: the one of its name, or one of an earlier version that holds the same run by another name
-    (of several, the one with most seeds).
+    """Where below `out` a run has its folder: the one of its name, or one that holds the same run by the name of another identity, as the
+    kept runs in results/ do (of several, the one with most seeds).
 
     Args:
         name: the run's name, which ends in a hash.

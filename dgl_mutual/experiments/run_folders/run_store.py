@@ -21,7 +21,7 @@ from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable, History, TrialTable
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
+from dgl_mutual.store.configuration import RESOLVED, identity, num_seeds
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
@@ -189,7 +189,7 @@ class RunStore:
 
     def _is_same_run(self, config: dict[str, Any]) -> bool:
         before = read_resolved(self._config)
-        return before is not None and identity(before) == identity(resolved_part(config))
+        return before is not None and identity(before) == identity(config[RESOLVED])
 
     def begin(self, config: dict[str, Any], *, start_over: bool = False) -> None:
         """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
@@ -207,7 +207,7 @@ class RunStore:
         elif (file.exists() or file.is_symlink()) and not self._is_same_run(config):
             set_aside(file)
         before = read_resolved(file)
-        if before is None or num_seeds(resolved_part(config)) > num_seeds(before):
+        if before is None or num_seeds(config[RESOLVED]) > num_seeds(before):
             write_text(file, yaml_text(config))
 
     def check_links(self) -> None:

@@ -123,7 +123,7 @@ def _default_depths(runs: Sequence[Run]) -> dict[Any, Any]:
         students, one_by_one = run.config["students"], run.given.get("students")
         if not isinstance(one_by_one, list):  # the default, or names
             one_by_one = [None if one_by_one is None or isinstance(one_by_one, str) else one_by_one] * len(students)
-        if run.given and not _has_depth(run.given.get("student")) and len(one_by_one) == len(students):
+        if not _has_depth(run.given.get("student")) and len(one_by_one) == len(students):
             depths.update(
                 (student["architecture"], student.get("depth"))
                 for student, given in zip(students, one_by_one, strict=True)

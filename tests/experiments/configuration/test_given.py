@@ -12,10 +12,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import parse_config, read_config
-from dgl_mutual.experiments.configuration.given import given_values, layer_of_file, without_defaults
+from dgl_mutual.experiments.configuration.given import given_values, layer_of_file
 from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.strategies.gml import GMLOptions
 
 pytestmark = pytest.mark.usefixtures("datasets_are_here")
 
@@ -24,10 +23,10 @@ def planned(dataset: Dataset, *layers: dict[str, Any]) -> Plan:
     return prepare(parse_config({"dataset": dataset.name}, *layers), dataset)
 
 
-def kept(plan: Plan, folder: Path, *, old: bool = False) -> dict[str, Any]:
-    """What its config.yaml is read as: of this version, or of an earlier one."""
+def kept(plan: Plan, folder: Path) -> dict[str, Any]:
+    """What its config.yaml is read as."""
     file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(resolved_values(plan.config) if old else plan.file_values))
+    file.write_text(yaml.safe_dump(plan.file_values))
     return read_config(file)
 
 
@@ -42,8 +41,7 @@ def test_given_is_what_was_given_and_nothing_else() -> None:
         assert given_values(parse_config(values, {"fingerprint": "0123456789ab"})) == values
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp_path: Path, old: bool) -> None:
+def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     for dataset in (ring, pairs):
         for values in (
             {},
@@ -57,19 +55,12 @@ def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp
             {"strategy_options": {"exchange_on": "training"}},
         ):
             plan = planned(dataset, values)
-            again = planned(dataset, kept(plan, tmp_path, old=old))
+            again = planned(dataset, kept(plan, tmp_path))
             assert resolved_values(again.config) == resolved_values(plan.config)
             assert [resolved_values(point) for _, point in again.points] == [resolved_values(point) for _, point in plan.points]
 
 
-def test_defaults_with_a_pool_are_not_given_in_a_configuration_of_an_earlier_version(pairs: Dataset) -> None:
-    defaults = GMLOptions().with_unlabelled("graph", pool=True).resolved(60, "graph").model_dump(mode="json")
-    resolved = {**resolved_values(planned(pairs, {"training": {"epochs": 60}}).config), "unlabelled": "pool", "strategy_options": defaults}
-    assert without_defaults(resolved)["strategy_options"].keys() <= {"exchange_on"}
-
-
-@pytest.mark.parametrize("old", [False, True])
-def test_an_override_of_a_kept_configuration_is_the_run_that_was_asked_for(ring: Dataset, tmp_path: Path, old: bool) -> None:
+def test_an_override_of_a_kept_configuration_is_the_run_that_was_asked_for(ring: Dataset, tmp_path: Path) -> None:
     given = {"training": {"epochs": 3}, "students": "gcn,gat"}
     for override in (
         {"student": {"hidden": 16}},
@@ -79,7 +70,7 @@ def test_an_override_of_a_kept_configuration_is_the_run_that_was_asked_for(ring:
         {"strategy": "kd"},
         {"grid": {"training.learning_rate": [0.1]}},
     ):
-        first = kept(planned(ring, given), tmp_path, old=old)
+        first = kept(planned(ring, given), tmp_path)
         assert resolved_values(planned(ring, first, override).config) == resolved_values(planned(ring, given, override).config)
 
 
@@ -115,16 +106,6 @@ def test_options_of_a_weighting_do_not_go_over_to_another_and_that_is_told() -> 
     assert parse_config(*layers).strategy_options == {"weighting": "attention", "weighting_options": {"hidden": 8}}
 
 
-@pytest.mark.parametrize("weight", [1.0, 3.0])
-def test_an_option_whose_default_depends_on_the_sizes_of_classes_counts_as_given(ring: Dataset, weight: float) -> None:
-    uneven = replace(ring, labels=np.where(np.arange(ring.num_samples) % 3 == 0, 1, 0))
-    first = planned(uneven, {"protocol": "holdout", "label_rate": 2}).config
-    assert first.strategy_options["class_prior_weight"] == 1.0
-    options = {**first.strategy_options, "class_prior_weight": weight}
-    layer = layer_of_file({**resolved_values(first), "strategy_options": options})
-    assert planned(uneven, layer, {"training": {"patience": 5}}).config.strategy_options == options
-
-
 def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     first = kept(planned(ring, {}), tmp_path)
     assert first["fingerprint"]
@@ -156,6 +137,10 @@ def test_an_option_of_all_students_that_none_takes_is_refused(values: dict[str, 
         parse_config(values)
 
 
-def test_an_edited_file_of_an_earlier_version_is_taken_as_it_is() -> None:
-    for values in ({"fingerprint": "a"}, {"fingerprint": "a", "task": "node", "training": 3}, {"fingerprint": "a", "students": []}):
-        assert layer_of_file(values) == values
+def test_all_of_a_resolved_configuration_counts_as_given(ring: Dataset) -> None:
+    values = resolved_values(planned(ring, {"label_rate": 0.5, "students": "gcn,gat", "training": {"epochs": 40}}).config)
+    assert layer_of_file(values) == values
+    assert resolved_values(planned(ring, values, {"training": {"epochs": 80}}).config) == {
+        **values,
+        "training": {**values["training"], "epochs": 80},
+    }

@@ -24,7 +24,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.tuning.search import plan_search
 from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
 
-#: What earlier versions may have had as defaults, by dotted key.
+#: What may have been defaults before, by dotted key.
 FORMER: dict[str, Any] = {
     "strategy_options.weight": 0.7,
     "strategy_options.exchange_warmup": [3, 4],
@@ -94,6 +94,36 @@ def test_what_follows_from_other_options_still_follows(ring: Dataset) -> None:
     assert found.strategy_options == {**expected.strategy_options, "weight": 0.7}
 
 
+def test_former_defaults_of_students_stand_beside_what_was_given_and_are_overridden(ring: Dataset) -> None:
+    changed = {"students.0.dropout": 0.1, "students.1.dropout": 0.1, "students.0.heads": 4}
+    values = former_run(ring, changed, students=["gcn", {"architecture": "gat", "hidden": 32}], student={"depth": 3})
+    for above, dropout in (({"student": {"dropout": 0.2}}, 0.2), ({"grid": {"student.input_dropout": [0.3]}}, 0.1), ({}, 0.1)):
+        with pytest.warns(UserWarning, match="Defaults have changed"):
+            found = planned(values, ring, above).points[0].config.students
+        assert [(one.dropout, one.heads, one.hidden, one.depth) for one in found] == [(dropout, 4, 64, 3), (dropout, 8, 32, 3)]
+
+
+@pytest.mark.parametrize(
+    "later", ["students.1.virtual_node", "training.positions", "strategy_options.gate", "strategy_options.entropy_weight"]
+)
+def test_an_option_that_the_run_did_not_have_and_that_is_off_is_no_change(later: str, ring: Dataset) -> None:
+    values = former_run(ring, {})
+    *above, key = later.split(".")
+    place = values["resolved"]
+    for part in above:
+        place = place[int(part) if part.isdecimal() else part]
+    del place[key]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planned(values, ring)
+
+
+def test_a_default_that_follows_from_others_and_is_kept_with_them(ring: Dataset) -> None:
+    values = former_run(ring, {"strategy_options.exchange_on": "all"}, label_rate=0.5)
+    with pytest.warns(UserWarning, match="Defaults have changed"):
+        assert resolved_values(planned(values, ring).config) == values["resolved"]
+
+
 def test_options_of_the_strategy_do_not_go_over_to_another(ring: Dataset) -> None:
     values = former_run(ring, {"strategy_options.weight": 0.7, "training.patience": 17})
     with pytest.warns(UserWarning) as told:
@@ -161,7 +191,7 @@ def test_a_part_of_the_run_that_is_damaged_is_no_default_in_silence(key: str, va
         ({"students": ["gcn", "gat", "gin", "sage"]}, "students.3.architecture, students.3.hidden"),
         ({"students": ["gcn", "gat"]}, "students.2.architecture"),
         ({"students": ["gin", {"architecture": "gat"}, "gin"]}, "students.0.architecture"),
-        ({"strategy_options": {"exchange_warmup": [2, 3]}}, "strategy_options.exchange_warmup.0, strategy_options.exchange_warmup.1"),
+        ({"strategy_options": {"exchange_warmup": [2, 3]}}, "strategy_options.exchange_warmup"),
     ],
 )
 def test_what_was_edited_is_no_default_that_has_changed(edit: dict[str, Any], told: str, ring: Dataset) -> None:

@@ -18,6 +18,7 @@ from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
 from dgl_mutual.experiments.run_folders.run_store import RunStore
 from dgl_mutual.experiments.run_folders.trial_tables import TrialTable
 from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.tables import TRIAL_COLUMNS
 from tests import forked
 from tests.stores import open_store
@@ -56,7 +57,7 @@ def fill(folder: Path, *outcomes: Outcome, resume: bool = True) -> RunStore:
 def test_columns_are_the_contract(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     assert (folder / "trials.csv").read_text().splitlines()[0] == COLUMNS
-    assert yaml.safe_load((folder / "config.yaml").read_text()) == CONFIG
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == file_values({}, CONFIG)
 
 
 def test_files_do_not_depend_on_the_order_of_trials(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_failed_trial_starts_over(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    for content in (yaml.safe_dump({**CONFIG, "strategy": "dml"}), "a: [", ""):
+    for content in (yaml.safe_dump(file_values({}, {**CONFIG, "strategy": "dml"})), yaml.safe_dump(CONFIG), "a: [", ""):
         (folder / "config.yaml").write_text(content)
         with pytest.raises(StoreError, match="edited, or damaged"):
             fill(folder, outcome(1))
@@ -184,7 +185,7 @@ def test_more_seeds_belong_to_the_same_folder_and_fewer_take_nothing_away(tmp_pa
     for seeds, most in ((3, 3), (1, 3)):
         with open_store(folder, {**CONFIG, "seeds": seeds}, resume=True) as store:
             assert store.finished() == {(0, 0), (1, 0)}
-        assert yaml.safe_load((folder / "config.yaml").read_text()) == {**CONFIG, "seeds": most}
+        assert yaml.safe_load((folder / "config.yaml").read_text())["resolved"] == {**CONFIG, "seeds": most}
 
 
 def test_some_trials_start_over_and_the_others_stay(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_what_is_finished_is_whole_when_starting_over_was_cut_off(
     assert finished <= set(history["seed"])
 
 
-def test_the_same_run_is_found_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path) -> None:
+def test_the_same_run_is_found_under_the_name_of_another_identity(tmp_path: Path) -> None:
     new = tmp_path / "node-ring-gml-00000000"
     assert folder_of_run(tmp_path, new.name, CONFIG) == new
     fill(tmp_path / "node-ring-gml-11111111", outcome(0))
