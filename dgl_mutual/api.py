@@ -128,7 +128,8 @@ def fit(
             override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
             config.yaml of a run, or a mapping. Its dataset and its number of seeds are ignored. All that the `config` of a
-            result says counts as given: on the same data and with no option beside it, it gives the same result.
+            result says counts as given: on the same data and with no option beside it, it gives the same result, and with other epochs
+            the exchange begins when it did.
         trust: whether a file may name code of its own, which is then imported.
         split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
