@@ -14,7 +14,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import StrategyOptions, options_from
+from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.wording import pipe_table
@@ -84,8 +84,7 @@ def options_of(kind: type[Strategy]) -> list[Option]:
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
         made = parse_options(options, {})
-        made = options_from(made, "with_unlabelled", task) if is_hidden else made
-        return options_from(made, "resolved", TrainingOptions().epochs, task)
+        return resolved_options(made, TrainingOptions().epochs, task, Unlabelled() if is_hidden else None)
 
     return option_table.describe(options, resolve)
 

@@ -14,7 +14,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy, ImitationStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TargetOptions, TeachingOptions
+from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TargetOptions, TeachingOptions, Unlabelled
 from dgl_mutual.strategies.propagation import LabelledGraph
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
@@ -36,6 +36,7 @@ __all__ = [
     "StrategyOptions",
     "TargetOptions",
     "TeachingOptions",
+    "Unlabelled",
     "resolve_strategy",
 ]
 

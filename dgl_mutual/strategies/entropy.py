@@ -13,7 +13,7 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.options import MAX_WEIGHT
-from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.options import ExchangeOptions, Unlabelled
 from dgl_mutual.strategies.step import Step
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class EntropyOptions(ExchangeOptions):
             "entropy_schedule=constant."
         )
 
-    def resolved(self, epochs: int, task: TaskName) -> Self:
-        resolved = super().resolved(epochs, task)
+    def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
+        resolved = super().resolved(epochs, task, unlabelled)
         if fault := resolved._schedule_fault():  # a quarter of few epochs is none
             raise UsageError(fault)
         return resolved

@@ -21,6 +21,7 @@ from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.gate import GateOptions, gate_of
 from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import Unlabelled
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.utils.imports import not_importable
@@ -54,7 +55,7 @@ class GMLOptions(GateOptions, EntropyOptions):
     """Options of `gml`. The defaults are those that were chosen on validation.
 
     How they were chosen: see results/nodes.md, results/graphs.md and results/few-labels.md.
-    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `with_unlabelled`).
+    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `_with_unlabelled`).
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -123,22 +124,22 @@ class GMLOptions(GateOptions, EntropyOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def with_unlabelled(self, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> Self:
-        """See `StrategyOptions.with_unlabelled`.
+    def _with_unlabelled(self, task: TaskName, unlabelled: Unlabelled) -> Self:
+        """See `StrategyOptions._with_unlabelled`.
 
         The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
         samples. With a pool the exchange of a graph task stays as it is with all labels.
         """
-        options = super().with_unlabelled(task, equal_counts=equal_counts, pool=pool)
+        options = super()._with_unlabelled(task, unlabelled)
         if task == "graph":
-            return options if pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
+            return options if unlabelled.pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
         own = options._with_defaults({"entropy_weight": SHARPENING})
         if options.exchange_on in ("all", "transductive") and (own.entropy_weight < 0 or own.prior_weight > 0):
             own = own._with_defaults({"entropy_on": "training"})
         samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
         if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
-        weight = EQUAL_COUNTS_CLASS_PRIOR_WEIGHT if equal_counts else CLASS_PRIOR_WEIGHT
+        weight = EQUAL_COUNTS_CLASS_PRIOR_WEIGHT if unlabelled.equal_counts else CLASS_PRIOR_WEIGHT
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
@@ -169,8 +170,8 @@ class GMLOptions(GateOptions, EntropyOptions):
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
         return parse_options(WEIGHTING_REGISTRY.resolve(weighting).Options, self.weighting_options, "strategy_options.weighting_options")
 
-    def resolved(self, epochs: int, task: TaskName) -> Self:
-        resolved = super().resolved(epochs, task)._with_defaults(GRAPH_TASK if task == "graph" else {})
+    def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
+        resolved = super().resolved(epochs, task, unlabelled)._with_defaults(GRAPH_TASK if task == "graph" else {})
         return resolved.model_copy(update={"weighting_options": resolved._options_of(resolved.weighting).model_dump(mode="json")})
 
 

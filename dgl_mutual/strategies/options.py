@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -25,27 +25,33 @@ if TYPE_CHECKING:
 DEFAULT_EMA_DECAY = 0.9
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Training samples without labels, on which defaults may depend.
+
+    Attributes:
+        equal_counts: as many labels were kept of each class, and classes may differ in size.
+        pool: some of these samples are graphs of a pool.
+    """
+
+    equal_counts: bool = False
+    pool: bool = False
+
+
 class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
-    def resolved(self, epochs: int, task: TaskName) -> Self:
-        """The same, with what was left open filled in for a training of this many epochs on a task."""
-        return self
+    def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
+        """The same, with what was left open filled in for a training of this many epochs on a task.
+
+        Args:
+            unlabelled: the training samples without labels, if there are some.
+        """
+        return self if unlabelled is None else self._with_unlabelled(task, unlabelled)
 
     def exchange(self) -> Exchange:
         """What resolved options say of the exchange; see `Strategy.exchange`."""
         return Exchange()
-
-    def with_unlabelled(self, task: TaskName, *, equal_counts: bool = False, pool: bool = False) -> Self:
-        """The same, with the defaults for training samples without labels in place of those that were not given.
-
-        To be called before `resolved`, after which everything counts as given.
-
-        Args:
-            equal_counts: as many labels were kept of each class, and classes may differ in size.
-            pool: some of these samples are graphs of a pool.
-        """
-        return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
@@ -63,6 +69,10 @@ class StrategyOptions(Options):
         """
         return {}
 
+    def _with_unlabelled(self, task: TaskName, unlabelled: Unlabelled) -> Self:
+        """The same with the defaults for such training samples, where an option was not given."""
+        return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
+
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """The same with other defaults, but where an option was given, or where a custom class declares its default."""
         return self.model_copy(
@@ -79,24 +89,22 @@ class StrategyOptions(Options):
         return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
 
 
-def options_from(
-    options: StrategyOptions, method: Literal["resolved", "with_unlabelled"], *arguments: Any, **named: Any
-) -> StrategyOptions:
-    """The options that a method of options returns, which a custom class may override.
+def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> StrategyOptions:
+    """What `resolved` of options returns, which a custom class may override.
 
     Raises:
         UsageError: the options do not fit, or a custom method fails or returns something else.
     """
-    what = f"{method} of the options {type(options).__name__!r}"
+    what = f"resolved of the options {type(options).__name__!r}"
     with blamed(what, options):
-        found = getattr(options, method)(*arguments, **named)
+        found = options.resolved(epochs, task, unlabelled)
     if not isinstance(found, StrategyOptions):
         raise UsageError(f"{what} returns {kind_of(found)}. It must return options, for example self.")
     return found
 
 
 def reasons_from(options: StrategyOptions, method: Literal["without_effect", "for_ensemble_alone"], num_students: int) -> Mapping[str, str]:
-    """As `options_from`, of a method that maps names of options to reasons."""
+    """As `resolved_options`, of a method that maps names of options to reasons."""
     what = f"{method} of the options {type(options).__name__!r}"
     with blamed(what, options):
         found = getattr(options, method)(num_students)
@@ -120,21 +128,22 @@ class TeachingOptions(StrategyOptions):
             raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
         return self
 
-    def resolved(self, epochs: int, task: TaskName) -> Self:
+    def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
         """See `StrategyOptions.resolved`.
 
         Raises:
             UsageError: the exchange would not begin in so many epochs.
         """
-        if self.exchange_warmup is None:
-            return self.model_copy(update={"exchange_warmup": (epochs // 4, epochs // 4)})
-        if self.weight > 0 and self.exchange_warmup[0] >= epochs:
+        options, warmup = super().resolved(epochs, task, unlabelled), self.exchange_warmup
+        if warmup is None:
+            return options.model_copy(update={"exchange_warmup": (epochs // 4, epochs // 4)})
+        if options.weight > 0 and warmup[0] >= epochs:
             raise UsageError(
-                f"With strategy_options.exchange_warmup = {list(self.exchange_warmup)} students learn from others from epoch "
-                f"{self.exchange_warmup[0]} on, and training.epochs = {epochs}: they never would. Let it begin earlier, train for "
-                "longer, or leave exchange_warmup out, so that it follows from the epochs."
+                f"With strategy_options.exchange_warmup = {list(warmup)} students learn from others from epoch {warmup[0]} on, and "
+                f"training.epochs = {epochs}: they never would. Let it begin earlier, train for longer, or leave exchange_warmup out, so "
+                "that it follows from the epochs."
             )
-        return self
+        return options
 
     def _off(self, names: Iterable[str]) -> dict[str, str]:
         """Options that shape what is learned from others alone -> why they have no effect, if weight = 0."""

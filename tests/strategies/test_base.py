@@ -12,7 +12,7 @@ from dgl_mutual.strategies import STRATEGIES, resolve_strategy
 from dgl_mutual.strategies.dml import DeepMutualLearning
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
 from dgl_mutual.strategies.gml import GMLOptions
-from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.options import ExchangeOptions, Unlabelled
 from dgl_mutual.strategies.setting import Setting
 from tests.strategies.cases import NUM_CLASSES, make_dataset
 
@@ -57,8 +57,8 @@ def test_a_default_that_a_custom_class_declares_stays_where_labels_are_hidden():
         exchange_on: ExchangeOn = "transductive"
 
     for kind, expected in ((ExchangeOptions, "training"), (Labelled, "labelled"), (Below, "labelled"), (Transductive, "transductive")):
-        assert kind().with_unlabelled("graph").exchange_on == expected
-    assert Labelled(exchange_on="all").with_unlabelled("node").exchange_on == "all"
+        assert kind().resolved(8, "graph", Unlabelled()).exchange_on == expected
+    assert Labelled(exchange_on="all").resolved(8, "node", Unlabelled()).exchange_on == "all"
 
 
 def test_gml_is_lighter_on_graph_tasks_unless_told_otherwise():

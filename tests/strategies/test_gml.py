@@ -12,6 +12,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
+from dgl_mutual.strategies.options import Unlabelled
 from dgl_mutual.strategies.setting import TrainingSamples
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
@@ -209,7 +210,7 @@ class TestHiddenLabels:
     """The class prior is a default where labels are hidden, and the exchange is on samples that were drawn as the labelled ones were."""
 
     def defaults(self, given, task="node", kind=GMLOptions, **how):
-        return kind(**given).with_unlabelled(task, **how).resolved(60, task)
+        return kind(**given).resolved(60, task, Unlabelled(**how))
 
     def test_the_class_prior_is_on_and_the_exchange_is_not_lighter_on_graphs(self):
         options = self.defaults({})
@@ -321,14 +322,14 @@ def test_an_option_without_effect_changes_no_term(options):
 
 @pytest.mark.parametrize("options", [{"entropy_on": "all"}, {"entropy_on": "labelled"}, {"entropy_schedule": "warmup"}])
 def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
-    def idle(options: GMLOptions) -> bool:
-        return bool(set(given) & set(options.resolved(100, "node").without_effect(4)))
+    def idle(options: GMLOptions, unlabelled: Unlabelled | None = None) -> bool:
+        return bool(set(given) & set(options.resolved(100, "node", unlabelled).without_effect(4)))
 
     given = options
     assert idle(parse_options(GMLOptions, options))
     assert not idle(parse_options(GMLOptions, {**options, "entropy_weight": 0.1}))
     assert not idle(parse_options(GMLOptions, {**options, "class_prior_weight": 0.1}))
-    assert idle(parse_options(GMLOptions, options).with_unlabelled("node")) == (options == {"entropy_on": "all"})
+    assert idle(parse_options(GMLOptions, options), Unlabelled()) == (options == {"entropy_on": "all"})
 
 
 @pytest.mark.parametrize(

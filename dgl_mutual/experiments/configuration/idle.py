@@ -17,7 +17,7 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import options_from, reasons_from
+from dgl_mutual.strategies.options import reasons_from, resolved_options
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.warning import warn
@@ -166,7 +166,7 @@ def _idle_of_strategy(
             defaults.append(kind.model_fields[name].get_default(call_default_factory=True))
             with suppress(UsageError):  # another option may need it
                 others = parse_options(kind, {key: value for key, value in given.items() if key != name})
-                defaults.append(getattr(options_from(others, "resolved", resolved.training.epochs, resolved.task), name))
+                defaults.append(getattr(resolved_options(others, resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
         if getattr(options, name) not in defaults:
             yield f"strategy_options.{name} = {getattr(options, name)}", reasons.get(name)

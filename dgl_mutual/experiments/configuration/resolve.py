@@ -44,7 +44,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, options_from
+from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -136,8 +136,8 @@ def _resolved_strategy_options(
     options = strategy_options_of(config)
     if config.distill is not None and config.distill.unseen:
         _check_inductive(options)
-    options = _for_unlabelled(options, dataset, protocol, split, label_rate)
-    return options_from(options, "resolved", config.training.epochs, dataset.task)
+    unlabelled = _unlabelled(dataset, protocol, split, label_rate)
+    return resolved_options(options, config.training.epochs, dataset.task, unlabelled)
 
 
 def strategy_options_of(config: RunConfig) -> StrategyOptions:
@@ -185,10 +185,8 @@ def _check_batch_size(training: TrainingOptions, dataset: Dataset, protocol: str
         )
 
 
-def _for_unlabelled(
-    options: StrategyOptions, dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
-) -> StrategyOptions:
-    """The options with the defaults for training samples without labels, where there will be some (see `StrategyOptions.with_unlabelled`).
+def _unlabelled(dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None) -> Unlabelled | None:
+    """The training samples without labels; None where there will be none.
 
     Args:
         split: see `resolve`.
@@ -196,14 +194,13 @@ def _for_unlabelled(
     official = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
     fixed = [separate_unlabelled(dataset, one) for one in ((split,) if split else official)]
     if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
-        return options
+        return None
     # A number of labels a class says nothing of the sizes of the classes. Those of random and of Planetoid's public split are known: both
     # have 20 training nodes of each. No label is looked at: those that are to be hidden must not choose an option.
     entry = known_datasets().get(dataset.name)
     is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
     one_size = split is None and (is_planetoid or protocol == "random")
-    equal_counts = isinstance(label_rate, int) and not one_size
-    return options_from(options, "with_unlabelled", dataset.task, equal_counts=equal_counts, pool=dataset.num_pool > 0)
+    return Unlabelled(equal_counts=isinstance(label_rate, int) and not one_size, pool=dataset.num_pool > 0)
 
 
 def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
