@@ -130,6 +130,7 @@ def score(dataset: dm.Dataset, probabilities: npt.NDArray[Any], samples: npt.NDA
     return float(2 * (positive & right).sum() / total) if total else 0.0
 
 
+@pytest.mark.filterwarnings("ignore:The strategy 'pseudo-label' learns from samples without labels, and there are none")
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['strategy']}-{row['data']}")
 def test_a_training_with_these_options_keeps_what_every_training_promises(row: dict[str, Any], tmp_path: Path) -> None:
     dataset = dataset_of(row["data"])

@@ -190,10 +190,12 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     """
     if isinstance(value, bool | int | float | str | np.generic | NoneType):
         plain = value.item() if isinstance(value, np.generic) else value
-        return repr(int(plain) if isinstance(plain, bool) or (isinstance(plain, float) and plain.is_integer()) else plain)  # 1 is 1.0
+        if isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer()):
+            return hex(int(plain))  # 1 is 1.0
+        return repr(plain)
     if isinstance(value, Tensor):
         is_saved = is_lazy(value) or not memory_of({"": value}).isdisjoint(saved)
-        return _digest(None) if is_saved else _digest_of_tensor(value.detach())
+        return _digest(None) if is_saved else digest_of_tensor(value)
     if isinstance(value, np.ndarray):
         return "" if value.dtype.hasobject else _hash(f"{value.dtype} {value.shape} ".encode() + value.tobytes())
     seen = {} if seen is None else seen
@@ -205,9 +207,9 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     inner = partial(_digest, saved=saved, seen=seen, level=level + 1)
     parts: list[str] = []
     if isinstance(value, set | frozenset):
-        parts = ["set", *sorted(inner(one) or repr(one) for one in value)]
+        parts = ["set", *sorted(inner(one) or str(hash(one)) for one in value)]
     elif isinstance(value, Mapping):
-        parts = ["mapping", *sorted(f"{key!r}: {digest}" for key, one in value.items() if (digest := inner(one)))]
+        parts = ["mapping", *sorted(f"{hash(key)}: {digest}" for key, one in value.items() if (digest := inner(one)))]
     elif isinstance(value, list | tuple | deque):
         parts = ["sequence", *filter(None, map(inner, value))]
     elif (held := _held(value)) is not None:
@@ -217,13 +219,17 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     return digest
 
 
-def _digest_of_tensor(tensor: Tensor) -> str:
-    """It tells dtype, device and layout, too; of a view, what is beside it in memory does not count."""
-    if tensor.layout == torch.strided:
-        tensor = tensor.as_subclass(Tensor).clone(memory_format=torch.contiguous_format)
-    file = BytesIO()
-    torch.save(tensor, file)
-    return _hash(file.getvalue())
+def digest_of_tensor(tensor: Tensor) -> str:
+    """A text that tells a tensor's values, dtype, shape and device; of a view, what is beside it in memory does not count."""
+    tensor = tensor.detach()
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        file = BytesIO()
+        torch.save(tensor, file)
+        return _hash(file.getvalue())
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.device} ".encode())
+    values = tensor.as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _hash(content: bytes) -> str:

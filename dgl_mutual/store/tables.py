@@ -153,12 +153,20 @@ def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
     if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
         what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
-    trials = table.groupby(["member", "metric"]).size()
-    if (trials < trials.max()).any():  # all trials of a run have the same members and metrics
-        member, metric = trials.index[int(trials.argmin())]
-        raise StoreError(f"{str(file)!r} lacks a row of {member!r} ({metric}) in a trial: it was changed. {_hint_of(file)}")
+    _refuse_lost_rows(file, table)
     table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
     return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
+
+
+def _refuse_lost_rows(file: Path, table: pd.DataFrame) -> None:
+    """Raise `StoreError` where one trial lacks a row that others have: all trials of a run have the same members and metrics."""
+    keys = keys_of(table)
+    for (member, metric), rows in table.groupby(["member", "metric"]):
+        for seed, fold in sorted(keys - keys_of(rows)) if len(rows) < len(keys) else ():
+            raise StoreError(
+                f"{str(file)!r} lacks the row of {member!r} ({metric}) of seed {seed}, fold {fold}: it was changed. Restore it, or "
+                "remove the other rows of this trial, which is then trained again."
+            )
 
 
 def read_reliability(folder: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -23,6 +24,9 @@ class AlignaheadOptions(TeachingOptions):
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
     bandwidth: float = Field(100.0, ge=1e-3, le=1e6)
     """Distance at which the similarity of two neighbours has fallen to 1/e."""
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        return {**super().without_effect(num_students), **self._off(("bandwidth",))}
 
 
 class Alignahead(Strategy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -32,6 +32,9 @@ class BGNNOptions(TeachingOptions):
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)
     """Width of the network that gives the temperatures."""
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        return {**super().without_effect(num_students), **self._off(("temperature_hidden",))}
 
 
 class AdaptiveTemperature(nn.Module):

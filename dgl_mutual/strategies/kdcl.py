@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -27,6 +28,9 @@ class KDCLOptions(ExchangeOptions):
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the
     lowest CE (naive), or the mean logits (mean)."""
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        return {**super().without_effect(num_students), **self._off(("target",))}
 
 
 class CollaborativeLearning(ExchangeStrategy):

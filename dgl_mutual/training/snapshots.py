@@ -27,7 +27,15 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError, shortened
 from dgl_mutual.nn.architectures import make_custom
 from dgl_mutual.nn.module import CohortMember
-from dgl_mutual.nn.unsaved_state import Unsaved, changed_names, is_generator, restore_unsaved_buffers, unsaved_buffers, unsaved_values
+from dgl_mutual.nn.unsaved_state import (
+    Unsaved,
+    changed_names,
+    digest_of_tensor,
+    is_generator,
+    restore_unsaved_buffers,
+    unsaved_buffers,
+    unsaved_values,
+)
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.custom_state import custom_modules
@@ -192,11 +200,10 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
 
 
 def _digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
-    """What tells that a snapshot of this JSON and these tensors is as it was written."""
+    """What tells that a snapshot of this JSON and these tensors is as it was written. It is against damage: who forges one can make it."""
     digest = hashlib.sha256(plain.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(f"{name} {digest_of_tensor(tensor)}".encode())
     return digest.hexdigest()
 
 
@@ -377,7 +384,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
             named[name].load_state_dict(kept)
     state.history[:] = history
     state.epoch = len(history) - 1
-    state.validation = None if found["validation"] is None else Validation(**found["validation"])
+    kept = found["validation"]
+    state.validation = None if kept is None else Validation(**{**kept, "names": tuple(kept["names"])})
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -142,7 +142,7 @@ def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: P
         ("accuracy,1.0,", "accuracy,inf,", "train = inf in row 1, outside of 0 to 1"),
         ("accuracy,1.0,", "accuracy,1e300,", r"train = 1e\+300 in row 1, outside of 0 to 1"),
         (",gml,mean,", ",gml,,", "without names"),
-        (",gml,mean,", ",gml,meen,", "lacks a row of 'meen' "),
+        (",gml,mean,", ",gml,meen,", "lacks the row of 'mean' "),
         (",gml,mean,", ",dml,mean,", "rows of more than one strategy"),
         (",public,0,0,", ",nested,0,0,", "rows of more than one protocol"),
         (",public,0,0,", ",public,0,0,0,", "more cells in its row 1 than columns"),
@@ -161,7 +161,7 @@ def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str
 def test_a_row_that_one_trial_lost_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     edited(run, "trials.csv", lambda text: "".join(text.splitlines(keepends=True)[:-1]))
-    with pytest.raises(StoreError, match=r"lacks a row of 'ensemble' \(accuracy\) in a trial: it was changed"):
+    with pytest.raises(StoreError, match=r"lacks the row of 'ensemble' \(accuracy\) of seed 9, fold 0: it was changed"):
         gather(load_runs([run]))
 
 

@@ -80,6 +80,7 @@ def test_the_last_epoch_is_known_when_a_phase_ends(fit: Fit, node_data: Data, tm
     ((epoch, validation),) = resumed.seen
     assert epoch == EPOCHS - 1
     assert validation is not None
+    assert isinstance(validation.names, tuple)
     assert (epoch, [*validation.names], [*validation.metrics], [*validation.losses]) == tuple(
         part for epoch, other in whole.seen for part in (epoch, [*other.names], [*other.metrics], [*other.losses])
     )
