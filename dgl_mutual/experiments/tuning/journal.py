@@ -90,7 +90,8 @@ def _check_beginning(journal: Path, study_name: str) -> None:
     """
     with journal.open("rb") as file:
         first = file.readline()
-    if first and json.loads(first).get("study_name") != study_name:
+    began = json.loads(first) if first else {"study_name": study_name}
+    if not isinstance(began, dict) or began.get("study_name") != study_name:
         raise ValueError("line 1 does not begin this search")
 
 
@@ -122,9 +123,13 @@ def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None
     ended = sum(trial.state.is_finished() and "interrupted" not in trial.user_attrs for trial in trials)
     if ended < num_ended:
         raise ValueError(f"it has {ended} of the {num_ended} trials that {TUNING_FILE} says have ended")
-    strange = [key for trial in trials for key in trial.params if key not in space]
-    if strange:
-        raise ValueError(f"it has a value of {strange[0][:80]!r}, which is not searched")
+    for trial in trials:
+        drawn = {**trial.params, **trial.system_attrs.get("fixed_params", {})}  # the latter while it waits
+        for key in (*drawn, *trial.user_attrs.get("keys", ())):
+            if key not in space or not (key not in drawn or space[key].holds(drawn[key])):
+                raise ValueError(f"trial {trial.number} has a value of {key!r:.80} that is not searched")
+        if not all(0 <= value <= 1 for value in trial.values or ()):
+            raise ValueError(f"trial {trial.number} has the metric {trial.values[0]:g}")
 
 
 def damaged(journal: Path, error: Exception) -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -121,7 +122,7 @@ class Search:
             self._open(stack)
             try:
                 yield
-            except JOURNAL_ERRORS as error:  # no fault of a training, which ends its trial alone (see `evaluate`)
+            except json.JSONDecodeError as error:
                 raise damaged(journal, error) from error
             except UsageError:
                 if not begun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,12 +65,29 @@ def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: 
         quick(ring, tmp_path, trials=2)
 
 
-def test_a_journal_with_an_option_that_is_not_searched_is_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "changed", "said"),
+    [
+        (r'"param_name":"training.learning_rate"', '"param_name":"mine"', "trial 0 has a value of 'mine' that is not searched"),
+        (
+            r'("param_name":"training.learning_rate","param_value_internal":)[^,]*',
+            r"\1-1.0",
+            "a value of 'training.learning_rate' that is not",
+        ),
+        (r'"values":\[[^]]*', '"values":[7.5', "trial 0 has the metric 7.5"),
+        (r'"values":\[[^]]*', '"values":[NaN', "trial 0 has the metric nan"),
+    ],
+)
+def test_what_a_search_cannot_have_drawn_or_measured_is_named(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, changed: str, said: str
+) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
-    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
-    journal.write_text(journal.read_text().replace('"param_name":"training.learning_rate"', '"param_name":"mine"'))
-    with pytest.raises(StoreError, match=r"journal.log.*it has a value of 'mine', which is not searched.*damaged or edited"):
+    folder = quick(ring, tmp_path, trials=2).folder
+    journal, best = folder / JOURNAL_FILE, (folder / BEST_FILE).read_bytes()
+    journal.write_text(re.sub(pattern, changed, journal.read_text()))
+    with pytest.raises(StoreError, match=rf"journal.log.*{said}.*damaged or edited"):
         quick(ring, tmp_path, trials=2)
+    assert (folder / BEST_FILE).read_bytes() == best
 
 
 def test_a_journal_that_lacks_trials_of_the_table_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,13 +182,26 @@ def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, t
         (lambda content: content.replace(b"\n", b"\n\n", 1), "Expecting value"),
         (lambda content: content[:-1].decode().encode("utf-16"), "codec can't decode"),
         (lambda _: b'{"op_code":0,"worker', "Unterminated string"),
-        (lambda _: b"[1]\n", "no attribute"),
+        (lambda _: b"[1]\n", "line 1 does not begin this search"),
         (lambda _: b"[" * 100_000, "RecursionError"),
         (lambda content: content.partition(b"\n")[2], "line 1 does not begin this search"),
         (lambda content: content.replace(b'"study_name":"', b'"study_name":"other-', 1), "line 1 does not begin this search"),
         (lambda _: b"", "it is empty or gone, and tuning.csv is there"),
     ],
-    ids=["carriage returns", "notes", "an empty line", "UTF-16", "half a line", "a list", "deep", "headless", "other", "empty"],
+    ids=[
+        "carriage returns",
+        "notes",
+        "an empty line",
+        "UTF-16",
+        "half a line",
+        "a list",
+        "a metric",
+        "a value",
+        "deep",
+        "headless",
+        "other",
+        "empty",
+    ],
 )
 def test_a_journal_that_is_none_of_this_search_is_named_and_stays_as_it_is(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], said: str
