@@ -195,8 +195,6 @@ def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, t
         "UTF-16",
         "half a line",
         "a list",
-        "a metric",
-        "a value",
         "deep",
         "headless",
         "other",
