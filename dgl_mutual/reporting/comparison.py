@@ -217,7 +217,10 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
     if len(double):
         data, method = double[["data", "method"]].iloc[0]
         runs = sorted(_folder_names(trials["run"][(trials["data"] == data) & (trials["method"] == method)]).values())
-        raise UsageError(f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them.")
+        raise UsageError(
+            f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them. What is only recorded, such as "
+            "training.diversity, does not make another method."
+        )
 
 
 def _folder_names(runs: Iterable[str]) -> dict[str, str]:

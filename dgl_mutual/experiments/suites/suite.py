@@ -13,6 +13,7 @@ import yaml
 from dgl_mutual.errors import DataError, UsageError, advice, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
+from dgl_mutual.experiments.configuration.grid import grid_points
 from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import combine_layers
 from dgl_mutual.experiments.environment import without_folders
@@ -28,6 +29,7 @@ from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
 from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
@@ -136,14 +138,35 @@ def configurations(
                 own = [_with_recipe(one, data.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
-                if not any("strategy" in one for one in (suite.base, data.config, *own)):
-                    raise UsageError(
-                        "The method has no strategy, and none has its name. Give it one, for example 'strategy: gml', or correct the name. "
-                        f"{advice(method, STRATEGY_REGISTRY.names())}"
-                    )
+                _refuse_other_strategy(method, config.strategy, own, [suite.base, data.config])
             runs.append(SuiteRun(data.name, method, config, data.tuning))
     _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
+
+
+def _refuse_other_strategy(
+    method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse a method without a strategy, and one that takes over another strategy than the one that its name contains.
+
+    Args:
+        own: its own layers.
+        shared: those of its dataset and of all methods.
+    """
+    names = STRATEGY_REGISTRY.names()
+    if any("strategy" in layer for layer in own):
+        return
+    if not any("strategy" in layer for layer in shared):
+        raise UsageError(
+            "The method has no strategy, and none has its name. Give it one, for example 'strategy: gml', or correct the name. "
+            f"{advice(method, names)}"
+        )
+    contained = [name for name in names if name in method.lower().replace("_", "-")]
+    if contained and strategy not in contained:
+        raise UsageError(
+            f"The method has no strategy of its own, and would have {strategy!r}. Give it one, for example 'strategy: {contained[-1]}', or "
+            "choose another name."
+        )
 
 
 #: Keys of a configuration that the names of data and methods of every suite stand for.
@@ -200,7 +223,11 @@ def _scaled_down(run: SuiteRun) -> SuiteRun:
     """The same run with at most what `QUICK` and `QUICK_EPOCHS` say, and a grid of nothing that is counted in epochs.
 
     What would begin after the last of its epochs begins earlier.
+
+    Raises:
+        UsageError: see `grid_points`.
     """
+    grid_points(run.config)  # what is wrong with the grid shows here, too
     config, options, training = run.config, run.config.strategy_options, run.config.training
     epochs = min(training.epochs, QUICK_EPOCHS)
     start, warmup = training.average_start, options.get("exchange_warmup")

@@ -377,6 +377,8 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
         ("wide", {"base": {"strategy": "kd"}}, "kd"),
         ("wide", {"base": {"strategy": "kd"}, "datasets": [{"dataset": "ring", "strategy": "dml"}]}, "dml"),
         ("wide", {"datasets": [{"dataset": "ring", "methods": {"wide": {"strategy": "dml"}}}]}, "dml"),
+        ("wide", {"methods": {"wide": {"recipe": "mutag-small"}}}, "gml"),
+        ("kd, wide", {"base": {"strategy": "kd"}}, "kd"),
         *((name, {}, None) for name in ("wide", "gml, later", "DML", "own.code:Run")),
     ],
 )
@@ -389,6 +391,22 @@ def test_a_method_has_the_strategy_that_is_named_or_that_of_its_name(name: str, 
         UsageError, match=rf"{name} on ring: The method has no strategy.*for example 'strategy: gml'.*Choose from: .*, kd, "
     ):
         configurations(suite)
+
+
+@pytest.mark.parametrize("name", ["dml (wide)", "mean_teacher", "KD, again", "okddip 2"])
+def test_a_method_named_after_another_strategy_than_it_takes_over_is_refused(name: str) -> None:
+    suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {}}, "base": {"strategy": "gml"}})
+    with pytest.raises(
+        UsageError, match=r"no strategy of its own, and would have 'gml'. Give it one, for example 'strategy: (dml|mean|kd|okd)"
+    ):
+        configurations(suite)
+
+
+def test_a_quick_suite_refuses_what_its_grid_says_wrongly() -> None:
+    base = {"strategy": "gml", "training": {"epochs": 4}, "grid": {"training.epochs": [3, 4]}}
+    suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"wide": {}}, "base": base})
+    with pytest.raises(UsageError, match=r"training.epochs is 4 and varied by the grid"):
+        configurations(suite, quick=True)
 
 
 def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) -> None:
