@@ -30,7 +30,7 @@ class Proposals:
     def __init__(self, study: optuna.Study, resolved: RunConfig, space: SearchSpace) -> None:
         self.study, self.resolved, self.space = study, resolved, space
         idle = idle_in_search(resolved, space)
-        #: What is drawn. It is not left out of the space, by which searches of earlier versions, which drew it, go on.
+        #: What is drawn: what is searched and has an effect.
         self.drawn = {key: domain for key, domain in space.items() if key not in idle}
         self.defaults = defaults_of(resolved, self.drawn)
         self.idle_with = resolve_strategy(resolved.strategy).Options.all_idle_with()
@@ -43,9 +43,8 @@ class Proposals:
         """
         self.study.sampler, keys = self._sampler(number)
         trial = self.study.ask()
-        # A trial that waited has options of its own; with the defaults of an earlier version it has none.
-        if "keys" not in trial.user_attrs:
-            trial.set_user_attr("keys", [] if "defaults" in trial.user_attrs else keys)
+        if "keys" not in trial.user_attrs:  # one that waited has those of its own
+            trial.set_user_attr("keys", keys)
         for key in trial.user_attrs["keys"]:
             if not self._is_idle(key, trial.params):
                 self.space[key].suggest(trial, key)
@@ -92,7 +91,7 @@ class Proposals:
         # Only the storage gives an attribute to a trial that this process has not asked for, and after `tell` a trial takes none.
         self.study._storage.set_trial_user_attr(abandoned._trial_id, "interrupted", True)
         drawn = {**abandoned.system_attrs.get("fixed_params", {}), **abandoned.params}
-        keys = abandoned.user_attrs.get("keys", list(drawn))  # earlier versions named no keys
+        keys = abandoned.user_attrs.get("keys", list(drawn))
         if "defaults" in abandoned.user_attrs:
             self.study.enqueue_trial(drawn, user_attrs={"defaults": True, "keys": keys})
         # A trial that was killed while its options were drawn draws all of them again, as the trial of its number does.

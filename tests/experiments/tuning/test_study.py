@@ -46,17 +46,6 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
             assert trial.number == 3 and before[3] == before[1] != {}
 
 
-def test_defaults_that_an_earlier_version_left_waiting_stay_the_defaults(ring: Dataset, tmp_path: Path) -> None:
-
-    config = parse_config(QUICK)
-    search = search_in(tmp_path / "s", ring, config)
-    with search.opened():
-        search.study.enqueue_trial({}, user_attrs={"defaults": True})
-        claimed = [search.claims.claim(2) for _ in range(2)]
-        assert all(claimed)
-        assert begun_trials(search.study)[0].params and not begun_trials(search.study)[1].params
-
-
 def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     folder = quick(ring, tmp_path, trials=1).folder
