@@ -33,8 +33,8 @@ def trial_name(seed: int, fold: int) -> str:
     return f"seed-{seed}-fold-{fold}"
 
 
-#: All that `trial_name` gives.
-TRIAL_NAME = re.compile(r"seed-(0|[1-9][0-9]*)-fold-(0|[1-9][0-9]*)")
+#: All that `trial_name` gives: no run has seeds or folds of more than nine digits.
+TRIAL_NAME = re.compile(r"seed-(0|[1-9][0-9]{0,8})-fold-(0|[1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
