@@ -22,7 +22,7 @@ class FinishedTrials(GatheredTable):
     """
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
-        super().__init__(folder, TRIALS_FILE, write, prefix="trials-")
+        super().__init__(folder, TRIALS_FILE, write, prefix="trials-", reader=lambda file: read_trials(file.parent, file.name))
         self.had: set[Key] = set()
 
     def rows(self) -> pd.DataFrame:
@@ -79,15 +79,3 @@ class FinishedTrials(GatheredTable):
                 f"{str(self.file)!r} no longer has {many} ({first}{', ...' if len(lost) > 1 else ''}): it was removed or "
                 "replaced while the run was under way. Restore it; without it, the same command or call trains again what is missing."
             )
-
-    def waiting(self) -> dict[Key, pd.DataFrame]:
-        """See `GatheredTable.waiting`.
-
-        Raises:
-            StoreError: also if a file is damaged: with its rows trials.csv could no longer be read.
-        """
-        found = super().waiting()
-        for key in found:
-            file = self.folder / self.part(key)
-            read_trials(file.parent, file.name)
-        return found

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_folders.finished_trials import FinishedTrials
 from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
-from dgl_mutual.experiments.run_folders.trial_tables import GatheredTable, History, TrialTable
+from dgl_mutual.experiments.run_folders.trial_tables import HISTORY_COLUMNS, GatheredTable, History, TrialTable
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.store.configuration import RESOLVED, identity, num_seeds
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
@@ -34,6 +35,7 @@ from dgl_mutual.store.tables import (
     last_recorded,
     read_environment,
     read_table,
+    read_text,
     rows_of_others,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
@@ -96,9 +98,10 @@ class RunStore:
         self.folder = folder
         self._is_there, self._is_watched = is_there, False
         self._trials, self._history = FinishedTrials(folder, self._write), History(folder, self._write)
-        self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-")
-        self._grid = GatheredTable(folder, GRID_FILE, self._write, prefix="grid-")
-        self._failures = GatheredTable(folder, FAILURES_FILE, self._write, prefix="failures-")
+        as_reliability, as_failures = (partial(read_table, columns=columns) for columns in (RELIABILITY_COLUMNS, FAILURE_COLUMNS))
+        self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-", reader=as_reliability)
+        self._grid = GatheredTable(folder, GRID_FILE, self._write, prefix="grid-", reader=read_text)
+        self._failures = GatheredTable(folder, FAILURES_FILE, self._write, prefix="failures-", reader=as_failures)
         self._inference = TrialTable(folder, INFERENCE_FILE, self._write)
         self._gathered = (self._history, self._reliability, self._trials, self._grid, self._failures)
         self._tables: tuple[TrialTable, ...] = (*self._gathered, self._inference)
@@ -244,9 +247,9 @@ class RunStore:
             self._failures.keep(key, pd.DataFrame([[seed, fold, *texts]], columns=FAILURE_COLUMNS))
             self._drop_snapshots(outcome.trial.name)
             return
-        columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
-        history = pd.DataFrame(outcome.history, columns=columns).assign(seed=seed, fold=fold).astype({"epoch": int})
-        self._history.write_part(key, history)
+        epochs = [{"seed": seed, "fold": fold, **row} for row in outcome.history]
+        columns = None if epochs else HISTORY_COLUMNS  # a strategy without training has no epochs
+        self._history.write_part(key, pd.DataFrame(epochs, columns=columns).astype({"epoch": int}))
         if outcome.reliability:
             reliability = pd.DataFrame(outcome.reliability).assign(seed=seed, fold=fold)
             self._reliability.write_part(key, reliability[RELIABILITY_COLUMNS])

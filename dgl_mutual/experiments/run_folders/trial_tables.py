@@ -17,6 +17,9 @@ from dgl_mutual.store.tables import KEY, Key, as_text, keys_of, read_text, rows_
 from dgl_mutual.utils.files import set_aside
 from dgl_mutual.utils.safe_text import csv_cell, plain_cell
 
+#: What history.csv starts with.
+HISTORY_COLUMNS = [*KEY, "epoch"]
+
 
 class TrialTable:
     """A table with a seed and a fold in each row.
@@ -78,11 +81,14 @@ class GatheredTable(TrialTable):
 
     Attributes:
         prefix: what the name of a part starts with, before the name of its trial.
+        reader: of files with such rows; raises `StoreError` where it refuses them.
     """
 
-    def __init__(self, folder: Path, name: str, write: Callable[[str, pd.DataFrame], None], *, prefix: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, write: Callable[[str, pd.DataFrame], None], *, prefix: str, reader: Callable[[Path], object]
+    ) -> None:
         super().__init__(folder, name, write)
-        self.prefix = prefix
+        self.prefix, self.reader = prefix, reader
 
     def put(self, *tables: pd.DataFrame) -> None:
         """Replace the rows with the same keys by these rows of trials. Other rows stay as they are, and no text starts like a formula.
@@ -122,12 +128,15 @@ class GatheredTable(TrialTable):
         """The rows that wait, by trial; the name of each file says of which trial it is.
 
         Raises:
-            StoreError: a file cannot be read.
+            StoreError: the reader of the table refuses a file: with its rows the table could no longer be read.
         """
         found = {}
         for file in (self.folder / "history").glob(f"{self.prefix}seed-*.csv"):
             named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
-            if named is not None and (part := read_text(file)) is not None:
+            if named is None:
+                continue
+            self.reader(file)
+            if (part := read_text(file)) is not None:
                 found[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
         return found
 
@@ -159,12 +168,34 @@ class History(GatheredTable):
     """history.csv. Its columns depend on the strategy and on callbacks."""
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
-        super().__init__(folder, HISTORY_FILE, write, prefix="")
+        super().__init__(folder, HISTORY_FILE, write, prefix="", reader=check_history)
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
-        merged, first = super().merged(old, new), [*KEY, "epoch"]
+        merged = super().merged(old, new)
         # Trials of different length may have different columns, and their order must not depend on who came first.
-        return merged[[*first, *sorted(set(merged.columns) - {*first})]]
+        return merged[[*HISTORY_COLUMNS, *sorted(set(merged.columns) - {*HISTORY_COLUMNS})]]
+
+
+def check_history(file: Path) -> None:
+    """Make sure that rows of epochs can be put into history.csv. They may be of any number of members, and what is logged may be infinite.
+
+    Raises:
+        StoreError: other first columns, or text in the place of a number.
+    """
+    table = read_text(file)
+    if table is None:
+        return
+    try:
+        if list(table.columns[: len(HISTORY_COLUMNS)]) != HISTORY_COLUMNS:
+            raise ValueError(f"it does not start with the columns {', '.join(HISTORY_COLUMNS)}")
+        if not table["epoch"].str.fullmatch("[0-9]{1,15}").all():
+            raise ValueError("an epoch is no whole number")
+        pd.to_numeric(table.to_numpy().ravel())
+    except ValueError as error:
+        raise StoreError(
+            f"{str(file)!r} is not what a run writes ({error!s:.200}): it was changed. Restore it, or move it away: it can be done "
+            "without, and finished trials stay."
+        ) from None
 
 
 def _safe(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -58,11 +59,12 @@ def test_a_users_files_stay_in_the_folders_of_a_run(keys: set[tuple[int, int]] |
 def test_a_users_file_among_histories_is_no_history(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     (folder / "history").mkdir()
-    mine = [folder / "history" / name for name in ("seed-notes.csv", "seed-0-fold-0 (copy).csv", "seed-01-fold-0.csv", "seed-0-fold-0.csv")]
+    names = ("seed-notes", "seed-0-fold-0 (copy)", "seed-01-fold-0", "seed-9999999999-fold-0", "seed-0-fold-9999999999", "seed-0-fold-0")
+    mine = [folder / "history" / f"{name}.csv" for name in names]
     for file in mine:
         file.write_text("seed,fold,epoch,loss/supervised/gcn-1\n1,0,7,0.5\n")
     fill(folder, outcome(1))
-    assert [file.exists() for file in mine] == [True, True, True, False]
+    assert [file.exists() for file in mine] == [True, True, True, True, True, False]
     # The last has the name of a history, which says of which trial it is.
     assert (folder / "history.csv").read_text().splitlines()[1:] == ["0,0,7,0.5", "1,0,0,0.1", "1,0,1,1.1"]
 
@@ -209,6 +211,38 @@ def test_damaged_rows_that_wait_are_not_put_into_a_table(kind: str, tmp_path: Pa
     assert {file: file.read_bytes() for file in folder.rglob("*.csv")} == before
     part.rename(tmp_path / "away.csv")
     assert fill(folder).finished() == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "sound", "damaged", "said"),
+    [
+        ("history.csv", "", "epoch", "apoch", "is not what a run writes .*start with the columns seed, fold, epoch"),
+        ("history.csv", "", "1,0,1,", "1,0,-1,", "is not what a run writes .*an epoch is no whole number"),
+        ("history.csv", "", ",0.1\n", ",x\n", "is not what a run writes .*'x'"),
+        ("reliability.csv", "reliability-", "confidence", "confident", "does not have the columns .*confidence"),
+        ("failures.csv", "failures-", "details", "detail", "does not have the columns seed, fold, error, details"),
+    ],
+)
+def test_rows_that_wait_replace_no_sound_ones_where_their_table_could_not_be_read_again(
+    name: str, part: str, sound: str, damaged: str, said: str, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "run", outcome(1), outcome(2, error="boom")).folder
+    text = (folder / name).read_text()
+    rows = folder / "history" / f"{part}seed-{2 if name == 'failures.csv' else 1}-fold-0.csv"
+    rows.parent.mkdir()
+    rows.write_text(text.replace(sound, damaged))
+    with pytest.raises(StoreError, match=rf"{rows.name}' {said}.*move it away"):
+        fill(folder)
+    assert (folder / name).read_text() == text and rows.read_text() == text.replace(sound, damaged) != text
+    rows.write_text(text)
+    fill(folder)
+    assert (folder / name).read_text() == text and not rows.exists()
+
+
+@pytest.mark.parametrize("logged", [{"mine": math.inf}, {f"weights/{pair}": 0.5 for pair in range(25_000)}], ids=["infinite", "many"])
+def test_whatever_epochs_may_log_is_put_into_the_history(logged: dict[str, float], tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", replace(outcome(0), history=[{"epoch": 0.0, **logged}])).folder
+    assert (folder / "history.csv").read_text().splitlines()[1] == ",".join(["0,0,0", *map(str, logged.values())])
 
 
 def test_a_configuration_that_permissions_close_is_not_called_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
