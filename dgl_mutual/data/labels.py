@@ -271,6 +271,9 @@ def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing", arg
         argmax: how a user computes classes of one-hot labels, for messages.
     """
     names = tuple(f"label {column}" for column in range(values.shape[1]))
+    if not names:
+        rule = f"expected a column for each label, found shape {values.shape}; give a class for each sample, or no labels if none is known"
+        return Encoding("multi-label", np.zeros(values.shape, dtype=np.float32), names, (Refusal(None, rule),))
     if values.dtype.kind not in "biuf":
         rule = f"expected 0, 1 or NaN (unknown) for each label, found values of type {values.dtype}"
         return Encoding("multi-label", np.full(values.shape, np.nan, dtype=np.float32), names, (Refusal(None, rule),))
