@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
@@ -67,11 +68,15 @@ def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) ->
         faults.add(paths["graph"], f"expected node numbers 0 ... {num_nodes - 1}, found {outside[0]}")
     if len(y) + _NUM_VALIDATION > num_listed:
         faults.add(paths["ally"], f"expected at least {len(y) + _NUM_VALIDATION} rows (training and validation), found {num_listed}")
+    for part, whole, differs in (("x", "allx", x != allx[: x.shape[0]]), ("y", "ally", y != ally[: len(y)])):
+        wrong = np.flatnonzero(np.asarray(differs.sum(axis=1)))
+        if len(wrong):
+            faults.add(paths[part], f"expected the first rows of {whole}, row {wrong[0]} differs")
     faults.check()
 
     place = sparse.csr_matrix((np.ones(len(test)), (test - num_listed, np.arange(len(test)))), shape=(num_nodes - num_listed, len(test)))
     labels = np.full(num_nodes, -1, dtype=np.int64)
-    labels[:num_listed], labels[test] = ally, ty
+    labels[:num_listed], labels[test] = _classes(ally), _classes(ty)
     return Dataset(
         name=name,
         task="node",
@@ -133,12 +138,12 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     return summed(matrix).astype(np.float32)
 
 
-def _read_one_hot(path: Path, faults: Faults) -> IntArray:
-    return _read(path, faults, _make_labels, np.zeros(0, dtype=np.int64))
+def _read_one_hot(path: Path, faults: Faults) -> npt.NDArray[Any]:
+    return _read(path, faults, _make_one_hot, np.zeros((0, 0)))
 
 
-def _make_labels(loaded: Any) -> IntArray:
-    """Class numbers of one-hot rows; -1 for rows of zeros.
+def _make_one_hot(loaded: Any) -> npt.NDArray[Any]:
+    """One-hot rows, shape (rows, classes). Rows of zeros mark nodes without a label (in CiteSeer's re-packed copies).
 
     Raises:
         ValueError: it is not an array of one-hot rows.
@@ -149,13 +154,15 @@ def _make_labels(loaded: Any) -> IntArray:
         raise ValueError(f"expected a two-dimensional array of one-hot labels ({error})") from None
     if not 1 <= rows.shape[1] <= MAX_COLUMNS:
         raise ValueError(f"expected one-hot labels of 1 ... {MAX_COLUMNS} classes, found {rows.shape[1]}")
-    has_label = rows.any(axis=1)
-    wrong = ~(((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1))
-    # NOTE: Rows of zeros mark nodes without a label (in CiteSeer's re-packed copies).
-    wrong &= has_label
+    wrong = rows.any(axis=1) & ~(((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1))
     if wrong.any():
         raise ValueError(f"expected one-hot labels, row {int(np.flatnonzero(wrong)[0])} is not")
-    return np.where(has_label, rows.argmax(axis=1), -1).astype(np.int64)
+    return rows
+
+
+def _classes(one_hot: npt.NDArray[Any]) -> IntArray:
+    """Class numbers of one-hot rows; -1 for rows of zeros."""
+    return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1).astype(np.int64)
 
 
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, IntArray]:
@@ -181,11 +188,15 @@ def _make_edges(loaded: Any) -> tuple[IntArray, IntArray]:
     return source, np.array(list(chain.from_iterable(neighbours.values())), dtype=np.int64)
 
 
-def _check_shapes(paths: dict[str, Path], features: dict[str, sparse.csr_matrix], one_hots: dict[str, IntArray], faults: Faults) -> None:
+def _check_shapes(
+    paths: dict[str, Path], features: dict[str, sparse.csr_matrix], one_hots: dict[str, npt.NDArray[Any]], faults: Faults
+) -> None:
     for part, labels in (("x", "y"), ("tx", "ty"), ("allx", "ally")):
         if features[part].shape[0] != len(one_hots[labels]):
             faults.add(paths[labels], f"expected {features[part].shape[0]} rows, one for each row of {part}, found {len(one_hots[labels])}")
         if features[part].shape[1] != features["x"].shape[1]:
             faults.add(paths[part], f"expected {features['x'].shape[1]} columns as in x, found {features[part].shape[1]}")
+        if one_hots[labels].shape[1] != one_hots["y"].shape[1]:
+            faults.add(paths[labels], f"expected {one_hots['y'].shape[1]} columns as in y, found {one_hots[labels].shape[1]}")
     if features["x"].shape[0] > features["allx"].shape[0]:
         faults.add(paths["allx"], "expected the rows of x first, found fewer rows than x has")

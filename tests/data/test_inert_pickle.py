@@ -15,7 +15,7 @@ from scipy import sparse
 from dgl_mutual.data import inert_pickle
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.inert_pickle import MATRIX, Record, RefusedPickle, make_array, read_pickle
-from dgl_mutual.data.planetoid import _make_edges, _make_labels, _make_matrix, read_planetoid
+from dgl_mutual.data.planetoid import _classes, _make_edges, _make_matrix, _make_one_hot, read_planetoid
 from dgl_mutual.data.request import Request
 from tests.data.conftest import planetoid_parts
 
@@ -82,7 +82,7 @@ def test_real_files_are_read_bit_for_bit(data_dir: Path) -> None:
             array = make_array(ours, 2)
             assert array.dtype == theirs.dtype and array.tobytes() == theirs.tobytes()
             labelled = theirs.any(axis=1)
-            np.testing.assert_array_equal(_make_labels(ours)[labelled], theirs.argmax(axis=1)[labelled])
+            np.testing.assert_array_equal(_classes(_make_one_hot(ours))[labelled], theirs.argmax(axis=1)[labelled])
         else:
             matrix = _make_matrix(ours)
             for part in ("data", "indices", "indptr"):
