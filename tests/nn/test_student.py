@@ -278,10 +278,8 @@ def test_options_without_effect_are_those_that_change_nothing(
     assert set(without_effect(resolve_student(StudentOptions(**start), task), task)) == unchanged
 
 
-@architectures
+@of_nodes
 def test_one_layer_has_no_layer_norm(architecture: str, make_dataset: MakeDataset) -> None:
-    if architecture == "bag":
-        pytest.skip("it is for graphs")
     batch = Collator(make_dataset((12,)), dtype=torch.float64).all()
     start: dict[str, Any] = {"architecture": architecture, "depth": 1}
     assert torch.equal(*(outcome("node", batch, **start, norm=norm)[1] for norm in ("none", "layer")))
