@@ -207,9 +207,12 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     inner = partial(_digest, saved=saved, seen=seen, level=level + 1)
     parts: list[str] = []
     if isinstance(value, set | frozenset):
-        parts = ["set", *sorted(inner(one) or str(hash(one)) for one in value)]
+        parts = ["set", *sorted(inner(one) or type(one).__name__ for one in value)]
     elif isinstance(value, Mapping):
-        parts = ["mapping", *sorted(f"{hash(key)}: {digest}" for key, one in value.items() if (digest := inner(one)))]
+        parts = [
+            "mapping",
+            *sorted(f"{inner(key) or type(key).__name__}: {digest}" for key, one in value.items() if (digest := inner(one))),
+        ]
     elif isinstance(value, list | tuple | deque):
         parts = ["sequence", *filter(None, map(inner, value))]
     elif (held := _held(value)) is not None:
@@ -222,12 +225,12 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
 def digest_of_tensor(tensor: Tensor) -> str:
     """A text that tells a tensor's values, dtype, shape and device; of a view, what is beside it in memory does not count."""
     tensor = tensor.detach()
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
         file = BytesIO()
         torch.save(tensor, file)
         return _hash(file.getvalue())
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.device} ".encode())
-    values = tensor.as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    values = tensor.as_subclass(Tensor).cpu().clone(memory_format=torch.contiguous_format).resolve_conj().resolve_neg().reshape(-1)
     digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

@@ -331,6 +331,7 @@ EXTRA = r"Give what changes in it in get_extra_state"
         (lambda _: {"a": 0}, lambda self: self.held.update(a=self.held["a"] + 1), f"'a': 1.*{EXTRA}"),
         (lambda _: [{"a": SimpleNamespace(n=0)}], lambda self: counts(SimpleNamespace(held=self.held[0]["a"])), EXTRA),
         (lambda _: set(), lambda self: self.held.add(len(self.held)), EXTRA),
+        (lambda _: {-1: 1.0}, sets({-2: 1.0}), EXTRA),
         (lambda _: "train", sets("eval"), f"now to 'eval'.*{EXTRA}"),
         (lambda _: torch.zeros(2, 300), lambda self: self.held.add_(1), r"now to a tensor of shape \(2, 300\)\. .*register_buffer"),
         (lambda _: [random.Random(0), random.Random(1)], lambda self: self.held[1].random(), EXTRA),
@@ -354,6 +355,11 @@ def holds_itself(_: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"n": 1}
     found["self"], found["list"] = found, [found]
     return found
+
+
+def keyed_by_a_weight(strategy: Any) -> dict[Any, Any]:
+    strategy.weight = nn.Parameter(torch.zeros(1))
+    return {strategy.weight: 0.1}
 
 
 def chain(_: Any) -> Box:
@@ -380,7 +386,10 @@ def diamonds(_: Any) -> list[Any]:
         (chain, lambda self: None),
         (lambda _: 10**5000, lambda self: None),
         (lambda _: {1: 2}, sets({True: 2.0})),
-        (lambda _: {nn.Parameter(torch.zeros(1)): 0.1}, lambda self: next(iter(self.held)).data.add_(1)),
+        (keyed_by_a_weight, lambda self: self.weight.data.add_(1)),
+        (lambda _: torch.arange(4.0).reshape(1, 4)[:, 1], lambda self: None),
+        (lambda _: torch.zeros(1).expand(0), lambda self: None),
+        (lambda _: torch.tensor([1 + 1j]).conj().imag, lambda self: None),
         (Box, lambda self: self.held.cache),
         (lambda _: {}, lambda self: self.held.update(graph=object())),
         (lambda _: random.SystemRandom(), lambda self: self.held.random()),

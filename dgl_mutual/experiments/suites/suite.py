@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -138,34 +139,36 @@ def configurations(
                 own = [_with_recipe(one, data.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
-                _refuse_other_strategy(method, config.strategy, own, [suite.base, data.config])
+                of_recipe = any("recipe" in one for one in (suite.methods[method], layer))
+                _refuse_other_strategy(
+                    method, config.strategy, own, of_recipe or any("strategy" in one for one in (suite.base, data.config))
+                )
             runs.append(SuiteRun(data.name, method, config, data.tuning))
     _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
 
 
-def _refuse_other_strategy(
-    method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], shared: Sequence[Mapping[str, Any]]
-) -> None:
+def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], is_known: bool) -> None:
     """Refuse a method without a strategy, and one that takes over another strategy than the one that its name contains.
 
     Args:
         own: its own layers.
-        shared: those of its dataset and of all methods.
+        is_known: which strategy it takes over if it has none: that of its dataset or of all methods, or, with a recipe, the default.
     """
     names = STRATEGY_REGISTRY.names()
     if any("strategy" in layer for layer in own):
         return
-    if not any("strategy" in layer for layer in shared):
+    if not is_known:
         raise UsageError(
             "The method has no strategy, and none has its name. Give it one, for example 'strategy: gml', or correct the name. "
             f"{advice(method, names)}"
         )
-    contained = [name for name in names if name in method.lower().replace("_", "-")]
+    words = f" {re.sub('[^a-z0-9]+', ' ', method.lower())} "
+    contained = [name for name in names if f" {name.replace('-', ' ')} " in words]
     if contained and strategy not in contained:
         raise UsageError(
-            f"The method has no strategy of its own, and would have {strategy!r}. Give it one, for example 'strategy: {contained[-1]}', or "
-            "choose another name."
+            f"The method has no strategy of its own, and would have {strategy!r}, but its name has {contained[-1]!r} in it. Give it one of "
+            f"the two: 'strategy: {contained[-1]}' or 'strategy: {strategy}'."
         )
 
 

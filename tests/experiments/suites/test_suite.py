@@ -378,7 +378,9 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
         ("wide", {"base": {"strategy": "kd"}, "datasets": [{"dataset": "ring", "strategy": "dml"}]}, "dml"),
         ("wide", {"datasets": [{"dataset": "ring", "methods": {"wide": {"strategy": "dml"}}}]}, "dml"),
         ("wide", {"methods": {"wide": {"recipe": "mutag-small"}}}, "gml"),
+        ("wide", {"methods": {"wide": {"recipe": "mutag-small"}}, "base": {"strategy": "kd"}}, "kd"),
         ("kd, wide", {"base": {"strategy": "kd"}}, "kd"),
+        ("broad", {"base": {"strategy": "kd"}}, "kd"),
         *((name, {}, None) for name in ("wide", "gml, later", "DML", "own.code:Run")),
     ],
 )
@@ -396,9 +398,7 @@ def test_a_method_has_the_strategy_that_is_named_or_that_of_its_name(name: str, 
 @pytest.mark.parametrize("name", ["dml (wide)", "mean_teacher", "KD, again", "okddip 2"])
 def test_a_method_named_after_another_strategy_than_it_takes_over_is_refused(name: str) -> None:
     suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {}}, "base": {"strategy": "gml"}})
-    with pytest.raises(
-        UsageError, match=r"no strategy of its own, and would have 'gml'. Give it one, for example 'strategy: (dml|mean|kd|okd)"
-    ):
+    with pytest.raises(UsageError, match=r"would have 'gml', but its name has '(dml|mean-teacher|kd|okddip)' in it.*or 'strategy: gml'"):
         configurations(suite)
 
 
