@@ -239,10 +239,9 @@ def test_rows_that_wait_replace_no_sound_ones_where_their_table_could_not_be_rea
     assert (folder / name).read_text() == text and not rows.exists()
 
 
-@pytest.mark.parametrize("logged", [{"mine": math.inf}, {f"weights/{pair}": 0.5 for pair in range(25_000)}], ids=["infinite", "many"])
-def test_whatever_epochs_may_log_is_put_into_the_history(logged: dict[str, float], tmp_path: Path) -> None:
-    folder = fill(tmp_path / "run", replace(outcome(0), history=[{"epoch": 0.0, **logged}])).folder
-    assert (folder / "history.csv").read_text().splitlines()[1] == ",".join(["0,0,0", *map(str, logged.values())])
+def test_infinite_numbers_that_epochs_log_are_put_into_the_history(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", replace(outcome(0), history=[{"epoch": 0.0, "mine": math.inf}])).folder
+    assert (folder / "history.csv").read_text().splitlines()[1] == "0,0,0,inf"
 
 
 def test_a_configuration_that_permissions_close_is_not_called_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
