@@ -55,7 +55,7 @@ class GMLOptions(GateOptions, EntropyOptions):
     """Options of `gml`. The defaults are those that were chosen on validation.
 
     How they were chosen: see results/nodes.md, results/graphs.md and results/few-labels.md.
-    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `_with_unlabelled`).
+    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `GRAPH_TASK_HIDDEN_LABELS`).
     """
 
     search_space: ClassVar[SearchSpace] = {

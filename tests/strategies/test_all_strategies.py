@@ -55,12 +55,12 @@ def test_every_phase_trains_some_and_all_members_train_once(name):
 @pytest.mark.parametrize("name", [name for name, kind in STRATEGIES.items() if "weight" in kind.Options.model_fields])
 def test_without_weight_what_shapes_the_exchange_changes_nothing_and_is_named(name):
     other = {"temperature": 1.5, "target_temperature": 2.5, "scale_by_temperature": False, "gate": "confidence", "mix": "logits"}
-    other |= {"bandwidth": 2.0, "target": "mean"}
+    other |= {"bandwidth": 2.0, "target": "mean", "attention_hidden": 4, "temperature_hidden": 5}
     for option in {key: other[key] for key in STRATEGIES[name].Options.model_fields if key in other}.items():
         plain, changed = (Bench.of(name, "node", "single-label", 3, {"weight": 0.0, **dict(more)}) for more in ([], [option]))
         assert option[0] in changed.strategy.options.without_effect(3)
         for active in plain.strategy.phases():
-            terms, others = (bench.strategy.loss_terms(bench.step(active)) for bench in (plain, changed))
+            terms, others = (bench.strategy.loss_terms(plain.step(active)) for bench in (plain, changed))
             assert all(torch.equal(terms[term], others[term]) for term in terms), option
 
 

@@ -389,6 +389,7 @@ def diamonds(_: Any) -> list[Any]:
         (keyed_by_a_weight, lambda self: self.weight.data.add_(1)),
         (lambda _: torch.arange(4.0).reshape(1, 4)[:, 1], lambda self: None),
         (lambda _: torch.zeros(1).expand(0), lambda self: None),
+        (lambda _: torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]), lambda self: None),
         (lambda _: torch.tensor([1 + 1j]).conj().imag, lambda self: None),
         (Box, lambda self: self.held.cache),
         (lambda _: {}, lambda self: self.held.update(graph=object())),

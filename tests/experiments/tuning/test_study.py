@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
@@ -77,6 +78,12 @@ def test_what_a_search_cannot_have_drawn_or_measured_is_named(
     with pytest.raises(StoreError, match=rf"journal.log.*{said}.*damaged or edited"):
         quick(ring, tmp_path, trials=2)
     assert (folder / BEST_FILE).read_bytes() == best
+
+
+def test_a_metric_that_rounding_puts_above_1_is_no_damage(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the average precision of a perfect ranking may be."""
+    faking(monkeypatch, lambda *_, **__: np.nextafter(1.0, 2.0))
+    assert [len(quick(ring, tmp_path, trials=trials).history) for trials in (1, 2)] == [1, 2]
 
 
 def test_a_journal_that_lacks_trials_of_the_table_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
