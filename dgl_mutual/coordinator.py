@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from dgl_mutual.errors import TrainingError, UsageError
@@ -134,6 +135,13 @@ class Coordinator(nn.Module, ABC):
 
 class WeightingOptions(Options):
     """Options of a weighting; the base has none."""
+
+
+class HiddenOptions(WeightingOptions):
+    """Options of a weighting with a hidden layer."""
+
+    hidden: int = Field(16, ge=1)
+    """h: hidden width."""
 
 
 class Weighting(Coordinator):

@@ -32,9 +32,9 @@ from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:
@@ -241,11 +241,7 @@ def _loaded(data: Any, data_dir: Path | None, *, offline: bool) -> Dataset:
 
 
 def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer of configuration of a dataset: what was given for all methods, over the recipe.
-
-    Raises:
-        UsageError: there is no such recipe.
-    """
+    """The layer of configuration of a dataset: what was given for all methods, over the recipe."""
     named: dict[str, Any] = {"dataset": data.name if isinstance(data, Dataset) else str(data)}
     if recipe is None:
         return {**given, **named}
@@ -258,11 +254,7 @@ def _dataset(entry: Any) -> Any:
 
 
 def _trackers(track: TrackerLike | Sequence[TrackerLike] | None) -> tuple[TrackerLike, ...]:
-    """Trackers as a tuple.
-
-    Raises:
-        UsageError: see `check_trackers`; also where it names none.
-    """
+    """Trackers as a tuple."""
     if track is None:
         return ()
     if isinstance(track, str):
@@ -280,11 +272,7 @@ def _methods(methods: Any, *, trust: bool) -> Any:
 
 
 def _method(layer: Any, *, trust: bool) -> Any:
-    """The layer of configuration of a method.
-
-    Raises:
-        UsageError: a file cannot be read, or names code and is not trusted.
-    """
+    """The layer of configuration of a method."""
     if layer is None:
         return None
     if is_config_file(layer):

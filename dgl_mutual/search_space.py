@@ -22,7 +22,9 @@ class _Range(Generic[Number]):
     high: Number
 
     def __post_init__(self) -> None:
-        _take_numbers(self)
+        for name in ("low", "high"):  # of NumPy, as numbers of Python
+            if (number := _plain_number(getattr(self, name))) is not None:
+                object.__setattr__(self, name, number)
 
     def value(self, stored: Number) -> Number:
         """The inverse of `stored`."""
@@ -48,12 +50,6 @@ class Real(_Range[float]):
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and self.low <= drawn <= self.high
 
-    def distribution(self) -> optuna.distributions.FloatDistribution:
-        """What a trial draws a value from."""
-        from optuna.distributions import FloatDistribution
-
-        return FloatDistribution(self.low, self.high, log=self.log)
-
     def suggest(self, trial: optuna.Trial, key: str) -> None:
         """Let a trial draw a value, by the name `key`."""
         trial.suggest_float(key, self.low, self.high, log=self.log)
@@ -70,12 +66,6 @@ class Whole(_Range[int]):
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
         return _is_number(drawn) and isinstance(drawn, int) and self.low <= drawn <= self.high
-
-    def distribution(self) -> optuna.distributions.IntDistribution:
-        """What a trial draws a value from."""
-        from optuna.distributions import IntDistribution
-
-        return IntDistribution(self.low, self.high)
 
     def suggest(self, trial: optuna.Trial, key: str) -> None:
         """Let a trial draw a value, by the name `key`."""
@@ -117,12 +107,6 @@ class Choice:
     def ends(self) -> tuple[Any, ...]:
         """All values: none of them lies between others."""
         return self.values
-
-    def distribution(self) -> optuna.distributions.CategoricalDistribution:
-        """What a trial draws a value from."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.categories)
 
     def suggest(self, trial: optuna.Trial, key: str) -> None:
         """Let a trial draw a value, by the name `key`."""
@@ -194,13 +178,6 @@ def _plain_number(value: Any) -> int | float | None:
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if isinstance(value, numbers.Real) else None
-
-
-def _take_numbers(domain: _Range[Any]) -> None:
-    """Turn ends of a range that are numbers of NumPy into numbers of Python."""
-    for name in ("low", "high"):
-        if (number := _plain_number(getattr(domain, name))) is not None:
-            object.__setattr__(domain, name, number)
 
 
 def _is_same(own: Any, value: Any) -> bool:

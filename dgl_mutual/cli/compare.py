@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,38 +92,15 @@ def command(
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
-    def report(line: str) -> None:
-        say(line, err=True)
-
+    shared: dict[str, Any] = {
+        **{"out": out, "data_dir": data_dir, "offline": offline, "threads": threads, "margin": margin},
+        **{"say": partial(say, err=True), "display": display},
+    }
     if reference == "pyg":
-        comparison = compare_with_reference(
-            config,
-            out=out,
-            data_dir=data_dir,
-            offline=offline,
-            threads=threads,
-            parity_epochs=parity_epochs,
-            margin=margin,
-            parity_only=parity_only,
-            say=report,
-            display=display,
-        )
+        comparison = compare_with_reference(config, parity_epochs=parity_epochs, parity_only=parity_only, **shared)
     else:
-        comparison = compare_with_file(
-            config,
-            user_path(reference),
-            columns=_mapping(columns),
-            member=member,
-            out=out,
-            runs=runs,
-            data_dir=data_dir,
-            offline=offline,
-            jobs=jobs,
-            threads=threads,
-            margin=margin,
-            say=report,
-            display=display,
-        )
+        file = user_path(reference)
+        comparison = compare_with_file(config, file, columns=_mapping(columns), member=member, runs=runs, jobs=jobs, **shared)
     say(comparison.text)
     say(f"\nWritten to {comparison.folder / CERTIFICATE_FILE}")
     if not comparison.holds:

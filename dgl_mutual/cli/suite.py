@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, track_option, trust_option, was_given
+from dgl_mutual.cli.arguments import was_given
 from dgl_mutual.cli.output import say
+from dgl_mutual.cli.run import command as run_command
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -18,18 +19,16 @@ if TYPE_CHECKING:
     from dgl_mutual.experiments.suites.suite import SuitePlan
 
 
-@click.command()
+#: Options that mean here what they mean for `run`.
+_SHARED = ("checkpoint_every", "trust", "out", "resume", "jobs", "threads", "device", "track", "data_dir", "offline")
+
+
+@click.command(params=[option for option in run_command.params if option.name in _SHARED])
 @click.argument("name", metavar="NAME|FILE.yaml", required=False, shell_complete=completion.one(completion.suites, path="file"))
 @click.option(
     "--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Downloads nothing; measures a few epochs of each run."
 )
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 3 folds and 30 epochs; a grid varies no counts of epochs.")
-@click.option(
-    "--checkpoint-every",
-    type=int,
-    metavar="N",
-    help="Save the state of each training every N epochs, to resume from there (default: off).",
-)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
 @click.option(
     "--tuned",
@@ -37,20 +36,11 @@ if TYPE_CHECKING:
     metavar="N",
     help="First tune every method on every dataset with N trials each (see 'dgl-mutual tune'); the runs have other seeds.",
 )
-@trust_option
-@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
-@click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
 @click.option(
     "--cluster",
     metavar="tcp://HOST:PORT|local:N",
     help="Run trials on a Dask cluster: the address of a scheduler, or local:N for N local processes.",
 )
-@click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each trial.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
-@track_option
-@data_dir_option
-@offline_option
 def command(
     name: str | None,
     dry_run: bool,

@@ -24,17 +24,16 @@ from dgl_mutual.data.csv_table import (
 )
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import edges_with_features
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.mask_names import warn_of_masks
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets, unknown_labels
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, listed
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.exact_numbers import is_number
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")

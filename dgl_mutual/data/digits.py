@@ -12,9 +12,8 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import compact
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.target import Target, TaskName, join_targets
 
 NUM_NEIGHBOURS = 8

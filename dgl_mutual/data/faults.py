@@ -1,4 +1,5 @@
-"""Faults in a dataset's files. Loaders collect them; loading stops at the first, `verify` shows all."""
+"""What readers of datasets are given: the request, and a list to which they add faults of files. Loading stops at the first of them,
+`verify` shows all."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, shortened
 from dgl_mutual.utils.wording import counted
 
@@ -85,3 +87,18 @@ def _leads_out(file: Path, folder: Path) -> bool:
     """Whether it is a file that can be read, and lies outside of `folder`, which may be a link itself."""
     # Not Path.is_file, which raises for a name that is too long.
     return os.path.isfile(file) and os.access(file, os.R_OK) and not file.resolve().is_relative_to(folder.resolve())
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for. A reader of data with one task, or whose files always have labels, need not look at it.
+
+    Attributes:
+        task: None where the data say.
+        require_labels: whether missing labels are a fault; otherwise they are unknown.
+        targets: the chosen ones, by name; None: all, or in CSV form the column ``label``.
+    """
+
+    task: TaskName | None = None
+    require_labels: bool = True
+    targets: tuple[str, ...] | None = None

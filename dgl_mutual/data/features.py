@@ -15,7 +15,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table, number_of_rows
 from dgl_mutual.data.names import refuse_duplicate_names
 from dgl_mutual.errors import SHOWN, DataError, listed, shortened
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted, value_and_kind
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...

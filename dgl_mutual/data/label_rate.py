@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import SplitError, UsageError, listed, shortened
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
 
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.

@@ -14,14 +14,13 @@ from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.folders import DataFolders, data_folders, fetched_as, missing_error
 from dgl_mutual.data.npz import read_gnn_benchmark
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu

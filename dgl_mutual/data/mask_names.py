@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dgl_mutual.data.csv_table import CsvTable
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import listed
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 
 #: ``train``, ``is_valid``, ``test_set``, ``val_idx_0``, ``TrainMask``, ...
 _PART = re.compile(

@@ -13,10 +13,9 @@ from dgl_mutual.data.arrays import as_kinds, csr_fault, storable
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import compact, features_fault, normalise_rows
 from dgl_mutual.data.numpy_files import read_npz
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.target import Target
 
 _MATRIX = ("data", "indices", "indptr", "shape")

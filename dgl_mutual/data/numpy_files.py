@@ -20,6 +20,7 @@ from dgl_mutual.data.arrays import native
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.untrusted_files import open_file, recording
 from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.wording import counted
 
 #: What the arrays of a small ``.npz`` file may decompress to, and what each byte of a larger one. Most data compress to a tenth, bags of
 #: words as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.
@@ -30,10 +31,14 @@ _CHUNK = 1 << 20
 Array = npt.NDArray[Any]
 
 
-def read_npy(path: Path, faults: Faults) -> Array | None:
-    """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes. None after recording why not."""
+def read_npy(path: Path, faults: Faults, dimensions: int | None = None, dtype: type[np.generic] | None = None) -> Array | None:
+    """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes, C-contiguous. None after recording why not."""
     with recording(path, faults, "expected an array that numpy saved"), open_file(path) as opened:
-        return _read_array(opened, os.fstat(opened.fileno()).st_size)
+        array = np.ascontiguousarray(_read_array(opened, os.fstat(opened.fileno()).st_size))
+        if dimensions not in (None, array.ndim) or dtype not in (None, array.dtype):
+            expected = f"{'numbers' if dtype is None else np.dtype(dtype)} in {counted(dimensions or 1, 'dimension')}"
+            raise RefusedFile(f"expected {expected}, found {array.dtype} of shape {str(array.shape)[:60]}")
+        return array
     return None
 
 

@@ -14,12 +14,10 @@ from scipy import sparse
 from dgl_mutual.data.arrays import IntArray, as_kinds, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edge_rows
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.number_tables import NumberTable, read_numbers
-from dgl_mutual.data.ogb_package import feature_widths, master_facts
-from dgl_mutual.data.ogb_split import read_split
-from dgl_mutual.data.request import Request
+from dgl_mutual.data.ogb_package import feature_widths, master_facts, read_split
 from dgl_mutual.data.split import as_splits
 from dgl_mutual.data.target import Target
 
@@ -43,7 +41,7 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Datas
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    facts = master_facts(name)
+    num_tasks, metric = master_facts(name)
     atom_widths, bond_widths = feature_widths()
     raw = {part: folder / "raw" / f"{part}.csv.gz" for part in ("num-node-list", "num-edge-list", "edge", "node-feat", "edge-feat")}
     tables = {
@@ -53,7 +51,7 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Datas
         "node-feat": read_numbers(raw["node-feat"], faults, columns=len(atom_widths)),
         "edge-feat": read_numbers(raw["edge-feat"], faults, columns=len(bond_widths)),
     }
-    labels = read_numbers(folder / "raw" / "graph-label.csv.gz", faults, columns=facts.num_tasks, allow_missing=True)
+    labels = read_numbers(folder / "raw" / "graph-label.csv.gz", faults, columns=num_tasks, allow_missing=True)
     if labels is not None:
         labels.refuse(
             faults, ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1), "expected 0, 1 or nothing (unknown)"
@@ -82,7 +80,7 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Datas
         features=compact(sparse.csr_matrix(features)),
         labels=labels.values.astype(np.float32),
         node_offsets=node_offsets,
-        target=Target("multi-label", tuple(f"task {task}" for task in range(facts.num_tasks)), facts.metric),
+        target=Target("multi-label", tuple(f"task {task}" for task in range(num_tasks)), metric),
         feature_names=(*_column_names(_ATOM_FEATURES, atom_widths), *_column_names(_BOND_FEATURES, bond_widths)),
         feature_kinds=(*as_kinds("indicator", atoms.shape[1]), *as_kinds("edge-sum", bonds.shape[1])),
         edge_features=compact(bonds, "edge features", "edge"),

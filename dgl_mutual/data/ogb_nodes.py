@@ -16,17 +16,15 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, features_fault
 from dgl_mutual.data.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.number_tables import NumberTable, read_numbers
 from dgl_mutual.data.numpy_files import read_npz
-from dgl_mutual.data.ogb_package import node_facts
-from dgl_mutual.data.ogb_split import SPLIT_FILES, read_split
-from dgl_mutual.data.request import Request
+from dgl_mutual.data.ogb_package import SPLIT_FILES, node_facts, read_split
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import Target
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
@@ -67,13 +65,12 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    facts = node_facts(name)
-    num_classes = None if facts is None else facts.num_classes
+    official, num_classes = node_facts(name)
     read = _read_arrays if os.path.lexists(folder / "raw" / "data.npz") else _read_text
     raw = read(folder / "raw", num_classes, faults, request.require_labels)
     faults.check()
     assert raw is not None
-    split = _choose_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
+    split = _choose_split(folder / "split", official, raw.num_nodes, faults)
     faults.check()
     edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
     columns = _features(raw, edges)
@@ -81,7 +78,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
     known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
     if num_classes is None:
         num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
-    if facts is None and not several:
+    if official is None and not several:
         continuous, identifiers = refuse_continuous(len(np.unique(known)), len(known)), note_identifiers(num_classes, len(known))
         if continuous is not None:
             faults.add(folder / "raw", f"labels: {continuous}")
@@ -100,7 +97,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
         feature_names=columns.names,
         feature_kinds=columns.kinds,
         official_splits=as_splits(split),
-        evaluator=name if facts is not None else None,
+        evaluator=name if official is not None else None,
     )
 
 

@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.number_tables import read_numbers
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName
 from dgl_mutual.errors import DataError
 
 _METRICS: dict[str, MetricName] = {"rocauc": "rocauc", "ap": "ap"}
 
 
-@dataclass(frozen=True)
-class MasterFacts:
-    """What OGB's ``master.csv`` says of a dataset."""
-
-    num_tasks: int
-    metric: MetricName
-
-
-def master_facts(name: str) -> MasterFacts:
-    """Look `name` up in the table that the `ogb` package ships."""
+def master_facts(name: str) -> tuple[int, MetricName]:
+    """Number of tasks and metric of a graph dataset, from the table that the `ogb` package ships."""
     column = pd.read_csv(_file("graphproppred/master.csv"), index_col=0)[name]
-    return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]])
+    return int(column["num tasks"]), _METRICS[column["eval metric"]]
 
 
-@dataclass(frozen=True)
-class NodeFacts:
-    """What OGB's ``master.csv`` says of a node dataset.
-
-    Attributes:
-        split: name of the split that it is evaluated on.
-        num_classes: of each task.
-    """
-
-    split: str
-    num_classes: int
-
-
-def node_facts(name: str) -> NodeFacts | None:
-    """Look `name` up in the table of node datasets that the `ogb` package ships; None where it is not among them."""
+def node_facts(name: str) -> tuple[str, int] | tuple[None, None]:
+    """The split that a node dataset is evaluated on, and the number of classes of each task; None where `ogb` does not know it."""
     table = pd.read_csv(_file("nodeproppred/master.csv"), index_col=0)
-    return NodeFacts(str(table[name]["split"]), int(table[name]["num classes"])) if name in table else None
+    return (str(table[name]["split"]), int(table[name]["num classes"])) if name in table else (None, None)
 
 
 def feature_widths() -> tuple[list[int], list[int]]:
@@ -87,3 +69,29 @@ def _file(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise DataError("OGB's datasets need the package ogb, which is not installed. Install it: pip install ogb")
     return Path(spec.origin).parent / name
+
+
+#: The files, in the order of the parts.
+SPLIT_FILES = ("train.csv.gz", "valid.csv.gz", "test.csv.gz")
+
+
+def read_split(folder: Path, num_samples: int | None, sample: str, faults: Faults) -> Split | None:
+    """The split in a folder, or None after recording why there is none.
+
+    Args:
+        num_samples: None where that is not known, because of other faults.
+        sample: what a sample is: ``node`` or ``graph``.
+    """
+    tables = [table for file in SPLIT_FILES if (table := read_numbers(folder / file, faults, columns=1)) is not None]
+    if num_samples is None or len(tables) < len(SPLIT_FILES):
+        return None
+    seen = np.zeros(num_samples, dtype=np.bool_)
+    parts = []
+    for table in tables:
+        part = table.integers(faults)[:, 0]
+        outside = (part < 0) | (part >= num_samples)
+        table.refuse(faults, outside, f"expected a {sample} number 0 ... {num_samples - 1}")
+        table.refuse(faults, seen[np.where(outside, 0, part)], f"expected each {sample} in one part of the split only")
+        seen[part[~outside]] = True
+        parts.append(part)
+    return Split(*parts)

@@ -16,24 +16,25 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from dgl_mutual.data.arrays import FeatureKind, FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import features_fault
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.numpy_files import read_npz
-from dgl_mutual.data.part_arrays import PartEdges, part_files, read_edges, read_node_data, write_part
+from dgl_mutual.data.numpy_files import read_npy, read_npz
+from dgl_mutual.data.part_arrays import EDGES, NODE_DATA, PartEdges, part_files, write_part
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split, as_splits
-from dgl_mutual.data.target import MetricName, Target
+from dgl_mutual.data.target import Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import read_bytes, replacing, unwritable
 from dgl_mutual.utils.paths import user_path
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
@@ -42,16 +43,6 @@ _PARTS = ("train", "val", "test", "unlabelled")
 _MAX_MANIFEST = 2**28
 #: Nodes or edges of a part. Their sum fits into 64 bits for as many parts as partition.json has room for.
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**35)]
-
-
-class _ManifestTarget(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    kind: str
-    names: list[str]
-    metric: MetricName
-    name: str | None
-    default_metric: MetricName | None = None
 
 
 class _Manifest(BaseModel):
@@ -63,7 +54,7 @@ class _Manifest(BaseModel):
     #: Of each part, its nodes, and the edges that lead to them.
     nodes: Annotated[list[Annotated[_Count, Field(ge=1)]], Field(min_length=1)]
     edges: list[_Count]
-    target: _ManifestTarget
+    target: Target
     evaluator: str | None
     feature_names: list[str]
     feature_kinds: list[FeatureKind]
@@ -128,11 +119,20 @@ class Partition:
         Raises:
             DataError: a file of the part is missing, or not what `write_partition` writes.
         """
-        faults = Faults()
-        edges = read_edges(self.folder / f"part{part}", self.nodes[part], len(self.edges[part]), self.dataset.num_nodes, faults)
-        if edges is None:
-            raise _faulty(self.folder, faults)
-        return edges
+        faults, folder, nodes, num_edges = Faults(), self.folder / f"part{part}", self.nodes[part], len(self.edges[part])
+        arrays = {name: self._read(part, name, 1, np.int64) for name in EDGES}
+        num_ends = len(nodes) + len(arrays["outside"])
+        for (name, array), stop in zip(arrays.items(), (num_ends, len(nodes), self.dataset.num_nodes), strict=True):
+            if name != "outside" and len(array) != num_edges:
+                faults.add(folder / f"{name}.npy", f"expected a number for each of {num_edges} edges, found {len(array)}")
+            elif len(array) and not (array.min() >= 0 and array.max() < stop):
+                faults.add(folder / f"{name}.npy", f"expected numbers of nodes, 0 ... {stop - 1}, found {array.min()} ... {array.max()}")
+        outside = arrays["outside"]
+        if np.any((outside >= nodes.start) & (outside < nodes.stop)):
+            own = f"{nodes.start} ... {nodes.stop - 1}"
+            faults.add(folder / "outside.npy", f"expected nodes outside of the part, found some of its own, {own}")
+        _check(self.folder, faults)
+        return PartEdges(**arrays)
 
     def read_node_data(self, part: int) -> dict[str, FloatArray]:
         """Of the nodes of one part, float32: ``feat`` (|V|, F), ``in_degree`` and ``out_degree`` (|V|, 1).
@@ -140,11 +140,23 @@ class Partition:
         Raises:
             DataError: see `read_edges`.
         """
-        faults = Faults()
-        found = read_node_data(self.folder / f"part{part}", len(self.nodes[part]), self.dataset.num_features, faults)
-        if faults.found:
-            raise _faulty(self.folder, faults)
+        faults, num_nodes, found = Faults(), len(self.nodes[part]), {}
+        for name, columns in zip(NODE_DATA, (self.dataset.num_features, 1, 1), strict=True):
+            file = self.folder / f"part{part}" / f"{name}.npy"
+            found[name] = self._read(part, name, 2, np.float32)
+            if found[name].shape != (num_nodes, columns):
+                faults.add(file, f"expected shape {(num_nodes, columns)}, found {found[name].shape}")
+            elif fault := features_fault(found[name], num_nodes):
+                faults.add(file, fault)
+        _check(self.folder, faults)
         return found
+
+    def _read(self, part: int, name: str, dimensions: int, dtype: type[np.generic]) -> Any:
+        """An array of a part, of that form."""
+        faults = Faults()
+        array = read_npy(self.folder / f"part{part}" / f"{name}.npy", faults, dimensions, dtype)
+        _check(self.folder, faults)
+        return array
 
 
 def is_partition(folder: str | Path) -> bool:
@@ -249,13 +261,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         dgl=dgl.__version__,
         nodes=[len(bounds) for bounds, _ in parts],
         edges=[len(edges.sources) for _, edges in parts],
-        target=_ManifestTarget(
-            kind=dataset.target.kind,
-            names=list(dataset.target.names),
-            metric=dataset.target.metric,
-            name=dataset.target.name,
-            default_metric=dataset.target.default_metric,
-        ),
+        target=dataset.target,
         evaluator=dataset.evaluator,
         feature_names=list(dataset.feature_names),
         feature_kinds=list(dataset.feature_kinds),
@@ -281,14 +287,12 @@ def read_partition(folder: Path) -> Partition:
         )
     faults = Faults()
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
-    if faults.found:
-        raise _faulty(folder, faults)
+    _check(folder, faults)
     if fault := _fault_of(folder / _NODES, manifest.sha256.get(_NODES)):
         raise _damaged(folder, f"{_NODES} {fault}")
     labels, ids = arrays["labels"], arrays["ids"]
     try:
         split = Split(**{part: arrays[part] for part in _PARTS if part in arrays}) if "train" in arrays else None
-        target = Target(**{**manifest.target.model_dump(), "names": tuple(manifest.target.names)})
         if ids.dtype.kind != "i" or ids.ndim != 1 or not np.array_equal(np.sort(ids), np.arange(len(labels))):
             raise ValueError(f"{_NODES}: ids are not the numbers 0 ... {len(labels) - 1}, each once")
     except (LookupError, TypeError, ValueError) as error:
@@ -308,7 +312,7 @@ def read_partition(folder: Path) -> Partition:
         features=np.broadcast_to(np.zeros((), dtype=np.float32), (len(labels), len(names))),  # takes no memory
         labels=labels,
         node_offsets=np.array([0, len(labels)]),
-        target=target,
+        target=manifest.target,
         feature_names=names,
         feature_kinds=tuple(manifest.feature_kinds),
         official_splits=as_splits(split),
@@ -390,8 +394,9 @@ def _read_manifest(folder: Path) -> _Manifest:
         raise _damaged(folder, error) from None
 
 
-def _faulty(folder: Path, faults: Faults) -> DataError:
-    return _damaged(folder, f"{faults.found[0].file.relative_to(folder).as_posix()}: {faults.found[0].rule}")
+def _check(folder: Path, faults: Faults) -> None:
+    if faults.found:
+        raise _damaged(folder, f"{faults.found[0].file.relative_to(folder).as_posix()}: {faults.found[0].rule}")
 
 
 def _damaged(folder: Path, reason: object) -> DataError:

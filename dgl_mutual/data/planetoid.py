@@ -16,11 +16,10 @@ from dgl_mutual.data.arrays import IntArray, as_kinds, csr_fault, storable
 from dgl_mutual.data.catalog import PLANETOID_PARTS
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import MAX_COLUMNS, compact, features_fault, normalise_rows, summed
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.number_tables import read_numbers
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.data.untrusted_files import open_file, recording

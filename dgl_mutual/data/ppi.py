@@ -14,15 +14,14 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import compact, features_fault
 from dgl_mutual.data.numpy_files import read_npy
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.data.untrusted_files import read_text, recording
 from dgl_mutual.utils.plain_json import read_json
-from dgl_mutual.utils.wording import counted, kind_of
+from dgl_mutual.utils.wording import kind_of
 
 PARTS = ("train", "valid", "test")
 #: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
@@ -81,7 +80,7 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
     path = {kind: folder / f"{part}_{kind}" for kind in ("graph.json", "feats.npy", "labels.npy", "graph_id.npy")}
     graph = _read_graph(path["graph.json"], faults)
     features, labels, graph_id = (
-        _read_array(path[kind], columns, faults) for kind, columns in (("feats.npy", 2), ("labels.npy", 2), ("graph_id.npy", 1))
+        read_npy(path[kind], faults, columns) for kind, columns in (("feats.npy", 2), ("labels.npy", 2), ("graph_id.npy", 1))
     )
     if graph is None or features is None or labels is None or graph_id is None:
         return None
@@ -147,13 +146,3 @@ def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | 
 def _shown(value: Any) -> str:
     """A value of JSON as a message shows it."""
     return json.dumps(value)[:60] if value is None or isinstance(value, bool | int | float | str) else kind_of(value)
-
-
-def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:
-    array = read_npy(path, faults)
-    if array is None:
-        return None
-    if array.ndim != dimensions:
-        faults.add(path, f"expected numbers in {counted(dimensions, 'dimension')}, found {array.dtype} {array.shape}")
-        return None
-    return array

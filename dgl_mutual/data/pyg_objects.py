@@ -11,7 +11,7 @@ from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, near
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, listed
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import kind_of
 
 

@@ -16,7 +16,7 @@ from dgl_mutual.data.arrays import FeatureKind, Features
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact, degree_names
 from dgl_mutual.errors import DataError, listed
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.

@@ -13,13 +13,12 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import edges_with_features
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, note_identifiers, refuse_continuous
 from dgl_mutual.data.number_tables import NumberTable, read_numbers
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.target import Target
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
 
 

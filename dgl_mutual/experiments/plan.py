@@ -101,11 +101,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
 
 
 def _check_ratio(config: RunConfig, dataset: Dataset, splits: Sequence[Split]) -> None:
-    """Refuse a ratio of unlabelled graphs that the split with the fewest of them cannot give, before others have been trained on.
-
-    Raises:
-        UsageError: see `num_drawn`.
-    """
+    """Refuse a ratio of unlabelled graphs that the split with the fewest of them cannot give, before others have been trained on."""
     shares = [(len(split.unlabelled), len(split.train)) for split in splits if len(split.unlabelled)]
     if dataset.task == "graph" and config.strategy_options.get("exchange_on") in ("all", "training") and shares:
         num_drawn(config.training.unlabelled_ratio, *min(shares, key=lambda share: share[0] / share[1]))

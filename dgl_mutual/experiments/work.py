@@ -30,8 +30,7 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, TrackerLike, make_tracker
 from dgl_mutual.training.trial_data import TrialData
-from dgl_mutual.utils.causes import is_interrupt
-from dgl_mutual.utils.custom_code import described, is_out_of_memory, memory_checked, not_enough_memory
+from dgl_mutual.utils.custom_code import described, is_interrupt, is_out_of_memory, memory_checked, not_enough_memory
 from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.torch_settings import threads_kept
 
@@ -148,11 +147,7 @@ def do_work(
 
 
 def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, data: TrialData, result: FitResult) -> FitResult:
-    """The result with an MLP that has learned from the trained cohort.
-
-    Raises:
-        TrainingError: there is not enough memory for it.
-    """
+    """The result with an MLP that has learned from the trained cohort."""
     hint = f"The MLP has distill.hidden = {options.hidden}. Lower distill.hidden or training.batch_size, or run fewer --jobs."
     with memory_checked(hint):
         return distill(

@@ -3,7 +3,7 @@
 csr             sparse matrices as data
 kernels         sparse products without gradients; chooses MKL, cuSPARSE or DGL
 adjacency       the graph of one convolution, and its normalised adjacency matrices
-feature_rows, batch, blocks, views, noise       the input of students: graphs with features
+batch, blocks, views, noise       the input of students: graphs with features
 dgl_graphs      the input in DGL's own form
 autograd, functional, edge_functional   spmm, edge_softmax, propagate, attention; messages of nodes and edges: with gradients
 options         options of students

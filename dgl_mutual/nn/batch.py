@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray, as_array, offsets_of
+from dgl_mutual.data.arrays import Features, IntArray, as_array, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.dgl_objects import batch_offsets, edges_of
+from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.csr import NodeFeatures, take_columns
-from dgl_mutual.nn.feature_rows import FeatureRows
+from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
 from dgl_mutual.utils.caching import cached_method
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -186,6 +186,32 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
             f"is ({graph.num_edges()}, {width}), encoded as in the training data."
         )
     return features
+
+
+class FeatureRows:
+    """The features of a dataset's nodes or edges, of which a batch takes some rows: sparse where the table is, else dense.
+
+    Args:
+        features: (rows, F).
+        repeats: rows as `RepeatedRows`, if there are few distinct ones.
+    """
+
+    def __init__(self, features: Features, device: torch.device, dtype: torch.dtype, *, repeats: bool) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._features = features
+        self._distinct = distinct_rows(features) if repeats else None
+        is_dense = isinstance(features, np.ndarray) and self._distinct is None
+        self._dense = torch.as_tensor(features, dtype=dtype, device=device) if is_dense else None
+
+    def __getitem__(self, rows: IntArray | slice) -> NodeFeatures:
+        """These rows."""
+        if self._distinct is not None:
+            table, codes = self._distinct
+            return RepeatedRows.of_table(table, codes[rows], self.device, self.dtype)
+        if self._dense is not None:
+            return take_rows(self._dense, rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.device))
+        return SparseMatrix.from_scipy(self._features[rows], self.device, self.dtype)
 
 
 class Collator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,25 +17,6 @@ from dgl_mutual.utils.caching import cached_method
 
 #: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
 CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
-
-
-class NodeData(Protocol):
-    """Node data of the whole graph: a `GraphBatch`, or something else whose columns can be indexed by node numbers."""
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    @property
-    def in_degrees(self) -> Any: ...
-
-    @property
-    def out_degrees(self) -> Any: ...
-
-    @property
-    def features(self) -> Any: ...
-
-    @property
-    def edge_features(self) -> Any: ...
 
 
 class BlockBatch(Batch):
@@ -51,10 +32,13 @@ class BlockBatch(Batch):
         self._adjacencies = tuple(adjacencies)
 
     @classmethod
-    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData, device: torch.device) -> BlockBatch:
+    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: Any, device: torch.device) -> BlockBatch:
         """The blocks that DGL's samplers draw from a graph, with the data of its nodes, on a device.
 
         The blocks may be on the CPU: DGL itself needs no support for the device.
+
+        Args:
+            whole: a `GraphBatch`, or something else with its dtype, degrees and features, whose rows can be indexed by node numbers.
         """
         adjacencies = []
         for block in blocks:

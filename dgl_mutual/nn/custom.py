@@ -22,9 +22,8 @@ from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
+from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in, warn
 from dgl_mutual.utils.torch_settings import settings_kept
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.

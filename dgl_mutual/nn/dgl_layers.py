@@ -6,11 +6,10 @@ otherwise, the adjacency A includes self-loops, as in DGL's examples, and D is t
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +31,13 @@ class DGLConvolution(Convolution):
     Attributes:
         loops: whether the graph has self-loops.
         layer: DGL's layer.
+        input_layers: paths of the linear maps that x is given to, possibly several times side by side (x, A x, A^2 x, ...).
     """
 
     loops: ClassVar[bool] = True
     runs_on_dgl: ClassVar[bool] = True
     layer: Any
+    input_layers: ClassVar[tuple[str, ...]]
 
     def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         """New states of the graph's destinations; x: states of its sources."""
@@ -58,13 +59,8 @@ class DGLConvolution(Convolution):
             states = run(graph_of(graph.whole, loops=self.loops), dense(x))
         return graph.at_destinations(states) if graph.is_chunked else states
 
-    @property
-    @abstractmethod
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        """The linear maps that x is given to, possibly several times side by side (x, A x, A^2 x, ...)."""
-
     def fold_input_scaling(self, scales: Tensor) -> None:
-        for layer in self.input_layers:
+        for layer in cast("Iterator[nn.Linear]", map(self.get_submodule, self.input_layers)):
             layer.weight.mul_(scales.repeat(layer.in_features // len(scales)))
 
     def reset_parameters(self) -> None:
@@ -98,6 +94,8 @@ class GATv2Convolution(DGLConvolution):
     to the attention weights.
     """
 
+    input_layers = ("layer.fc_src", "layer.fc_dst")
+
     default_dropout = 0.6
     has_heads = True
 
@@ -114,10 +112,6 @@ class GATv2Convolution(DGLConvolution):
     def fewest_weights(cls, hidden: int) -> int:
         return hidden
 
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        return self.layer.fc_src, self.layer.fc_dst
-
     @staticmethod
     def activation(x: Tensor) -> Tensor:
         return F.elu(x)
@@ -132,6 +126,7 @@ class APPNPConvolution(DGLConvolution):
     NOTE[PAPER]: of a directed graph the right D counts out-edges, and the left one in-edges, as in DGL's layer.
     """
 
+    input_layers = ("linear",)
     takes_blocks = False
 
     def __init__(self, layer: LayerSpec) -> None:
@@ -146,10 +141,6 @@ class APPNPConvolution(DGLConvolution):
                 states = self.propagate(graph, states)
         return states
 
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        return (self.linear,)
-
 
 class GCN2Convolution(DGLConvolution):
     """h^l = ((1 - alpha) P h^(l-1) + alpha h^0) ((1 - b_l) I + b_l W), P = D^-1/2 A D^-1/2, b_l = log(lambda / l + 1): `dgl.nn.GCN2Conv`.
@@ -160,6 +151,7 @@ class GCN2Convolution(DGLConvolution):
     NOTE[PAPER]: W starts uniform in +-1/sqrt(width), as in the authors' code; DGL's start is normal with variance 1.
     """
 
+    input_layers = ("start",)
     takes_blocks = False  # the initial states of a block's destinations are not at hand where neighbours are sampled
     inner = frozenset({"hidden"})
 
@@ -191,11 +183,6 @@ class GCN2Convolution(DGLConvolution):
     def initial(self, x: NodeFeatures) -> Tensor | None:
         return None if self.start is None else self.start(dense(x)).relu()
 
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        assert self.start is not None
-        return (self.start,)
-
 
 class SGConvolution(DGLConvolution):
     """h = (D^-1/2 A D^-1/2)^2 x W + b: `dgl.nn.SGConv`. Wu et al., ICML 2019, arXiv 1902.07153, eq. 8.
@@ -203,16 +190,13 @@ class SGConvolution(DGLConvolution):
     A student has one such layer of two hops unless `depth` asks for more; with one, `hidden` has no effect on a node task.
     """
 
+    input_layers = ("layer.fc",)
     takes_blocks = False
     default_depth: ClassVar[Mapping[str, int]] = {"node": 1, "graph": 1}
 
     def __init__(self, layer: LayerSpec) -> None:
         super().__init__(layer)
         self.layer = dglnn.SGConv(layer.in_features, layer.out_features, k=2, allow_zero_in_degree=True)
-
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        return (self.layer.fc,)
 
 
 class TAGConvolution(DGLConvolution):
@@ -221,6 +205,7 @@ class TAGConvolution(DGLConvolution):
     Du et al., 2017, arXiv 1710.10370, eq. 5; two hops are DGL's default.
     """
 
+    input_layers = ("layer.lin",)
     loops = False
     takes_blocks = False
 
@@ -232,10 +217,6 @@ class TAGConvolution(DGLConvolution):
         self.layer.lin.reset_parameters()  # DGL's leaves the bias as it is
         super().reset_parameters()
 
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        return (self.layer.lin,)
-
 
 class ChebConvolution(DGLConvolution):
     """h = [T_0(L) x, T_1(L) x, T_2(L) x] W + b, L = -D^-1/2 A D^-1/2, A without self-loops: `dgl.nn.ChebConv`.
@@ -244,6 +225,7 @@ class ChebConvolution(DGLConvolution):
     taken as 2.
     """
 
+    input_layers = ("layer.linear",)
     loops = False
     takes_blocks = False
 
@@ -254,10 +236,6 @@ class ChebConvolution(DGLConvolution):
     def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
         states: Tensor = self.layer(graph, x, lambda_max=x.new_full((graph.batch_size,), 2.0))
         return states
-
-    @property
-    def input_layers(self) -> tuple[nn.Linear, ...]:
-        return (self.layer.linear,)
 
     def reset_parameters(self) -> None:
         self.layer.linear.reset_parameters()

@@ -118,26 +118,13 @@ def attention(
     Returns:
         (destinations, heads * width).
     """
-    heads = source.shape[1]
-    if not graph.is_chunked:
-        scores = None if of_edges is None else of_edges(graph)
-        return apply(_Attention, graph.attention_pattern(heads), values, source, destination, multiplier, negative_slope, scores)
-    assert multiplier is None, "chunks are for evaluation"
-    return torch.cat(
-        [
-            apply(
-                _Attention,
-                part.attention_pattern(heads),
-                values,
-                source,
-                destination[rows],
-                None,
-                negative_slope,
-                None if of_edges is None else of_edges(part),
-            )
-            for rows, part in graph.chunks()
-        ]
-    )
+    assert multiplier is None or not graph.is_chunked, "chunks are for evaluation"
+    heads, whole = source.shape[1], slice(None)
+    parts = []
+    for rows, part in graph.chunks():
+        own, scores = destination if rows == whole else destination[rows], None if of_edges is None else of_edges(part)
+        parts.append(apply(_Attention, part.attention_pattern(heads), values, source, own, multiplier, negative_slope, scores))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def score_heads(values: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Parts of the skeleton that are off by default: activations, residual maps, the virtual node, the read-out of the input."""
+"""Parts of the skeleton that are off by default: activations, the virtual node, the read-out of the input."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.dropout import dropout
-from dgl_mutual.nn.functional import self_linear
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.pooling import pool
 
@@ -26,23 +24,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "tanh": torch.tanh,
 }
-
-
-class Residual(nn.Module):
-    """W x_i + b of each destination i, which is added to what a convolution gives: (destinations, width)."""
-
-    def __init__(self, in_features: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(in_features, width))
-        self.bias = nn.Parameter(torch.empty(width))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, graph: Adjacency, x: NodeFeatures) -> Tensor:
-        return self_linear(graph, x, self.weight, self.bias)
 
 
 class VirtualNode(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ from dgl_mutual.nn.module import CohortMember, EdgeInput, StudentOutput
 from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.norm import make_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.parts import ACTIVATIONS, InputReadout, Residual, VirtualNode
+from dgl_mutual.nn.parts import ACTIVATIONS, InputReadout, VirtualNode
 from dgl_mutual.nn.pooling import pool
-from dgl_mutual.nn.structure_free import bags
+from dgl_mutual.nn.structure_free import MLPConvolution, bags
 
 
 def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_features: bool = False) -> StudentOptions:
@@ -170,7 +171,8 @@ class Student(CohortMember):
         )
         self.norms = nn.ModuleList(make_norm(options.norm, options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
         widths = [in_width, *[options.hidden] * (num_hidden - 1)]
-        self.residuals = nn.ModuleList(Residual(width, options.hidden) for width in widths[:num_hidden]) if options.residual else None
+        residuals = (MLPConvolution(LayerSpec(width, options.hidden)) for width in widths[:num_hidden])
+        self.residuals = nn.ModuleList(residuals) if options.residual else None
         self.virtual_node = VirtualNode(options.hidden, self.depth - 1) if options.virtual_node else None
         self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
         out_width = options.hidden * (self.depth if options.readout == "jumping" else 1)
@@ -201,9 +203,7 @@ class Student(CohortMember):
         scales = scales if self.node_columns is None else scales[list(self.node_columns)]
         convolution.fold_input_scaling(scales)
         if self.residuals:
-            residual = self.residuals[0]
-            assert isinstance(residual, Residual)
-            residual.weight.mul_(scales.unsqueeze(1))
+            cast("MLPConvolution", self.residuals[0]).fold_input_scaling(scales)
         if self.input_readout is not None:
             self.input_readout.first.weight.mul_(scales)
 
@@ -245,7 +245,7 @@ class Student(CohortMember):
             if self.classifier is None and layer == self.depth - 1:
                 return StudentOutput(state, tuple(hidden), graph.at_destinations(hidden[-1]) if hidden else state)
             if self.residuals is not None:
-                state = self.residuals[layer](graph, layer_input) + state
+                state = self.residuals[layer](graph, layer_input, None) + state
             x = self.activation(self.norms[layer](state) if len(self.norms) else state)
             hidden.append(x)
             if self.virtual_node is not None and layer < self.depth - 1:

@@ -64,7 +64,7 @@ def unsaved_values(module: nn.Module) -> dict[str, Unsaved]:
     below them, since what they save is up to them; what `functools.cached_property` and hooks of torch keep; and tensors that share memory
     with parameters and buffers.
     """
-    saved = _saved_memory(module)
+    saved = memory_of({name: one for name, one in _tensors(module) if not is_lazy(one)})
     kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
     return {
         f"{prefix}.{name}".removeprefix("."): Unsaved(value, digest)
@@ -84,7 +84,8 @@ def unsaved_buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """
     return {
         f"{prefix}.{name}".removeprefix("."): buffer
-        for prefix, part in _custom_parts(module)
+        for prefix, part in module.named_modules()
+        if _is_custom(part)
         for name in sorted(part._non_persistent_buffers_set)
         if (buffer := part._buffers[name]) is None
         or not (buffer.layout != torch.strided or is_lazy(buffer) or buffer.is_quantized or buffer.dtype == torch.complex128)
@@ -124,26 +125,16 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
 
     These are values in plain attributes, as of `unsaved_values`, and buffers with ``persistent=False``.
     """
-    others = dict(second.named_modules())
-    return [
-        f"{prefix}.{name}".removeprefix(".")
-        for prefix, part in first.named_modules()
-        if prefix in others
-        for name, value in _unsaved(part).items()
-        if _digest(value) != _digest(_unsaved(others[prefix]).get(name))
-    ]
+    ours, theirs = (
+        {**unsaved_values(one), **{name: Unsaved(buffer, _digest(buffer)) for name, buffer in unsaved_buffers(one).items()}}
+        for one in (first, second)
+    )
+    return changed_names(ours, theirs)
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-def _custom_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A module and its parts by dotted names, but for those of torch, DGL, PyG and this package."""
-    for prefix, part in module.named_modules():
-        if _is_custom(part):
-            yield prefix, part
 
 
 def _is_custom(part: nn.Module) -> bool:
@@ -152,11 +143,6 @@ def _is_custom(part: nn.Module) -> bool:
 
 def _library_of(part: nn.Module) -> str:
     return type(part).__module__.partition(".")[0]
-
-
-def _saved_memory(module: nn.Module) -> set[int]:
-    """Where the weights and buffers of a module are kept."""
-    return memory_of({name: one for name, one in _tensors(module) if not is_lazy(one)})
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -169,11 +155,6 @@ def _attributes(value: Any) -> dict[str, Any]:
     }
 
 
-def _unsaved(module: nn.Module) -> dict[str, Any]:
-    """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
-    return {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
-
-
 def _computed_by_hooks(module: nn.Module) -> set[str]:
     """The attributes that torch computes before each forward pass, as `weight_norm`, `spectral_norm` and pruning do."""
     hooks = module._forward_pre_hooks.values()
@@ -184,7 +165,7 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     """A text that is the same where a value is the same; empty for what is not compared, such as an object of a library.
 
     Args:
-        saved: where tensors are kept (see `_saved_memory`) that count as None.
+        saved: where tensors are kept that count as None.
         seen: the containers and objects that were met before; those that this value is in have an empty digest, so that cycles end.
         level: how many containers and objects this value is in.
     """

@@ -26,9 +26,9 @@ from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, names_in, whole_number
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -322,22 +322,14 @@ def _rows(runs: Sequence[Run], name: Literal["trials", "failures"]) -> pd.DataFr
 
 
 def _chosen(name: str, given: str | Sequence[str] | None, example: str) -> list[str]:
-    """Names that are given; none where nothing is.
-
-    Raises:
-        UsageError: an empty sequence, or none.
-    """
+    """Names that are given; none where nothing is."""
     if given is None:
         return []
     return [given] if isinstance(given, str) else names_in(name, given, example)
 
 
 def _check_form(precision: object, **flags: object) -> None:
-    """Refuse a number of decimals that is none, and what is neither True nor False.
-
-    Raises:
-        UsageError: names the argument.
-    """
+    """Refuse a number of decimals that is none, and what is neither True nor False."""
     check_booleans(**flags)
     if precision is not None:
         whole_number("precision", precision, 0, MAX_PRECISION)

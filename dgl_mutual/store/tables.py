@@ -69,22 +69,8 @@ RANGES = {
 _ROUNDING = 1e-9
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TEXT = (
-    "task",
-    "dataset",
-    "fingerprint",
-    "split",
-    "strategy",
-    "member",
-    "architecture",
-    "protocol",
-    "metric",
-    "error",
-    "details",
-    "device",
-    "data",
-    "method",
-    "search",
-    "state",
+    *("task", "dataset", "fingerprint", "split", "strategy", "member", "architecture", "protocol", "metric"),
+    *("error", "details", "device", "data", "method", "search", "state"),
 )
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import SecondGeneration
 from dgl_mutual.strategies.options import ImitationOptions
-from dgl_mutual.strategies.teachers_first import SecondGeneration
 
 
 class EnsembleDistillationOptions(ImitationOptions):

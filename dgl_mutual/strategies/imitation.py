@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.utils.custom_code import is_custom
@@ -48,3 +52,67 @@ class ExchangeStrategy(ImitationStrategy, ABC):
 
     Options: ClassVar[type[StrategyOptions]] = ExchangeOptions
     options: ExchangeOptions
+
+
+class OwnPredictionsOptions(ImitationOptions):
+    """Options of a strategy whose students imitate themselves: they begin late, as those of `gml` do."""
+
+    exchange_warmup: tuple[int, int] | None = None
+
+
+class OwnPredictions(ImitationStrategy, ABC):
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)), t_i what student i predicted before.
+
+    Students do not exchange anything: a control of what unlabelled samples give without peers.
+    """
+
+    Options = OwnPredictionsOptions
+    options: OwnPredictionsOptions
+    min_students: ClassVar[int] = 1
+
+    @abstractmethod
+    def exchange(self) -> Exchange:
+        """The exchange with the `Exchange.targets` that name the prediction."""
+        return super().exchange()
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        own = step.targets[list(step.active)][:, step.exchange]
+        target = self.distribution.probabilities(own, self.options.peers_temperature)
+        return {"supervised": self.supervised(step), "consistency": self.imitation(step, target)}
+
+
+class TeachersFirst(ImitationStrategy, ABC):
+    """The members that the strategy adds are teachers, which train first, by the labels alone.
+
+    Teachers end at their best epoch by validation; then they stand still, and the students learn from them.
+    """
+
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        num_students = self.setting.num_students
+        return tuple(range(num_students, len(self.setting.members))), tuple(range(num_students))
+
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets="frozen")
+
+    def learns_from_others(self, active: Sequence[int]) -> bool:
+        return 0 in active
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        terms = {"supervised": self.supervised(step)}
+        if self.learns_from_others(step.active):
+            teachers = step.targets[self.setting.num_students :, step.exchange]
+            target = self.target(self.distribution.probabilities(teachers, self.options.peers_temperature))
+            terms["distillation"] = self.imitation(step, target)
+        return terms
+
+    @abstractmethod
+    def target(self, teachers: Tensor) -> Tensor:
+        """t of each student: (K or 1, N, C), from the probabilities of all teachers (teachers, N, C)."""
+
+
+class SecondGeneration(TeachersFirst, ABC):
+    """Each student has a teacher with the same options and other initial weights, which is trained before it."""
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
+        return tuple((f"teacher-{index}", student) for index, student in enumerate(students))

@@ -12,8 +12,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import TeachersFirst
 from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
-from dgl_mutual.strategies.teachers_first import TeachersFirst
 
 
 class KDOptions(ImitationOptions):

@@ -10,7 +10,7 @@ from pydantic import Field
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.own_predictions import OwnPredictions, OwnPredictionsOptions
+from dgl_mutual.strategies.imitation import OwnPredictions, OwnPredictionsOptions
 
 
 class MeanTeacherOptions(OwnPredictionsOptions):

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.teachers_first import SecondGeneration
+from dgl_mutual.strategies.imitation import SecondGeneration
 
 
 class SelfDistillation(SecondGeneration):

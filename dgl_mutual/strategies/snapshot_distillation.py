@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.own_predictions import OwnPredictions
+from dgl_mutual.strategies.imitation import OwnPredictions
 
 
 class SnapshotDistillation(OwnPredictions):

@@ -10,12 +10,14 @@ import torch
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training.averages import evaluation_averages, target_averages
@@ -31,7 +33,6 @@ from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.targets import Targets, refuse_moving_average
-from dgl_mutual.training.unlabelled import add_unlabelled
 
 
 def assemble(
@@ -62,7 +63,7 @@ def assemble(
     _check_ranks(placement.ranks, num_students, training)
     inputs = Inputs.of(dataset, split, training)
     order = seed.generator("order")
-    fanout = _fanout(members, training)
+    fanout = resolve_fanout(training.fanout, [num_blocks(member) for member in members.values()]) if training.sampler else None
     feed = make_feed(inputs.dataset, split, batch_size=training.batch_size, order=order, placement=placement, fanout=fanout)
     setting = _setting(dataset, split, members, method, feed, seed, placement.ranks)
     modules = make_members(members, inputs, setting, seed=seed, placement=placement)
@@ -100,11 +101,6 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _fanout(members: Mapping[str, StudentOptions], training: TrainingOptions) -> tuple[int, ...] | None:
-    """The neighbours to draw for each convolution; None where steps see all of them."""
-    return resolve_fanout(training.fanout, [num_blocks(member) for member in members.values()]) if training.sampler else None
-
-
 def _setting(
     dataset: Dataset,
     split: Split,
@@ -137,3 +133,32 @@ def _classes(labels: IntArray | FloatArray) -> IntArray | None:
     if labels.ndim == 1:
         return labels.astype(np.int64)
     return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64) if labels.shape[1] == 1 else None
+
+
+def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
+    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones.
+
+    Args:
+        ratio: how many of them an epoch sees for each labelled sample (None: all).
+
+    Raises:
+        UsageError: a ratio where steps see whole graphs, or where there are no such samples.
+    """
+    if ratio is not None and not feed.draws_unlabelled:
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
+            "neighbourhoods with --sampler neighbor."
+        )
+    if exchange.on == "labelled":
+        return
+    without_labels_alone = exchange.on == "training" if feed.sampled else exchange.on != "transductive"
+    if ratio is not None and without_labels_alone and not len(split.unlabelled):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} asks for samples without labels, and there are none. Leave it out, hide labels with "
+            "label_rate, or give a pool of unlabelled graphs."
+        )
+    samples = split.unlabelled
+    if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
+        samples = unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
+    if len(samples):
+        feed.add_unlabelled(samples, ratio)

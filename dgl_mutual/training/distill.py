@@ -81,7 +81,7 @@ def distill(
         shape = {"hidden": options.hidden, "depth": options.depth, "positions": options.positions}
         mlp = MLP(seen.task, seen.num_features, seen.target.num_outputs, rate=options.dropout, **shape)
         mlp.to(parameter.device, parameter.dtype)
-    teacher = torch.as_tensor(Predictor.of_cohort(result.cohort, ENSEMBLE)(data.seen), device=parameter.device, dtype=parameter.dtype)
+    teacher = torch.as_tensor(Predictor(result.cohort, ENSEMBLE)(data.seen), device=parameter.device, dtype=parameter.dtype)
     dropout = seed.generator("distill", "dropout", device=parameter.device)
     best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,12 +18,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
-from dgl_mutual.nn.mlp import MLP
-from dgl_mutual.store.members import BEST, ENSEMBLE, MLP_MEMBER
+from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.training.evaluation_batches import evaluation_groups
 from dgl_mutual.utils.torch_settings import torch_defaults
 from dgl_mutual.utils.wording import counted
@@ -45,58 +42,22 @@ NEEDS_POSITIONS = (
 PerSample: TypeAlias = Callable[[Batch, Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
 class Predictor:
-    """What turns batches into probabilities.
+    """What turns batches into probabilities: the student `member`, or the ``ensemble``, whose coordinator may know only its training nodes.
 
-    Attributes:
-        logits: logits (N, C).
-        task: node or graph.
-        in_features, edge_features: F, and the edge features that are taken, if any.
-        positions: how many of the F are positional features, computed here.
-        check: refuses data that it is not for.
+    Raises:
+        UsageError: no such member.
     """
 
-    logits: PerSample
-    task: TaskName
-    in_features: int
-    distribution: Distribution
-    device: torch.device
-    dtype: torch.dtype
-    edge_features: int = 0
-    positions: int = 0
-    check: Callable[[Dataset | dgl.DGLGraph], None] | None = None
-
-    @classmethod
-    def of_cohort(cls, cohort: Cohort, member: str) -> Predictor:
-        """The predictor of the student `member`, or of the ``ensemble``, whose coordinator may know only the nodes of its training.
-
-        Raises:
-            UsageError: no such member.
-        """
+    def __init__(self, cohort: Cohort, member: str) -> None:
         cohort.eval()
         first, parameter = cohort.members[0], next(cohort.parameters())
-        return cls(
-            _logits(cohort, member),
-            first.task,
-            first.in_features,
-            cohort.distribution,
-            parameter.device,
-            parameter.dtype,
-            edge_features=max(student.edge_features for student in cohort.members),
-            positions=cohort.positions,
-            check=partial(check_samples, cohort) if member == ENSEMBLE else None,
-        )
-
-    @classmethod
-    def of_mlp(cls, mlp: MLP, distribution: Distribution) -> Predictor:
-        """The predictor of an MLP that was trained from a cohort."""
-        mlp.eval()
-
-        def logits(batch: Batch, samples: Tensor) -> Tensor:
-            return _finite(mlp.forward_batch(batch).logits, samples, MLP_MEMBER, mlp.task)
-
-        return cls(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=mlp.positions)
+        self.logits = _logits(cohort, member)
+        self.task, self.in_features = first.task, first.in_features
+        self.distribution, self.positions = cohort.distribution, cohort.positions
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.edge_features = max(student.edge_features for student in cohort.members)
+        self.check = partial(check_samples, cohort) if member == ENSEMBLE else None
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
@@ -199,7 +160,7 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     if member not in cohort.names:
         raise unknown("student", member, cohort.names)
     student = cohort.members[cohort.names.index(member)]
-    return Predictor.of_cohort(cohort, member).rows_of(data, lambda batch, samples: student.embed_batch(batch))
+    return Predictor(cohort, member).rows_of(data, lambda batch, samples: student.embed_batch(batch))
 
 
 def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
@@ -216,7 +177,7 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
             "consensus."
         )
     every = _logits_of_all(cohort)
-    return Predictor.of_cohort(cohort, ENSEMBLE).rows_of(
+    return Predictor(cohort, ENSEMBLE).rows_of(
         data, lambda batch, samples: cohort.peer_weights(every(batch, samples), samples).permute(2, 0, 1, 3)
     )
 

@@ -194,7 +194,7 @@ class FitResult:
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
-        return Predictor.of_cohort(self.cohort, member)(self._in_columns(data))
+        return Predictor(self.cohort, member)(self._in_columns(data))
 
     def _check_order(self, method: str, data: object, member: object) -> None:
         """Raise `UsageError` where the member was given in the place of the data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -33,14 +33,15 @@ def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
                 "or one derived from torch.nn.BatchNorm1d, may compute otherwise. Use torch.nn.BatchNorm1d itself, with running "
                 "statistics, or choose --divide students."
             )
-        SyncBatchNorm.share(cast("nn.BatchNorm1d", norm), ranks)
+        # All else of it stays: its parameters, hooks, and places in a module.
+        vars(norm)["kind"], norm.__class__ = type(norm), SyncBatchNorm
 
 
 def plain_batch_norm(module: nn.Module) -> None:
     """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
     for norm in module.modules():
         if isinstance(norm, SyncBatchNorm):
-            norm.make_plain()
+            norm.__class__ = vars(norm).pop("kind")
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
@@ -49,22 +50,6 @@ class SyncBatchNorm(nn.BatchNorm1d):
     NOTE: where neighbours are sampled, a neighbour that several processes have drawn counts several times, and so it does in the gradient;
     one process would count it once. Node students have no batch norm unless they are told to.
     """
-
-    ranks: Ranks
-    #: The class that it had.
-    kind: type[nn.BatchNorm1d]
-
-    @staticmethod
-    def share(norm: nn.BatchNorm1d, ranks: Ranks) -> None:
-        """Give a batch norm this class, so that all else of it stays: its parameters, hooks, and places in a module."""
-        vars(norm).update(ranks=ranks, kind=type(norm))
-        norm.__class__ = SyncBatchNorm
-
-    def make_plain(self) -> None:
-        """Give it its own class again."""
-        kind = self.kind
-        del self.ranks, self.kind
-        self.__class__ = kind  # type: ignore[assignment]  # it is no longer of this one
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -18,8 +18,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.training.averages import WeightAverages
-from dgl_mutual.training.best_members import BestMembers
+from dgl_mutual.training.averages import BestMembers, WeightAverages
 from dgl_mutual.training.clean_logits import CleanLogits, stack
 from dgl_mutual.training.feeds import Feed, TrainingBatch
 from dgl_mutual.training.placement import Placement

@@ -9,6 +9,7 @@ import re
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,6 @@ from types import FrameType
 from typing import Any
 
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
-from dgl_mutual.utils.causes import is_interrupt
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -161,3 +161,26 @@ def _is_custom_file(file: str) -> bool:
     parts = Path(file).parts
     installed = [index for index, part in enumerate(parts[:-1]) if part in _INSTALLED]
     return parts[installed[-1] + 1].removesuffix(".py") in NAMED if installed else not file.startswith(_LIBRARY)
+
+
+def warn(message: str) -> None:
+    """Issue a `UserWarning` at the user's line that led to it (see `level_of_caller`)."""
+    warnings.warn(message, stacklevel=level_of_caller())
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised from or in the handling of, as a traceback shows them: the last one came first."""
+    seen: list[BaseException] = []
+    caused: BaseException | None = error
+    while caused is not None and all(caused is not before for before in seen):
+        yield caused
+        seen.append(caused)
+        caused = caused.__cause__ or (None if caused.__suppress_context__ else caused.__context__)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a keyboard interrupt, or a signal that ends a command, caused an error.
+
+    Before Python 3.12 a class that is being made, as in an import, turns whatever a `__set_name__` raises into a RuntimeError.
+    """
+    return any(isinstance(cause, KeyboardInterrupt) for cause in causes(error))

@@ -5,17 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
-
-
-class AttentionOptions(WeightingOptions):
-    """Options of `attention`."""
-
-    hidden: int = Field(16, ge=1)
-    """h: hidden width."""
+from dgl_mutual.coordinator import CoordinatorConfig, HiddenOptions, Weighting
 
 
 class Attention(Weighting):
@@ -26,10 +18,10 @@ class Attention(Weighting):
     """
 
     name = "attention"
-    Options = AttentionOptions
-    options: AttentionOptions
+    Options = HiddenOptions
+    options: HiddenOptions
 
-    def __init__(self, options: AttentionOptions, config: CoordinatorConfig) -> None:
+    def __init__(self, options: HiddenOptions, config: CoordinatorConfig) -> None:
         super().__init__(options, config)
         num_outputs, hidden = config.num_outputs, options.hidden
         self.query = nn.Linear(num_outputs + 1, hidden, bias=False)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
-
-
-class ClasswiseOptions(WeightingOptions):
-    """Options of `classwise`."""
-
-    hidden: int = Field(16, ge=1)
-    """h: hidden width."""
+from dgl_mutual.coordinator import CoordinatorConfig, HiddenOptions, Weighting
 
 
 class Classwise(Weighting):
@@ -23,10 +15,10 @@ class Classwise(Weighting):
     """
 
     name = "classwise"
-    Options = ClasswiseOptions
-    options: ClasswiseOptions
+    Options = HiddenOptions
+    options: HiddenOptions
 
-    def __init__(self, options: ClasswiseOptions, config: CoordinatorConfig) -> None:
+    def __init__(self, options: HiddenOptions, config: CoordinatorConfig) -> None:
         super().__init__(options, config)
         num_outputs, hidden = config.num_outputs, options.hidden
         self.first = nn.Linear(num_outputs + 1, hidden)

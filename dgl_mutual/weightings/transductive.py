@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, HiddenOptions, Weighting
 from dgl_mutual.errors import UsageError
-
-
-class TransductiveOptions(WeightingOptions):
-    """Options of `transductive`."""
-
-    hidden: int = Field(16, ge=1)
-    """h: hidden width."""
 
 
 class Transductive(Weighting):
@@ -26,11 +18,11 @@ class Transductive(Weighting):
     """
 
     name = "transductive"
-    Options = TransductiveOptions
-    options: TransductiveOptions
+    Options = HiddenOptions
+    options: HiddenOptions
     inductive = False
 
-    def __init__(self, options: TransductiveOptions, config: CoordinatorConfig) -> None:
+    def __init__(self, options: HiddenOptions, config: CoordinatorConfig) -> None:
         super().__init__(options, config)
         if config.num_samples is None:
             raise UsageError(

@@ -13,10 +13,9 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data import inert_pickle
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.inert_pickle import MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.planetoid import _classes, _make_edges, _make_matrix, _make_one_hot, read_planetoid
-from dgl_mutual.data.request import Request
 from tests.data.conftest import planetoid_parts
 
 GLOBALS = {

@@ -12,10 +12,9 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data import known_datasets, load_dataset, ogb_package, verify_dataset
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_package import make_evaluator
-from dgl_mutual.data.request import Request
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]

@@ -117,7 +117,7 @@ def _without(node_link: dict[str, Any], key: str) -> dict[str, Any]:
             r"graph_id\.npy: expected whole numbers, found nan in row 0",
         ),
         ("test_graph_id.npy", lambda graph_id: graph_id + np.linspace(0, 0.5, len(graph_id)), "whole numbers, found .* in row 1"),
-        ("test_graph_id.npy", lambda graph_id: graph_id[:, None], r"1 dimension, found int64 \(\d+, 1\)"),
+        ("test_graph_id.npy", lambda graph_id: graph_id[:, None], r"1 dimension, found int64 of shape"),
         ("test_graph_id.npy", lambda graph_id: graph_id.astype(object), "expected plain numbers"),
     ],
 )

@@ -12,7 +12,8 @@ from scipy import sparse
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.nn import feature_rows, kernels
+from dgl_mutual.nn import batch as batches
+from dgl_mutual.nn import kernels
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
@@ -114,7 +115,7 @@ def molecules(make_dataset: MakeDataset, *, sparse_: bool) -> Dataset:
 def collators(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> tuple[Collator, Collator]:
     """One that makes use of repeated rows, and one that does not."""
     ours = Collator(dataset, dtype=torch.float64)
-    monkeypatch.setattr(feature_rows, "distinct_rows", lambda features: None)
+    monkeypatch.setattr(batches, "distinct_rows", lambda features: None)
     return ours, Collator(dataset, dtype=torch.float64)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.number_tables import read_numbers
 from dgl_mutual.data.numpy_files import read_npy, read_npz
@@ -29,7 +29,6 @@ from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
-from dgl_mutual.data.request import Request
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
 from tests.data import test_inert_pickle as pickles

@@ -41,7 +41,7 @@ def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
 
 
 def ensemble_that_says(probabilities):
-    return mock.patch("dgl_mutual.training.distill.Predictor.of_cohort", return_value=lambda data: probabilities)
+    return mock.patch("dgl_mutual.training.distill.Predictor", return_value=lambda data: probabilities)
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])

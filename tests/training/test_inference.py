@@ -100,7 +100,8 @@ def test_probabilities_close_to_one_keep_the_order_of_the_logits(fit: Fit, multi
     dataset, _ = multi_label_data
     result = fit(multi_label_data)
     logits = torch.linspace(18, 30, dataset.num_samples)[:, None]
-    predictor = replace(inference.Predictor.of_cohort(result.cohort, "gcn-0"), logits=lambda batch, samples: logits[samples])
+    predictor = inference.Predictor(result.cohort, "gcn-0")
+    predictor.logits = lambda batch, samples: logits[samples]
     assert (np.diff(predictor(dataset)[:, 0]) > 0).all()
 
 

@@ -12,7 +12,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples
+from dgl_mutual.training.ranks import DividedSamples
 from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
 from tests.cohorts import train_cohort
 from tests.training.custom_students import OtherNorm
@@ -27,7 +27,7 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     plain = batch_norm(3)
     plain(torch.randn(9, 3))
     shared = deepcopy(plain)
-    SyncBatchNorm.share(shared, SINGLE_PROCESS)
+    share_batch_norm(shared, DividedSamples(0, 1), "mine")
     inputs = [torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
     outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
     torch.testing.assert_close(outputs[1], outputs[0])
@@ -42,13 +42,13 @@ def test_batch_norms_of_other_forms_are_shared_and_made_plain_again(form: dict[s
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
     plain = torch.nn.BatchNorm1d(3, **form)
     shared = deepcopy(plain)
-    SyncBatchNorm.share(shared, SINGLE_PROCESS)
+    share_batch_norm(shared, DividedSamples(0, 1), "mine")
     for shape in ((9, 3), (4, 3), (5, 3, 2)):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(shared(x), plain(x))
     torch.testing.assert_close(shared.state_dict(), plain.state_dict())
     assert isinstance(shared, SyncBatchNorm)
-    shared.make_plain()
+    plain_batch_norm(shared)
     assert type(shared) is torch.nn.BatchNorm1d and vars(shared).keys() == vars(plain).keys()
     torch.testing.assert_close(shared(x), plain(x))
 

@@ -15,8 +15,7 @@ from torch import nn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.utils import custom_code
-from dgl_mutual.utils.causes import is_interrupt
-from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_out_of_memory
+from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_interrupt, is_out_of_memory
 
 
 class Own: ...

@@ -20,7 +20,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
-from dgl_mutual.experiments.compare.ours import starting_point
+from dgl_mutual.experiments.compare.ours import assembled, weights_of
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.processes import process_apart
 from dgl_mutual.experiments.progress import OnEpoch
@@ -80,8 +80,8 @@ class _Reference:
 
     def start(self, trial: Trial, config: RunConfig, dataset: Dataset, threads: int) -> None:
         """Make it, at the weights that ours starts from."""
-        start = starting_point(trial, config, dataset)
-        weights = [{name: value.numpy() for name, value in group.items()} for group in start.weights]
+        start = weights_of(assembled(trial, config, dataset)[0].cohort, config)
+        weights = [{name: value.numpy() for name, value in group.items()} for group in start]
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
     def train(self, epochs: int, clock: Clock) -> list[float]:

@@ -20,18 +20,14 @@ from dgl_mutual.experiments.compare.checks import (
     terms_difference,
     without_dropout,
 )
+from dgl_mutual.experiments.compare.ours import assembled
 from dgl_mutual.experiments.compare.theirs import make_reference
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.resolve import strategy_options_of
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.store.members import ENSEMBLE
-from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
-from dgl_mutual.training.feeds import TrainingBatch, make_feed
 from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.steps import StepMaker
 
 #: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
 _WARMUP_EPOCHS = 3
@@ -46,7 +42,7 @@ def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[C
     """
     config = without_dropout(config, _WARMUP_EPOCHS)
     cohort = fit_resolved(trial, config, dataset, placement=Placement(dtype=torch.float64)).cohort
-    plain = config.training.model_copy(update={"scale_inputs": False})  # the trained cohort takes features as they are
+    plain = config.training.model_copy(update={"scale_inputs": False, "average": "none"})  # the trained cohort takes features as they are
     config = config.model_copy(update={"training": plain})
     generator = trial.trial_seed.generator("compare")
     with torch.no_grad():
@@ -96,23 +92,19 @@ class _Numbers:
     gradients: Sequence[Mapping[str, Tensor]]
 
 
-def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> _Numbers:
-    dtype = next(cohort.parameters()).dtype
-    feed = make_feed(
-        dataset,
-        trial.split,
-        batch_size=config.training.batch_size,
-        order=trial.trial_seed.generator("order"),
-        placement=Placement(dtype=dtype),
-    )
+def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, trained: Cohort) -> _Numbers:
+    state, feed = assembled(trial, config, dataset, next(trained.parameters()).dtype)
+    cohort, strategy = state.cohort, state.strategy
+    cohort.load_state_dict(trained.state_dict())
     batch = next(iter(feed.training_batches()))
-    strategy = _strategy(trial, config, dataset, cohort, feed.num_transductive_samples).to(dtype)
     cohort.eval()
     with torch.no_grad():
         clean = torch.stack([output.logits for output in cohort(batch.batch)])
         ensemble = cohort.ensemble_logits(clean, batch.samples)
+    state.clean.latest[:, batch.index] = clean
+    state.clean.keep()
     cohort.train()
-    step = _step(cohort, strategy, batch, clean, torch.as_tensor(dataset.labels), epoch=_after_warmup(config))
+    step = StepMaker.of(state).step(range(len(cohort)), batch, batch, _after_warmup(config))
     terms = strategy.loss_terms(step)
     cohort.zero_grad()
     torch.cat([term.reshape(-1) for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
@@ -127,42 +119,6 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
 def _after_warmup(config: RunConfig) -> int:
     """The first epoch in which the exchange counts in full."""
     return sum(config.strategy_options.get("exchange_warmup", ()))
-
-
-def _strategy(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: int | None) -> Strategy:
-    setting = Setting(
-        task=dataset.task,
-        members=config.students,
-        num_students=len(config.students),
-        num_outputs=dataset.target.num_outputs,
-        num_samples=num_samples,
-        distribution=cohort.distribution,
-        class_prior=cohort.distribution.marginal(torch.as_tensor(dataset.labels[trial.split.train]), dataset.target.num_outputs),
-    )
-    strategy = resolve_strategy(config.strategy)(strategy_options_of(config), setting)
-    strategy.coordinator = cohort.coordinator
-    return strategy
-
-
-def _step(cohort: Cohort, strategy: Strategy, batch: TrainingBatch, clean: Tensor, labels: Tensor, epoch: int) -> Step:
-    outputs = cohort(batch.batch)
-    logits = torch.stack([output.logits for output in outputs])
-    exchange = strategy.exchange()
-    return Step(
-        logits=logits,
-        active=tuple(range(len(cohort))),
-        hidden=[output.hidden for output in outputs],
-        embeddings=[output.embedding for output in outputs],
-        targets=logits.detach() if exchange.targets == "train" else clean,
-        labels=labels[batch.samples],
-        labelled=batch.labelled,
-        training=batch.labelled,
-        exchange=torch.arange(len(batch.samples)) if exchange.on == "all" else batch.labelled,
-        samples=batch.samples,
-        batch=batch.batch,
-        ramp=exchange.ramp(epoch),
-        epoch=epoch,
-    )
 
 
 def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> tuple[_Numbers, list[bool]]:

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
-from dgl_mutual.experiments.compare.ours import Watch, starting_point
+from dgl_mutual.experiments.compare.ours import assembled, weights_of
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.training.callbacks import Callback, EpochReports
@@ -87,8 +87,8 @@ def certify_trajectory(
 ) -> Trajectory:
     """Train both sides from the same weights, epoch by epoch; `report` is called at the end of each epoch."""
     config, dtype = with_small_steps(without_dropout(config, epochs)), PRECISIONS[precision]
-    start = starting_point(trial, config, dataset, dtype)
-    reference = theirs.make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype, weights=start.weights)
+    start = weights_of(assembled(trial, config, dataset, dtype)[0].cohort, config)
+    reference = theirs.make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype, weights=start)
     modules = [*reference.students, reference.coordinator]
     losses: list[dict[str, float]] = []
     apart: list[float] = []
@@ -99,7 +99,7 @@ def certify_trajectory(
         def on_epoch_end(self, state: TrainingState) -> None:
             losses.append(reference.train_epoch())
             reference.evaluate()
-            groups = start.by_owner(watch.parameters)
+            groups = weights_of(state.cohort, config)
             apart.append(
                 max(
                     difference(value, module.get_parameter(name))
@@ -108,10 +108,9 @@ def certify_trajectory(
                 )
             )
 
-    watch = Watch()
     reports = [] if report is None else [EpochReports(report)]
     with without_noise(precision):
-        callbacks = [watch, Follow(), *reports]
+        callbacks = [Follow(), *reports]
         history = fit_resolved(trial, config, dataset, callbacks=callbacks, placement=Placement(dtype=dtype)).history
     rows = []
     for epoch, (row, their_terms, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):

@@ -19,8 +19,7 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import reasons_from, resolved_options
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.utils.custom_code import is_custom
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import is_custom, warn
 
 #: What was asked for, as messages name it -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]

@@ -13,7 +13,7 @@ from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.layers import merge, unflatten
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import GIVEN, RESOLVED, Role, has_both, identity, keys_of
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import assignments
 
 
@@ -84,11 +84,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
 
 
 def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
-    """Make sure that the resolved configuration of a run has the parts that each has: defaults would take the place of one that is gone.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Make sure that the resolved configuration of a run has the parts that each has: defaults would take the place of one that is gone."""
     kinds = {"dataset": str, "strategy": str, "students": list, "training": Mapping, "strategy_options": Mapping, "unlabelled": str | None}
     wrong = [key for key, kind in kinds.items() if not isinstance(resolved.get(key), kind)]
     if not wrong and not all(isinstance(student, Mapping) for student in resolved["students"]):

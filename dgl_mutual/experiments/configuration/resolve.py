@@ -51,11 +51,10 @@ from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import blamed, warn
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
 from dgl_mutual.utils.torch_settings import torch_defaults
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -98,7 +97,10 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
                 "'distill', or choose another strategy, for example independent."
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate  # 1.0: all of them
-    strategy_options = _resolved_strategy_options(config, dataset, protocol, split, label_rate)
+    options = strategy_options_of(config)
+    if config.distill is not None and config.distill.unseen:
+        _check_inductive(options)
+    strategy_options = resolved_options(options, config.training.epochs, dataset.task, _unlabelled(dataset, protocol, split, label_rate))
     training = resolve_training(config.training, dataset)
     _check_views(kind, training, dataset.task)
     if kind.trains:
@@ -120,24 +122,6 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "training": training,
         }
     )
-
-
-def _resolved_strategy_options(
-    config: RunConfig, dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
-) -> StrategyOptions:
-    """The options of the strategy with nothing left open.
-
-    Args:
-        split: see `resolve`.
-
-    Raises:
-        UsageError: an unknown option or value, or one that does not fit the distilled MLP or the training.
-    """
-    options = strategy_options_of(config)
-    if config.distill is not None and config.distill.unseen:
-        _check_inductive(options)
-    unlabelled = _unlabelled(dataset, protocol, split, label_rate)
-    return resolved_options(options, config.training.epochs, dataset.task, unlabelled)
 
 
 def strategy_options_of(config: RunConfig) -> StrategyOptions:

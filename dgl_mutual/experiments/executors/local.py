@@ -123,11 +123,7 @@ def _why_ended(told: str, jobs: int) -> str:
 
 
 def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """The results of calls, whose processes are started.
-
-    Raises:
-        StoreError: the system does not let them start.
-    """
+    """The results of calls, whose processes are started."""
     try:
         with same_path(), spared_from_interrupts():
             results: Iterator[Any] = parallel(calls)

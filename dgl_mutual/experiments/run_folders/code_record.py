@@ -18,8 +18,7 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
-from dgl_mutual.utils.custom_code import is_custom
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import is_custom, warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, Weighting
 

@@ -17,10 +17,9 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.run_folders.finished_trials import FinishedTrials
 from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
-from dgl_mutual.experiments.run_folders.trial_tables import HISTORY_COLUMNS, GatheredTable, History, TrialTable
+from dgl_mutual.experiments.run_folders.trial_tables import HISTORY_COLUMNS, FinishedTrials, GatheredTable, History, TrialTable
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.store.configuration import RESOLVED, identity, num_seeds
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
@@ -36,6 +35,7 @@ from dgl_mutual.store.tables import (
     read_environment,
     read_table,
     read_text,
+    read_trials,
     rows_of_others,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
@@ -95,7 +95,8 @@ class RunStore:
 
     def __init__(self, folder: Path, is_there: Callable[[], bool] | None = None) -> None:
         """`is_there` says whether the folder is still the one that was locked."""
-        self.folder = folder
+        self.folder, self.checkpoints, self.snapshots = folder, folder / "checkpoints", folder / "snapshots"
+        self._config, self._environment = folder / CONFIG_FILE, folder / ENVIRONMENT_FILE
         self._is_there, self._is_watched = is_there, False
         self._trials, self._history = FinishedTrials(folder, self._write), History(folder, self._write)
         as_reliability, as_failures = (partial(read_table, columns=columns) for columns in (RELIABILITY_COLUMNS, FAILURE_COLUMNS))
@@ -109,25 +110,9 @@ class RunStore:
         self._trials_first = (self._trials, *(table for table in self._tables if table is not self._trials))
 
     @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def snapshots(self) -> Path:
-        return self.folder / "snapshots"
-
-    @property
-    def _config(self) -> Path:
-        return self.folder / CONFIG_FILE
-
-    @property
-    def _environment(self) -> Path:
-        return self.folder / ENVIRONMENT_FILE
-
-    @property
     def trials(self) -> pd.DataFrame:
         """trials.csv: a row per seed, fold and member, sorted so."""
-        return self._trials.rows()
+        return read_trials(self.folder)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -136,7 +121,7 @@ class RunStore:
 
     def finished(self) -> set[Key]:
         """(seed, fold) of the trials that need not run again."""
-        return self._trials.keys()
+        return keys_of(self.trials)
 
     def kept(self, config: dict[str, Any], *, resume: bool, keys: set[Key]) -> Kept:
         """What will be there of earlier trials once the run has begun (see `begun`). Nothing is removed.
@@ -338,11 +323,7 @@ class RunStore:
         remove_files(self.snapshots)
 
     def _refuse_removal(self) -> None:
-        """Make sure that the folder is still the one that was opened, and has its configuration.
-
-        Raises:
-            StoreError: it is not. What is written there would be no run folder.
-        """
+        """Make sure that the folder is still the one that was opened, and has its configuration."""
         if not self._is_watched:
             return
         if self._is_there is not None and not self._is_there():

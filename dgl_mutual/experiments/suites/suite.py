@@ -211,9 +211,6 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
     """A method's layer over the recipe that it names, if it names one, without what belongs to the data.
 
     The strategy is the method's own, if it names one.
-
-    Raises:
-        UsageError: there is no such recipe.
     """
     own = {key: value for key, value in layer.items() if key != "recipe"}
     if len(own) == len(layer):
@@ -226,9 +223,6 @@ def _scaled_down(run: SuiteRun) -> SuiteRun:
     """The same run with at most what `QUICK` and `QUICK_EPOCHS` say, and a grid of nothing that is counted in epochs.
 
     What would begin after the last of its epochs begins earlier.
-
-    Raises:
-        UsageError: see `grid_points`.
     """
     grid_points(run.config)  # what is wrong with the grid shows here, too
     config, options, training = run.config, run.config.strategy_options, run.config.training
@@ -323,9 +317,6 @@ def _refuse_another_suite(suite_plan: SuitePlan) -> None:
     """Refuse the folder of a suite that has no run in common with this one: its list of runs and its tables would be replaced.
 
     Runs with the same names on other data are other runs: different graphs in memory may have one name.
-
-    Raises:
-        UsageError: it is another suite.
     """
     folder, entries = suite_plan.folder, suite_plan.entries
     try:

@@ -171,11 +171,7 @@ def tune_suite(
 
 
 def _refuse_missing(missing: Mapping[str, DataError]) -> None:
-    """Refuse data that are missing.
-
-    Raises:
-        DataError: there are some; a SplitError, if all of them are for their splits.
-    """
+    """Refuse data that are missing."""
     if missing:
         kind = SplitError if all(isinstance(why, SplitError) for why in missing.values()) else DataError
         raise kind("\n".join(map(str, missing.values())))

@@ -83,11 +83,7 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
 
 
 def _check_beginning(journal: Path, study_name: str) -> None:
-    """Make sure that the first line of a journal, if there is one, begins this study.
-
-    Raises:
-        ValueError: it does not.
-    """
+    """Make sure that the first line of a journal, if there is one, begins this study."""
     with journal.open("rb") as file:
         first = file.readline()
     began = json.loads(first) if first else {"study_name": study_name}

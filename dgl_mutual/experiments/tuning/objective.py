@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,17 +15,19 @@ from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageEr
 from dgl_mutual.experiments.configuration.grid import point_of
 from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import Trial, fit_resolved, trial_data
-from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.store.members import MEAN
-from dgl_mutual.training.callbacks import EpochReports
+from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.placement import Placement
-from dgl_mutual.utils.causes import is_interrupt
-from dgl_mutual.utils.custom_code import is_out_of_memory, not_enough_memory
+from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.custom_code import is_interrupt, is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna
+
+#: Epochs between two reports.
+REPORT_EVERY = 10
 
 
 def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]) -> str | None:
@@ -105,3 +108,29 @@ def mean_metric(
     if math.isnan(value):
         raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
     return value
+
+
+class PruningReports(Callback):
+    """Reports the students' best mean validation metric so far, averaged with those of the trainings before, and ends a trial that is
+    behind.
+
+    Of a strategy with several phases only the last one is reported: in the first phase of `kd`, for example, a teacher is trained, whose
+    metric is not what trials are compared by.
+    """
+
+    def __init__(self, trial: optuna.Trial, before: Sequence[float], first_step: int) -> None:
+        self.trial, self.before, self.first_step = trial, before, first_step
+        self.best = -math.inf
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        import optuna
+
+        phase = state.current
+        if not phase.is_last:
+            return
+        if (mean := state.mean_metric) is not None:
+            self.best = max(self.best, mean)
+        if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
+            self.trial.report(fmean([*self.before, self.best]), self.first_step + phase.epoch)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned

@@ -134,11 +134,7 @@ class Search:
                     self.claims.remove_free_locks()
 
     def _make_folder(self) -> None:
-        """Make the folder, or make sure that what is written into one that is there stays there.
-
-        Raises:
-            StoreError: it cannot be made, or something in it is a link.
-        """
+        """Make the folder, or make sure that what is written into one that is there stays there."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,11 +144,7 @@ class Search:
             refuse_links(self.folder / name, self.folder.parent)
 
     def _open(self, stack: ExitStack) -> None:
-        """Open the journal for as long as `stack` lasts, and make `study`, `proposals` and `claims` of it.
-
-        Raises:
-            StoreError: see `opened`.
-        """
+        """Open the journal for as long as `stack` lasts, and make `study`, `proposals` and `claims` of it."""
         from optuna.exceptions import OptunaError
 
         journal = self.folder / JOURNAL_FILE
@@ -176,11 +168,7 @@ class Search:
             raise unwritable(journal, error) from None
 
     def _begin_or_continue(self, backend: Any) -> optuna.Study:
-        """The study of the journal, which begins with it.
-
-        Raises:
-            ValueError: it is not a study of this search.
-        """
+        """The study of the journal, which begins with it."""
         import optuna
 
         # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
@@ -233,11 +221,7 @@ class Search:
                 parent.rmdir()
 
     def _check_begun(self, code: Mapping[str, str]) -> None:
-        """Refuse a search that has begun with other custom code, on other official splits, or on data that meant something else.
-
-        Raises:
-            StoreError: see above.
-        """
+        """Refuse a search that has begun with other custom code, on other official splits, or on data that meant something else."""
         file = self.folder / SETTINGS_FILE
         try:
             before = read_yaml_file(file) if begun_trials(self.study) else None

@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import (
-    COLUMN,
-    caption,
-    cohort_order,
-    figure,
-    file_name,
-    legend_below,
-    line_style,
-    title,
-    whole_numbers,
-    with_room,
-)
+from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, finished, line_style, title, whole_numbers
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.summary import what_n_counts
@@ -49,10 +38,8 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     axes.set_ylabel(f"validation {metric_name(run.overall['metric'].iloc[0])}")
     title(axes, f"{run.data}: {run.method}")
     axes.margins(x=0.01)
-    legend_below(drawn, [axes])
     bands = ", bands: one standard deviation (ddof = 1)" if len(run.finished) > 1 else ""
-    caption(drawn, f"Lines: {mean_text([run])}{bands}.")
-    return with_room(drawn, [axes])
+    return finished(drawn, [axes], f"Lines: {mean_text([run])}{bands}.")
 
 
 def trials_text(run: Run) -> str:

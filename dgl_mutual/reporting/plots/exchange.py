@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import (
-    COLUMN,
-    caption,
-    figure,
-    file_name,
-    legend_below,
-    line_style,
-    plain_powers,
-    title,
-    whole_numbers,
-    with_room,
-)
+from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, finished, line_style, plain_powers, title, whole_numbers
 from dgl_mutual.reporting.run import Run, by_data
 
 if TYPE_CHECKING:
@@ -66,9 +55,6 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     axes.set_ylabel("KL(target ‖ own prediction) [nats]")
     title(axes, f"{data}: exchanged information")
     axes.margins(x=0.01)
-    legend_below(drawn, [axes], 3)
     numbers = sorted({len(run.finished) for run in runs})
-    caption(
-        drawn, f"Mean over members and over n = {' or '.join(map(str, numbers))} trials of each method, from the first epoch that teaches."
-    )
-    return with_room(drawn, [axes])
+    note = f"Mean over members and over n = {' or '.join(map(str, numbers))} trials of each method, from the first epoch that teaches."
+    return finished(drawn, [axes], note, columns=3)

@@ -11,13 +11,13 @@ import pandas as pd
 
 from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.comparison import ALPHA, compare
-from dgl_mutual.reporting.plots.style import LINE, PAGE, caption, figure, legend_below, line_style, with_room, without_mark
+from dgl_mutual.reporting.plots.style import LINE, PAGE, figure, finished, line_style, without_mark
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
 from dgl_mutual.statistics import CORRECTED_T, FEWEST_FOLDS, FEWEST_PAIRS, holm
 from dgl_mutual.store.members import ENSEMBLE, MEAN
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,13 +81,12 @@ def _draw(rows: pd.DataFrame) -> Figure:
         Line2D([], [], **grey, label="p < 0.05 (Holm, within a dataset)"),
         Line2D([], [], **grey, markerfacecolor="white", label="not significant"),
     ]
-    legend_below(drawn, panels, more=kinds)
     none = f" (none with fewer than {FEWEST_PAIRS} seeds or {FEWEST_FOLDS} folds, or where differences are equal)"
     corrected = ", over folds and seeds of holdout with the corrected standard error" if (rows["test"] == CORRECTED_T).any() else ""
     lines = f"95 % confidence interval by Student's t{corrected}{none if rows['low'].isna().any() else ''}"
-    caption(drawn, f"Points: mean of paired differences; lines: {lines}. n: pairs (seeds or folds).")
     row = max(_METHOD * (len(methods) + 1), LINE * (1 + max(name.count("\n") + 1 for name in names)))
-    return with_room(drawn, panels, max(_LEAST, row * len(datas)))
+    note = f"Points: mean of paired differences; lines: {lines}. n: pairs (seeds or folds)."
+    return finished(drawn, panels, note, more=kinds, least=max(_LEAST, row * len(datas)))
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, datas: list[str], methods: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import trials_text
-from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, with_room
+from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, finished, line_style
 from dgl_mutual.reporting.run import Run, by_data
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.members import ENSEMBLE, MEAN, MLP_MEMBER
@@ -64,13 +64,11 @@ def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:
     for axes in panels[len(runs) :]:
         axes.axis("off")
     drawn.suptitle(textwrap.fill(f"{', '.join(named)}: reliability on the test part", 15 + 26 * columns), fontsize=8)
-    legend_below(drawn, panels[: len(runs)])
-    caption(
-        drawn,
+    note = (
         f"Decisions of {' or '.join(sorted({trials_text(run) for run in runs}))} together, in {NUM_BINS} bins of confidence; bins with "
-        f"fewer than {FEWEST} are left out of lines. ECE: mean over trials.",
+        f"fewer than {FEWEST} are left out of lines. ECE: mean over trials."
     )
-    return with_room(drawn, panels, 1.3, rows)
+    return finished(drawn, panels, note, least=1.3, rows=rows)
 
 
 def _panel(axes: Axes, run: Run, metric: str) -> None:

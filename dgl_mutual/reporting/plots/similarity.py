@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.reporting.plots.curves import mean_text
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name, with_room
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, cohort_order, figure, file_name, finished
 from dgl_mutual.reporting.run import Run, by_data
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.axis("off")
     drawn.colorbar(image, ax=list(panels), label="linear CKA", shrink=0.7, pad=0.02)
     drawn.suptitle(textwrap.fill(f"{data}: similarity of hidden layers", 15 + 26 * columns), fontsize=8)
-    caption(drawn, f"Last epoch, {mean_text(runs)}.")
-    return with_room(drawn, panels, 1.4, rows)
+    return finished(drawn, panels, f"Last epoch, {mean_text(runs)}.", least=1.4, rows=rows)
 
 
 def cka_matrix(run: Run) -> tuple[list[str], npt.NDArray[Any]]:

@@ -124,7 +124,7 @@ def text_width(texts: Iterable[str]) -> float:
 
 
 def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4, more: Sequence[Artist] = ()) -> None:
-    """One legend below all panels, no wider than the figure. Its rows take height: see `with_room`.
+    """One legend below all panels, no wider than the figure. Its rows take height: see `finished`.
 
     Args:
         panels: what they show has an entry a label. Lines with the same label must have the same style in all panels.
@@ -170,27 +170,35 @@ def plain_powers(axis: Axis) -> None:
     axis.set_minor_formatter(FuncFormatter(between))
 
 
-def caption(drawn: Figure, text: str) -> None:
-    """A note below all panels, above the legend. If there is a legend, make it first."""
-    wrapped = textwrap.fill(text, int(drawn.get_figwidth() * 17))
-    if drawn.legends:
+def finished(
+    drawn: Figure,
+    panels: Iterable[Axes],
+    note: str,
+    *,
+    columns: int = 4,
+    more: Sequence[Artist] = (),
+    least: float = PANEL,
+    rows: int = 1,
+) -> Figure:
+    """The same figure with a note and a legend below all panels, long enough for the panels beside these, titles and labels.
+
+    Call it when all else is there. Where panels have equal aspect, only the layout after one of this height gives titles room of their own:
+    hence three rounds.
+
+    Args:
+        panels: all of them, of equal height.
+        columns, more: see `legend_below`.
+        least: inches that each panel has in height.
+        rows: of panels.
+    """
+    panels, wrapped = list(panels), textwrap.fill(note, int(drawn.get_figwidth() * 17))
+    if more or any(axes.get_legend_handles_labels()[1] for axes in panels):
+        legend_below(drawn, panels, columns, more)
         drawn.legends[0].set_title(wrapped)
         drawn.legends[0].get_title().set(multialignment="center", fontsize=_NOTE)
     else:
         drawn.supxlabel(wrapped, fontsize=_NOTE)
-
-
-def with_room(drawn: Figure, panels: Iterable[Axes], least: float = PANEL, rows: int = 1) -> Figure:
-    """The same figure, long enough for its panels beside titles, labels, the note and the legend. Call it when all of these are there.
-
-    Where panels have equal aspect, only the layout after one of this height gives titles room of their own: hence three rounds.
-
-    Args:
-        panels: all of them, of equal height.
-        least: inches that each panel has in height.
-        rows: of panels.
-    """
-    asked, panels, layout = drawn.get_figheight(), list(panels), drawn.get_layout_engine()
+    asked, layout = drawn.get_figheight(), drawn.get_layout_engine()
     assert layout is not None  # that of `figure`
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of missing glyphs: what is wrong is said once, where the figure is written

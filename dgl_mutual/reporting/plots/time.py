@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import split_by
-from dgl_mutual.reporting.plots.style import (
-    COLUMN,
-    PAGE,
-    caption,
-    figure,
-    file_name,
-    legend_below,
-    line_style,
-    marker,
-    plain_powers,
-    text_width,
-    title,
-    with_room,
-)
+from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, finished, line_style, marker, plain_powers, text_width, title
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import metric_name
@@ -80,13 +67,11 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
     title(axes, data)
     kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(index), label=name) for index, name in enumerate(members)]
     colours = [Line2D([], [], label=name, color=line_style(index)["color"], linewidth=4) for index, name in enumerate(methods)]
-    legend_below(drawn, (), 3, [*colours, *kinds])
-    caption(
-        drawn,
+    note = (
         f"Horizontal: median and quartiles of {_numbers(points['repeats'])} passes, one member at a time. "
-        f"Vertical: mean and standard deviation of {_numbers(points['count'])} trials.",
+        f"Vertical: mean and standard deviation of {_numbers(points['count'])} trials."
     )
-    return with_room(drawn, [axes])
+    return finished(drawn, [axes], note, columns=3, more=[*colours, *kinds])
 
 
 def _numbers(values: pd.Series[int]) -> str:

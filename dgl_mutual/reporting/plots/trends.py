@@ -16,11 +16,11 @@ import pandas as pd
 from dgl_mutual.errors import listed
 from dgl_mutual.reporting.labels import all_but, line_names
 from dgl_mutual.reporting.plots.curves import mean_text
-from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style, with_room
+from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, finished, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.members import ENSEMBLE, MEAN
-from dgl_mutual.utils.warning import warn
+from dgl_mutual.utils.custom_code import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +62,7 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             low, high = axes.get_ylim()
             if title in costs and low < 0.7 * high:  # smaller differences would not be visible on an axis from zero
                 axes.set_ylim(0, 1.1 * high)
-        legend_below(drawn, panels)
-        caption(drawn, _bars(group))
-        yield file_name("cohort-size", dataset), with_room(drawn, panels, _SMALL)
+        yield file_name("cohort-size", dataset), finished(drawn, panels, _bars(group), least=_SMALL)
 
 
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
@@ -168,9 +166,7 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             axes.set_xlabel(f"{kind} noise")
         panels[0].set_ylabel(f"test {metric_name(group[0].trials['metric'].iloc[0])}, mean student")
         drawn.suptitle(textwrap.fill(dataset, 15 + 26 * len(kinds)), fontsize=8)
-        legend_below(drawn, panels)
-        caption(drawn, _bars(group))
-        yield file_name("noise", dataset), with_room(drawn, panels)
+        yield file_name("noise", dataset), finished(drawn, panels, _bars(group))
 
 
 def _bars(runs: Sequence[Run]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title, whole_numbers, with_room
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, figure, finished, title, whole_numbers
 from dgl_mutual.store.tables import read_tuning
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     whole_numbers(axes, "trial")
     axes.set_ylabel("validation metric, mean student")
     title(axes, f"{name}: search on validation")
-    legend_below(drawn, [axes])
     mean = "" if splits == 1 else f", mean over n = {splits} trainings of a configuration"
     cut = " Of a pruned trial, the last value before it was stopped." if (history["state"] == "pruned").any() else ""
-    caption(drawn, f"Points: trials{mean}. The search starts with what was given and all other defaults.{cut}")
-    return with_room(drawn, [axes])
+    return finished(drawn, [axes], f"Points: trials{mean}. The search starts with what was given and all other defaults.{cut}")

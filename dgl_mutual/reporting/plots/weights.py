@@ -9,17 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import mean_text, over_trials
-from dgl_mutual.reporting.plots.style import (
-    COLUMN,
-    DIVERGING_MAP,
-    caption,
-    cohort_order,
-    figure,
-    file_name,
-    title,
-    whole_numbers,
-    with_room,
-)
+from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, cohort_order, figure, file_name, finished, title, whole_numbers
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -91,9 +81,8 @@ def _draw(run: Run, means: pd.DataFrame, uniform: float) -> Figure:
     bar = drawn.colorbar(image, ax=axes, label="weight", pad=0.02)
     bar.ax.set_ylim(min(low, uniform), max(high, uniform))
     bar.ax.axhline(uniform, color="black", linewidth=1)
-    caption(
-        drawn,
+    note = (
         f"{mean_text([run]).capitalize()}. Receiver ← peer. White, and the line on the scale: uniform weights ({uniform:.3g}); "
-        f"weights from {low:.3g} to {high:.3g}.",
+        f"weights from {low:.3g} to {high:.3g}."
     )
-    return with_room(drawn, [axes], max(_SCALE, 0.16 * len(pairs)))
+    return finished(drawn, [axes], note, least=max(_SCALE, 0.16 * len(pairs)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import safetensors
 import torch
@@ -30,20 +30,17 @@ from dgl_mutual.training.checkpoints.models import (
     MAX_DESCRIPTION,
     Description,
     MLPShape,
-    TrainedMLP,
     TrainedModel,
-    TrainedStudent,
 )
 from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
-from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.custom_code import is_custom, warn
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.random_streams import streams_kept
 from dgl_mutual.utils.torch_settings import torch_defaults
-from dgl_mutual.utils.warning import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
@@ -87,17 +84,17 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
 def _load(folder: Path, name: str, description: Description, trust: Trust) -> TrainedModel:
     if description.coordinator is not None:
         return _load_ensemble(folder, name, description, description.coordinator, trust)
-    if description.mlp is not None:
-        return _load_mlp(folder, name, description, description.mlp)
+    mlp = description.mlp
+    student = _load_one(folder, name, description, trust) if mlp is None else _load_mlp(folder, name, description, mlp)
     cohort = Cohort(
-        [_load_one(folder, name, description, trust)],
+        [student],
         make_coordinator(CoordinatorConfig("uniform", 1, description.target.num_outputs)),
         make_distribution(description.target),
         (name,),
         1,
         positions=description.preprocessing.positions,
     )
-    return TrainedStudent(name, description, cohort)
+    return TrainedModel(name, description, cohort)
 
 
 def _locate(path: Path, member: str | None) -> tuple[Path, str]:
@@ -173,15 +170,15 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         students.append(_load_one(folder, member, description.model_copy(update=own_part), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
-    return TrainedStudent(name, description, cohort)
+    return TrainedModel(name, description, cohort)
 
 
-def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
+def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> CohortMember:
     with torch.device("meta"):
         made = {"hidden": shape.hidden, "depth": shape.depth, "positions": description.preprocessing.positions}
         mlp = MLP(description.task, description.in_features, description.target.num_outputs, **made)
     _load_weights(folder, name, mlp, description)
-    return TrainedMLP(name, description, mlp, make_distribution(description.target))
+    return cast("CohortMember", mlp)
 
 
 def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:

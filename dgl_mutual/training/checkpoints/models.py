@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,7 @@ from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
@@ -126,20 +123,23 @@ class Description(BaseModel):
         return len(self.feature_names) + self.preprocessing.positions
 
 
-class TrainedModel(nn.Module, ABC):
+class TrainedModel(nn.Module):
     """One student, an ensemble of students, or an MLP, read back from files.
 
     It is a module: ``model(graph, feat)`` gives logits, with gradients. `predict` gives probabilities without gradients, in bounded memory.
+    With positional features it takes datasets only, through `predict`.
 
     Attributes:
         member: the student's name, ``ensemble`` or ``mlp``.
         description: what the files say about it.
+        cohort: the students of the ensemble; or the student, or the MLP, alone.
     """
 
-    def __init__(self, member: str, description: Description) -> None:
+    def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
         super().__init__()
         self.member = member
         self.description = description
+        self.cohort = cohort
 
     @property
     def task(self) -> TaskName:
@@ -160,13 +160,21 @@ class TrainedModel(nn.Module, ABC):
         """The feature columns that it was trained on."""
         return self.description.feature_names
 
-    @abstractmethod
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Logits of each node, or of each graph of a batch: see `StudentModule.forward`."""
+        self._refuse_positions()
+        if self.member != ENSEMBLE:
+            return self._student.forward(graph, feat)
+        check_samples(self.cohort, graph)
+        logits = torch.stack([student(graph, feat) for student in self.cohort.members])
+        return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
-    @abstractmethod
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """The last hidden state of each node or graph: see `StudentModule.embed`."""
+        self._refuse_positions()
+        if self.member == ENSEMBLE:
+            raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
+        return self._student.embed(graph, feat)
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
@@ -181,7 +189,7 @@ class TrainedModel(nn.Module, ABC):
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         data = align_to(data, self.description) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
-        return self._predictor()(data)
+        return Predictor(self.cohort, self.member)(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
         """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
@@ -189,60 +197,12 @@ class TrainedModel(nn.Module, ABC):
         Raises:
             DataError: see `predict`.
         """
-        return self._predictor().prepared(align_to(data, self.description))
-
-    @abstractmethod
-    def _predictor(self) -> Predictor: ...
-
-    def _refuse_positions(self) -> None:
-        if self.description.preprocessing.positions:
-            raise UsageError(NEEDS_POSITIONS)
-
-
-class TrainedStudent(TrainedModel):
-    """One student, or all of them and their coordinator. With positional features it takes datasets only, through `predict`."""
-
-    def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
-        super().__init__(member, description)
-        self.cohort = cohort
-
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        self._refuse_positions()
-        if self.member != ENSEMBLE:
-            return self._student.forward(graph, feat)
-        check_samples(self.cohort, graph)
-        logits = torch.stack([student(graph, feat) for student in self.cohort.members])
-        return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
-
-    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        self._refuse_positions()
-        if self.member == ENSEMBLE:
-            raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
-        return self._student.embed(graph, feat)
+        return Predictor(self.cohort, self.member).prepared(align_to(data, self.description))
 
     @property
     def _student(self) -> StudentModule:
         return self.cohort.members[self.cohort.names.index(self.member)]
 
-    def _predictor(self) -> Predictor:
-        return Predictor.of_cohort(self.cohort, self.member)
-
-
-class TrainedMLP(TrainedModel):
-    """An MLP that was trained from a cohort. With positional features it takes datasets only, through `predict`."""
-
-    def __init__(self, member: str, description: Description, mlp: MLP, distribution: Distribution) -> None:
-        super().__init__(member, description)
-        self.mlp = mlp
-        self.distribution = distribution
-
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        self._refuse_positions()
-        return self.mlp.forward(graph, feat)
-
-    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        self._refuse_positions()
-        return self.mlp.embed(graph, feat)
-
-    def _predictor(self) -> Predictor:
-        return Predictor.of_mlp(self.mlp, self.distribution)
+    def _refuse_positions(self) -> None:
+        if self.description.preprocessing.positions:
+            raise UsageError(NEEDS_POSITIONS)

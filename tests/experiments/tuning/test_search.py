@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dgl_mutual.experiments.tuning.pruning import PruningReports
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
@@ -26,7 +27,6 @@ from dgl_mutual.experiments.configuration.config import MAX_SEEDS, parse_config,
 from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
-from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.records import begun_trials
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.search_space import Choice, Real, Whole
