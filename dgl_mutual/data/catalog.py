@@ -196,6 +196,12 @@ def why_unsupported(name: str) -> str | None:
     return next((why for pattern, why in _UNSUPPORTED.items() if fnmatchcase(name.lower(), pattern.lower())), None)
 
 
+def refuse_unsupported(name: str) -> None:
+    """Raise `UsageError` for a published dataset that cannot be used."""
+    if (why := why_unsupported(name)) is not None:
+        raise UsageError(f"The dataset {name} cannot be used: {why}. 'dgl-mutual data list' shows the datasets that are known.")
+
+
 def find_entry(name: str) -> Entry:
     """As `lookup`.
 
@@ -203,9 +209,8 @@ def find_entry(name: str) -> Entry:
         UsageError: no dataset is known by this name, or it is one that cannot be used; says why, or which name is nearest, and lists all.
     """
     entry = lookup(name)
-    if entry is None and (why := why_unsupported(name)) is not None:
-        raise UsageError(f"The dataset {name} cannot be used: {why}. 'dgl-mutual data list' shows the datasets that are known.")
     if entry is None:
+        refuse_unsupported(name)
         brought = [plug_in.name for plug_in in installed_plug_ins("dgl_mutual.datasets")]
         others = ["tu/NAME (any other TU dataset)", "the path of a folder", IMPORT_PATH]
         raise unknown("dataset", name, [*known_datasets(), *brought, *others])

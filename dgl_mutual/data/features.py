@@ -372,7 +372,9 @@ def indicator_name(kind: str, value: object) -> str:
 
 
 def side_by_side(blocks: Sequence[Columns]) -> Columns:
-    """Blocks of columns as one."""
+    """Blocks of columns as one; a single block stays as it is."""
+    if len(blocks) == 1:
+        return blocks[0]
     values = sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(block.values) for block in blocks]))
     return Columns(values, tuple(chain(*(block.names for block in blocks))), tuple(chain(*(block.kinds for block in blocks))))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup, why_unsupported
+from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup, refuse_unsupported, why_unsupported
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom, read_custom
 from dgl_mutual.data.dataset import Dataset
@@ -272,6 +272,7 @@ def _find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progres
     found = folders.find(entry)
     if found is not None:
         return found
+    refuse_unsupported(entry.name)
     if offline:
         raise missing_error(entry, folders)
     from dgl_mutual.data.download import fetch

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
@@ -157,5 +156,5 @@ def _columns(codes: IntArray | None, attributes: npt.NDArray[np.float64] | None,
         blocks.append(Columns.indicators(one_hot(numbered, len(kinds)), (indicator_name(name, kind) for kind in kinds)))
     if attributes is not None:
         names = (f"{prefix}attribute {column}" for column in range(attributes.shape[1]))
-        blocks.append(Columns.numbers(sparse.csr_matrix(attributes), names))
+        blocks.append(Columns.numbers(attributes, names))
     return side_by_side(blocks) if blocks else None

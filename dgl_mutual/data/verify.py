@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_mutual.data.catalog import Entry
+from dgl_mutual.data.catalog import Entry, refuse_unsupported
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import MISSING_FILE, Fault, Faults
@@ -67,6 +67,7 @@ def _locate(source: Source, data_dir: Path | None) -> Path:
     places = [root / entry.folder for root in folders.search]
     partial = [place for place in places if len(missing_files(place, entry)) < len(entry.files)]
     if not partial:
+        refuse_unsupported(entry.name)
         raise missing_error(entry, folders)
     return folders.find(entry) or partial[0]
 

@@ -24,6 +24,7 @@ _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _INSTALLED = ("site-packages", "dist-packages")
 #: Top-level names of modules that were imported because a user, or an installed package, named them.
 NAMED: set[str] = set()
+_LESS_MEMORY = "Train smaller students, smaller batches, or with fewer unlabelled samples (--unlabelled-ratio), or run fewer --jobs."
 
 
 def is_custom(value: Any) -> bool:
@@ -108,7 +109,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, kinds) and any(text in str(error) for text in messages)
 
 
-def not_enough_memory(error: BaseException, hint: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:
+def not_enough_memory(error: BaseException, hint: str = _LESS_MEMORY) -> str:
     """The message for an out-of-memory error: the requested size, if torch reports it, and `hint`."""
     asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
     size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"

@@ -129,10 +129,11 @@ def test_advice_fits_where_the_files_come_from(build_tu: Callable[..., Path], tm
         ("ogbn-mag", "heterogeneous"),
         ("ogbn-papers100M", "not read by name"),
         ("QM9", "continuous"),
+        ("tu/QM9", "continuous"),
     ],
 )
 def test_a_published_dataset_that_cannot_be_used_is_no_misspelt_name(name: str, why: str) -> None:
-    with pytest.raises(UsageError, match=rf"^The dataset {name} cannot be used: .*{why}"):
+    with pytest.raises(UsageError, match=rf"^The dataset {name.removeprefix('tu/')} cannot be used: .*{why}"):
         load_dataset(name)
 
 
