@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.utils.arguments import check_booleans, whole_number
+from dgl_mutual.utils.arguments import check_booleans, check_texts, fault_of_list, whole_number
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import kind_of
 
@@ -71,6 +71,7 @@ def load(
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
     check_booleans(offline=offline, require_labels=require_labels)
+    check_texts(task=task)
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
@@ -239,8 +240,9 @@ def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     """Callbacks as a list, without a check of what they are: `check_callbacks` makes it."""
     if callbacks is None:
         return []
-    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | Callback)
-    return list(cast("Iterable[Callback]", callbacks)) if several else [cast("Callback", callbacks)]
+    if isinstance(callbacks, Callback) or fault_of_list(callbacks):
+        return [cast("Callback", callbacks)]
+    return list(callbacks)
 
 
 def _pool(unlabelled: Any) -> Dataset:

@@ -29,6 +29,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError, advice, shortened
 from dgl_mutual.search_space import SearchSpace, fault_of_space, plain_value
+from dgl_mutual.utils.arguments import is_boolean
 from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
@@ -101,12 +102,18 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name is not None:
+        if is_boolean(value) and info.field_name is not None:
             annotation = cls.model_fields[info.field_name].annotation
             kinds = get_args(annotation) or (annotation,)
             if bool not in kinds and (int in kinds or float in kinds):
                 raise ValueError("a boolean is not a number")
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_set_for_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[info.field_name].annotation) if info.field_name is not None else []
+        return in_order(value) if any((get_origin(kind) or kind) in (list, tuple) for kind in kinds) else value
 
     @field_validator("*", mode="after")
     @classmethod
@@ -121,6 +128,13 @@ class Options(BaseModel):
         """Sets as sorted lists in JSON: texts in a set have another order in each process, and the same run would not be found again."""
         values: dict[str, Any] = serialize(self)
         return values if info.mode != "json" else {name: _in_order(getattr(self, name), value) for name, value in values.items()}
+
+
+def in_order(value: Any) -> Any:
+    """The value itself; a set is refused, since its values have another order in each process."""
+    if isinstance(value, set | frozenset):
+        raise ValueError("a set has no order: give a list")
+    return value
 
 
 def _in_order(value: Any, plain: Any) -> Any:

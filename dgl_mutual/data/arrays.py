@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.errors import DataError, listed
+from dgl_mutual.utils.arguments import fault_of_list
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -278,17 +279,28 @@ def refuse_graphs_without_nodes(offsets: IntArray) -> None:
         )
 
 
-def as_kinds(kinds: FeatureKind | Sequence[FeatureKind], width: int) -> tuple[FeatureKind, ...]:
+def by_column(given: Any, what: str) -> tuple[Any, ...]:
+    """Texts that are given for columns, one for each; none for None.
+
+    Raises:
+        DataError: they are no list, or nothing that has an order.
+    """
+    if given is None:
+        return ()
+    if fault := fault_of_list(given):
+        raise DataError(f"The {what} are {given!r:.60} ({fault}). Give a list with one for each column.")
+    return tuple(map(str, given))
+
+
+def as_kinds(kinds: FeatureKind | Sequence[FeatureKind] | None, width: int) -> tuple[FeatureKind, ...]:
     """One kind for each feature column; one stands for all, and none means numbers.
 
     Raises:
-        DataError: another number of kinds than of columns, or an unknown kind.
+        DataError: another number of kinds than of columns, an unknown kind, or neither a list nor a text.
     """
-    if not kinds:
-        kinds = "number"
-    if not isinstance(kinds, Iterable):
-        raise DataError(f"The kinds of feature columns are {kinds!r:.80}. Give a list with one for each column, or one for all as a text.")
-    found: tuple[FeatureKind, ...] = (kinds,) * width if isinstance(kinds, str) else tuple(kinds)
+    found: tuple[Any, ...] = (
+        (kinds,) * width if isinstance(kinds, str) else by_column(kinds, "kinds of feature columns") or ("number",) * width
+    )
     if len(found) != width:
         raise DataError(f"Found {counted(len(found), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")
     wrong = [kind for kind in found if kind not in FEATURE_KINDS]

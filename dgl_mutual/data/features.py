@@ -12,11 +12,22 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table, number_of_rows
+from dgl_mutual.data.arrays import (
+    FeatureKind,
+    Features,
+    IntArray,
+    as_array,
+    as_csr,
+    as_kinds,
+    as_sparse,
+    as_table,
+    by_column,
+    number_of_rows,
+)
 from dgl_mutual.data.names import refuse_duplicate_names
 from dgl_mutual.errors import SHOWN, DataError, listed, shortened
 from dgl_mutual.utils.custom_code import warn
-from dgl_mutual.utils.wording import counted, value_and_kind
+from dgl_mutual.utils.wording import counted
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
@@ -202,7 +213,7 @@ class Columns(NamedTuple):
         Raises:
             DataError: no matrix of finite numbers, another number of names or kinds than of columns, or two columns with one name.
         """
-        values, names = as_features(self.values, where, what), tuple(self.names)
+        values, names = as_features(self.values, where, what), by_column(self.names, "names of feature columns")
         width = values.shape[1]
         kinds = as_kinds(self.kinds, width)
         if len(names) != width:
@@ -237,16 +248,14 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
-    if isinstance(names, str) or not isinstance(names, Iterable | None):
-        raise DataError(f"The names of the {where} are {value_and_kind(names)}. Give a list with a name for each column.")
-    named = tuple(
-        map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))
-    )
+    default = (f"{where.removesuffix('s')} {number}" for number in range(width)) if found is None else found
+    named = by_column(default if names is None else names, f"names of the {where}")
     if len(named) != width:
         raise DataError(f"Found {counted(len(named), 'name')} for {counted(width, 'feature column')}. Give one for each.")
-    if not kinds:
+    given = kinds if isinstance(kinds, str) else by_column(kinds, f"kinds of the {where}")
+    if not given:
         warn_of_codes(values, named, whole, f"The {where}", "give floats")
-    return Columns(values, named, as_kinds(kinds or kinds_of(of_booleans), width))
+    return Columns(values, named, as_kinds(given or kinds_of(of_booleans), width))
 
 
 def _types_of(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[str]:

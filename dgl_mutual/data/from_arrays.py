@@ -10,7 +10,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_integers, as_offsets, number_of_rows, refuse_graphs_without_nodes
+from dgl_mutual.data.arrays import (
+    FeatureKind,
+    Features,
+    IntArray,
+    as_integers,
+    as_offsets,
+    by_column,
+    number_of_rows,
+    refuse_graphs_without_nodes,
+)
 from dgl_mutual.data.edges import as_edges, canonical_edges, check_ends, edge_rows, edges_with_features
 from dgl_mutual.data.features import check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import number_of_labels, refuse_transposed
@@ -18,7 +27,7 @@ from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, TaskName, encode_targets
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.arguments import check_booleans
+from dgl_mutual.utils.arguments import check_booleans, check_texts
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
@@ -46,6 +55,7 @@ def attributes_of(
     None of them shares memory with what is given: a change of the user's own arrays would change the dataset under its old fingerprint.
     """
     check_booleans(symmetric=symmetric)
+    check_texts(task=task, metric=metric)
     targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
     refuse_other_order({"features": features, **targets})
     refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))
@@ -63,7 +73,8 @@ def attributes_of(
         check_features(given.values, ends.shape[1], "edge features", "edge")
         of_edges = edges_with_features(ends[0], ends[1], num_nodes, given, symmetric=symmetric)
     columns = degree_features(of_edges["edges"], num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
-    task = task or ("node" if node_offsets is None else "graph")
+    if task is None:
+        task = "node" if node_offsets is None else "graph"
     offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()
     refuse_graphs_without_nodes(offsets)
     known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
@@ -124,6 +135,6 @@ def _edges_without_features(
     """
     ends = as_edges(edges, num_nodes)
     for what, given in (("names", names), ("kinds", kinds)):
-        if ends.shape[1] and given is not None and len(given):  # a graph without edges needs no features
+        if (isinstance(given, str) or by_column(given, f"{what} of edge features")) and ends.shape[1]:  # without edges none are needed
             raise DataError(f"There are {what} of edge features, and no edge features. Give these, too, or leave the {what} out.")
     return canonical_edges(ends[0], ends[1], num_nodes, symmetric=True) if symmetric else ends.copy()

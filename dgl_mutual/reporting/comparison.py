@@ -184,7 +184,7 @@ def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd
         members = [member for member in DEFAULT_MEMBERS if member in there] or there
     if isinstance(members, str):
         members = [member.strip() for member in members.split(",")]
-    members = list(dict.fromkeys(map(str, names_in("members", members, "['mean', 'ensemble']"))))
+    members = list(dict.fromkeys(names_in("members", members, "['mean', 'ensemble']")))
     for member in members:
         if member not in there:
             raise unknown("member", member, there)

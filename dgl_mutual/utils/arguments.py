@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -30,18 +30,44 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     return int(value)
 
 
-def names_in(name: str, given: object, example: str) -> list[Any]:
-    """The names in an iterable; the names themselves are not checked. An empty iterable is refused: it could mean everything or nothing.
+def fault_of_list(given: object) -> str | None:
+    """Why this is no list of values, as the end of a sentence; None if it is one: anything that has its entries in an order."""
+    if isinstance(given, set | frozenset):
+        return f"{kind_of(given)}, which has no order"
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and getattr(given, "ndim", 1) == 1
+    return None if is_list else kind_of(given)
+
+
+def names_in(name: str, given: Any, example: str) -> list[str]:
+    """The names in a list, as `fault_of_list` means it. An empty one is refused: it could mean everything or nothing.
 
     Raises:
-        UsageError: it is not iterable, or is empty.
+        UsageError: it is no list, is empty, or holds something else than texts.
     """
-    if not isinstance(given, Iterable):
-        raise UsageError(f"{name} = {given!r} is {kind_of(given)}. Give names, for example {name}={example}.")
+    if fault := fault_of_list(given):
+        raise UsageError(f"{name} = {given!r} is {fault}. Give names, for example {name}={example}.")
     found = list(given)
     if not found:
         raise UsageError(f"{name} = {given!r} names nothing. Give names, for example {name}={example}; or leave it out for the default.")
+    if not all(isinstance(one, str) for one in found):
+        raise UsageError(f"{name} = {given!r} are not names. Give a list of texts, for example {name}={example}.")
     return found
+
+
+def check_texts(**values: object) -> None:
+    """Refuse what is neither a text nor None, such as an array or a list of one text.
+
+    Raises:
+        UsageError: names the first such argument.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str | None):
+            raise UsageError(f"{name} = {value!r:.80} is {kind_of(value)}. Give a text.")
+
+
+def is_boolean(value: object) -> bool:
+    """Whether this is True or False, of NumPy too, which takes long to import."""
+    return type(value).__name__ in ("bool", "bool_")
 
 
 def check_booleans(**values: object) -> None:
@@ -51,5 +77,5 @@ def check_booleans(**values: object) -> None:
         UsageError: names the first such argument.
     """
     for name, value in values.items():
-        if type(value).__name__ not in ("bool", "bool_"):  # the second is numpy's, which takes long to import
+        if not is_boolean(value):
             raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them.")

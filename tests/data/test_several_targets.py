@@ -128,7 +128,8 @@ def test_names_of_targets_may_come_from_an_iterator_and_are_texts(digits: Datase
     names = target_names(digits.target)
     assert target_names(select_targets(digits, (name for name in names[:2])).target) == names[:2]  # type: ignore[arg-type]  # an iterator
     wrong_ones = ((5, "targets = 5 is an int. Give names"), ([1], "are not names"), (None, "targets = None is None"), ([], "names nothing"))
-    for wrong, message in wrong_ones:
+    no_lists = (({"digit", "even"}, "is a set, which has no order"), ({"digit": 0}, "is a dict"), (np.array("digit"), "is an ndarray"))
+    for wrong, message in (*wrong_ones, *no_lists):
         with pytest.raises(UsageError, match=message):
             select_targets(digits, wrong)  # type: ignore[arg-type]  # what a user may give
 

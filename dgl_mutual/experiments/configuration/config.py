@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import isclass
 from itertools import islice
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import Field, PrivateAttr, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
@@ -23,10 +23,11 @@ from dgl_mutual.experiments.recipes import DESCRIPTION
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import Options, parse_options
+from dgl_mutual.options import Options, in_order, parse_options
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
+from dgl_mutual.utils.arguments import fault_of_list
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
@@ -93,7 +94,7 @@ class RunConfig(Options):
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove, label and label-asymmetric."""
     distill: DistillOptions | None = None
     """An MLP that learns from the trained cohort and needs no graph."""
-    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] | None = None
+    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(in_order), Field(min_length=1)]] | None = None
     """Dotted key -> values to choose from, on validation, within each trial; for example ``training.learning_rate: [0.01, 0.001]``."""
 
     _record: Recorded | None = PrivateAttr(None)
@@ -134,12 +135,9 @@ class RunConfig(Options):
             )
         if callable(students) or isinstance(students, Mapping):
             students = [students]
-        if isinstance(students, set | frozenset):
-            raise UsageError(f"students = {students!r} is a set, which has no order. Give a list, for example ['gcn', 'gat'].")
-        if isinstance(students, Iterable) and not isinstance(students, Sequence):
-            students = list(islice(students, MAX_STUDENTS + 1))
-        if not isinstance(students, Sequence):
-            raise ValueError("a list of names is needed, for example [gcn, gat]")
+        if fault := fault_of_list(students):
+            raise ValueError(f"a list of names is needed, for example [gcn, gat], and this is {fault}")
+        students = list(islice(students, MAX_STUDENTS + 1))
         if len(students) > MAX_STUDENTS:
             raise ValueError(f"these are more than {MAX_STUDENTS} students, the most that a cohort can have: leave some out")
         return tuple(_student(student, index) for index, student in enumerate(students))
@@ -253,6 +251,8 @@ def _student(student: Any, index: int) -> Any:
         STUDENT_REGISTRY.check_name(student)
         return StudentOptions(architecture=student)
     if isinstance(student, Mapping):
+        if not student:
+            raise UsageError(f"students.{index} = {{}} is an empty mapping. Name its architecture, for example 'gcn', or leave it out.")
         student = parse_options(StudentOptions, student, f"students.{index}")
         if isinstance(student.architecture, str):
             STUDENT_REGISTRY.check_name(student.architecture)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -69,6 +70,11 @@ def test_shared_student_options_yield_to_those_of_one_student() -> None:
         ({"strategy": {"dml": {"temperature": 2}}}, ["strategy_options.temperature=2", "strategy=dml."]),
         ({"strategy": {"type": "dml"}}, ["strategy_options.weight=1", "strategy=dml."]),
         ({"seeds": True}, ["'seeds' = True", "not a number"]),
+        ({"seeds": np.True_}, ["'seeds' = ", "not a number"]),
+        ({"targets": {"a", "b"}}, ["'targets' = {", "a set has no order: give a list"]),
+        ({"grid": {"training.epochs": {1, 2}}}, ["'grid.training.epochs' = {1, 2}", "a set has no order: give a list"]),
+        ({"training": {"fanout": frozenset([5, 10])}}, ["'training.fanout' = ", "a set has no order"]),
+        ({"students": ["gcn", {}]}, ["students.1 = {}", "empty mapping"]),
         ({"student": {"dropout": True}}, ["'student.dropout' = True", "not a number"]),
         ({"students": []}, ["'students'", "at least 1"]),
         ({"students": ["gcn"] * 200_000}, ["'students' = ['gcn'", "more than 1000 students", "leave some out"]),
