@@ -83,6 +83,7 @@ def command(
     from dgl_mutual.experiments.suites.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.suites.tune_suite import prepare_suite
     from dgl_mutual.training.trackers import check_trackers
+    from dgl_mutual.utils.files import check_writable
 
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
@@ -94,6 +95,7 @@ def command(
         return
     source = name
     name, suite = load_suite(source)
+    check_writable(out)
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)

@@ -244,6 +244,11 @@ def test_a_cluster_has_its_own_number_of_processes(command_line: CommandLine) ->
     assert "--jobs counts processes of this machine" in err
 
 
+def test_a_dry_run_refuses_a_file_in_the_place_of_the_folder(command_line: CommandLine) -> None:
+    ended = [command_line("suite", "mine.yaml", "--jobs", "1", "--out", "mine.yaml", *more) for more in ((), ("--dry-run",))]
+    assert ended[0] == ended[1] and ended[0][0] == 1 and "Not a directory" in ended[0][2]
+
+
 @pytest.mark.parametrize(("option", "value"), [("--cluster", "10.0.0.7"), ("--track", "tensorbord")])
 def test_what_ends_the_command_after_a_search_is_found_before_it(option: str, value: str, command_line: CommandLine) -> None:
     status, out, err = command_line("suite", "smoke", "--tuned", 1, option, value)

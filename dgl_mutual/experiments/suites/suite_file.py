@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.utils.arguments import fault_of_list
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.paths import user_path
@@ -79,7 +80,7 @@ class Suite(Options):
     baseline: str | None = None
     """The method that its tables compare the others with (default: independent, where it is one of them)."""
     base: dict[str, Any] = Field(default_factory=dict)
-    """Configuration of all runs. The datasets stand in `datasets`."""
+    """Configuration of all runs; its strategy is that of methods that name none. The datasets stand in `datasets`."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1, examples=["[digits]"])
     """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
@@ -89,9 +90,10 @@ class Suite(Options):
     @field_validator("base")
     @classmethod
     def _without_dataset(cls, base: dict[str, Any]) -> dict[str, Any]:
-        """Each of the datasets would override it."""
-        if "dataset" in base:
-            raise ValueError(f"dataset = {base['dataset']!r} has no effect here: name it among the suite's 'datasets'")
+        """Each of the datasets would override it, and with it the fingerprint."""
+        for key in ("dataset", "fingerprint"):
+            if key in base:
+                raise ValueError(f"{key} = {base[key]!r} has no effect here: name it among the suite's 'datasets'")
         return base
 
     @field_validator("datasets", mode="before")
@@ -164,7 +166,10 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     """
     if is_config_file(name_or_file):
         file = user_path(name_or_file)
-        return file.stem, parse_options(Suite, read_mapping(file, EXAMPLE))
+        values = read_mapping(file, EXAMPLE)
+        suite = parse_options(Suite, values)
+        _refuse_idle_strategies(values, suite)
+        return file.stem, suite
     if name_or_file not in suite_names():
         for ending in (".yaml", ".yml"):
             if name_or_file and user_path(f"{name_or_file}{ending}").is_file():
@@ -175,6 +180,35 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = _FOLDER.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
     return name_or_file, parse_options(Suite, read_yaml(text))
+
+
+def _refuse_idle_strategies(values: Mapping[str, Any], suite: Suite) -> None:
+    """Refuse the strategy of all runs, or of a dataset, where all methods have their own. That of a dataset's recipe does no harm.
+
+    Args:
+        values: what `suite` was made from.
+    """
+    takers = {name for name, layer in suite.methods.items() if not _names_strategy(layer)}
+    idle: dict[str, Any] = {}
+    base_is_taken = False
+    for number, (entry, setting) in enumerate(zip(values["datasets"], suite.datasets, strict=True)):
+        here = setting.methods or {name: {} for name in suite.methods}
+        is_taken = any(name in takers and not _names_strategy(layer) for name, layer in here.items())
+        base_is_taken |= is_taken and "strategy" not in setting.config
+        if not is_taken and isinstance(entry, Mapping) and "strategy" in entry:
+            idle[f"datasets.{number}.strategy"] = entry["strategy"]
+    if "strategy" in suite.base and not base_is_taken:
+        idle["base.strategy"] = suite.base["strategy"]
+    for key, strategy in idle.items():
+        raise UsageError(
+            f"Option {key!r} = {strategy!r} has no effect here: every method, or its dataset, names a strategy of its own. Leave it out, "
+            "or name it among the suite's 'methods'."
+        )
+
+
+def _names_strategy(layer: Mapping[str, Any]) -> bool:
+    """Whether a method's layer, or the recipe that it starts from, names a strategy."""
+    return "strategy" in layer or ("recipe" in layer and "strategy" in read_recipe(layer["recipe"]))
 
 
 def is_config_file(named: object) -> bool:
@@ -207,7 +241,7 @@ def _is_strategy(name: str) -> bool:
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
     """What is given for each method; nothing for the names of a list."""
     named = methods
-    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | set | frozenset):
+    if fault_of_list(methods) is None:
         several = list(methods)
         if several and any(map(is_class, several)) and all(is_class(one) or isinstance(one, str) for one in several):
             shown = ", ".join(f"{one.__name__.lower()!r}: {one.__name__}" if is_class(one) else f"{one!r}: {one!r}" for one in several)

@@ -363,9 +363,33 @@ def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Pa
     assert named("eval", "best") == ["strategy_options.ema_decay = 0.5 has no effect, since targets = eval"]
 
 
-def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'base' = .*dataset = 'Cora' has no effect here: name it among the suite's 'datasets'"):
-        parse_options(Suite, {**SMALL, "base": {"dataset": "Cora"}})
+@pytest.mark.parametrize("key", ["dataset", "fingerprint"])
+def test_a_dataset_of_all_runs_has_no_effect_and_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match=rf"'base' = .*{key} = 'Cora' has no effect here: name it among the suite's 'datasets'"):
+        parse_options(Suite, {**SMALL, "base": {key: "Cora"}})
+
+
+@pytest.mark.parametrize(
+    ("values", "idle"),
+    [
+        ({"base": {"strategy": "nosuch"}}, "base"),
+        ({"base": {"strategy": [1, 2]}}, "base"),
+        ({"base": {"strategy": "kd"}, "methods": {"wide": {"recipe": "cora-reference"}}}, "base"),
+        ({"datasets": ["digits", {"dataset": "Cora", "strategy": "dml"}]}, "datasets.1"),
+        ({"base": {"strategy": "kd"}, "datasets": [{"dataset": "Cora", "strategy": "dml"}], "methods": {"wide": {}}}, "base"),
+        ({"datasets": [{"recipe": "cora-reference"}]}, None),
+        ({"base": {"strategy": "kd"}, "methods": {"wide": {}, "gml": None}}, None),
+        ({"datasets": [{"dataset": "Cora", "strategy": "dml"}], "methods": {"wide": {"recipe": "cora-small"}}}, None),
+    ],
+)
+def test_a_strategy_that_no_method_takes_over_is_refused(values: dict[str, Any], idle: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({"datasets": ["digits"], "methods": ["independent", "gml"], **values}))
+    if idle is None:
+        load_suite(str(file))
+        return
+    with pytest.raises(UsageError, match=rf"Option '{re.escape(idle)}\.strategy' = .* has no effect here: every method, or its dataset"):
+        load_suite(str(file))
 
 
 @pytest.mark.parametrize(
