@@ -39,6 +39,8 @@ def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> N
     result = dgl_mutual.fit(digits, **SMALL)
     result.save(tmp_path / "cohort")
     student = dgl_mutual.load_student(tmp_path / "cohort" / "sage-1.safetensors")
+    with pytest.raises(UsageError, match=r"member = \['sage-1'\] is a list\. Give a text"):
+        dgl_mutual.load_student(tmp_path / "cohort", ["sage-1"])  # type: ignore[arg-type]  # what a user may give
     np.testing.assert_array_equal(student.predict(digits), result.predict(digits, member="sage-1"))
 
 
@@ -47,6 +49,11 @@ def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> N
     [
         ({"students": "gcn,gnn"}, "Unknown student 'gnn'"),
         ({"students": 4}, r"'students' = 4: a list of names is needed, for example \[gcn, gat\]"),
+        ({"students": np.array("gcn")}, r"'students' = array\(.*: a list of names is needed, .* this is an ndarray"),
+        ({"students": {}}, r"students\.0 = \{\} is an empty mapping\. Name its architecture, for example 'gcn'"),
+        ({"callbacks": np.array(1)}, r"A callback must be an instance .*, found array\(1\)"),
+        ({"recipe": np.array(["cora-small"])}, r"recipe = .* is an ndarray\. Give a text"),
+        ({"recipe": pd.Series(["cora-small", "x"])}, r"is a Series\. Give a text"),
         ({"strategy": "gmll"}, "Unknown strategy 'gmll'"),
         ({"training": {"epoch": 1}}, "Did you mean 'epochs'"),
         ({"training": {"epochs": 2, "checkpoint_every": 1}}, "checkpoint_every = 1 has no effect in fit"),

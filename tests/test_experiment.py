@@ -80,6 +80,8 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
         ({"precision": 2.5}, "precision = 2.5 is not a whole number"),
         ({"precision": 13}, "more than 12"),
         ({"percent": "yes"}, "percent = 'yes' is neither True nor False"),
+        ({"members": {"mean"}}, "members = {'mean'} is a set, which has no order. Give names"),
+        *(({name: ["test"]}, rf"{name} = \['test'\] is a list\. Give a text") for name in ("metric", "baseline", "value")),
     ]
     for arguments, message in wrong:
         for table in (found.table, lambda **given: found.export(tmp_path / "table.md", **given)):
@@ -87,14 +89,18 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
                 table(**arguments)
     for name in ("datasets", "methods"):
         assert found.export(tmp_path / "all.csv", **{name: None}).is_file()
-        for none in ([], (), 3):
-            with pytest.raises(UsageError, match=rf"^{name} = .* (names nothing|is an int)\..* for example {name}=\['\w+'\]"):
+        for none in ([], (), 3, [["a"]], np.array("a")):
+            with pytest.raises(UsageError, match=rf"^{name} = .* (nothing|is an \w+|not names)\..* for example {name}=\['\w+'\]"):
                 found.export(tmp_path / "none.csv", **{name: none})
     with pytest.raises(UsageError, match=r"members = \[\] names nothing"):
         found.compare("alone", "teach", members=[])
-    for kind in ("", [], ["curves"]):
-        with pytest.raises(UsageError, match=r"Unknown plot .* Choose from: gains"):
-            found.plot(kind)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"Unknown plot .* Choose from: gains"):
+        found.plot("")
+    for text in ([], ["curves"], pd.Series(["curves", "gains"])):
+        with pytest.raises(UsageError, match=r"(?s)^kind = .* is a (list|Series)\. Give a text"):
+            found.plot(text)  # type: ignore[arg-type]  # what a user may give
+        with pytest.raises(UsageError, match=r"(?s)^a = .* is a (list|Series)\. Give a text"):
+            found.compare(text, "alone")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["trust", "resume", "progress", "offline"])
@@ -454,6 +460,8 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ),
         ({"methods": {"gml uniform": None}}, r"no strategy is called 'gml uniform'.* Set one, for example gml uniform: \{strategy: gml\}"),
         ({"methods": []}, r"names of strategies are needed.*not \[\]"),
+        ({"methods": np.array("gml")}, "names of strategies are needed.*not array"),
+        ({"methods": {"gml": {"targets": {"digit", "even"}}}}, r"'targets' = \{.*: a set has no order: give a list"),
         ({"students": {"gcn"}}, "is a set, which has no order"),
         ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
         ({"jobs": 10**9}, "jobs = 1000000000 is more than 1024, the most that is possible"),
@@ -464,6 +472,7 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"device": 5}, "Unknown device '5'"),
         ({"track": "tensorbord", "tuned": 1}, "Unknown tracker 'tensorbord'. Did you mean 'tensorboard'"),
         ({"track": 3}, "The tracker 3 is not a class"),
+        ({"track": np.array(3)}, "The tracker ndarray.* is not a class"),
         ({"track": ""}, "track = '' names nothing"),
         ({"data_dir": 5}, "Expected a path, found 5"),
         ({"out": 5}, "Expected a path, found 5"),

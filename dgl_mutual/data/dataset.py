@@ -23,6 +23,7 @@ from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_i
 from dgl_mutual.data.split import MAX_SPLITS, Split
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.wording import counted
 
 
@@ -142,7 +143,7 @@ class Dataset:
 
     def _check_edges(self, num_nodes: int) -> None:
         if self.edge_features is None:
-            if self.edge_feature_names or self.edge_feature_kinds:
+            if len(self.edge_feature_names) or len(self.edge_feature_kinds):
                 raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
             object.__setattr__(self, "edges", as_edges(self.edges, num_nodes))
             return
@@ -240,7 +241,8 @@ class Dataset:
 
         Raises:
             DataError: the arrays do not fit together; the message says which entry.
-            UsageError: a metric that is unknown, or does not fit the labels; or `symmetric` is neither True nor False.
+            UsageError: a metric that is unknown, or does not fit the labels; `symmetric` is neither True nor False; or `task` or `metric`
+                is no text.
         """
         attributes = attributes_of(
             edges,
@@ -299,6 +301,7 @@ class Dataset:
             DataError: a heterogeneous graph, a key that is missing in some or all graphs, a batched graph whose numbers of nodes do not fit
                 it, or any fault for which `from_arrays` raises it.
         """
+        check_texts(task=task)
         if isinstance(labels, str):
             raise DataError(
                 f"labels = {labels!r} is a text, and labels are an array with one for each node or graph. If {labels!r} is a key of ndata, "
@@ -341,6 +344,7 @@ class Dataset:
             DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault
                 for which `from_arrays` raises it.
         """
+        check_texts(task=task)
         records = records_of_pyg(data, task)
         if labels is None and task is None:
             warn_if_ambiguous(records)

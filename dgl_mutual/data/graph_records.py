@@ -100,7 +100,7 @@ def arrays_of(
     Raises:
         DataError: see `inputs_of` and `labels_of`.
     """
-    task = task or task_of(records, labels)
+    task = task_of(records, labels) if task is None else task
     return {
         **inputs_of(records, data),
         "labels": labels_of(records, task) if labels is None else labels,
@@ -337,7 +337,8 @@ def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
 
 def items_of(data: Any, what: str) -> list[Any]:
     of_pyg = what.startswith("DGL") and is_pyg(data)
-    if of_pyg or isinstance(data, Mapping) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+    is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and getattr(data, "ndim", 1) == 1
+    if of_pyg or isinstance(data, Mapping) or not is_sequence:
         hint = " Use Dataset.from_pyg." if of_pyg else hint_on_loaders(data)
         raise DataError(f"Expected {what}, found {'PyG data' if of_pyg else kind_of(data)}.{hint}")
     if not len(data):

@@ -21,6 +21,7 @@ from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.checkpoints import save_cohort
 from dgl_mutual.training.inference import Predictor, embeddings, graph_or_dataset, peer_weights
 from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plotting import import_matplotlib
 from dgl_mutual.utils.wording import counted
@@ -197,13 +198,14 @@ class FitResult:
         return Predictor(self.cohort, member)(self._in_columns(data))
 
     def _check_order(self, method: str, data: object, member: object) -> None:
-        """Raise `UsageError` where the member was given in the place of the data."""
+        """Raise `UsageError` where the member was given in the place of the data, or is no text."""
         if isinstance(data, str) and data in [result.member for result in self.members]:
             others = "" if isinstance(member, str) else "data, "
             raise UsageError(
                 f"{method}({data!r}) gives a member in the place of the data. The data come first, and may be left out: write "
                 f"{method}({others}member={data!r})."
             )
+        check_texts(member=member)
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
         """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from dgl_mutual.data import Dataset, Split, load_dataset
+import dgl_mutual
+from dgl_mutual.data import Dataset, Split, load_dataset, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.target import ChosenMetric
@@ -369,7 +371,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"feature_names": ["a", "a"]}, "Several feature columns are called 'a'. Give each a name of its own"),
     ({"feature_names": "ab"}, r"names of the features are 'ab' \(a str\). Give a list"),
     ({"feature_names": 5}, r"names of the features are 5 \(an? int\)"),
-    ({"feature_kinds": 5}, "kinds of feature columns are 5. Give a list"),
+    ({"feature_kinds": 5}, r"kinds of the features are 5 \(an int\)\. Give a list with one for each column"),
+    ({"feature_names": {"a", "b"}}, r"names of the features are \{.*\} \(a set, which has no order\)\. Give a list"),
+    ({"feature_names": {"a": 1, "b": 2}}, r"names of the features are .* \(a dict\)"),
+    ({"feature_names": np.array("ab")}, r"names of the features are .* \(an ndarray\)"),
+    ({"feature_kinds": {"number", "count"}}, "a set, which has no order"),
+    ({"edge_features": np.ones((5, 2)), "edge_feature_names": {"a", "b"}}, "names of the edge features are .* which has no order"),
+    ({"edge_features": np.ones((5, 2)), "edge_feature_kinds": frozenset(["number", "count"])}, "kinds of the edge .* which has no order"),
+    ({"edge_feature_names": True}, r"names of edge features are True \(a bool\)"),
+    ({"edge_feature_names": np.array(["a"])}, "There are names of edge features, and no edge features"),
     ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
     ({"name": ""}, "'' is not a valid name for a dataset: expected text that is not empty"),
@@ -377,6 +387,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": None}, "None is not a valid name for a dataset"),
     ({"name": "m\udc80"}, "is not a valid name for a dataset"),
     ({"task": "edge"}, "Unknown task 'edge'"),
+    ({"task": ""}, "Unknown task ''"),
 ]
 
 
@@ -384,6 +395,30 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_what_is_wrong_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         toy(**changed)
+
+
+@pytest.mark.parametrize("make", [np.array, pd.Series, pd.Index, tuple, iter])
+def test_names_and_kinds_of_columns_may_come_in_any_list(make: Callable[[list[str]], Any]) -> None:
+    names, kinds = ["a", "b"], ["count", "number"]
+    given = {f"{of}feature_{what}": make(values) for of in ("", "edge_") for what, values in (("names", names), ("kinds", kinds))}
+    dataset = toy(edge_features=np.ones((5, 2)), **given)
+    assert [dataset.feature_names, dataset.edge_feature_names] == [("a", "b")] * 2
+    assert [dataset.feature_kinds, dataset.edge_feature_kinds] == [("count", "number")] * 2
+    with pytest.raises(DataError, match="a set, which has no order"):
+        dataset.replaced(feature_names=set(names))
+
+
+@pytest.mark.parametrize("wrong", [[], {}, ["node"], np.array(["node", "graph"])])
+def test_a_task_and_a_metric_are_texts(wrong: Any) -> None:
+    for make in (toy, lambda **given: Dataset.from_dgl([], **given), lambda **given: Dataset.from_pyg([], **given)):
+        with pytest.raises(UsageError, match=r"task = .* is an? \w+\. Give a text"):
+            make(task=wrong)
+    with pytest.raises(UsageError, match=r"metric = .* Give a text"):
+        toy(metric=wrong)
+    with pytest.raises(UsageError, match=r"task = .* Give a text"):
+        dgl_mutual.load("digits", task=wrong)
+    with pytest.raises(UsageError, match=r"protocol = .* Give a text"):
+        make_splits(toy(), wrong, seed=0)
 
 
 @pytest.mark.parametrize(

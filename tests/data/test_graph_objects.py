@@ -9,6 +9,7 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from dgl_mutual.data import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
@@ -103,6 +104,10 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl(dgl.to_block(dgl_graph()))
     with pytest.raises(DataError, match="3 labels for 2 graphs with 8 nodes"):
         Dataset.from_dgl([dgl_graph(), dgl_graph()], labels=[0, 1, 2])
+    for array in (sparse.csr_matrix(np.eye(2)), np.array(1), torch.tensor(1)):
+        for make in (Dataset.from_dgl, Dataset.from_pyg):
+            with pytest.raises(DataError, match=r"Expected .*, found an? (csr_matrix|ndarray|Tensor)"):
+                make(array)
     with pytest.raises(DataError, match=r"item 1 is an int\. Leave it out"):
         Dataset.from_dgl([dgl_graph(), 2])
     with pytest.raises(DataError, match=r"item 0 is a list\. Make it a tuple"):

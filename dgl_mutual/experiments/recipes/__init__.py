@@ -15,6 +15,7 @@ from dgl_mutual.data.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.store.configuration import Role, keys_of
+from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.plain_yaml import read_yaml
 
@@ -38,7 +39,8 @@ def recipe_text(name: str) -> str:
     Raises:
         UsageError: there is no such recipe; the message lists all of them.
     """
-    if isinstance(name, str) and name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
+    check_texts(recipe=name)
+    if name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
         raise UsageError(f"{name!r} is not the name of a recipe. A file of your own is given as --config {name}.")
     if name not in _names():
         raise unknown("recipe", name, _names())

@@ -34,6 +34,7 @@ from dgl_mutual.training.checkpoints.models import (
 )
 from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
+from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.custom_code import is_custom, warn
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
@@ -70,6 +71,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
         UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
         DataError: a file is missing, or is not what this package writes.
     """
+    check_texts(member=member)
     folder, name = _locate(user_path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
