@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dgl_mutual.errors import UsageError, advice, unknown
 from dgl_mutual.experiments.configuration.config import MAX_SEEDS, read_config, read_mapping
-from dgl_mutual.experiments.configuration.layers import DEFAULT_STRATEGY, merge
+from dgl_mutual.experiments.configuration.layers import DEFAULT_STRATEGY, combine_layers
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.store.configuration import Role, keys_of
@@ -286,7 +286,7 @@ def _dataset(entry: Any) -> Any:
         return {"name": entry, "config": {"dataset": entry}}
     if isinstance(entry, Mapping) and "recipe" in entry:
         own = {key: value for key, value in entry.items() if key != "recipe"}
-        entry = merge(read_recipe(str(entry["recipe"]), own), own)
+        entry = combine_layers(read_recipe(str(entry["recipe"]), own), own)
     if not isinstance(entry, Mapping) or "dataset" not in entry:
         raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset' or 'recipe', not {entry!r}")
     layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}

@@ -419,6 +419,12 @@ def test_a_method_has_the_strategy_that_is_named_or_that_of_its_name(name: str, 
         configurations(suite)
 
 
+def test_a_dataset_with_another_strategy_than_its_recipe_does_not_have_the_options_of_the_former() -> None:
+    with pytest.warns(UserWarning, match="Options of gml that dml does not take over"):
+        suite = parse_options(Suite, {"datasets": [{"recipe": "cora-few-labels", "strategy": "dml"}], "methods": {"wide": {}}})
+    assert [(run.config.strategy, run.config.strategy_options) for run in configurations(suite)] == [("dml", {})]
+
+
 @pytest.mark.parametrize("name", ["dml (wide)", "mean_teacher", "KD, again", "okddip 2"])
 def test_a_method_named_after_another_strategy_than_it_takes_over_is_refused(name: str) -> None:
     suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {}}, "base": {"strategy": "gml"}})
