@@ -12,11 +12,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from dgl_mutual.data.arrays import FeatureKind, FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
@@ -48,6 +48,7 @@ _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**35)]
 class _Manifest(BaseModel):
     """partition.json."""
 
+    format: Literal[1]
     name: str
     fingerprint: str
     dgl: str
@@ -62,13 +63,6 @@ class _Manifest(BaseModel):
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     #: Of each other file of the folder.
     sha256: dict[str, str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_of_this_version(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "num_parts" in values:
-            raise ValueError("it was made by an earlier version: its parts are in DGL's own format, of which a forged file can crash DGL")
-        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +250,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
     np.savez(folder / _NODES, labels=dataset.labels, ids=ids, **numbers)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = _Manifest(
+        format=1,
         name=dataset.name,
         fingerprint=fingerprint(dataset),
         dgl=dgl.__version__,

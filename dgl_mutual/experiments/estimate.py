@@ -63,7 +63,7 @@ def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], j
 
 def _seconds_of_finished(plan: Plan, out: Path) -> float | None:
     """The mean over the finished trials of a run; None if there are none."""
-    trials = read_trials(plan.folder(out))
+    trials = read_trials(out / plan.name)
     return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean()) if len(trials) else None
 
 
@@ -93,7 +93,7 @@ def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> flo
 
 def num_missing(plan: Plan, out: Path) -> int:
     """Trials that have not finished."""
-    return len(plan.keys - keys_of(read_trials(plan.folder(out))))
+    return len(plan.keys - keys_of(read_trials(out / plan.name)))
 
 
 def _first(part: IntArray, share: float) -> IntArray:

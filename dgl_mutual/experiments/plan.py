@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
@@ -16,7 +15,6 @@ from dgl_mutual.experiments.configuration.given import given_values
 from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
-from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.tables import Key
@@ -51,12 +49,8 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The name of its folder, if it is new."""
+        """The name of its folder."""
         return run_name(self.config)
-
-    def folder(self, out: Path) -> Path:
-        """Its folder below `out`."""
-        return folder_of_run(out, self.name, resolved_values(self.config))
 
     @property
     def keys(self) -> set[Key]:

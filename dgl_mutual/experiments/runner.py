@@ -124,7 +124,7 @@ def run(
         ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
             follow(partial(do_work, compute=compute, usage_errors_fail_trial=False), plans, ranks)
-            return RunReport(plans[0].folder(out), pd.DataFrame(), ())
+            return RunReport(out / plans[0].name, pd.DataFrame(), ())
         together = Torchrun(ranks) if ranks.size > 1 else None
         return execute(plans, out=out, compute=compute, resume=resume, progress=progress, executor=together, track=track)[0]
 
@@ -157,7 +157,7 @@ def execute(
     progress = progress or NoProgress()
     make_room(_OF_A_RUN * len(plans) + RESERVE)
     with ExitStack() as stack:
-        runs = [_checked(plan, stack.enter_context(locked_store(plan.folder(out))), resume=resume) for plan in plans]
+        runs = [_checked(plan, stack.enter_context(locked_store(out / plan.name)), resume=resume) for plan in plans]
         for opened in runs:  # after the checks of all: from here on files are changed
             stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [

@@ -41,19 +41,17 @@ def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
 
 def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
     """See `check_data`. The samples of a trial are made again, with its noise, since trials.csv has the digest of these."""
-    digests, hashes = (kept.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
+    digests = kept.trials.groupby(KEY)["split"].first().to_dict()
     first: dict[int, int] = {}
     for seed, fold in sorted(kept.keys):
         first.setdefault(fold, seed)
     asked = {trial.key: trial for trial in plan.trials}
     for fold, seed in first.items():
-        if digests[seed, fold] == hashes[seed, fold]:
-            continue  # earlier versions hashed data and split together, under the name `fingerprint`
         trial = asked.get((seed, fold)) or Trial(seed, fold, split_of(plan.config, plan.dataset, seed, fold))
         made = trial_data(trial, plan.config, plan.dataset)
         if digests[trial.key] != split_digest(made.dataset, made.split):
             raise StoreError(
                 f"The official split of {plan.dataset.name} is another than that of the trials in {str(kept.folder)!r}: seed "
-                f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed, "
-                f"or the trials are of an earlier version and have a pool. {mend}"
+                f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed. "
+                f"{mend}"
             )

@@ -144,8 +144,8 @@ def _refuse_unmeasured(trials: pd.DataFrame, value: str) -> None:
             '--value val (in Python: value="val").'
         )
     raise UsageError(
-        f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume (in Python: "
-        "resume=False)."
+        f"None of these runs has a {value!r}: it was not measured. A single student has no disagreement, and some systems do not tell the "
+        "peak memory. Choose another one with --value (in Python: value=...)."
     )
 
 

@@ -69,7 +69,7 @@ class Run:
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
-        """reliability.csv; empty in runs of earlier versions."""
+        """reliability.csv; empty where there is none."""
         return self._asked_for(read_reliability(self._folder_that_is_there))
 
     @cached_property
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What the columns and labels of its data mean (see `schema_of`); empty in runs of earlier versions."""
+        """What the columns and labels of its data mean (see `schema_of`); empty where it is not recorded."""
         return last_recorded(self.environment, "schema")
 
     @property

@@ -22,7 +22,7 @@ from dgl_mutual.reporting.labels import data_of_suite, label_runs, unsplit_name
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import GIVEN, RESOLVED
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
-from dgl_mutual.store.tables import KEY, MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, overall, read_tuning
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, read_tuning
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
@@ -80,8 +80,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
 
     Columns added: `method`, `data`, `unsplit` (the same for data that differ in their protocol alone), `folds` (k of cross-validation, else
     1), `planned` (trials that were asked for), `tuned` (trials of the search that chose the options, else 0), `combinations` (of
-    options of a grid, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not known). In
-    the rows of single tasks `disagreement` is empty in runs of earlier versions, which did not tell tasks apart.
+    options of a grid, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not known).
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -113,19 +112,8 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             "combinations": run.num_combinations,
             "schema": json.dumps(run.schema),
         }
-        tables.append((_by_target(run.trials) if each_target or metric is not None else run.overall).assign(**added))
+        tables.append((run.trials if each_target or metric is not None else run.overall).assign(**added))
     return pd.concat(tables, ignore_index=True)
-
-
-def _by_target(figures: pd.DataFrame) -> pd.DataFrame:
-    """trials.csv with an empty disagreement in the rows of single targets where it is not theirs.
-
-    Earlier versions wrote the share over the labels of all targets into every row of a trial. So targets whose figures are equal are not
-    told apart. Where all labels agree, or none does, this is so for each target.
-    """
-    shares = figures["disagreement"]
-    is_known = (shares.groupby([figures[name] for name in KEY]).transform("nunique") > 1) | shares.isin([0, 1])
-    return figures.assign(disagreement=shares.where(is_known | figures.index.isin(overall(figures).index)))
 
 
 def _with_more_seeds(one: Run, other: Run) -> Run:

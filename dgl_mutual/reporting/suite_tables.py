@@ -13,7 +13,6 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import TextTable, text_table
 from dgl_mutual.store.files import ALL_FILE
-from dgl_mutual.store.tables import MORE_COLUMNS
 from dgl_mutual.utils.files import write_text
 from dgl_mutual.utils.safe_text import csv_text
 
@@ -23,7 +22,7 @@ _NAMES = ["data", "method", "run"]
 def suite_tables(folder: Path, runs: Iterable[Run]) -> dict[Path, str]:
     """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
 
-    The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
+    The last has all rows of the trials.csv of all runs, with what tables call their data and method.
 
     Raises:
         UsageError, StoreError: the runs cannot be combined in one table, or there are none.
@@ -36,9 +35,6 @@ def suite_tables(folder: Path, runs: Iterable[Run]) -> dict[Path, str]:
 def _all_rows(runs: Sequence[Run]) -> str:
     """The text of all.csv."""
     rows = pd.concat([run.trials.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
-    # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.
-    unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
-    rows = rows.drop(columns=unknown)
     return csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]])
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 TRIALS = {
     "task": "`node` or `graph`.",
     "dataset": "Name of the dataset.",
-    "fingerprint": "Hash of the graphs, features and labels, as in config.yaml. Folders of earlier versions hash the split with them.",
+    "fingerprint": "Hash of the graphs, features and labels, as in config.yaml.",
     "strategy": "Name of the strategy.",
     "member": (
         "Each student (`gcn-0`, ...), what the strategy adds (`teacher`, `leader`), `mlp` after distillation, `mean` of the students, "
@@ -31,7 +31,7 @@ TRIALS = {
     "parameters": "Number of parameters of the member alone.",
     "disagreement": (
         "Share of test samples, or of their labels, that two students predict differently, averaged over all pairs of students. "
-        "With several targets the row of their mean has the share over all labels. Folders of earlier versions have this in every row."
+        "With several targets the row of their mean has the share over all labels."
     ),
     "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU); of a grid, over all of its points.",
     "nll": "Negative log-likelihood in nats on the test part, mean over the known labels; with several targets the mean over them.",

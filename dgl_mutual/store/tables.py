@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from io import BytesIO, StringIO
@@ -22,10 +21,8 @@ from dgl_mutual.utils.files import read_bytes, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.safe_text import plain_cell, plain_csv
 
-#: Columns that may follow those of trials.csv; folders of older versions lack these.
-MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_train"]
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
-TRIAL_COLUMNS = [name for name in TRIALS if name not in MORE_COLUMNS]
+TRIAL_COLUMNS = list(TRIALS)
 KEY = ["seed", "fold"]
 #: (seed, fold) of a trial.
 Key: TypeAlias = tuple[int, int]
@@ -102,7 +99,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
-    outside = _outside_of_ranges(table[numbers], [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())])
+    outside = _outside_of_ranges(table[numbers], columns)
     if outside:
         raise StoreError(f"{str(file)!r} has {outside}: it was changed. {_hint_of(file)}")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
@@ -124,10 +121,7 @@ def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
 
 
 def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
-    """trials.csv of a run folder, or another file with single trials that are to be put there; columns that its version did not know are
-    empty.
-
-    Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
+    """trials.csv of a run folder, or another file with single trials that are to be put there.
 
     Raises:
         StoreError: see `read_table`; also if a row is there twice or missing, or rows are of different runs.
@@ -140,8 +134,7 @@ def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
         what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
     _refuse_lost_rows(file, table)
-    table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
-    return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
+    return table
 
 
 def _refuse_lost_rows(file: Path, table: pd.DataFrame) -> None:

@@ -97,7 +97,7 @@ def test_trials_of_changed_code_are_not_mixed(
     assert command_line(*run, *re.findall(r"--no-resume --seeds 2", told)[0].split())[0] == 0
     (file,) = tmp_path.glob("results/*/environment.json")
     values = json.loads(file.read_text())
-    del values["code"]  # as an earlier version has written it
+    del values["code"]  # as without its source
     file.write_text(json.dumps(values))
     status, _, err = command_line(*run, "--seeds", "3")
     assert status == 0 and "The code of my_changing_idea:Mine was not recorded when 4 trials" in " ".join(err.split())

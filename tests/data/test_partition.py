@@ -300,7 +300,7 @@ def announced(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
 
 #: What stands in partition.json instead, and what is said of it.
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
-    "an earlier version": ({"num_parts": 2}, "it was made by an earlier version: its parts are in DGL.s own format"),
+    "another format": ({"format": 2}, "format: "),
     "no parts": ({"nodes": [], "edges": []}, "nodes: "),
     "a part without nodes": ({"nodes": [0, 1797]}, "nodes.0: "),
     "fewer than none": ({"edges": [-1, 5]}, "edges.0: "),

@@ -17,7 +17,7 @@ from tests.training.small_data import graphs, multi_label_graphs
 
 
 def plan(folder: Path, points: int = 1) -> Any:
-    return SimpleNamespace(folder=lambda out: out / folder.name, points=[None] * points)
+    return SimpleNamespace(name=folder.name, points=[None] * points)
 
 
 def test_what_is_left_follows_from_finished_trials_of_the_run_or_else_of_the_others(tmp_path: Path) -> None:

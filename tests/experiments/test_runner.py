@@ -108,7 +108,7 @@ def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again(tmp_path: Pa
 def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, fake_training: Install) -> None:
     configs = [parse_config({"seeds": seeds, "strategy": name}) for seeds, name in ((3, "gml"), (2, "independent"))]
     plans = [prepare(config, load_data(config)) for config in configs]
-    file = plans[0].folder(tmp_path) / "trials.csv"
+    file = tmp_path / plans[0].name / "trials.csv"
 
     def edit(seed: int, fold: int) -> None:
         if seed == 1 and b"garbage" not in file.read_bytes():
@@ -118,7 +118,7 @@ def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, f
     with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line.*the same command or call adds them"):
         execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert ran == [(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]
-    assert len(pd.read_csv(plans[1].folder(tmp_path) / "summary.csv"))
+    assert len(pd.read_csv(tmp_path / plans[1].name / "summary.csv"))
     file.write_bytes(file.read_bytes().removesuffix(b"garbage"))
     reports = execute(plans, out=tmp_path, compute=Compute(jobs=1))
     assert len(ran) == 5 and [set(report.summary["n"]) for report in reports] == [{3}, {2}]
@@ -349,7 +349,7 @@ def test_trials_of_data_that_meant_something_else_are_not_taken_for_those_of_the
     made_in = json.loads(file.read_text())
     file.write_text(json.dumps({name: value for name, value in made_in.items() if name != "schema"}))
     go_on(other)
-    assert ran == [(0, 0)], "a run of an earlier version, which did not say, stays usable"
+    assert ran == [(0, 0)], "a run that has not recorded it stays usable"
     go_on(ring, 2)  # and says so when it goes on
     with pytest.raises(StoreError, match=told):
         go_on(other, 2)
@@ -404,17 +404,3 @@ def test_what_students_do_not_take_need_not_mean_the_same(
     go_on("length")
     with pytest.raises(StoreError, match=r"the edge feature columns were length \(\w+\) and are width"):
         go_on("width")
-
-
-def test_trials_of_an_earlier_version_do_not_say_of_which_split_they_are(
-    tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = fake_training()
-    config = parse_config({"dataset": "Cora", "seeds": 1})
-    file = run(config, out=tmp_path, compute=Compute(jobs=1)).folder / "trials.csv"
-    pd.read_csv(file, **EXACT_NUMBERS).drop(columns=["split", "test_to_train"]).to_csv(file, index=False)
-    (split,) = ring.official_splits
-    exchanged = ring.replaced(official_splits=(Split(split.train, split.test, split.val),))
-    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: exchanged)
-    run(config, out=tmp_path, compute=Compute(jobs=1))
-    assert ran == [(0, 0)]

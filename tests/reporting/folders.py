@@ -17,7 +17,7 @@ import yaml
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, MORE_COLUMNS, TRIAL_COLUMNS
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, TRIAL_COLUMNS
 
 SUMS = ("mean", "best_by_val", "ensemble")
 
@@ -88,7 +88,7 @@ def write_run(
         for (seed, fold), score in zip(keys, drawn, strict=True)
         for epoch in range(epochs)
     ]
-    trials = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS])
+    trials = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
     trials.to_csv(folder / "trials.csv", index=False)
     if rows:
         summarise_trials(trials).to_csv(folder / "summary.csv", index=False)

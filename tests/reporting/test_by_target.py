@@ -93,29 +93,3 @@ def test_runs_without_a_named_target_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match="no table by target"):
         gather_by_target(load_runs([tmp_path]))
-
-
-def test_a_disagreement_over_all_targets_is_that_of_none(tmp_path: Path) -> None:
-    """Earlier versions wrote one figure into the rows of every target."""
-    write(tmp_path, "gml", ["digit", "even"], TOGETHER)
-    write(tmp_path, "gml", ["even"], ALONE)
-    (several,) = (file for file in tmp_path.glob("*/trials.csv") if "mean" in set(pd.read_csv(file)["metric"]))
-
-    def means() -> dict[str, float]:
-        rows = compare(gather_by_target(load_runs([tmp_path])), value="disagreement").rows
-        return dict(zip(rows["method"], rows["mean"], strict=True))
-
-    alone = pytest.approx((1 - np.mean(ALONE)) / 2)
-    assert means() == {"gml (1 target)": alone, "gml (2 targets)": pytest.approx(np.nan, nan_ok=True)}
-    assert gather(load_runs([tmp_path]))["disagreement"].notna().all()  # overall it is known
-    table = pd.read_csv(several)
-    table.loc[table["metric"] == "accuracy(even)", "disagreement"] = 0.25
-    table.to_csv(several, index=False)
-    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0.25}
-    in_one = (table["metric"] == "accuracy(even)") & (table["seed"] == 0) & (table["fold"] == 0)
-    old = pd.read_csv(several).assign(disagreement=0.5)
-    old.loc[in_one, "disagreement"] = 0.25
-    old.to_csv(several, index=False)  # a run of an earlier version with a later trial: the others stay unknown
-    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0.25}
-    table.assign(disagreement=0).to_csv(several, index=False)  # no label differs: this holds for each target
-    assert means() == {"gml (1 target)": alone, "gml (2 targets)": 0}

@@ -24,7 +24,7 @@ from dgl_mutual.reporting.runs import gather, load_runs, suite_runs
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.reporting.tables import BETTER as MARK
 from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
-from dgl_mutual.store.tables import NAME_COLUMNS, TRIAL_COLUMNS, TUNING_COLUMNS, read_trials
+from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS
 from tests.reporting.folders import write_run, write_suite
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
@@ -33,12 +33,6 @@ BETTER = [0.83, 0.82, 0.82, 0.86, 0.84]
 
 def compared(folder: Path, **options: Any) -> Comparison:
     return compare(gather(load_runs([folder])), **options)
-
-
-def as_by_an_earlier_version(file: Path) -> None:
-    """Without the later columns; what is the split now was called the fingerprint."""
-    table = pd.read_csv(file).drop(columns="fingerprint").rename(columns={"split": "fingerprint"})
-    table[TRIAL_COLUMNS].to_csv(file, index=False)
 
 
 def row(comparison: Comparison, method: str, data: str = "Cora", member: str = "mean") -> dict[str, Any]:
@@ -209,11 +203,11 @@ def test_disagreement_is_neither_good_nor_bad(tmp_path: Path) -> None:
     assert text.groups[0][1][1] == Cell("5.0", "0.0", mark=WORSE)
 
 
-def test_what_an_older_version_did_not_measure_is_refused_or_left_blank(tmp_path: Path) -> None:
-    old = write_run(tmp_path, strategy="independent") / "trials.csv"
-    as_by_an_earlier_version(old)
+def test_what_was_not_measured_is_refused_or_left_blank(tmp_path: Path) -> None:
+    file = write_run(tmp_path, strategy="independent") / "trials.csv"
+    pd.read_csv(file).assign(disagreement="", peak_mib="", nll="", ece="", test_to_train="").to_csv(file, index=False)
     assert row(compared(tmp_path), "independent")["n"] == 10
-    with pytest.raises(UsageError, match=r"None of these runs has a 'peak_mib'.*--no-resume"):
+    with pytest.raises(UsageError, match=r"None of these runs has a 'peak_mib'.*--value"):
         compared(tmp_path, value="peak_mib")
     write_run(tmp_path, strategy="gml")
     comparison = compared(tmp_path, value="peak_mib")
@@ -304,17 +298,6 @@ def test_metrics_under_one_name_stand_apart_too(tmp_path: Path) -> None:
     rows = compare(gather(load_runs(two))).rows
     assert {(row.data, row.metric) for row in rows.itertuples()} == {("here (accuracy)", "accuracy"), ("here (macro-f1)", "macro-f1")}
     assert set(compare(gather(load_runs(two), "macro-f1"), metric="macro-f1").rows["data"]) == {"here"}
-
-
-def test_folders_of_earlier_versions_which_have_no_split_stand_beside_new_ones(tmp_path: Path) -> None:
-    old, new = (write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml"))
-    as_by_an_earlier_version(old / "trials.csv")
-    assert math.isfinite(row(compared(tmp_path, baseline="independent"), "gml")["difference"])
-    table = pd.read_csv(new / "trials.csv")
-    table.loc[table["seed"] == 0, ["split", "fingerprint"]] = ["", "f0.0"]  # it was begun by an earlier version
-    table.to_csv(new / "trials.csv", index=False)
-    assert read_trials(new)["split"].str.startswith("f").all()
-    assert math.isfinite(row(compared(tmp_path, baseline="independent"), "gml")["difference"])
 
 
 def test_different_fingerprints_are_refused(tmp_path: Path) -> None:
@@ -508,7 +491,7 @@ def test_runs_of_data_that_mean_something_else_are_refused(tmp_path: Path) -> No
     for folder, schema in zip(runs, schemas, strict=True):
         file = folder / "environment.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "resumed": [{"schema": schema}]}))
-    compared(tmp_path)  # one takes no edge features, and one is of an earlier version
+    compared(tmp_path)  # one takes no edge features, and one has not recorded it
     file.write_text(json.dumps({"schema": {"classes": "b, a (3)"}}))
     with pytest.raises(
         UsageError, match=r"Runs on Cora cannot .* the classes are b, a \(3\) in \S+dml\S+, and a, b \(1\) in \S+gml\S+\. Give"

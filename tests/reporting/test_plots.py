@@ -290,7 +290,7 @@ def test_a_reliability_diagram_pools_students_and_trials_by_their_decisions(tmp_
     rows = [(0, "gcn-0", 14, 30, 1.0, 0.98), (0, "gat-1", 14, 10, 0.6, 0.94), (1, "gcn-0", 14, 40, 0.5, 0.96)]
     few = [(0, "gcn-0", 7, 3, 0.0, 0.5), (0, "ensemble", 14, 50, 0.7, 0.95), (5, "gcn-0", 14, 99, 0.0, 0.99)]
     write_reliability(write_run(tmp_path, strategy="gml", seeds=2), [*rows, *few])
-    write_run(tmp_path, strategy="dml", seeds=2)  # of an earlier version
+    write_run(tmp_path, strategy="dml", seeds=2)  # has none
     figure = drawn(tmp_path, "reliability")["reliability-Cora"]
     assert len(figure.axes) == 1
     shown = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}

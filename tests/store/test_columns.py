@@ -9,15 +9,11 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store import columns
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import MORE_COLUMNS, TRIAL_COLUMNS
+from dgl_mutual.store.tables import TRIAL_COLUMNS
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.options import TrainingOptions
 from tests.cohorts import train_cohort
 from tests.strategies.cases import MULTI_LABEL_OPTIONS, SMALL, SMALL_OPTIONS, make_dataset
-
-
-def test_every_column_of_trials_is_explained_in_order() -> None:
-    assert list(columns.TRIALS) == [*TRIAL_COLUMNS, *MORE_COLUMNS]
 
 
 def test_every_column_of_summaries_is_explained() -> None:

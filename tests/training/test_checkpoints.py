@@ -509,7 +509,7 @@ def test_code_that_has_changed_since_it_was_saved_is_told(tmp_path: Path, monkey
     (message,) = told("Net-2")
     assert "The code of the student 'Net-2' (saved_code:Net) has changed since it was saved" in message
     assert len(told("ensemble")) == 2 and "the weighting 'saved_code:Flat'" in told("ensemble")[0]
-    for described in (tmp_path / "saved").glob("*.json"):  # as an earlier version wrote it
+    for described in (tmp_path / "saved").glob("*.json"):  # as without its source
         described.write_text(re.sub(r'\n  "code": .*', "", described.read_text()))
     assert told("Net-2") == told("ensemble") == []
     sys.modules.pop("saved_code")
@@ -593,16 +593,6 @@ def test_what_another_version_of_a_package_cannot_load_is_told_with_both(tmp_pat
     sys.modules.pop("first_ext")
     with pytest.raises(DataError, match=r"another student\. It was saved with the package first-ext 0\.1, and first-ext 0\.2 is installed"):
         load_student(folder, "own-1")
-
-
-def test_a_saved_name_without_its_package_is_read_by_the_name(tmp_path: Path, forgetful: None) -> None:
-    """As an earlier version wrote it."""
-    folder = tmp_path / "saved"
-    sys.path.insert(0, str(install(tmp_path / "first", "first-ext")))
-    result = small_graph.fit("gcn,own")
-    result.save(folder)
-    edit(folder / "own-1.json", origin=None)
-    np.testing.assert_array_equal(load_student(folder, "own-1").predict(small_graph.graph()), result.predict(member="own-1"))
 
 
 def test_the_package_of_a_file_gives_an_import_path_no_trust(tmp_path: Path, forgetful: None) -> None:

@@ -158,11 +158,8 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     merged = ours.merge(foreign, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
     matched = merged[merged["_merge"] == "both"]
     is_other = pd.Series(False, index=matched.index)
-    if "fingerprint" in foreign.columns:  # in files of earlier versions it stands for data and split
-        theirs = matched["fingerprint_reference"]
-        is_other |= (theirs != matched["fingerprint"]) & (theirs != matched["split"])
-    if "split" in foreign.columns:
-        is_other |= matched["split_reference"] != matched["split"]
+    for name in {"fingerprint", "split"} & set(foreign.columns):
+        is_other |= matched[f"{name}_reference"] != matched[name]
     other_data = matched[is_other]
     matched = matched.drop(other_data.index)
     unknown_labels = matched[matched["test"].isna()]

@@ -1,4 +1,4 @@
-"""Which folder is whose: the folder of a run by its name, and the configuration in it."""
+"""Which run a folder is of: the configuration in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dgl_mutual.store.configuration import RESOLVED, has_both, identity, num_seeds
+from dgl_mutual.store.configuration import RESOLVED, has_both, identity
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 
@@ -22,21 +22,3 @@ def read_resolved(file: Path) -> dict[str, Any] | None:
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # no YAML, or values in the place of groups
         return None
     return resolved
-
-
-def folder_of_run(out: Path, name: str, resolved: dict[str, Any]) -> Path:
-    """Where below `out` a run has its folder: the one of its name, or one that holds the same run by the name of another identity, as the
-    kept runs in results/ do (of several, the one with most seeds).
-
-    Args:
-        name: the run's name, which ends in a hash.
-        resolved: its resolved configuration as plain values.
-    """
-    if (out / name).exists():
-        return out / name
-    decisive, found = identity(resolved), {}
-    for file in out.glob(f"{name[:-8]}{'[0-9a-f]' * 8}/config.yaml"):
-        other = read_resolved(file)
-        if other is not None and identity(other) == decisive:
-            found[file.parent] = num_seeds(other)
-    return max(sorted(found), key=found.__getitem__, default=out / name)

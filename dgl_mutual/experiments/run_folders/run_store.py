@@ -26,7 +26,6 @@ from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE,
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
-    MORE_COLUMNS,
     RELIABILITY_COLUMNS,
     TRIAL_COLUMNS,
     Key,
@@ -240,7 +239,7 @@ class RunStore:
             self._reliability.write_part(key, reliability[RELIABILITY_COLUMNS])
         if outcome.searched:
             self._grid.keep(key, pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
-        rows = pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"})
+        rows = pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"})
         self._trials.keep(key, rows)
         with suppress(StoreError):  # `finish` raises it, when the other trials have ended
             self._failures.forget({key})

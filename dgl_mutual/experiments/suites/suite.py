@@ -292,10 +292,7 @@ def run_suite(
     out = suite_plan.folder.parent
     check_trackers(track)
     check_writable(out)
-    runs = [
-        {"folder": plan.folder(out).name, "data": run.data, "method": run.method, "seeds": plan.config.seeds}
-        for run, plan in suite_plan.entries
-    ]
+    runs = [{"folder": plan.name, "data": run.data, "method": run.method, "seeds": plan.config.seeds} for run, plan in suite_plan.entries]
     missing = {data: without_folders(str(why)) for data, why in suite_plan.missing.items()}
     values = {"description": suite_plan.suite.description, "baseline": suite_plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(suite_plan.folder):
@@ -325,7 +322,7 @@ def _refuse_another_suite(suite_plan: SuitePlan) -> None:
         return
     if not before or not entries or any(data in suite_plan.missing for data, _ in before):
         return
-    if {plan.folder(folder.parent).name for _, plan in entries} & set(before.values()):
+    if {plan.name for _, plan in entries} & set(before.values()):
         return
     shared = [(before[run.data, run.method], plan) for run, plan in entries if (run.data, run.method) in before]
     recorded = [(read_resolved(folder.parent / name / CONFIG_FILE) or {}, plan.config.fingerprint) for name, plan in shared]

@@ -50,7 +50,7 @@ PLOTS = {
     "weights": Plot(weight_maps, "Weights of the peers", "weights need the strategy gml or okddip, and weights that are not uniform"),
     "exchange": Plot(exchanged_information, "Exchanged information", "exchange needs a strategy with an exchange"),
     "cka": Plot(similarity_matrices, "Similarity of hidden layers", "cka needs runs with training.diversity = true"),
-    "reliability": Plot(reliability_diagrams, "Reliability of predicted probabilities", "reliability needs runs of this version"),
+    "reliability": Plot(reliability_diagrams, "Reliability of predicted probabilities", "reliability needs labels of the test part"),
 }
 
 

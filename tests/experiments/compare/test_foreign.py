@@ -172,7 +172,6 @@ def test_a_row_of_other_data_is_no_partner() -> None:
     told = "1 rows were made from other data or another split: their fingerprint or split differs (dataset cora, seed 1, member gcn-0)"
     for columns, here, there in (
         (["fingerprint"], ["print"], ["another"]),
-        (["fingerprint"], ["split-0"], ["split-0"]),  # of earlier versions, where it is the hash of data and split
         (["split"], ["split-0"], ["split-0"]),
         (["fingerprint", "split"], ["print", "split-0"], ["print", "split-0"]),
         (["fingerprint", "split"], ["print", "split-0"], ["another", "split-1"]),

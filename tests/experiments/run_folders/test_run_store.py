@@ -14,7 +14,6 @@ import yaml
 
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.run_folders.run_folder import folder_of_run
 from dgl_mutual.experiments.run_folders.run_store import RunStore
 from dgl_mutual.experiments.run_folders.trial_tables import TrialTable
 from dgl_mutual.experiments.trial import Outcome, Trial
@@ -134,19 +133,6 @@ def test_history_of_a_killed_run_is_merged_by_the_next(tmp_path: Path, monkeypat
     assert not (tmp_path / "run" / "history").exists()
 
 
-def test_trials_of_an_earlier_version_stay_in_a_run_that_goes_on(tmp_path: Path) -> None:
-    folder = fill(tmp_path / "run", outcome(0)).folder
-    (folder / "reliability.csv").unlink()
-    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece", "split", "test_to_train"]).to_csv(folder / "trials.csv", index=False)
-    new = outcome(1)
-    store = fill(folder, replace(new, rows=[{**row, "nll": 0.5, "ece": 0.25} for row in new.rows]))
-    assert (folder / "trials.csv").read_text().splitlines()[0] == COLUMNS
-    assert store.trials.groupby("seed")["ece"].max().fillna(-1).tolist() == [-1, 0.25]
-    assert pd.read_csv(folder / "reliability.csv")["seed"].tolist() == [1]
-    fill(folder, resume=False)
-    assert not (folder / "reliability.csv").exists()
-
-
 def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(1, error="boom, with a comma"), outcome(0), outcome(0, 1, error="bang")).folder
     failures = pd.read_csv(folder / "failures.csv")
@@ -224,21 +210,6 @@ def test_what_is_finished_is_whole_when_starting_over_was_cut_off(
         store.merge()
     history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").exists() else pd.DataFrame({"seed": []})
     assert finished <= set(history["seed"])
-
-
-def test_the_same_run_is_found_under_the_name_of_another_identity(tmp_path: Path) -> None:
-    new = tmp_path / "node-ring-gml-00000000"
-    assert folder_of_run(tmp_path, new.name, CONFIG) == new
-    fill(tmp_path / "node-ring-gml-11111111", outcome(0))
-    with open_store(tmp_path / "node-ring-gml-22222222", {**CONFIG, "seeds": 3}, resume=True) as store:
-        store.add(outcome(0))
-    with open_store(tmp_path / "node-ring-gml-33333333", {**CONFIG, "seeds": 9, "noise": "edge:0.2"}, resume=True) as store:
-        store.add(outcome(0))
-    (tmp_path / "node-ring-gml-44444444").mkdir()
-    (tmp_path / "node-ring-gml-44444444" / "config.yaml").write_text("a: [")
-    assert folder_of_run(tmp_path, new.name, CONFIG).name == "node-ring-gml-22222222"
-    fill(new, outcome(0))
-    assert folder_of_run(tmp_path, new.name, CONFIG) == new
 
 
 def test_a_moved_dataset_folder_is_the_same_run(tmp_path: Path) -> None:
@@ -322,7 +293,7 @@ def test_no_cell_starts_like_a_formula(tmp_path: Path) -> None:
 def test_names_are_made_safe_once_in_rows_that_wait_too(tmp_path: Path) -> None:
     rows = [{**row, "dataset": "=cmd()"} for row in outcome(0).rows]
     store = fill(tmp_path / "run", replace(outcome(0), rows=rows))
-    store._trials.write_part((1, 0), pd.DataFrame(rows)[TRIAL_COLUMNS].assign(seed=1))
+    store._trials.write_part((1, 0), pd.DataFrame(rows, columns=TRIAL_COLUMNS).assign(seed=1))
     assert "'=cmd()" in (store.folder / "history" / "trials-seed-1-fold-0.csv").read_text()
     store.merge()
     assert store.finished() == {(0, 0), (1, 0)} and set(store.trials["dataset"]) == {"=cmd()"}

@@ -209,16 +209,6 @@ def test_a_journal_that_is_none_of_this_search_is_named_and_stays_as_it_is(
     assert journal.read_bytes() == changed
 
 
-def test_a_lock_that_optuna_left_behind_holds_nobody_up(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Earlier versions locked the journal by a link. One that a killed process left, and that leads nowhere, was waited for without end."""
-    faking(monkeypatch, lambda *_, **__: 0.5)
-    monkeypatch.chdir(tmp_path)
-    folder = quick(ring, Path("out"), trials=1).folder
-    (folder / f"{JOURNAL_FILE}.lock").symlink_to(folder / JOURNAL_FILE)
-    assert not (folder / f"{JOURNAL_FILE}.lock").exists()
-    assert len(quick(ring, Path("out"), trials=2).history) == 2
-
-
 def by_rate(trial: Trial, config: Any, *_: Any, **__: Any) -> float:
     return float(1.0 / (1.0 + abs(config.training.learning_rate - 0.003)))
 
