@@ -164,7 +164,7 @@ def read_suite(folder: Path) -> dict[str, Any]:
             f"{str(folder / SUITE_FILE)!r} names {outside[0]!r} as the folder of a run, and a suite names folders beside its own: it was "
             "edited, or damaged. Give the name alone, or run the suite again."
         )
-    missing = values.get("missing") or {}
+    missing = values.get("missing")
     if not isinstance(missing, dict) or not all(isinstance(values.get(name) or "", str) for name in _TEXTS):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} is not what a suite writes: it was edited, or damaged. Run the suite again.")
     names = [*(run[name] for run in runs for name in ("method", "data")), values.get("baseline") or "", *map(str, missing)]
@@ -177,7 +177,9 @@ def read_suite(folder: Path) -> dict[str, Any]:
 
 
 def _is_entry(run: object) -> bool:
-    return isinstance(run, dict) and all(isinstance(run.get(name), str) and len(run[name]) <= MAX_TITLE for name in _ENTRY)
+    if not isinstance(run, dict) or not isinstance(run.get("seeds"), int) or run["seeds"] < 1:
+        return False
+    return all(isinstance(run.get(name), str) and len(run[name]) <= MAX_TITLE for name in _ENTRY)
 
 
 def preferred_baseline(paths: Sequence[Path]) -> str | None:
@@ -204,8 +206,7 @@ def suite_runs(folder: Path) -> list[Run]:
         if any(os.path.lexists(run_folder / name) for name in (CONFIG_FILE, TRIALS_FILE)):  # with one of them alone it is damaged
             run = read(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
-            asked, there = entry.get("seeds"), run.config["seeds"]
-            config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
+            config = {**run.config, "seeds": min(entry["seeds"], run.config["seeds"])}
             method, data = str(entry["method"]), str(entry["data"])
             runs.append(replace(run, config=config, method=method, data=data, tuned=searched.get((data, method), 0)))
     planned = sum(run.num_planned for run in runs)

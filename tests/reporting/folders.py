@@ -107,10 +107,15 @@ def write_suite(out: Path, name: str, runs: Sequence[tuple[Path, str, str]], **k
     """The folder of a suite below `out`: of run folders, each with what tables call its method and its data."""
     folder = out / f"suite-{name}"
     folder.mkdir(parents=True)
-    entries = [{"folder": run.name, "method": method, "data": data} for run, method, data in runs]
+    entries = [{"folder": run.name, "method": method, "data": data, "seeds": _seeds(run)} for run, method, data in runs]
     values = {"description": f"What {name} shows", "baseline": None, "runs": entries, "missing": {}, **keys}
     (folder / SUITE_FILE).write_text(yaml.safe_dump(values, sort_keys=False))
     return folder
+
+
+def _seeds(run: Path) -> int:
+    file = run / "config.yaml"
+    return int(yaml.safe_load(file.read_text())["resolved"]["seeds"]) if file.exists() else 1
 
 
 def _members(members: Sequence[str], students: Sequence[str], score: float, epochs: int) -> list[dict[str, Any]]:
