@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,21 @@ import pytest
 # and by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch  # after the number of threads is set
-
-importlib.import_module("dgl_mutual.dgl_compat")  # before tests import DGL
-
 # That a file survives a loss of power shows in no test, and waiting for the disk takes long. A closed file still is an error.
 os.fsync = os.fstat
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Test modules, and what they import, stay: no search for garbage goes through them, neither now nor later."""
+    if session.config.pluginmanager.hasplugin("dsession"):  # others collect and run tests
+        return (yield)
+    gc.disable()
+    importlib.import_module("dgl_mutual.dgl_compat")  # before tests import DGL
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,6 +58,8 @@ def data_dir() -> Path:
 @pytest.fixture
 def set_threads() -> Iterator[Callable[[int], None]]:
     """Changes how many threads torch has, for the length of a test."""
+    import torch
+
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import dgl
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.target import Target
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn import kernels
 
 MakeDataset = Callable[..., Dataset]
