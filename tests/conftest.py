@@ -56,6 +56,13 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
+def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in a figure is moved to make room for the rest, which takes most of the time that a figure takes."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda engine, figure: None)
+
+
+@pytest.fixture
 def set_threads() -> Iterator[Callable[[int], None]]:
     """Changes how many threads torch has, for the length of a test."""
     import torch

@@ -91,9 +91,9 @@ def test_the_ending_of_the_file_says_the_format(command_line: CommandLine, resul
     assert (tmp_path / "x.txt").read_text() == (tmp_path / "x.tex").read_text()
 
 
+@pytest.mark.usefixtures("without_layout")
 @pytest.mark.parametrize("name", ["-o", "--out"])
 def test_what_writes_one_file_has_the_same_names_for_it(command_line: CommandLine, results: Path, tmp_path: Path, name: str) -> None:
-    pytest.importorskip("matplotlib")
     for command, file in (("export", tmp_path / "x.csv"), ("report", tmp_path / "x.html")):
         assert command_line(command, results, name, file)[:2] == (0, f"Written to {file}\n")
         assert file.stat().st_size

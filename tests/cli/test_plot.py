@@ -9,6 +9,7 @@ from dgl_mutual.reporting.plots import PLOTS, plots_need
 from tests.reporting.folders import write_run
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("without_layout")
 CommandLine = Callable[..., tuple[int, str, str]]
 
 

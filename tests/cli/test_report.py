@@ -8,6 +8,7 @@ import pytest
 from tests.reporting.folders import write_run
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("without_layout")
 CommandLine = Callable[..., tuple[int, str, str]]
 
 

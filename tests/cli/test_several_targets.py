@@ -92,6 +92,7 @@ def test_runs_on_other_targets_are_runs_on_other_data(command_line: Callable[...
     assert set(table["data"]) == {"digits-multi (even+digit)", "digits-multi (digit)"} and set(table["method"]) == {"gml"}
 
 
+@pytest.mark.usefixtures("without_layout")
 def test_tables_show_the_mean_or_one_task(command_line: Callable[..., object], elsewhere: Path) -> None:
     for strategy in ("dml", "independent"):
         assert command_line("run", "--dataset", "digits-multi", "--strategy", strategy, *SMALL)[0] == 0
@@ -107,7 +108,7 @@ def test_tables_show_the_mean_or_one_task(command_line: Callable[..., object], e
     status, _, err = command_line("export", "results", "--metric", "accuracy(odd)")
     assert status == 2 and "accuracy(digit)" in err
     assert command_line("status", "results")[0] == 0
-    assert command_line("plot", "results", "--out", "plots")[0] == 0
+    assert command_line("plot", "results", "--kind", "gains", "--out", "plots")[0] == 0
     assert command_line("report", "results", "-o", "report.html")[0] == 0
 
 

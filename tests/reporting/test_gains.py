@@ -14,6 +14,7 @@ from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("without_layout")
 
 
 def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from dgl_mutual.reporting.plots import PLOTS, draw
 from dgl_mutual.reporting.plots.curves import over_trials
 from dgl_mutual.reporting.plots.reliability import pooled_bins
 from dgl_mutual.reporting.plots.similarity import cka_matrix
-from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, cohort_order, drawing, figure, file_name, legend_below, line_style, save
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, cohort_order, drawing, figure, file_name, line_style, save
 from dgl_mutual.reporting.plots.tuning import tuning_history
 from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.store.tables import RELIABILITY_COLUMNS, TUNING_COLUMNS
 from tests.reporting.folders import write_run, write_suite
 
-matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("without_layout")
 
 
 def drawn(folder: Path, *kinds: str) -> dict[str, Any]:
@@ -87,15 +87,6 @@ def test_a_full_disk_is_one_message(tmp_path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, usual)
-
-
-def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    with drawing():
-        first, second = (
-            [file.read_bytes() for file in save(drawn(tmp_path, "curves")["curves-Cora-gml"], tmp_path, "x")] for _ in range(2)
-        )
-    assert first == second
 
 
 def test_curves_are_means_over_trials_in_the_cohorts_order(tmp_path: Path) -> None:
@@ -260,19 +251,6 @@ def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
     assert tuple(PLOTS) == PLOT_NAMES
 
 
-def test_a_figure_does_not_depend_on_the_users_settings(tmp_path: Path) -> None:
-    runs = load_runs([write_run(tmp_path)])
-
-    def images() -> list[bytes]:
-        with drawing():
-            return [save(figure, tmp_path, "x", ("svg",))[0].read_bytes() for _, figure in draw(runs, ["curves"])]
-
-    before = images()
-    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "axes.facecolor": "red", "savefig.bbox": "tight"}):
-        assert images() == before
-        assert matplotlib.rcParams["font.size"] == 30
-
-
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[plot\]'"), drawing():
@@ -311,24 +289,6 @@ def test_a_line_looks_the_same_in_all_reliability_panels(tmp_path: Path) -> None
     assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"students", "ensemble", "leader"}
 
 
-def overlapping(figure: Any) -> list[tuple[str, str]]:
-    """Pairs of titles, panel titles, axis labels and notes of which one lies on the other, as the figure was last drawn."""
-    note = figure.legends[0].get_title() if figure.legends else figure._supxlabel
-    texts = [figure._suptitle, note, *(text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label))]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-    return [(a, b) for (a, first), (b, second) in combinations(boxes, 2) if first.overlaps(second)]
-
-
-@pytest.mark.parametrize("methods", [2, 3, 4, 6])
-def test_no_text_lies_on_another_where_panels_have_equal_aspect(tmp_path: Path, methods: int) -> None:
-    rows = [(0, member, place, 30, 0.9, 0.95) for member in ("gcn-0", "ensemble") for place in range(7, 15)]
-    for strategy in ("independent", "dml", "gml", "kd", "okddip", "oad")[:methods]:
-        write_reliability(write_run(tmp_path, strategy=strategy, diversity=True), rows)
-    for shown in drawn(tmp_path, "reliability", "cka").values():
-        shown.draw_without_rendering()  # once, as where it is written to a single file
-        assert not overlapping(shown)
-
-
 @pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])
 def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
     write_reliability(write_run(tmp_path, seeds=1), [row])
@@ -353,27 +313,9 @@ def test_an_axis_of_exchanged_information_has_numbers_whatever_its_range(tmp_pat
     assert len(axis_numbers(drawn(folder, "exchange")["exchange-Cora"].axes[0])) >= 2
 
 
-def test_a_legend_is_no_wider_than_its_figure() -> None:
-    with drawing():
-        shown = figure(COLUMN, 2)
-        axes = shown.subplots()
-        for label in ("students", "ensemble", "share of all decisions of students", "mlp"):
-            axes.plot([0, 1], label=label)
-        legend_below(shown, [axes])
-        shown.canvas.draw()
-        assert shown.legends[0].get_window_extent().width <= shown.bbox.width
-        few = figure(COLUMN, 2)
-        other = few.subplots()
-        for label in "abcd":
-            other.plot([0, 1], label=label)
-        legend_below(few, [other])
-    assert few.legends[0]._ncols == 4
-
-
 def test_a_name_with_a_byte_order_mark_is_drawn(tmp_path: Path) -> None:
     runs = [
-        (write_run(tmp_path, data, strategy, level=level, seeds=6, weights=True), method, f"\ufeff{data}")
-        for data in ("Cora", "CiteSeer")
+        (write_run(tmp_path, strategy=strategy, level=level, seeds=6, weights=True), method, "\ufeffCora")
         for strategy, method, level in (("independent", "independent", 0.7), ("gml", "\ufeffgml", 0.8))
     ]
     suite = write_suite(tmp_path, "marked", runs)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.report import report
 from tests.reporting.folders import write_run, write_suite
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("without_layout")
 WICKED = "<script>alert('x')</script> & \"q\" {{ 7 * 7 }}"
 
 
@@ -45,6 +47,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report([write_suite(tmp_path, "mine", runs, description=WICKED)])
 
 
+@pytest.fixture
+def only_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other plots are not drawn."""
+    monkeypatch.setattr("dgl_mutual.reporting.report.PLOTS", {"curves": PLOTS["curves"]})
+
+
 def test_the_page_holds_tables_plots_configuration_and_environment(text: str) -> None:
     page = Page(text)
     for heading in ("Results", "Learning curves", "Weights of the peers", "Similarity of hidden layers", "Configuration", "Environment"):
@@ -72,6 +80,7 @@ def test_the_page_needs_nothing_else(text: str) -> None:
     assert "default-src 'none'" in text
 
 
+@pytest.mark.usefixtures("only_curves")
 def test_runs_that_do_not_pair_are_shown_without_tests_and_with_the_reason(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", seeds=3)
     write_run(tmp_path, strategy="gml", seeds=2)
@@ -86,6 +95,7 @@ def test_runs_that_do_not_pair_are_shown_without_tests_and_with_the_reason(tmp_p
     assert "Learning curves" in page.text
 
 
+@pytest.mark.usefixtures("only_curves")
 def test_a_suites_baseline_that_is_missing_is_named(tmp_path: Path) -> None:
     runs = [(write_run(tmp_path, strategy=strategy), strategy, "Cora") for strategy in ("independent", "gml")]
     with pytest.warns(UserWarning, match="Nothing is tested"):
@@ -93,6 +103,7 @@ def test_a_suites_baseline_that_is_missing_is_named(tmp_path: Path) -> None:
     assert "'dml' is not among the methods" in page.text and "better / worse" not in page.text
 
 
+@pytest.mark.usefixtures("only_curves")
 def test_what_is_not_complete_is_said(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=3, keys=[(0, 0)])
     (run / "failures.csv").write_text("seed,fold,error,details\n1,0,it <burns>,\n")
@@ -103,6 +114,7 @@ def test_what_is_not_complete_is_said(tmp_path: Path) -> None:
         report([write_run(tmp_path, strategy="dml", keys=[])])
 
 
+@pytest.mark.usefixtures("only_curves")
 def test_a_suite_without_all_its_data_says_which(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, "x", [(write_run(tmp_path), "gml", "Cora")], missing={"PubMed": "its files are not here"})
     assert "PubMed: its files are not here" in Page(report([suite])).text

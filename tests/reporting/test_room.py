@@ -1,4 +1,6 @@
-"""Figures have room for their panels and for all of their text, however many methods there are and however long their names."""
+"""Figures as they are laid out: with room for their panels and for all of their text, however many methods there are and however long their
+names, and the same every time.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 
 from dgl_mutual.reporting.plots import draw
-from dgl_mutual.reporting.plots.style import drawing
+from dgl_mutual.reporting.plots.style import COLUMN, drawing, legend_below, save
+from dgl_mutual.reporting.plots.style import figure as new_figure
 from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run, write_suite
+from tests.reporting.test_plots import drawn, write_reliability
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
 
 _LONG = "mutual learning with class prior and weights by agreement, variant {}"
 #: Inches of a panel in height, at least.
@@ -86,3 +90,60 @@ def test_panels_and_texts_have_room(methods: Path, suite: str, kind: str) -> Non
         heights = [axes.get_window_extent().height / figure.dpi for axes in figure.axes]
         assert min(heights) >= _LEAST[kind]
         assert not faults(figure)
+
+
+def overlapping(figure: Any) -> list[tuple[str, str]]:
+    """Pairs of titles, panel titles, axis labels and notes of which one lies on the other, as the figure was last drawn."""
+    note = figure.legends[0].get_title() if figure.legends else figure._supxlabel
+    texts = [figure._suptitle, note, *(text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label))]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    return [(a, b) for (a, first), (b, second) in combinations(boxes, 2) if first.overlaps(second)]
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 6])
+def test_no_text_lies_on_another_where_panels_have_equal_aspect(tmp_path: Path, number: int) -> None:
+    rows = [(0, member, place, 30, 0.9, 0.95) for member in ("gcn-0", "ensemble") for place in range(7, 15)]
+    for strategy in ("independent", "dml", "gml", "kd", "okddip", "oad")[:number]:
+        write_reliability(write_run(tmp_path, strategy=strategy, diversity=True), rows)
+    for shown in drawn(tmp_path, "reliability", "cka").values():
+        shown.draw_without_rendering()  # once, as where it is written to a single file
+        assert not overlapping(shown)
+
+
+def test_a_legend_is_no_wider_than_its_figure() -> None:
+    with drawing():
+        shown = new_figure(COLUMN, 2)
+        axes = shown.subplots()
+        for label in ("students", "ensemble", "share of all decisions of students", "mlp"):
+            axes.plot([0, 1], label=label)
+        legend_below(shown, [axes])
+        shown.canvas.draw()
+        assert shown.legends[0].get_window_extent().width <= shown.bbox.width
+        few = new_figure(COLUMN, 2)
+        other = few.subplots()
+        for label in "abcd":
+            other.plot([0, 1], label=label)
+        legend_below(few, [other])
+    assert few.legends[0]._ncols == 4
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with drawing():
+        first, second = (
+            [file.read_bytes() for file in save(drawn(tmp_path, "curves")["curves-Cora-gml"], tmp_path, "x")] for _ in range(2)
+        )
+    assert first == second
+
+
+def test_a_figure_does_not_depend_on_the_users_settings(tmp_path: Path) -> None:
+    runs = load_runs([write_run(tmp_path)])
+
+    def images() -> list[bytes]:
+        with drawing():
+            return [save(figure, tmp_path, "x", ("svg",))[0].read_bytes() for _, figure in draw(runs, ["curves"])]
+
+    before = images()
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "axes.facecolor": "red", "savefig.bbox": "tight"}):
+        assert images() == before
+        assert matplotlib.rcParams["font.size"] == 30

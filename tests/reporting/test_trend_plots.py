@@ -14,6 +14,8 @@ from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run, write_suite
 from tests.reporting.test_plots import drawn, lines
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 
 def test_cohort_sizes_are_in_place_and_panels_without_figures_are_left_out(everything: Path, tmp_path: Path) -> None:
     figure = drawn(everything / "k", "cohort-size")["cohort-size-Cora"]

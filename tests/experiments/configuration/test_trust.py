@@ -133,12 +133,13 @@ def test_what_no_option_of_a_suite_can_name_is_not_proposed(
     assert ("name the same import path on the command line" in err) == can_be_typed
 
 
-@pytest.mark.parametrize("command", ["status", "export", "report", "plot"])
-def test_reading_commands_import_nothing(command_line, command: str, evil: Path) -> None:  # noqa: F811  # the fixture
+@pytest.mark.usefixtures("without_layout")
+@pytest.mark.parametrize("command", [("status",), ("export",), ("report",), ("plot", "--kind", "curves")])
+def test_reading_commands_import_nothing(command_line, command: tuple[str, ...], evil: Path) -> None:  # noqa: F811  # the fixture
     folder = write_run(evil)
     resolved = {"task": "node", "dataset": "evil_code:Run", "strategy": "evil_code:Run", "seeds": 1, "protocol": "random"}
     resolved |= {"fingerprint": "x", "training": {"epochs": 1}, "strategy_options": {}, "students": [{"architecture": "evil_code:Run"}]}
     (folder / "config.yaml").write_text(yaml.safe_dump({"given": resolved, "resolved": resolved}))
     for runs in (folder, evil):
-        assert command_line(command, runs)[0] == 0
+        assert command_line(*command, runs)[0] == 0
     assert not (evil / "executed").exists()
