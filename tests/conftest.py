@@ -12,6 +12,8 @@ import pytest
 # and by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tests import forked
+
 # That a file survives a loss of power shows in no test, and waiting for the disk takes long. A closed file still is an error.
 os.fsync = os.fstat
 
@@ -53,6 +55,19 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("needs real datasets: set DGL_MUTUAL_DATA to the data folder that holds them")
     return Path(folder)
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Processes that train are forked (see `forked`), with the environment that there was when the first of them was."""
+    from joblib.externals.loky import get_reusable_executor
+
+    monkeypatch.setattr("joblib.externals.loky.backend.context._DEFAULT_START_METHOD", "forkserver")
+    monkeypatch.setattr("dgl_mutual.experiments.executors.local.begin_work", forked.begin_work)
+    get_reusable_executor().shutdown(wait=True)
+    forked.start_server()
+    yield
+    get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import signal
@@ -19,12 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.cli.main import main
+from dgl_mutual.experiments import processes
+from dgl_mutual.utils.python_processes import Surroundings
 
 CONTEXT = multiprocessing.get_context("forkserver")
 #: What is not installed is left out.
 CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suites.suite", "dgl_mutual.reporting.suite_tables", "torch_geometric.nn", __name__])
 multiprocessing.util.get_temp_dir()  # the server's socket is in it: it is made here, and not in a folder that goes earlier
 _NEW_MOUNT_NAMESPACE = 0x00020000  # CLONE_NEWNS of Linux's sched.h
+
+
+def start_server() -> None:
+    """Call it before interrupts are blocked: the server, and all processes that are forked from it, would have them blocked as well."""
+    multiprocessing.forkserver.ensure_running()
 
 
 def start(
@@ -53,6 +61,11 @@ def _run(function: Callable[..., None], arguments: Sequence[object], log: Path, 
     os.environ.update(environment)
     tempfile.tempdir = None  # that of the server
     function(*arguments)
+
+
+def begin_work(parent: int, of_parent: Surroundings) -> None:
+    """What a process that trains does first, where its parent is the server."""
+    processes.begin_work(os.getppid(), of_parent)
 
 
 def command(*arguments: object) -> None:

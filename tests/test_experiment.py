@@ -518,6 +518,7 @@ class Lines(Tracker):
         self.file.close()
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_trackers_follow_each_training(jobs: int, tmp_path: Path) -> None:
     settings = {**SMALL, "seeds": 2, "jobs": jobs, "training": {"epochs": 2}}

@@ -130,14 +130,14 @@ def first_losses(net: Any, jobs: int, **options: Any) -> list[float]:
 
 def test_processes_train_the_code_and_in_the_environment_that_there_are_now(changing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where an earlier call has left processes."""
-    before = first_losses(changing.Net, 2)
+    first_losses(changing.Net, 2)
+    old = first_losses(changing.Net, 1)
     monkeypatch.setenv("CHANGING_SCALE", "20")
-    environment = first_losses(changing.Net, 2)
-    assert environment == first_losses(changing.Net, 1) != before
+    of_environment = first_losses(changing.Net, 1)
     rewrite(changing, "50.0")
     importlib.reload(changing)
-    reloaded = first_losses(changing.Net, 2)
-    assert reloaded == first_losses(changing.Net, 1) and reloaded not in (before, environment)
+    now = first_losses(changing.Net, 2)
+    assert now == first_losses(changing.Net, 1) and now not in (old, of_environment)
 
 
 @pytest.mark.parametrize("options", [{}, {"tuned": 1}])
@@ -152,6 +152,7 @@ def test_code_that_was_changed_and_not_imported_again_is_refused(changing: Modul
         first_losses(changing.Net, jobs, **options)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_code_that_is_changed_before_the_processes_import_it_is_not_trained(changing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = local.kept_datasets
 

@@ -60,6 +60,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> Pa
     return tmp_path
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_custom_student_runs_in_processes_and_predicts_when_it_is_trusted(command_line, nets, monkeypatch):
     elsewhere = nets / "elsewhere"
     elsewhere.mkdir()
@@ -103,6 +104,7 @@ methods:
 """
 
 
+@pytest.mark.usefixtures("without_layout")
 def test_a_suite_of_custom_students_and_strategies_can_be_read_back(command_line, nets):
     with (nets / "plugpack" / "nets.py").open("a") as file:
         file.write(OWN_STRATEGY)
@@ -112,7 +114,7 @@ def test_a_suite_of_custom_students_and_strategies_can_be_read_back(command_line
     for command in (
         ("status", "out"),
         ("export", "out"),
-        ("plot", "out", "--out", "plots"),
+        ("plot", "out", "--kind", "curves", "--out", "plots"),
         ("report", "out/suite-own", "-o", "report.html"),
         ("time-inference", "out", "--trust"),
         ("tables", "out/suite-own"),

@@ -26,6 +26,7 @@ from dgl_mutual.experiments.progress_estimate import ProgressFiles
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
+from tests import forked
 
 TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
@@ -43,9 +44,17 @@ def in_this_process() -> Iterator[Cluster]:
         yield Cluster(client, 1)
 
 
-@pytest.mark.usefixtures("datasets_are_here")
-def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def forked_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this machine are forked from a process that has imported torch and DGL."""
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    forked.start_server()
+    for module in ("nanny", "process"):
+        monkeypatch.setattr(f"distributed.{module}.get_mp_context", lambda: forked.CONTEXT)
+
+
+@pytest.mark.usefixtures("datasets_are_here", "forked_cluster")
+def test_a_worker_that_dies_changes_no_result(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = prepare(parse_config(CONFIG), ring)
     (here,) = execute([plan], out=tmp_path / "here", compute=Compute(jobs=1))
     died = tmp_path / "died"

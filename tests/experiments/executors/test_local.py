@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from torch import nn
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import processes
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
@@ -29,6 +32,7 @@ from dgl_mutual.experiments.run_folders.code_record import custom_code_digests
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.utils.python_processes import VARIABLE, surroundings
+from tests import forked
 from tests.closed import full_disk
 
 
@@ -61,6 +65,7 @@ def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset)
     assert len(pickle.dumps(work)) < split + 20_000 < len(pickle.dumps(large)) / 10
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_processes_get_the_datasets_of_their_trials(large: Dataset) -> None:
     other = Dataset.from_arrays(large.edges, large.features + 1, large.labels)
     found = list(Local(2).outcomes(looks, works_of(plan_of(large), plan_of(other)), [large, other], NoProgress()))
@@ -121,34 +126,44 @@ def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals cannot be blocked there")
-def test_processes_that_train_are_spared_from_interrupts() -> None:
+def test_processes_that_train_are_spared_from_interrupts(tmp_path: Path) -> None:
     """From their start on: a terminal sends Ctrl-C to all processes, and theirs would show tracebacks."""
-    code = """
-import signal, joblib
-from dgl_mutual.experiments.executors.local import in_processes
-calls = [joblib.delayed(signal.pthread_sigmask)(signal.SIG_BLOCK, [])] * 2
-print([*in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, []))
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     blocked = f"{{{signal.SIGINT!r}}}"
-    assert ended.stdout == f"[{blocked}, {blocked}] set()\n"
+    assert said(print_what_is_blocked, tmp_path).startswith(f"[{blocked}, {blocked}] set()\n")
+
+
+def print_what_is_blocked() -> None:
+    calls = [joblib.delayed(signal.pthread_sigmask)(signal.SIG_BLOCK, [])] * 2
+    print([*local.in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def said(function: Callable[[], None], folder: Path) -> str:
+    """What a function writes in a process of its own, whose processes are new ones."""
+    process = forked.start(call_and_end, function, log=folder / "said.txt")
+    assert forked.statuses([process]) == [0]
+    return (folder / "said.txt").read_text()
+
+
+def call_and_end(function: Callable[[], None]) -> None:
+    function()
+    get_reusable_executor().shutdown(wait=True)  # a forked process would wait for its own to end
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no such limit")
-def test_processes_that_cannot_be_started_are_one_message() -> None:
-    code = """
-import resource, joblib
-from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.executors.local import in_processes
-resource.setrlimit(resource.RLIMIT_NOFILE, (18, 18))
-try:
-    print([*in_processes([joblib.delayed(abs)(1)] * 4, 4, 1)])
-except StoreError as error:
-    print(error)
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "4 processes cannot be started: Too many open files. Do less at a time, with fewer runs or fewer --jobs. " in ended.stdout
-    assert "have 18 files open at a time ('ulimit -Hn')" in ended.stdout
+def test_processes_that_cannot_be_started_are_one_message(tmp_path: Path) -> None:
+    told = said(print_why_they_cannot_be_started, tmp_path)
+    assert "4 processes cannot be started: Too many open files. Do less at a time, with fewer runs or fewer --jobs. " in told
+    assert "have 18 files open at a time ('ulimit -Hn')" in told
+
+
+def print_why_they_cannot_be_started() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (18, 18))
+    try:
+        print([*local.in_processes([joblib.delayed(abs)(1)] * 4, 4, 1)])
+    except StoreError as error:
+        print(error)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process there has no signals")
@@ -178,25 +193,25 @@ def calls():
 @pytest.mark.parametrize(
     ("end", "message"),
     [
-        ("os._exit, 3", "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, mend that; otherwise see "),
         (
-            "signal.raise_signal, signal.SIGKILL",
+            partial(os._exit, 3),
+            "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, mend that; otherwise see ",
+        ),
+        (
+            partial(signal.raise_signal, signal.SIGKILL),
             "was killed, probably for lack of memory. Finished trials are kept; go on with fewer --jobs",
         ),
     ],
 )
-def test_a_process_that_ends_by_itself_was_not_killed_for_lack_of_memory(end: str, message: str) -> None:
-    code = f"""
-import os, signal, joblib
-from functools import partial
-from dgl_mutual.errors import TrainingError
-from dgl_mutual.experiments.executors.local import in_processes
-try:
-    [*in_processes([joblib.delayed(partial({end}))()] * 2, 2, 1)]
-except TrainingError as error:
-    print(error)
-"""
-    assert message in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+def test_a_process_that_ends_by_itself_was_not_killed_for_lack_of_memory(end: Callable[[], None], message: str, tmp_path: Path) -> None:
+    assert message in said(partial(print_why_it_ended, end), tmp_path)
+
+
+def print_why_it_ended(end: Callable[[], None]) -> None:
+    try:
+        [*local.in_processes([joblib.delayed(end)()] * 2, 2, 1)]
+    except TrainingError as error:
+        print(error)
 
 
 def test_processes_that_replace_others_leave_the_working_folder_off_their_path_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

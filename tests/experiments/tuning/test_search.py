@@ -254,6 +254,7 @@ def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Datas
     assert sorted(trial.intermediate_values) == [10, 20, 30, 40]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_several_processes_do_the_trials_of_one_search(ring: Dataset, tmp_path: Path) -> None:
     tuning = quick(ring, tmp_path, trials=5, compute=Compute(jobs=2))
     assert tuning.history["trial"].tolist() == [0, 1, 2, 3, 4] and set(tuning.history["state"]) <= {"complete", "pruned"}
