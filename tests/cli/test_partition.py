@@ -17,8 +17,8 @@ from tests import forked
 
 CommandLine = Callable[..., tuple[int, str, str]]
 RUN = (
-    "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.dropout=0 "
-    "--metric macro-f1"
+    "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.hidden=8 "
+    "--set student.dropout=0 --metric macro-f1"
 )
 
 

@@ -18,7 +18,8 @@ from tests import forked
 CommandLine = Callable[..., tuple[int, str, str]]
 TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dgl_mutual")
 RUN = ("run", "--dataset", "digits", "--sampler", "neighbor", "--fanout", "-1,-1", "--batch-size", "70", "--seeds", "1")
-QUICK = ("--students", "gcn,sage", "--set", "student.dropout=0", "--set", "strategy_options.exchange_warmup=[1,1]", "--epochs", "3")
+NARROW = ("--set", "student.hidden=8")
+QUICK = (*NARROW, "--students", "gcn,sage", "--set", "student.dropout=0", "--set", "strategy_options.exchange_warmup=[1,1]", "--epochs=3")
 
 
 def history(out: Path) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def test_two_processes_give_the_losses_of_one_and_the_first_writes(tmp_path: Pat
 
 
 def test_two_processes_that_divide_students_give_the_rows_of_one(tmp_path: Path, command_line: CommandLine) -> None:
-    run = ["run", "--dataset", "digits", "--students", "gcn,gat", "--epochs", "5", "--seeds", "2", "--metric", "macro-f1"]
+    run = ["run", "--dataset", "digits", "--students", "gcn,gat", *NARROW, "--epochs", "3", "--seeds", "2", "--metric", "macro-f1"]
     processes, logs = together(tmp_path, *run, "--divide", "students", "--out", tmp_path / "two")
     assert forked.statuses(processes) == [0, 0], "".join(log.read_text() for log in logs)
     assert command_line(*run, "--jobs", "1", "--out", tmp_path / "one")[0] == 0

@@ -72,16 +72,16 @@ def test_faults_of_large_files_are_found_without_reading_on(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
 def test_files_are_closed_where_they_are_refused(tmp_path: Path, suffix: str) -> None:
-    for content, rule in (
-        (b"1,2\nx,3\n", "expected numbers only"),
-        (b"1,2\n3\n", "expected 2 values a line"),
-        (b"\xff", "truncated or damaged"),
-    ):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for content, rule in (
+            (b"1,2\nx,3\n", "expected numbers only"),
+            (b"1,2\n3\n", "expected 2 values a line"),
+            (b"\xff", "truncated or damaged"),
+        ):
             assert rule in read(tmp_path / f"table{suffix}", content)[1]
-            gc.collect()
-        assert not [str(one.message) for one in caught]
+        gc.collect()
+    assert not [str(one.message) for one in caught]
 
 
 def test_all_faults_of_small_files(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from dgl_mutual.reference import losses
 EARLY = {"exchange_warmup": [1, 2]}
 
 
-@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
-@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize(("task", "kind"), [("node", "multi-label"), ("graph", "single-label")])
 @pytest.mark.parametrize(
     ("strategy", "options"),
     [
@@ -29,11 +28,11 @@ EARLY = {"exchange_warmup": [1, 2]}
     ],
 )
 def test_both_sides_train_alike(task: str, kind: str, strategy: str, options: dict[str, object]) -> None:
-    trajectory = certify_trajectory(*make_case(task, kind, strategy, options, training={"batch_size": 3}), "float64", 8)
-    assert len(trajectory.table) == 8
+    trajectory = certify_trajectory(*make_case(task, kind, strategy, options, training={"batch_size": 3}), "float64", 5)
+    assert len(trajectory.table) == 5
     assert trajectory.table["weights"].max() < 1e-9
     assert trajectory.parted(1e-6) is None and all(check.holds for check in trajectory.checks)
-    assert trajectory.table["loss_ours"].nunique() == 8  # training moved
+    assert trajectory.table["loss_ours"].nunique() == 5  # training moved
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,14 @@ def test_a_users_file_among_histories_is_no_history(tmp_path: Path) -> None:
     assert (folder / "history.csv").read_text().splitlines()[1:] == ["0,0,7,0.5", "1,0,0,0.1", "1,0,1,1.1"]
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of which two trials are finished and one has failed."""
+    folder = fill(tmp_path_factory.mktemp("finished") / "run", outcome(0), outcome(1), outcome(2, error="boom")).folder
+    RunStore(folder).record_environment({"torch": "2.0"})
+    return folder
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -82,9 +90,8 @@ def test_a_users_file_among_histories_is_no_history(tmp_path: Path) -> None:
         *(("config.yaml", "renamed"), ("environment.json", "cut")),
     ],
 )
-def test_starting_over_works_whatever_is_damaged_and_keeps_it(name: str, damage: str, tmp_path: Path) -> None:
-    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(2, error="boom")).folder
-    RunStore(folder).record_environment({"torch": "2.0"})
+def test_starting_over_works_whatever_is_damaged_and_keeps_it(name: str, damage: str, finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
     file = folder / name
     text = file.read_bytes()
     damaged = {"renamed": b"x" + text, "cut": text[:-9], "bytes": bytes(range(256)), "twice": text + text.splitlines(keepends=True)[-1]}
