@@ -161,9 +161,9 @@ def test_members_that_are_ranked_over_other_methods_have_a_sentence_each(tmp_pat
             if strategy == "dml":
                 table = pd.read_csv(file)
                 table[table["member"] != "ensemble"].to_csv(file, index=False)
-    rankings = compared(tmp_path).rankings
+    found = compared(tmp_path)
+    rankings, text = found.rankings, " ".join(caption(found))
     assert [len(ranking.ranks) for ranking in rankings.values()] == [3, 3, 2]
-    text = " ".join(caption(compared(tmp_path)))
     difference = rankings["mean"].critical_difference
     assert (
         "Rank (mean student, best student by validation): average over 8 datasets, 1 is best. Friedman test: p = 0.00034 (mean student), "

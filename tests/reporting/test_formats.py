@@ -23,17 +23,25 @@ from tests.reporting.folders import write_run, write_suite
 WICKED = "a_b % & # $ {x} ~^\\ <i> | *b* `c` [d](e) ±ü"
 
 
-@pytest.fixture
-def comparison(tmp_path: Path) -> Comparison:
-    """Two datasets, three methods, all members; gml is significantly better, dml worse."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on two datasets with three methods; gml is significantly better, dml worse."""
+    tmp_path = tmp_path_factory.mktemp("runs")
     for data, low in (("Cora", 0.0), ("CiteSeer", 0.1)):
         for strategy, level in (("independent", 0.7), ("dml", 0.6), ("gml", 0.8)):
             write_run(tmp_path, data, strategy, level=level - low)
-    return compare(gather(load_runs([tmp_path])), baseline="independent")
+    return tmp_path
 
 
-@pytest.fixture
-def wicked(tmp_path: Path) -> Comparison:
+@pytest.fixture(scope="module")
+def comparison(folder: Path) -> Comparison:
+    """Of all members."""
+    return compare(gather(load_runs([folder])), baseline="independent")
+
+
+@pytest.fixture(scope="module")
+def wicked(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    tmp_path = tmp_path_factory.mktemp("wicked")
     runs = [(write_run(tmp_path, strategy=name), WICKED if name == "gml" else name, WICKED) for name in ("independent", "gml")]
     return compare(gather(load_runs([write_suite(tmp_path, "wicked", runs)])), members=["mean"])
 
@@ -172,8 +180,8 @@ def test_the_caption_tells_what_is_not_finished(tmp_path: Path) -> None:
     assert "Not finished: gml on Cora (9 of 10 trials)." in text_table(compare(gather(load_runs([tmp_path])))).caption
 
 
-def test_costs_have_their_own_names_and_digits(comparison: Comparison, tmp_path: Path) -> None:
-    costs = compare(gather(load_runs([tmp_path])), value="seconds_per_epoch")
+def test_costs_have_their_own_names_and_digits(folder: Path) -> None:
+    costs = compare(gather(load_runs([folder])), value="seconds_per_epoch")
     table = text_table(costs)
     assert table.caption[0] == "Seconds per epoch of the whole cohort: mean ± standard deviation (ddof = 1)."
     assert table.groups[0][0][1].text == "0.0200"
