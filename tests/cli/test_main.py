@@ -181,8 +181,9 @@ def test_variables_that_keep_libraries_from_being_imported_are_named(name: str, 
     ran = subprocess.run([*command, "run", "--out", str(tmp_path)], env=environment, capture_output=True, text=True)
     assert ran.returncode == 1 and ran.stderr.startswith(f"Error: {library} cannot be imported: ")
     assert f"{name} = '{value}'" in ran.stderr and f"remove it: unset {name}" in ran.stderr
-    found = subprocess.run([*command, "doctor"], env=environment, capture_output=True, text=True).stdout
-    assert f"variables        {name} = '{value}'; libraries read these" in found and f"to fix it: unset {name}; where" in found
+    if library == "torch":  # doctor says the same of any
+        found = subprocess.run([*command, "doctor"], env=environment, capture_output=True, text=True).stdout
+        assert f"variables        {name} = '{value}'; libraries read these" in found and f"to fix it: unset {name}; where" in found
 
 
 @pytest.mark.parametrize("wrong", ["MPLBACKEND", "matplotlibrc"])
