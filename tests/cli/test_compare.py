@@ -21,33 +21,13 @@ from dgl_mutual.reference.requirement import INSTALL
 from tests import forked
 from tests.stress.crashing import make_scene
 
+pytestmark = pytest.mark.usefixtures("toy")
+
 ANY_FOLDS = ("--dataset", "TOY", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
 SMALL = (*ANY_FOLDS, "--folds", "2")
 EARLY = ("--set", "strategy_options.exchange_warmup=[1,1]")
 PARITY = (*SMALL, *EARLY, "--parity-only", "--parity-epochs", "2")
 STUDENTS = ("gcn-0", "gat-1", "gin-2", "sage-3")
-
-
-@pytest.fixture(autouse=True)
-def toy(elsewhere: Path) -> None:
-    """TOY: 48 cycles and paths of 4 to 9 nodes."""
-    folder = elsewhere / "TOY"
-    folder.mkdir()
-    edges, graphs, first = [], [], 1
-    for graph in range(48):
-        size = 4 + graph % 6
-        path = [(first + index, first + index + 1) for index in range(size - 1)]
-        edges += path if graph % 2 else [*path, (first, first + size - 1)]
-        graphs += [graph + 1] * size
-        first += size
-    files = {
-        "A": [f"{a}, {b}" for edge in edges for a, b in (edge, edge[::-1])],
-        "graph_indicator": graphs,
-        "graph_labels": [graph % 2 for graph in range(48)],
-        "node_labels": [index * index % 3 for index in range(len(graphs))],
-    }
-    for name, lines in files.items():
-        (folder / f"TOY_{name}.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ import pytest
 
 from tests.cli.conftest import Ended
 
-DATA = ("--dataset", "digits", "--task", "graph")
+pytestmark = pytest.mark.usefixtures("toy")
+
+DATA = ("--dataset", "TOY")
 SHORT = ("--folds", "2", "--jobs", "1", "--set", "training.epochs=1")
 MODULE = """
 import functools
