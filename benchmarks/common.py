@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.arrays import FeatureKind
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.values.arrays import FeatureKind
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.resolve import resolve, splits_of
 from dgl_mutual.experiments.trial import Trial

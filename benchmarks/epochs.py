@@ -24,8 +24,8 @@ from common import ARCHITECTURES, prepare, write
 from dgl_mutual.experiments.compare.memory import measure_memory
 from dgl_mutual.experiments.compare.sides import train_both
 from dgl_mutual.experiments.trial import fit_resolved
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.process_group import process_group
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.process_group import process_group
 
 DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
 

@@ -32,8 +32,8 @@ from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import make_feed
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 NORMS: dict[str, Norm] = {"gcn": "symmetric", "gin": "sum", "sage": "mean"}

@@ -28,13 +28,13 @@ from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.api import fit
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.protocols import unlabelled_samples
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.memory import FreedMemory, peak
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 MEAN_DEGREE = 10

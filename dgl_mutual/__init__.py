@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
     from dgl_mutual.coordinator import Weighting
     from dgl_mutual.data.dataset import Dataset
-    from dgl_mutual.data.split import Split
+    from dgl_mutual.data.values.split import Split
     from dgl_mutual.experiment_api import experiment
     from dgl_mutual.reporting.experiment import Experiment
     from dgl_mutual.strategies.base import Strategy
@@ -34,7 +34,7 @@ _HOMES = {
     "Callback": "dgl_mutual.training.callbacks",
     "Dataset": "dgl_mutual.data.dataset",
     "Experiment": "dgl_mutual.reporting.experiment",
-    "Split": "dgl_mutual.data.split",
+    "Split": "dgl_mutual.data.values.split",
     "Strategy": "dgl_mutual.strategies.base",
     "TrainingState": "dgl_mutual.training.state",
     "Weighting": "dgl_mutual.coordinator",

@@ -12,11 +12,11 @@ import torch
 
 from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import ChosenMetric, TaskName
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.configuration.given import layer_of_file
@@ -34,7 +34,7 @@ from dgl_mutual.store.configuration import Role, has_both, keys_of
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.training.placement import Placement
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.utils.arguments import check_booleans, check_texts, fault_of_list, whole_number
 from dgl_mutual.utils.paths import user_path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.conversion import as_dataset, as_unlabelled
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.target import ChosenMetric
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.values.target import ChosenMetric
 from dgl_mutual.errors import DglMutualError, Interrupted, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import split_names

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.target import SubTarget, Target, parts_of
+from dgl_mutual.data.values.target import SubTarget, Target, parts_of
 from dgl_mutual.distributions import Distribution, distribution_of
 
 #: How much each task counts in what students minimise.

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import method_of
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.trainer import fit_cohort

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config

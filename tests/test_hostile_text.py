@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dgl_mutual.data.csv_table import as_whole
+from dgl_mutual.data.files.csv_table import as_whole
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.reporting.pages import fill

@@ -6,7 +6,7 @@ import torch
 from scipy.special import expit, log_softmax, softmax
 
 from dgl_mutual.coordinator import CoordinatorConfig, mix
-from dgl_mutual.data.target import Target, join_targets
+from dgl_mutual.data.values.target import Target, join_targets
 from dgl_mutual.distributions import distribution_of
 from dgl_mutual.joint import Joint, make_distribution
 from dgl_mutual.weightings import WEIGHTINGS, make_coordinator

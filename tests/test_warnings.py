@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import dgl_mutual
-from dgl_mutual.data import graph_records
-from dgl_mutual.data.graph_records import warn_of_weights
+from dgl_mutual.data.values import graph_records
+from dgl_mutual.data.values.graph_records import warn_of_weights
 from dgl_mutual.utils.custom_code import warn
 
 SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 1}}

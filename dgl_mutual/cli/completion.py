@@ -29,7 +29,7 @@ def strategies() -> list[str]:
 
 def metrics() -> tuple[str, ...]:
     """Names of metrics."""
-    from dgl_mutual.data.target import ChosenMetric
+    from dgl_mutual.data.values.target import ChosenMetric
 
     return get_args(ChosenMetric)
 
@@ -43,7 +43,7 @@ def students() -> list[str]:
 
 def datasets() -> list[str]:
     """Names of datasets."""
-    from dgl_mutual.data.catalog import known_datasets
+    from dgl_mutual.data.sources.catalog import known_datasets
 
     return [*known_datasets(), *_installed("datasets")]
 

@@ -12,7 +12,7 @@ from dgl_mutual.cli.arguments import PATH, data_dir_option, offline_option, targ
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.target import TaskName
+    from dgl_mutual.data.values.target import TaskName
 
 task_option = click.option("--task", type=click.Choice(["node", "graph"]), help="Which task, where the dataset is for both.")
 
@@ -36,9 +36,9 @@ def list_datasets(data_dir: Path | None) -> None:
     Example:
       dgl-mutual data list --data-dir data
     """
-    from dgl_mutual.data.catalog import known_datasets
-    from dgl_mutual.data.custom import DATASET_REGISTRY
-    from dgl_mutual.data.folders import data_folders
+    from dgl_mutual.data.sources.catalog import known_datasets
+    from dgl_mutual.data.sources.custom import DATASET_REGISTRY
+    from dgl_mutual.data.sources.folders import data_folders
 
     folders = data_folders(data_dir)
     for entry in known_datasets().values():
@@ -66,7 +66,7 @@ def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir:
       dgl-mutual data describe digits --task graph
     """
     from dgl_mutual.data.describe import describe_dataset
-    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.data.sources.load import load_dataset
 
     facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets))
     for name, value in facts.items():
@@ -83,9 +83,9 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
     Example:
       dgl-mutual data fetch digits
     """
-    from dgl_mutual.data.catalog import find_entry
-    from dgl_mutual.data.custom import find_custom
-    from dgl_mutual.data.load import fetch_dataset
+    from dgl_mutual.data.sources.catalog import find_entry
+    from dgl_mutual.data.sources.custom import find_custom
+    from dgl_mutual.data.sources.load import fetch_dataset
 
     for dataset in datasets:
         if find_custom(dataset) is None:
@@ -107,7 +107,7 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
     Example:
       dgl-mutual data generate power-law --nodes 5000 --edges 20000 --out my-graph
     """
-    from dgl_mutual.data.generated import generate_dataset
+    from dgl_mutual.data.sources.generated import generate_dataset
 
     say(f"Written to {generate_dataset(name, out, seed=seed, nodes=nodes, edges=edges)}")
 
@@ -125,7 +125,7 @@ def verify(dataset: str, task: TaskName | None, targets: str | None, no_labels: 
     Example:
       dgl-mutual data verify digits
     """
-    from dgl_mutual.data.verify import verify_dataset
+    from dgl_mutual.data.sources.verify import verify_dataset
 
     faults = verify_dataset(dataset, task, data_dir=data_dir, targets=targets, require_labels=not no_labels)
     for fault in faults:

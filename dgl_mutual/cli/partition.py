@@ -28,8 +28,8 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     Example:
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
-    from dgl_mutual.data.load import load_dataset
-    from dgl_mutual.data.partition import write_partition
+    from dgl_mutual.data.sources.load import load_dataset
+    from dgl_mutual.data.sources.partition import write_partition
     from dgl_mutual.errors import TaskMismatchError, UsageError
     from dgl_mutual.utils.paths import user_path
 

@@ -11,7 +11,7 @@ from dgl_mutual.cli.arguments import PATH, data_dir_option, file_option, offline
 from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.target import TaskName
+    from dgl_mutual.data.values.target import TaskName
 
 
 @click.command()

@@ -180,7 +180,7 @@ def command(
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.store.summary import table
-    from dgl_mutual.training.process_group import leads
+    from dgl_mutual.training.distributed.process_group import leads
 
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)

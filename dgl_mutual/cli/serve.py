@@ -26,7 +26,7 @@ def command(folder: Path, part: int, servers: Path, trainers: int, trust_network
     Example, on the machine of the first part:
       dgl-mutual serve my-parts --part 0 --servers servers.txt --trainers 2
     """
-    from dgl_mutual.data.partition import read_partition
+    from dgl_mutual.data.sources.partition import read_partition
     from dgl_mutual.experiments.graph_store.store import serve
 
     serve(read_partition(folder), servers, part=part, trainers=trainers, trust_network=trust_network)

@@ -76,7 +76,7 @@ def command(
       dgl-mutual tune --recipe mutag-small --search training.learning_rate --strategy independent
       dgl-mutual run --config results/<tune-...>/best.yaml --seeds 10
     """
-    from dgl_mutual.data.partition import is_partition
+    from dgl_mutual.data.sources.partition import is_partition
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.configuration.given import given_values

@@ -6,16 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.catalog import Entry, find_entry, known_datasets
     from dgl_mutual.data.dataset import Dataset
     from dgl_mutual.data.describe import describe_dataset
-    from dgl_mutual.data.edges import canonical_edges
-    from dgl_mutual.data.faults import Fault
-    from dgl_mutual.data.load import fetch_dataset, load_dataset
     from dgl_mutual.data.protocols import available_protocols, default_protocol, make_splits
-    from dgl_mutual.data.split import Split
-    from dgl_mutual.data.target import Target
-    from dgl_mutual.data.verify import verify_dataset
+    from dgl_mutual.data.sources.catalog import Entry, find_entry, known_datasets
+    from dgl_mutual.data.sources.load import fetch_dataset, load_dataset
+    from dgl_mutual.data.sources.verify import verify_dataset
+    from dgl_mutual.data.values.edges import canonical_edges
+    from dgl_mutual.data.values.faults import Fault
+    from dgl_mutual.data.values.split import Split
+    from dgl_mutual.data.values.target import Target
 
 __all__ = [
     "Dataset",
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "catalog": ("Entry", "find_entry", "known_datasets"),
+    "sources.catalog": ("Entry", "find_entry", "known_datasets"),
     "dataset": ("Dataset",),
     "describe": ("describe_dataset",),
-    "edges": ("canonical_edges",),
-    "faults": ("Fault",),
-    "load": ("fetch_dataset", "load_dataset"),
+    "values.edges": ("canonical_edges",),
+    "values.faults": ("Fault",),
+    "sources.load": ("fetch_dataset", "load_dataset"),
     "protocols": ("available_protocols", "default_protocol", "make_splits"),
-    "split": ("Split",),
-    "target": ("Target",),
-    "verify": ("verify_dataset",),
+    "values.split": ("Split",),
+    "values.target": ("Target",),
+    "sources.verify": ("verify_dataset",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.dgl_objects import records_of_dgl
-from dgl_mutual.data.graph_records import hint_on_loaders, inputs_of, is_dgl, is_pyg
-from dgl_mutual.data.pyg_objects import records_of_pyg
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.objects.dgl_objects import records_of_dgl
+from dgl_mutual.data.objects.pyg_objects import records_of_pyg
+from dgl_mutual.data.values.graph_records import hint_on_loaders, inputs_of, is_dgl, is_pyg
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError, task_mismatch
 from dgl_mutual.utils.wording import kind_of
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, offsets_of
-from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
-from dgl_mutual.data.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
-from dgl_mutual.data.features import Columns
-from dgl_mutual.data.from_arrays import attributes_of
-from dgl_mutual.data.graph_records import arrays_of
-from dgl_mutual.data.graph_store import GraphStore
-from dgl_mutual.data.names import check_name
-from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
-from dgl_mutual.data.split import MAX_SPLITS, Split
-from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels
+from dgl_mutual.data.objects.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
+from dgl_mutual.data.objects.from_arrays import attributes_of
+from dgl_mutual.data.objects.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
+from dgl_mutual.data.values.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, offsets_of
+from dgl_mutual.data.values.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
+from dgl_mutual.data.values.features import Columns
+from dgl_mutual.data.values.graph_records import arrays_of
+from dgl_mutual.data.values.graph_store import GraphStore
+from dgl_mutual.data.values.names import check_name
+from dgl_mutual.data.values.split import MAX_SPLITS, Split
+from dgl_mutual.data.values.target import ChosenMetric, Target, TaskName, as_labels
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.wording import counted

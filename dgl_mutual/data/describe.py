@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.several_targets import one_by_one
+from dgl_mutual.data.values.arrays import Features
 
 
 def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact, degree_names, one_hot, sums_of_edges
+from dgl_mutual.data.values.features import compact, degree_names, one_hot, sums_of_edges
 from dgl_mutual.errors import UsageError, shortened
 
 

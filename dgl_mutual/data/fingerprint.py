@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import Features
+from dgl_mutual.data.values.split import Split
 
 _LENGTH = 12
 _ROWS = 1 << 17

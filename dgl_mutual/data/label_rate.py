@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import FloatArray, IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import SplitError, UsageError, listed, shortened
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted

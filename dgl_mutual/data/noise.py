@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.features import compact
 from dgl_mutual.data.features_of_edges import with_features_of_edges
 from dgl_mutual.data.pool import apply_separately
 from dgl_mutual.data.several_targets import one_by_one
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import join_targets
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.features import compact
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import join_targets
 from dgl_mutual.errors import UsageError, unknown
 
 

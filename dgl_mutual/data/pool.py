@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact
 from dgl_mutual.data.schema import align_to
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import Features
+from dgl_mutual.data.values.features import compact
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.utils.wording import counted
 

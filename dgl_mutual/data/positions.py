@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FloatArray, as_kinds
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact
+from dgl_mutual.data.values.arrays import FloatArray, as_kinds
+from dgl_mutual.data.values.features import compact
 
 #: Steps of the random walk, at most.
 MAX_POSITIONS = 1024

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.conversion import as_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import strata
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import SplitError, UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import check_texts, whole_number
 from dgl_mutual.utils.custom_code import warn

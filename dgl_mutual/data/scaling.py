@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import FeatureKind, Features, IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 
 ScaleArray = npt.NDArray[np.float32]

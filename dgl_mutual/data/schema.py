@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact, degree_names
+from dgl_mutual.data.values.arrays import FeatureKind, Features
+from dgl_mutual.data.values.features import compact, degree_names
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted

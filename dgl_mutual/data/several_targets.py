@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.target import Target, join_targets, parts_of
+from dgl_mutual.data.values.arrays import FloatArray, IntArray
+from dgl_mutual.data.values.target import Target, join_targets, parts_of
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.arguments import names_in
 

@@ -36,7 +36,7 @@ def train(threads: int) -> dict[str, dict[str, str]]:
     """A digest of each thing that a trial leaves, the clock aside, by task."""
     import torch
 
-    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.data.sources.load import load_dataset
     from dgl_mutual.experiments.configuration.config import parse_config
     from dgl_mutual.experiments.plan import prepare
     from dgl_mutual.experiments.trial import fit_resolved

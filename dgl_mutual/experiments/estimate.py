@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.plan import Plan

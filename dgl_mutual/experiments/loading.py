@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.pool import with_pool
+from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES

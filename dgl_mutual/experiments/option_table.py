@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.options import Options
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import pipe_table

@@ -8,7 +8,7 @@ from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.configuration.given import given_values

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.several_targets import target_names
-from dgl_mutual.data.target import parts_of
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.values.target import parts_of
 from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.training.checkpoints import load_student
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import Dataset
-    from dgl_mutual.data.target import Target, TaskName
+    from dgl_mutual.data.values.target import Target, TaskName
     from dgl_mutual.training.checkpoints import TrainedModel
 
 SEPARATOR = ";"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.schema import schema_of
+from dgl_mutual.data.sources.partition import is_partition
 from dgl_mutual.errors import Interrupted, StoreError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
@@ -33,7 +33,7 @@ from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import Key, rows_of
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.process_group import launched, leads, process_group
+from dgl_mutual.training.distributed.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option, markdown_cell
 from dgl_mutual.options import parse_options

@@ -12,13 +12,13 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.pool import without_pool
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.store.tables import Key
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.distributed.placement import ON_CPU, Placement
 from dgl_mutual.training.method import Method
-from dgl_mutual.training.placement import ON_CPU, Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots

@@ -21,11 +21,11 @@ from dgl_mutual.experiments.run_folders.code_record import check_process
 from dgl_mutual.experiments.trial import Outcome, Trial, fit_resolved, split_digest, trial_data
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.distill import distill
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.memory import forget_peak, peak
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, TrackerLike, make_tracker

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin
 import numpy as np
 from torch import nn
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import Features, IntArray, as_array, offsets_of
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.dgl_objects import batch_offsets, edges_of
-from dgl_mutual.data.distinct import distinct_rows
-from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
+from dgl_mutual.data.objects.dgl_objects import batch_offsets, edges_of
+from dgl_mutual.data.values.arrays import Features, IntArray, as_array, offsets_of
+from dgl_mutual.data.values.distinct import distinct_rows
+from dgl_mutual.data.values.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency

@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from dgl_mutual.data.arrays import FloatArray, IntArray
+from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.utils.caching import cached_method
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.functional import linear

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.arrays import FeatureKind
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.arrays import FeatureKind
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch

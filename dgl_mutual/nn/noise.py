@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
 #: Rows of noise that are drawn for evaluation on a graph task: the nodes of each graph use them in order, and start again after the last.

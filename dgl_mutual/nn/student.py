@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import ARCHITECTURES, make_custom

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch_geometric.data import Batch, Data
 
-from dgl_mutual.data.arrays import Features, FloatArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.values.arrays import Features, FloatArray
 from dgl_mutual.errors import DataError
 
 

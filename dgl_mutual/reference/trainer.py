@@ -16,10 +16,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import TrainingError, unknown
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
@@ -29,10 +29,10 @@ from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
+from dgl_mutual.training.evaluation.metrics import as_compared, refuse_non_finite_logits
+from dgl_mutual.training.evaluation.task_metrics import scorer_of
 from dgl_mutual.training.history import refuse_non_finite
-from dgl_mutual.training.metrics import as_compared, refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.timing import median_ms
 
 #: Graphs in a batch that is only evaluated.

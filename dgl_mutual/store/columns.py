@@ -47,7 +47,7 @@ TRIALS = {
         "Number of test samples divided by that of training and validation samples, with hidden labels or not, and without a pool."
     ),
 }
-#: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
+#: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.evaluation.calibration`).
 NUM_BINS = 15
 #: reliability.csv: one row per trial, metric, member and bin of confidence that is not empty.
 RELIABILITY = {

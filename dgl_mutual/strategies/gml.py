@@ -11,7 +11,7 @@ from pydantic import Field, FieldSerializationInfo, SkipValidation, field_serial
 from torch import Tensor
 
 from dgl_mutual.coordinator import Weighting, WeightingOptions, mix
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.best_teacher import BestTeacher

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.setting import TrainingSamples
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.utils.wording import counted
 

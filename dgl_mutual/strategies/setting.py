@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import state_widths

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import unlabelled_samples
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import FloatArray, IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import num_blocks
@@ -21,14 +21,14 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training.averages import evaluation_averages, target_averages
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.members import check_members, make_members, resolve_members
 from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of

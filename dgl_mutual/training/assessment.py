@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import parts_of
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import parts_of
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
-from dgl_mutual.training.calibration import Calibration, calibrations
+from dgl_mutual.training.evaluation.calibration import Calibration, calibrations
+from dgl_mutual.training.evaluation.similarity import disagreement
+from dgl_mutual.training.evaluation.task_metrics import scorer_of
 from dgl_mutual.training.result import MemberResult, best_on_validation
-from dgl_mutual.training.similarity import disagreement
-from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.timing import median_ms
 
 

@@ -14,8 +14,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.training.distributed.sync_batch_norm import plain_batch_norm
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.sync_batch_norm import plain_batch_norm
 
 #: How weights are averaged.
 AverageKind = Literal["ema", "swa"]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, with_scaled_columns
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
@@ -21,16 +21,16 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.assessment import MemberFacts, assess, count, inference_ms, score_members
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.early_stopping import EarlyStopping
+from dgl_mutual.training.evaluation.inference import Predictor
+from dgl_mutual.training.evaluation.task_metrics import scorer_of
 from dgl_mutual.training.feeds import Feed, make_feed
-from dgl_mutual.training.inference import Predictor
 from dgl_mutual.training.optimizer import Adam
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import weights_of
-from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.torch_settings import torch_defaults
 

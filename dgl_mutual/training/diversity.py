@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.similarity import disagreement, linear_cka
+from dgl_mutual.training.evaluation.similarity import disagreement, linear_cka
 from dgl_mutual.training.state import TrainingState
 
 #: Rows that are compared: enough for a steady CKA of layers up to some hundred wide, few enough to cost next to nothing.

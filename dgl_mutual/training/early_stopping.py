@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dgl_mutual.errors import TrainingError
-from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.training.evaluation.metrics import as_compared
 
 
 @dataclass

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import whole_columns
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.features import whole_columns
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.options import StudentOptions

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
-from dgl_mutual.training.clean_logits import stack
+from dgl_mutual.training.evaluation.clean_logits import stack
+from dgl_mutual.training.evaluation.task_metrics import Scorer, history_columns
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.history import HistoryRow, columns_of
 from dgl_mutual.training.optimizer import make_optimizer
@@ -24,7 +25,6 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.strategy_steps import StrategySteps, titled
-from dgl_mutual.training.task_metrics import Scorer, history_columns
 
 #: Columns of the history that are terms of the loss begin with it.
 _LOSS = "loss/"

@@ -18,12 +18,12 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.sync_batch_norm import share_batch_norm
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.training.sync_batch_norm import share_batch_norm
 
 
 def resolve_members(

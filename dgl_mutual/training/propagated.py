@@ -14,7 +14,7 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
@@ -22,10 +22,10 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import MemberFacts, score_members
-from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.training.evaluation.metrics import as_compared
+from dgl_mutual.training.evaluation.task_metrics import Scorer, scorer_of
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.training.task_metrics import Scorer, scorer_of
 from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator

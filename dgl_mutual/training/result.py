@@ -14,13 +14,13 @@ from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.schema import align_to
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.store.members import BEST, ENSEMBLE
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.checkpoints import save_cohort
-from dgl_mutual.training.inference import Predictor, embeddings, graph_or_dataset, peer_weights
-from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.training.evaluation.inference import Predictor, embeddings, graph_or_dataset, peer_weights
+from dgl_mutual.training.evaluation.metrics import as_compared
 from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plotting import import_matplotlib
@@ -45,7 +45,8 @@ class MemberResult:
             as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.
         inference_ms: milliseconds to predict the test samples.
         nll, ece: negative log-likelihood in nats and expected calibration error on the test part (see
-            `dgl_mutual.training.calibration.calibrations`); of several tasks, the mean over them; of ``mean``, the mean over students.
+            `dgl_mutual.training.evaluation.calibration.calibrations`); of several tasks, the mean over them; of ``mean``, the mean over
+            students.
     """
 
     member: str
@@ -86,7 +87,8 @@ class FitResult:
         tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
             are the means over all tasks.
         reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
-            empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see `dgl_mutual.training.calibration`).
+            empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see
+            `dgl_mutual.training.evaluation.calibration`).
         kept: probabilities (samples, C) by member, if the strategy made them from training labels and the edges of this dataset, so that
             a student alone cannot predict them.
     """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.module import CohortMember
@@ -21,10 +21,10 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
-from dgl_mutual.training.clean_logits import CleanLogits
+from dgl_mutual.training.distributed.ranks import Ranks
+from dgl_mutual.training.evaluation.clean_logits import CleanLogits
 from dgl_mutual.training.history import KEYS, HistoryRow, fault_of_name
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.targets import Targets

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.training.averages import BestMembers, WeightAverages
-from dgl_mutual.training.clean_logits import CleanLogits, stack
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.evaluation.clean_logits import CleanLogits, stack
 from dgl_mutual.training.feeds import Feed, TrainingBatch
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.utils.custom_code import is_custom
 
 #: Renews the latest clean logits of these members on at least these samples.

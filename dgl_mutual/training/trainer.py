@@ -11,7 +11,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.options import parse_options
@@ -20,11 +20,12 @@ from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock, check_callbacks
 from dgl_mutual.training.custom_state import CustomStateCheck
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.diversity import Diversity
+from dgl_mutual.training.evaluation.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.method import Method
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.propagated import fit_untrained, propagated_logits, with_kept
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
@@ -33,7 +34,6 @@ from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.strategy_steps import StrategySteps
-from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.torch_settings import torch_defaults
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features_of_edges import with_features_of_edges
 from dgl_mutual.data.protocols import splits_whole_graphs
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray, offsets_of
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 
 

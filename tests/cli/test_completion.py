@@ -10,8 +10,8 @@ from click.shell_completion import BashComplete
 
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.main import cli
-from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.protocols import _PROTOCOLS
+from dgl_mutual.data.sources.catalog import known_datasets
 from dgl_mutual.experiments.suites.suite_file import suite_names
 from dgl_mutual.nn.options import ARCHITECTURE_NAMES
 from dgl_mutual.strategies import STRATEGY_REGISTRY

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data.catalog import Entry
-from dgl_mutual.data.custom import DATASET_REGISTRY, find_custom
-from dgl_mutual.data.folders import DataFolders
-from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.sources.catalog import Entry
+from dgl_mutual.data.sources.custom import DATASET_REGISTRY, find_custom
+from dgl_mutual.data.sources.folders import DataFolders
+from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.errors import DataError
 from tests.test_registry import forgetful, installed  # noqa: F401  # fixtures
 

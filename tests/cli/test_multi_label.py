@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.data.sources.ogb_package import make_evaluator
 from dgl_mutual.strategies import STRATEGIES
 
 NUM_GRAPHS, NUM_TASKS = 60, 12

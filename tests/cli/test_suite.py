@@ -82,7 +82,7 @@ def test_a_dry_run_downloads_nothing(command_line: CommandLine, monkeypatch: pyt
     def refused(*arguments: object, **options: object) -> None:
         raise AssertionError("a download")
 
-    monkeypatch.setattr("dgl_mutual.data.download.fetch", refused)
+    monkeypatch.setattr("dgl_mutual.data.sources.download.fetch", refused)
     Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora, digits]"))
     status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")
     assert (status, out.count("\n")) == (0, 3)

@@ -11,8 +11,8 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.data import load_dataset, verify_dataset
-from dgl_mutual.data.csv_table import read_csv
-from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.files.csv_table import read_csv
+from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.errors import DataError, UsageError
 
 Build = Callable[..., Path]

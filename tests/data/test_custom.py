@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.errors import DglMutualError
 from tests.test_registry import forgetful  # noqa: F401  # a fixture
 

@@ -16,7 +16,7 @@ import dgl_mutual
 from dgl_mutual.data import Dataset, Split, load_dataset, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.several_targets import select_targets
-from dgl_mutual.data.target import ChosenMetric
+from dgl_mutual.data.values.target import ChosenMetric
 from dgl_mutual.errors import DataError, UsageError
 
 EDGES = np.array([[0, 1, 1, 2, 3], [1, 0, 2, 1, 2]])

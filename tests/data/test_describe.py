@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data import Dataset, describe_dataset, load_dataset
-from dgl_mutual.data.edges import canonical_edges
+from dgl_mutual.data.values.edges import canonical_edges
 
 Build = Callable[..., Path]
 

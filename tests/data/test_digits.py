@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.digits import NUM_NEIGHBOURS
+from dgl_mutual.data.sources.digits import NUM_NEIGHBOURS
 
 
 def test_node_task_is_a_neighbour_graph() -> None:

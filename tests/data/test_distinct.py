@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data.arrays import Features
-from dgl_mutual.data.distinct import distinct_rows
+from dgl_mutual.data.values.arrays import Features
+from dgl_mutual.data.values.distinct import distinct_rows
 
 TABLE = np.array([[0, 0, 0], [1, 0, 2], [1, 0, 0], [0, -3, 0.5], [2, 0, 1]], dtype=np.float32)
 

@@ -16,8 +16,9 @@ import pytest
 import requests
 import urllib3
 
-from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
-from dgl_mutual.data.catalog import known_datasets
+from dgl_mutual.data import fetch_dataset, find_entry, load_dataset
+from dgl_mutual.data.sources import download
+from dgl_mutual.data.sources.catalog import known_datasets
 from dgl_mutual.errors import DataError, StoreError
 from tests.closed import full_disk
 

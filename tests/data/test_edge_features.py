@@ -13,12 +13,12 @@ from scipy import sparse
 
 from dgl_mutual.data import Dataset, Split, load_dataset
 from dgl_mutual.data.describe import describe_dataset
-from dgl_mutual.data.edges import canonical_edge_rows, canonical_edges
-from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.schema import align_edge_features, align_features, align_to
+from dgl_mutual.data.sources.ogb_graphs import read_ogb
+from dgl_mutual.data.values.edges import canonical_edge_rows, canonical_edges
+from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.errors import DataError
 from dgl_mutual.training.trial_data import make_trial_data
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data import features as features_module
-from dgl_mutual.data.arrays import as_array
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.faults import Faults, Request
-from dgl_mutual.data.features import LARGEST, check_features, compact, normalise_rows, unusable
-from dgl_mutual.data.npz import read_gnn_benchmark
-from dgl_mutual.data.ogb_nodes import read_ogb_nodes
-from dgl_mutual.data.planetoid import read_planetoid
-from dgl_mutual.data.ppi import read_ppi
+from dgl_mutual.data.sources.npz import read_gnn_benchmark
+from dgl_mutual.data.sources.ogb_nodes import read_ogb_nodes
+from dgl_mutual.data.sources.planetoid import read_planetoid
+from dgl_mutual.data.sources.ppi import read_ppi
+from dgl_mutual.data.values import features as features_module
+from dgl_mutual.data.values.arrays import as_array
+from dgl_mutual.data.values.faults import Faults, Request
+from dgl_mutual.data.values.features import LARGEST, check_features, compact, normalise_rows, unusable
 from dgl_mutual.errors import DataError
 from tests.data.conftest import npz_arrays, planetoid_parts
 from tests.data.ppi import ppi_files, write_ppi

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data.folders import data_folders, user_path
-from dgl_mutual.data.load import find_source, load_dataset
+from dgl_mutual.data.sources.folders import data_folders, user_path
+from dgl_mutual.data.sources.load import find_source, load_dataset
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.training.checkpoints import load_student
 

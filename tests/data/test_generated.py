@@ -14,7 +14,7 @@ from dgl_mutual.cli.main import main
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset, edge_homophily
-from dgl_mutual.data.generated import GENERATORS, draw_edges, generate_dataset
+from dgl_mutual.data.sources.generated import GENERATORS, draw_edges, generate_dataset
 from dgl_mutual.errors import UsageError
 
 

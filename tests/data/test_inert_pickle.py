@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data import inert_pickle
-from dgl_mutual.data.faults import Faults, Request
-from dgl_mutual.data.inert_pickle import MATRIX, Record, RefusedPickle, make_array, read_pickle
-from dgl_mutual.data.planetoid import _classes, _make_edges, _make_matrix, _make_one_hot, read_planetoid
+from dgl_mutual.data.files import inert_pickle
+from dgl_mutual.data.files.inert_pickle import MATRIX, Record, RefusedPickle, make_array, read_pickle
+from dgl_mutual.data.sources.planetoid import _classes, _make_edges, _make_matrix, _make_one_hot, read_planetoid
+from dgl_mutual.data.values.faults import Faults, Request
 from tests.data.conftest import planetoid_parts
 
 GLOBALS = {

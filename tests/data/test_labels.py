@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.multiclass import type_of_target
 
-from dgl_mutual.data.labels import MISSING, Encoding, encode_cells, encode_labels
+from dgl_mutual.data.values.labels import MISSING, Encoding, encode_cells, encode_labels
 from dgl_mutual.errors import DataError
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.noise import NOISES, NoiseSpec, add_noise
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import UsageError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data import Dataset, load_dataset, verify_dataset
-from dgl_mutual.data.faults import Faults, Request
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.npz import read_gnn_benchmark
+from dgl_mutual.data.sources.npz import read_gnn_benchmark
+from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]

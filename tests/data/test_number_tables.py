@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.number_tables import NumberTable, read_numbers
+from dgl_mutual.data.files.number_tables import NumberTable, read_numbers
+from dgl_mutual.data.values.faults import Faults
 
 
 def read(path: Path, content: bytes, **rules: object) -> tuple[NumberTable | None, str]:

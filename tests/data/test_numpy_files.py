@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.numpy_files import read_npy, read_npz
+from dgl_mutual.data.files.numpy_files import read_npy, read_npz
+from dgl_mutual.data.values.faults import Faults
 
 
 def npy(header: str, content: bytes = bytes(64), version: tuple[int, int] = (1, 0)) -> bytes:

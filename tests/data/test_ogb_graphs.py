@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data import known_datasets, load_dataset, ogb_package, verify_dataset
-from dgl_mutual.data.faults import Faults, Request
-from dgl_mutual.data.ogb_graphs import read_ogb
-from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.data import known_datasets, load_dataset, verify_dataset
+from dgl_mutual.data.sources import ogb_package
+from dgl_mutual.data.sources.ogb_graphs import read_ogb
+from dgl_mutual.data.sources.ogb_package import make_evaluator
+from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from dgl_mutual.data import default_protocol, known_datasets, load_dataset, make_splits, verify_dataset
-from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.folders import missing_files
-from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.data.sources.folders import missing_files
+from dgl_mutual.data.sources.ogb_package import make_evaluator
+from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.training.metrics import accuracy, make_metric
+from dgl_mutual.training.evaluation.metrics import accuracy, make_metric
 
 Build = Callable[..., Path]
 NUM_NODES = 6
@@ -308,7 +308,7 @@ def test_graph_and_heterogeneous_datasets_of_ogbs_saver_are_called_that(tmp_path
 def test_labels_that_look_like_identifiers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ogb.io import DatasetSaver
 
-    monkeypatch.setattr("dgl_mutual.data.labels._MANY_CLASSES", 3)
+    monkeypatch.setattr("dgl_mutual.data.values.labels._MANY_CLASSES", 3)
     monkeypatch.chdir(tmp_path)
     saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
     saver.save_graph_list([{"edge_index": np.array([[0, 1], [1, 2]]), "num_nodes": 4}])

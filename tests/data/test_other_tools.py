@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgl_mutual.data import Dataset, csv_table, load_dataset, verify_dataset
+from dgl_mutual.data import Dataset, load_dataset, verify_dataset
+from dgl_mutual.data.files import csv_table
 from dgl_mutual.errors import DataError, UsageError
 
 META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"

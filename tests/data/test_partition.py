@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dgl_mutual.data import partition as partition_module
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.partition import is_partition, read_partition, write_partition
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.sources import partition as partition_module
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.sources.partition import is_partition, read_partition, write_partition
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from tests.closed import full_disk
 

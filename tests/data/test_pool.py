@@ -9,12 +9,12 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.pool import graph_hashes, with_pool, without_pool
 from dgl_mutual.data.protocols import make_splits
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.features import compact
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features

@@ -12,7 +12,7 @@ from networkx.readwrite import json_graph
 
 from dgl_mutual.data import load_dataset
 from dgl_mutual.data.protocols import make_splits, splits_whole_graphs
-from dgl_mutual.data.verify import verify_dataset
+from dgl_mutual.data.sources.verify import verify_dataset
 from dgl_mutual.errors import DataError
 from tests.data.ppi import PARTS, ppi_files, write_ppi
 

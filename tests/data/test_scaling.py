@@ -10,7 +10,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 
 SIZES = (4, 7, 3, 6, 5, 8)
 SPLIT = Split(np.array([0, 1, 3]), np.array([2]), np.array([4, 5]))

@@ -15,10 +15,10 @@ import torch
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.partition import write_partition
 from dgl_mutual.data.protocols import available_protocols, make_splits, splits_whole_graphs_under
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.sources.partition import write_partition
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 

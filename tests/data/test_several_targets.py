@@ -17,9 +17,9 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.protocols import available_protocols, make_splits
 from dgl_mutual.data.several_targets import one_by_one, select_targets, strata, target_names
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target, join_targets, parts_of
-from dgl_mutual.data.verify import verify_dataset
+from dgl_mutual.data.sources.verify import verify_dataset
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target, join_targets, parts_of
 from dgl_mutual.errors import DataError, UsageError
 
 KIND = Target("single-label", ("x", "y"), "accuracy", "kind")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data import load_dataset, verify_dataset
-from dgl_mutual.data.features import MAX_DEGREE
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.values.features import MAX_DEGREE
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
@@ -155,7 +155,7 @@ def test_there_need_not_be_any_edge(build_tu: Build, empty: str) -> None:
 
 
 def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.data.labels._MANY_CLASSES", 3)
+    monkeypatch.setattr("dgl_mutual.data.values.labels._MANY_CLASSES", 3)
     graphs = 24
     lines = {"graph_indicator": "".join(f"{graph + 1}\n" for graph in range(graphs)), "node_labels": "0\n" * graphs}
     folder = build_tu(A="1, 1\n", **lines, graph_labels="".join(f"{graph % 8}\n" for graph in range(graphs)), node_attributes=None)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data import unpack as module
-from dgl_mutual.data.unpack import unpack
+from dgl_mutual.data.files import unpack as module
+from dgl_mutual.data.files.unpack import unpack
 from dgl_mutual.errors import DataError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.untrusted_files import recording
+from dgl_mutual.data.files.untrusted_files import recording
+from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.files import RefusedFile
 

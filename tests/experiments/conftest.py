@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.training.result import MemberResult
 from dgl_mutual.training.seeds import TrialSeed
 

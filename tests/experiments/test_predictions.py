@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import dgl_mutual
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.experiments.predictions import predict_dataset, prediction_table
 

@@ -16,8 +16,8 @@ from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute

@@ -10,8 +10,8 @@ import torch
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn import kernels
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.convolutions import CONVOLUTIONS

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values

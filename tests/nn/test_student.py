@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.batch import Collator, GraphBatch

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store import columns
 from dgl_mutual.store.summary import summarise_trials

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data.catalog import Entry, known_datasets, tu_entry
+from dgl_mutual.data.sources.catalog import Entry, known_datasets, tu_entry
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.store.outputs import refuse_other_endings, write_result
 from dgl_mutual.utils.files import is_special

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
+from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.options import StudentOptions

@@ -14,7 +14,7 @@ import torch
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.configuration.idle import refuse_untrained

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.mean_teacher import MeanTeacher

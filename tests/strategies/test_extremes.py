@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.edges import canonical_edges
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.kd import KnowledgeDistillation
 from dgl_mutual.training.options import TrainingOptions

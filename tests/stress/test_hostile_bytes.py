@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from dgl_mutual.data.faults import Faults, Request
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.number_tables import read_numbers
-from dgl_mutual.data.numpy_files import read_npy, read_npz
-from dgl_mutual.data.ogb_graphs import read_ogb
-from dgl_mutual.data.ogb_nodes import read_ogb_nodes
-from dgl_mutual.data.planetoid import read_planetoid
-from dgl_mutual.data.ppi import read_ppi
-from dgl_mutual.data.unpack import unpack
+from dgl_mutual.data.files.number_tables import read_numbers
+from dgl_mutual.data.files.numpy_files import read_npy, read_npz
+from dgl_mutual.data.files.unpack import unpack
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.sources.ogb_graphs import read_ogb
+from dgl_mutual.data.sources.ogb_nodes import read_ogb_nodes
+from dgl_mutual.data.sources.planetoid import read_planetoid
+from dgl_mutual.data.sources.ppi import read_ppi
+from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.errors import DataError
 from tests.data import test_inert_pickle as pickles
 from tests.data.conftest import CSV_FILES, OGB_FILES, TU_FILES, npz_arrays, planetoid_parts

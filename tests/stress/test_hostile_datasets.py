@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from dgl_mutual.data.faults import Faults, Request
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.npz import read_gnn_benchmark
-from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.sources.npz import read_gnn_benchmark
+from dgl_mutual.data.sources.planetoid import read_planetoid
+from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.errors import DglMutualError
 from tests.data.conftest import CSV_FILES, NPZ_FILE, TU_FILES, npz_arrays, planetoid_parts
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from dgl_mutual.training.process_group import process_group
-from dgl_mutual.training.ranks import DividedSamples, DividedStudents
+from dgl_mutual.training.distributed.process_group import process_group
+from dgl_mutual.training.distributed.ranks import DividedSamples, DividedStudents
 from tests.cohorts import train_cohort
 
 

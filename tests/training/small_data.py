@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
 
 Data: TypeAlias = tuple[Dataset, Split]
 

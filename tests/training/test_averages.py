@@ -15,17 +15,17 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.options import TrainingOptions, resolve_training
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
 from tests.training.conftest import Fit

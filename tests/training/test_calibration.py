@@ -11,9 +11,9 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from dgl_mutual.api import fit, load
-from dgl_mutual.data.target import parts_of
+from dgl_mutual.data.values.target import parts_of
 from dgl_mutual.distributions import Bernoulli, Categorical
-from dgl_mutual.training.calibration import calibrations
+from dgl_mutual.training.evaluation.calibration import calibrations
 
 N, C = 200, 4
 

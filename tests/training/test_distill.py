@@ -10,7 +10,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.training.diversity import Diversity
+from dgl_mutual.training.evaluation.similarity import disagreement, linear_cka
 from dgl_mutual.training.seeds import TrialSeed
-from dgl_mutual.training.similarity import disagreement, linear_cka
 from tests.strategies.test_kd import fit
 
 

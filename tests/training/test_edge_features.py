@@ -13,7 +13,7 @@ import torch
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values

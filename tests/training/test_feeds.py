@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
-from dgl_mutual.training import evaluation_batches, feeds
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.training import feeds
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.evaluation import evaluation_batches
 from dgl_mutual.training.feeds import make_feed
-from dgl_mutual.training.placement import Placement
 
 
 def feed_of(data: tuple[Dataset, Split], batch_size: int | None = None, seed: int = 0) -> feeds.Feed:

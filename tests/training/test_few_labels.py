@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.protocols import splits_whole_graphs
 from dgl_mutual.data.scaling import column_scales
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.plan import prepare

@@ -14,16 +14,16 @@ import dgl_mutual
 from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import splits_whole_graphs, unlabelled_samples
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.distill import distill
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trial_data import make_trial_data

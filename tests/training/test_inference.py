@@ -10,11 +10,11 @@ import torch
 
 from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
-from dgl_mutual.training import evaluation_batches, inference
 from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.evaluation import evaluation_batches, inference
 from tests.training.conftest import Fit
 from tests.training.small_data import Data, as_dgl
 

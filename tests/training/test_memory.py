@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments import processes
 from dgl_mutual.training import memory
 from dgl_mutual.training.memory import FreedMemory, available, forget_peak, peak, process_memory

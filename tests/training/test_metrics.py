@@ -14,15 +14,15 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 from torch import Tensor
 
-from dgl_mutual.data import ogb_package
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.ogb_package import make_evaluator
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import MetricName
+from dgl_mutual.data.sources import ogb_package
+from dgl_mutual.data.sources.ogb_package import make_evaluator
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import MetricName
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.training.metrics import accuracy, make_metric
+from dgl_mutual.training.evaluation.metrics import accuracy, make_metric
+from dgl_mutual.training.evaluation.task_metrics import Scorer, refuse_undefined, undefined_metrics
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.task_metrics import Scorer, refuse_undefined, undefined_metrics
 
 MEMBERS, N, C = 3, 60, 4
 

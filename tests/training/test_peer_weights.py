@@ -9,9 +9,9 @@ import pytest
 
 from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training import evaluation_batches
+from dgl_mutual.training.evaluation import evaluation_batches
 from dgl_mutual.weightings import WEIGHTINGS
 from tests.strategies.cases import make_dataset
 from tests.training.conftest import Data, Fit

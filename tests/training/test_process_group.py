@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.training.process_group import leads, process_group
+from dgl_mutual.training.distributed.process_group import leads, process_group
 
 
 @pytest.mark.parametrize(

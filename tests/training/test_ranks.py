@@ -13,8 +13,8 @@ import torch
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.distributed.ranks import DividedSamples, DividedStudents, Ranks
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import DividedSamples, DividedStudents, Ranks
 from tests import forked
 from tests.cohorts import train_cohort
 from tests.training.custom_students import Counting, TwoWays

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn import blocks
 from dgl_mutual.nn.adjacency import Adjacency
@@ -22,10 +22,10 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import Ranks
 from tests.strategies.cases import SMALL, make_dataset
 from tests.training.small_data import Data
 

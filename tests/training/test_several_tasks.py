@@ -13,16 +13,16 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one, select_targets
-from dgl_mutual.data.target import Target, join_targets
+from dgl_mutual.data.values.target import Target, join_targets
 from dgl_mutual.errors import DataError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
+from dgl_mutual.training.evaluation.task_metrics import scorer_of
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.training.task_metrics import scorer_of
 from dgl_mutual.training.trial_data import make_trial_data
 from tests.training.conftest import Data, Fit
 

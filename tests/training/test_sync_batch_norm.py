@@ -11,9 +11,9 @@ import torch
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.distributed.ranks import DividedSamples
+from dgl_mutual.training.distributed.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.ranks import DividedSamples
-from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
 from tests.cohorts import train_cohort
 from tests.training.custom_students import OtherNorm
 from tests.training.small_data import Data

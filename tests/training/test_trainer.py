@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dgl_mutual
-from dgl_mutual.data.features import whole_columns
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.values.features import whole_columns
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator

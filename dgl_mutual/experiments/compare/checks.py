@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 

@@ -40,8 +40,8 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials, rows_of
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.training.evaluation.task_metrics import scorer_of, undefined_metrics
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.task_metrics import scorer_of, undefined_metrics
 from dgl_mutual.training.trial_data import TrialData
 from dgl_mutual.utils.arguments import MAX_THREADS, whole_number
 from dgl_mutual.utils.files import check_writable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.loading import load_data

@@ -13,8 +13,8 @@ from dgl_mutual.experiments.trial import Trial, method_of
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.assembly import assemble
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import Feed
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 

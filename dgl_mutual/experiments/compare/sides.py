@@ -27,8 +27,8 @@ from dgl_mutual.experiments.progress import OnEpoch
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports
-from dgl_mutual.training.placement import Placement
-from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.reference.trainer import ReferenceResult, ReferenceTrainer
 from dgl_mutual.training import seeds

@@ -18,8 +18,8 @@ from dgl_mutual.experiments.compare.ours import assembled, weights_of
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 
 #: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_serializer, fiel
 
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.data.target import ChosenMetric, TaskName
+from dgl_mutual.data.values.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.layers import DEFAULT_STRATEGY, combine_layers

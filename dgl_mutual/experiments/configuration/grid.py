@@ -11,7 +11,7 @@ from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.given import given_values
 from dgl_mutual.experiments.configuration.layers import unflatten, value_at
 from dgl_mutual.store.members import MEAN
-from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.training.evaluation.metrics import as_compared
 from dgl_mutual.training.result import FitResult
 
 #: The groups of options that a grid may vary.

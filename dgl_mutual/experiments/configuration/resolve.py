@@ -15,13 +15,9 @@ import torch
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.folders import fetched_as
 from dgl_mutual.data.label_rate import LabelRate, hide_labels, name_with_fold, separate_unlabelled, warn_of_unlearned
-from dgl_mutual.data.load import find_source
-from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import (
     OFFICIAL_PROTOCOLS,
     default_folds,
@@ -31,8 +27,12 @@ from dgl_mutual.data.protocols import (
     splits_whole_graphs_under,
 )
 from dgl_mutual.data.several_targets import target_names
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.sources.catalog import known_datasets
+from dgl_mutual.data.sources.folders import fetched_as
+from dgl_mutual.data.sources.load import find_source
+from dgl_mutual.data.sources.partition import is_partition
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.given import plain_values
@@ -46,11 +46,11 @@ from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
 from dgl_mutual.strategies.propagation import check_propagation
+from dgl_mutual.training.evaluation.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.utils.custom_code import blamed, warn
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.partition import is_partition
+from dgl_mutual.data.sources.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.device import is_cuda, resolve_device
@@ -18,8 +18,8 @@ from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.store.tables import Key
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.process_group import launched, number_from_torchrun
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.distributed.process_group import launched, number_from_torchrun
+from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.utils.scratch import temporary_folder
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgl_mutual.data.partition import Partition
+from dgl_mutual.data.sources.partition import Partition
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
 from dgl_mutual.utils.files import read_bytes

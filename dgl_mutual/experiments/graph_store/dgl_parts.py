@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgl_mutual.data.partition import Partition
+from dgl_mutual.data.sources.partition import Partition
 from dgl_mutual.dgl_compat import dgl
 
 #: The name of the graph in the store, and DGL's names of the nodes and edges of a graph that has one kind of each.

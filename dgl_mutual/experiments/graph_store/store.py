@@ -11,8 +11,8 @@ from pathlib import Path
 import filelock
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.graph_store import GraphStore
-from dgl_mutual.data.partition import Partition, read_partition
+from dgl_mutual.data.sources.partition import Partition, read_partition
+from dgl_mutual.data.values.graph_store import GraphStore
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.data.catalog import lookup
+from dgl_mutual.data.sources.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.store.configuration import Role, keys_of

@@ -18,8 +18,8 @@ from dgl_mutual.experiments.trial import Trial, fit_resolved, trial_data
 from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.store.members import MEAN
 from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.custom_code import is_interrupt, is_out_of_memory, not_enough_memory
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import TUNING_COLUMNS, TUNING_ENDED, read_tuning
-from dgl_mutual.training.metrics import as_compared
+from dgl_mutual.training.evaluation.metrics import as_compared
 
 if TYPE_CHECKING:
     import optuna

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
-from dgl_mutual.data.arrays import FeatureKind, as_kinds
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.data.schema import align_to
-from dgl_mutual.data.target import Target, TaskName
+from dgl_mutual.data.values.arrays import FeatureKind, as_kinds
+from dgl_mutual.data.values.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.checkpoints.origins import Origin
-from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
+from dgl_mutual.training.evaluation.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
 
 FORMAT = 1
 #: Bytes of a description: more than one of a million feature columns takes.

@@ -8,12 +8,12 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import splits_whole_graphs
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
-from dgl_mutual.training.placement import Placement
 
 __all__ = ["Feed", "TrainingBatch", "make_feed", "num_drawn"]
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
-from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.distributed.ranks import Ranks
 
 
 @dataclass(frozen=True)

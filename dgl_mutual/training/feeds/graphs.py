@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.training.evaluation_batches import evaluation_groups
+from dgl_mutual.training.distributed.placement import Placement
+from dgl_mutual.training.evaluation.evaluation_batches import evaluation_groups
 from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
-from dgl_mutual.training.placement import Placement
 
 
 class GraphsFeed(SteppedFeed):

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import graphs_of
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 from dgl_mutual.training.feeds.graphs import GraphsFeed
-from dgl_mutual.training.placement import Placement
 
 
 class NodesOfGraphsFeed(Feed):

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
-from dgl_mutual.training.placement import Placement
 from dgl_mutual.utils.torch_settings import threads_kept
 from dgl_mutual.utils.wording import counted
 

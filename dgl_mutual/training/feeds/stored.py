@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import IntArray
-from dgl_mutual.data.graph_store import GraphStore
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.arrays import IntArray
+from dgl_mutual.data.values.graph_store import GraphStore
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch
+from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds.base import TrainingBatch
 from dgl_mutual.training.feeds.sampled import SeedsFeed
-from dgl_mutual.training.placement import Placement
 
 #: Nodes that are evaluated together, each with all its neighbours.
 EVALUATION_SEEDS = 1024

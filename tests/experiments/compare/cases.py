@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.student import resolve_student

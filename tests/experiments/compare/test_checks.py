@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.compare.checks import Check, difference, gradients_difference, parity_trial, terms_difference, without_dropout
 from tests.experiments.compare.cases import make_case
 

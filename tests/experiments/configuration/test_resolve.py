@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 import dgl_mutual
-from dgl_mutual.data.catalog import lookup
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.sources.catalog import lookup
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.idle import warn_of_idle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.partition import Partition, read_partition, write_partition
+from dgl_mutual.data.sources.load import load_dataset
+from dgl_mutual.data.sources.partition import Partition, read_partition, write_partition
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.graph_store.addresses import Address, is_loopback, own_part, read_servers

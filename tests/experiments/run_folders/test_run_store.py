@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_folders.run_store import RunStore
 from dgl_mutual.experiments.run_folders.trial_tables import TrialTable

@@ -17,8 +17,8 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
-from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import MAX_SEEDS, parse_config, read_config

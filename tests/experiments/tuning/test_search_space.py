@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import parse_config, read_config
 from dgl_mutual.experiments.configuration.given import given_values

@@ -1,0 +1,1 @@
+"""Datasets from objects in memory: arrays, DGL graphs, PyG data."""

@@ -1,0 +1,433 @@
+"""A folder in the form of DGL's `CSVDataset`: ``meta.yaml`` names the files of nodes, edges and (for the graph task) graphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.files.csv_table import (
+    CsvTable,
+    are_lists,
+    as_whole,
+    decimal_comma_fault,
+    read_csv,
+    thousands_fault,
+    without_brackets,
+)
+from dgl_mutual.data.objects.mask_names import warn_of_masks
+from dgl_mutual.data.several_targets import check_target_names, choose_labels
+from dgl_mutual.data.sources.csv_meta import EdgeMeta, GraphMeta, Meta, NodeMeta, read_meta
+from dgl_mutual.data.values.arrays import FloatArray, IntArray
+from dgl_mutual.data.values.edges import edges_with_features
+from dgl_mutual.data.values.faults import Faults, Request
+from dgl_mutual.data.values.features import Columns, compact, degree_features, kinds_of
+from dgl_mutual.data.values.labels import encode_cells, encode_label_rows
+from dgl_mutual.data.values.split import MASKS, Split, splits_of_masks
+from dgl_mutual.data.values.target import Target, TaskName, join_targets, unknown_labels
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, listed
+from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.exact_numbers import is_number
+from dgl_mutual.utils.wording import counted
+
+_TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
+_ONLY_GRAPH = "0"
+
+
+def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
+
+    Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
+    ``val_mask``, ``test_mask``, which make the official split, or several with a value, or a numbered column, for each. Without ``feat``,
+    every other column is a feature; without any, one-hot degrees are. Columns of true and false are indicators. Edges have features where
+    they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric``
+    of meta.yaml, which DGL does not know, chooses the metric of the column ``label``.
+
+    NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
+    and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
+    `dgl_mutual.data.values.labels`, whose rules say what is a class). Lists may stand in brackets, as Python and numpy print them.
+
+    Args:
+        request: its task is by default ``graph`` where the folder describes graphs, else ``node``. Where labels are not required, a missing
+            column of labels makes every label unknown. Its targets are the columns of labels, where it is not ``label``, or labels of a
+            multi-label column ``label``, such as ``label 0``; several are targets to be learned at once.
+
+    Raises:
+        UsageError: the folder has no data for the task, or no column of a target's name.
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    meta = read_meta(folder / "meta.yaml", faults)
+    faults.check()
+    assert meta is not None
+    if request.task == "graph" and meta.graph_data is None:
+        raise TaskMismatchError(
+            f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'."
+        )
+    targets = request.targets
+    task = request.task or ("graph" if meta.graph_data is not None else "node")
+    files = _read_files(folder, meta, faults, of_nodes=task == "node")
+    nodes, edges = files.nodes, files.edges
+    source, destination = _edge_ends(files, faults)
+    features = _features(nodes, {*files.node_ids, "label", *MASKS, *(targets or ())}, faults)
+    labels, target = _labels(files, targets, task, faults, request.require_labels)
+    if meta.metric is not None and target.names and list(targets or ["label"]) == ["label"] and not faults.found:
+        try:
+            target = target.with_metric(meta.metric)
+        except UsageError as error:
+            if request.require_labels:
+                faults.add(folder / "meta.yaml", str(error).removesuffix("."))
+    splits = _splits(files.samples(task), faults)
+    edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
+    faults.check()
+    _warn_of_tables(files, task, targets)
+
+    of_edges = edges_with_features(source, destination, len(nodes.frame), edge_values, symmetric=False)
+    columns = features if features is not None else degree_features(of_edges["edges"], len(nodes.frame))
+    return Dataset(
+        name=meta.dataset_name,
+        task=task,
+        features=compact(columns.values),
+        labels=labels,
+        node_offsets=files.node_offsets,
+        target=target,
+        feature_names=columns.names,
+        feature_kinds=columns.kinds,
+        official_splits=splits,
+        sample_ids=_sample_ids(files, task),
+        **of_edges,
+    )
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a folder, which fit together: every node is of one of the graphs, and no graph is without nodes."""
+
+    nodes: CsvTable  # those of a graph after another, in the order of `graph_ids`
+    edges: CsvTable
+    graphs: CsvTable | None  # none for the node task, if the folder does not describe graphs
+    node_meta: NodeMeta
+    edge_meta: EdgeMeta
+    graph_meta: GraphMeta | None
+    graph_ids: pd.Index[str]
+    node_offsets: IntArray  # (graphs + 1,)
+
+    @property
+    def node_ids(self) -> set[str]:
+        """The columns of nodes that hold identifiers."""
+        return {self.node_meta.node_id_field, self.node_meta.graph_id_field}
+
+    def samples(self, task: TaskName) -> CsvTable:
+        """What is classified."""
+        return self.graphs if task == "graph" and self.graphs is not None else self.nodes
+
+
+def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> _Files:
+    """The tables of a folder.
+
+    Args:
+        of_nodes: whether nodes are classified, so that masks are theirs.
+    """
+    node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
+    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
+    ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
+    if nodes is not None:
+        nodes = _with_joined_masks(nodes, faults) if of_nodes else _without_numbered_masks(nodes, "graph", graph_meta)
+    edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
+    graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
+    if graphs is not None:
+        graphs = _without_numbered_masks(graphs, "node", node_meta) if of_nodes else _with_joined_masks(graphs, faults)
+    faults.check()
+    assert nodes is not None and edges is not None
+    node_graph = _graph_ids(nodes, node_meta.graph_id_field)
+    graph_ids = pd.Index(node_graph.unique())
+    if graphs is not None and graph_meta is not None:
+        graph_ids = pd.Index(_graph_ids(graphs, graph_meta.graph_id_field))
+        _check_graph_ids(graphs, graph_meta.graph_id_field, graph_ids, nodes, node_meta, node_graph, faults)
+    graph_of = graph_ids.get_indexer(pd.Index(node_graph))
+    order = np.argsort(graph_of, kind="stable")
+    offsets = np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64)
+    nodes = replace(nodes, frame=nodes.frame.iloc[order])
+    return _Files(nodes, edges, graphs, node_meta, edge_meta, graph_meta, graph_ids, offsets)
+
+
+def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
+    """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
+    frame, numbered = table.frame, _numbered_masks(table)
+    if len({tuple(sorted(numbers.values())) for numbers in numbered.values() if numbers}) > 1:
+        columns = listed([column for numbers in numbered.values() for column in numbers])
+        faults.add(table.path, f"expected masks of the same splits, with the same numbers for each part, found {columns}", 1)
+    for mask, numbers in numbered.items():
+        ordered = sorted(numbers, key=numbers.__getitem__)
+        if ordered and mask in frame:
+            rule = f"expected either the column {mask} or {listed(ordered)}, which are masks of several splits, found both"
+            faults.add(table.path, rule, 1)
+        elif ordered:
+            joined = frame[ordered[0]].str.cat(frame[ordered[1:]], sep=",") if ordered[1:] else frame[ordered[0]]
+            frame = frame.drop(columns=ordered).assign(**{mask: joined})
+    return replace(table, frame=frame)
+
+
+def _numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
+    """The columns ``train_mask_0``, ``train_mask_1``, ... of each mask, with their numbers."""
+    return {
+        mask: {
+            str(column): int(found[1]) for column in table.frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))
+        }
+        for mask in MASKS
+    }
+
+
+def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta | GraphMeta | None) -> CsvTable:
+    """The table without such columns, after a warning: they are not those of the samples."""
+    columns = [column for numbers in _numbered_masks(table).values() for column in numbers]
+    assert samples is not None
+    hint = f"On a {task} task labels and masks are those of {task}s: put them into {Path(samples.file_name).name}."
+    _warn_of_unused(table, columns, hint)
+    return replace(table, frame=table.frame.drop(columns=columns))
+
+
+def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
+    """The graph of each row; where the file has no such column, all belong to one."""
+    if field not in table.frame:
+        return pd.Series(_ONLY_GRAPH, index=table.frame.index, dtype=str)
+    return as_whole(table.frame[field]) if table.are_whole(field) else table.frame[field]
+
+
+def _check_graph_ids(
+    graphs: CsvTable,
+    graph_field: str,
+    graph_ids: pd.Index[str],
+    nodes: CsvTable,
+    node_meta: NodeMeta,
+    node_graph: pd.Series[str],
+    faults: Faults,
+) -> None:
+    if node_meta.graph_id_field not in nodes.frame and set(graph_ids) != {_ONLY_GRAPH}:
+        faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which tells the graphs of {graphs.path.name} apart", 1)
+        faults.check()
+    graphs.refuse_cells(faults, graph_field, graph_ids.duplicated(), "expected each graph once")
+    no_nodes = f"expected the nodes of this graph in {nodes.path.name}: nothing can be predicted for a graph without nodes"
+    graphs.refuse_cells(faults, graph_field, ~graph_ids.isin(node_graph), no_nodes)
+    unknown = ~node_graph.isin(graph_ids).to_numpy()
+    nodes.refuse_cells(faults, node_meta.graph_id_field, unknown, f"expected a graph that {graphs.path.name} lists")
+    faults.check()
+
+
+def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
+    """Row numbers in `files.nodes` of the source and destination of each edge; -1 where a fault was recorded."""
+    nodes, node_meta, edges, edge_meta = files.nodes, files.node_meta, files.edges, files.edge_meta
+    node_graph, graph = _graph_ids(nodes, node_meta.graph_id_field), _graph_ids(edges, edge_meta.graph_id_field)
+    if edge_meta.graph_id_field not in edges.frame and set(node_graph) != {_ONLY_GRAPH}:
+        faults.add(edges.path, f"expected a column {edge_meta.graph_id_field}, as in {nodes.path.name}", 1)
+        faults.check()
+    # Identifiers are text, but numbers are read as pandas reads them: a tool writes 1 in one file and 1.0 in the other.
+    plain = as_whole if nodes.are_whole(node_meta.node_id_field) else lambda column: column
+    known = pd.MultiIndex.from_arrays([node_graph, plain(nodes.frame[node_meta.node_id_field])])
+    nodes.refuse_cells(faults, node_meta.node_id_field, known.duplicated(), "expected each node of a graph once")
+    faults.check()
+    ends = []
+    for field in (edge_meta.src_id_field, edge_meta.dst_id_field):
+        end = known.get_indexer(pd.MultiIndex.from_arrays([graph, plain(edges.frame[field])]))
+        edges.refuse_cells(faults, field, end < 0, f"expected {field} to be a node of the edge's graph in {nodes.path.name}")
+        ends.append(end.astype(np.int64))
+    return ends[0], ends[1]
+
+
+def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
+    """The feature columns, or None where the file has none."""
+    if "feat" in nodes.frame:
+        return _vectors(nodes, faults)
+    columns = [str(column) for column in nodes.frame if column not in reserved]
+    warn_of_masks(nodes, columns, "used as features")
+    return _block(nodes, columns, faults) if columns else None
+
+
+def _vectors(table: CsvTable, faults: Faults, prefix: str = "") -> Columns:
+    """The vectors of the column ``feat``, under the names that columns of arrays and graph objects have."""
+    values = table.numbers("feat", faults)
+    names = tuple(f"{prefix}feature {column}" for column in range(values.shape[1]))
+    return Columns(values, names, kinds_of(table.of_booleans("feat", len(names))))
+
+
+def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
+    blocks = [table.numbers(column, faults) for column in columns]
+    names = tuple(
+        column if block.shape[1] == 1 else f"{column} {position}"
+        for column, block in zip(columns, blocks, strict=True)
+        for position in range(block.shape[1])
+    )
+    of_booleans = [
+        is_boolean for column, block in zip(columns, blocks, strict=True) for is_boolean in table.of_booleans(column, block.shape[1])
+    ]
+    return Columns(np.concatenate(blocks, axis=1), names, kinds_of(of_booleans))
+
+
+def _warn_of_tables(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:
+    """Warn of columns that may have been meant to be used, and are not, and of rows that are counted in another order."""
+    if task == "node":
+        _warn_of_order(files)
+    nodes, edges, graphs, edge_meta = files.nodes, files.edges, files.graphs, files.edge_meta
+    for table in (nodes, edges, graphs):
+        if table is not None:
+            _warn_of_spellings(table)
+    of_samples = {"label", *MASKS, *(targets or ())}
+    used = {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}
+    _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
+    if "feat" in nodes.frame:
+        unused = set(map(str, nodes.frame)) - {*files.node_ids, "feat", *of_samples}
+        unused -= warn_of_masks(nodes, unused, "not used")
+        _warn_of_unused(nodes, unused, "Node features are read from the column feat, since there is one.")
+    if graphs is not None and files.graph_meta is not None:
+        others = graphs if task == "node" else nodes
+        hint = f"On a {task} task labels and masks are those of {task}s: put them into {files.samples(task).path.name}."
+        _warn_of_unused(others, set(others.frame) & of_samples, hint)
+        unused = set(map(str, graphs.frame)) - {files.graph_meta.graph_id_field, *of_samples}
+        unused -= warn_of_masks(graphs, unused, "not used")
+        if targets is not None:  # other columns may be targets, too
+            unused &= {"feat"}
+        _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
+
+
+def _warn_of_order(files: _Files) -> None:
+    """Warn where nodes, as samples, have other numbers than their rows."""
+    lines = files.nodes.frame.index.to_numpy()
+    num_moved = int(np.count_nonzero(lines != np.sort(lines)))
+    if num_moved:
+        order = "" if files.graphs is None else f", in the order of {files.graphs.path.name}"
+        warn(
+            f"{files.nodes.path}: {num_moved} of {counted(len(lines), 'row')} do not stand graph by graph{order}. Nodes are counted graph "
+            "by graph, so their numbers, in splits and in predictions, are not those of the rows: the dataset's sample_ids, and the column "
+            "id of dgl-mutual predict, name them. Sort the rows like that to have the same numbers."
+        )
+
+
+def _warn_of_spellings(table: CsvTable) -> None:
+    """Warn of columns whose names differ from those that have a meaning in upper and lower case alone."""
+    for column in table.frame:
+        meant = str(column).strip().casefold()
+        if meant in ("label", "feat", *MASKS) and meant not in table.frame:
+            warn(f"{table.path}: the column {column} is not read as {meant}. If it is meant to be, rename it.")
+
+
+def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:
+    """Warn of these columns, if there are some."""
+    if unused:
+        columns = [str(column) for column in table.frame if column in unused]
+        one = "is" if len(columns) == 1 else "are"
+        warn(f"{table.path}: {listed(columns, 8)} {one} not used. {hint}")
+
+
+def _labels(
+    files: _Files, targets: Sequence[str] | None, task: TaskName, faults: Faults, required: bool
+) -> tuple[IntArray | FloatArray, Target]:
+    """Labels and what they mean: of the column ``label``, of another, or of several."""
+    samples = files.samples(task)
+    if targets is None:
+        return _label_column(samples, "label", task, faults, required)
+    others = {*files.node_ids, files.graph_meta.graph_id_field if files.graph_meta else "", "feat", *MASKS}
+    columns = [str(column) for column in samples.frame if column not in others]
+    if "label" in columns and not set(targets) & set(columns):
+        labels, target = _label_column(samples, "label", task, Faults(), required)
+        if target.kind == "multi-label":
+            return choose_labels(target, labels, targets)
+    if required:
+        check_target_names(targets, columns)
+    found = [_label_column(samples, name, task, faults, required) for name in targets]
+    named = [replace(target, name=name) for name, (_, target) in zip(targets, found, strict=True)]
+    if len(named) == 1:
+        return found[0][0], named[0]
+    target, labels = join_targets(named, [labels for labels, _ in found])
+    return labels, target
+
+
+def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
+    if name not in samples.frame:
+        if required:
+            samples_are = "graph" if task == "graph" else "node"
+            found = listed(list(samples.frame))
+            rule = (
+                f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; for "
+                "data that are only to be predicted: data verify --no-labels, in Python load with require_labels=False)"
+            )
+            faults.add(samples.path, rule, 1)
+        return unknown_labels(len(samples.frame))
+    recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
+    cells = without_brackets(samples.frame[name])
+    fault = thousands_fault(samples.frame[name]) or decimal_comma_fault(samples.frame[name])
+    if fault is not None:
+        samples.refuse_cells(recorded, name, samples.frame[name].str.contains(",").to_numpy(dtype=np.bool_), fault)
+        return unknown_labels(len(cells))
+    if are_lists(cells):
+        encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))
+    else:
+        named = not all(is_number(cell) for cell in cells[cells != samples.frame[name]])
+        encoding = encode_cells(samples.frame[name] if named else cells)
+        if not len(encoding.names):
+            recorded.add(samples.path, f"{name}: expected at least one label, all cells are empty")
+    for refusal in encoding.refusals:
+        if refusal.rows is None:
+            recorded.add(samples.path, f"{name}: {refusal.rule}")
+        else:
+            samples.refuse(recorded, refusal.rows, f"{name}: {refusal.rule}")
+    if recorded is not faults and recorded.found:
+        return unknown_labels(len(cells))
+    if required:
+        for note in encoding.notes:
+            warn(f"{samples.path}, column {name}: {note}.")
+    if encoding.kind == "multi-label":
+        return encoding.labels, Target("multi-label", encoding.names, "micro-f1" if task == "node" else "rocauc")
+    return encoding.labels, Target("single-label", encoding.names, "accuracy")
+
+
+def _sample_ids(files: _Files, task: TaskName) -> tuple[str, ...]:
+    """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
+    if task == "graph":
+        return tuple(files.graph_ids)
+    ids = files.nodes.frame[files.node_meta.node_id_field]
+    return tuple(ids if len(files.graph_ids) == 1 else _graph_ids(files.nodes, files.node_meta.graph_id_field) + "/" + ids)
+
+
+def _splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
+    """The splits of the masks: cells with commas have a value for each of several, and a mask without is the same in all of them."""
+    present = [mask for mask in MASKS if mask in samples.frame]
+    if not present:
+        return ()
+    if len(present) < len(MASKS):
+        faults.add(samples.path, f"expected {', '.join(MASKS)} together, found only {', '.join(present)}", 1)
+        return ()
+    before = len(faults.found)
+    masks = {mask: _mask(samples, mask, faults) for mask in MASKS}
+    if len(faults.found) > before:
+        return ()
+    try:
+        splits = splits_of_masks(masks)
+    except DataError as error:
+        faults.add(samples.path, str(error).removesuffix("."))
+        return ()
+    for number, split in enumerate(splits):
+        where = f" in split {number}" if len(splits) > 1 else ""
+        in_several = np.bincount(np.concatenate([*split.parts.values()]), minlength=len(samples.frame)) > 1
+        samples.refuse(faults, in_several, f"masks: expected each sample in one part of the split only{where}")
+        for mask, part in zip(MASKS, split.parts.values(), strict=True):
+            if not len(part):
+                faults.add(samples.path, f"{mask}: expected at least one sample{where}")
+    return splits
+
+
+def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]:
+    """Which samples are in a part of each split: (samples, splits)."""
+    cells = without_brackets(samples.frame[mask]).str.lower()
+    counts = cells.str.count(",").to_numpy() + 1
+    width = int(counts.max(initial=1))
+    samples.refuse_cells(faults, mask, counts != width, f"expected {counted(width, 'value')}, one for each split")
+    if (counts != width).any():  # one long cell must not make a table of as many columns
+        return np.zeros((len(cells), 1), dtype=np.bool_)
+    values = pd.DataFrame([[value.strip() for value in cell.split(",")] for cell in cells], dtype=str)
+    samples.refuse_cells(faults, mask, ~values.isin([*_TRUE, *_FALSE]).all(axis=1).to_numpy(), "expected True or False")
+    return values.isin(_TRUE).to_numpy()

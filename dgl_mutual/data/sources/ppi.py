@@ -1,0 +1,148 @@
+"""PPI's raw form (Hamilton et al., NeurIPS 2017), as DGL and PyTorch Geometric fetch it: three parts, each a file of several graphs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.files.numpy_files import read_npy
+from dgl_mutual.data.files.untrusted_files import read_text, recording
+from dgl_mutual.data.values.arrays import IntArray, offsets_of
+from dgl_mutual.data.values.edges import canonical_edges
+from dgl_mutual.data.values.faults import Faults, Request
+from dgl_mutual.data.values.features import compact, features_fault
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import Target
+from dgl_mutual.utils.plain_json import read_json
+from dgl_mutual.utils.wording import kind_of
+
+PARTS = ("train", "valid", "test")
+#: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
+_MAX_JSON = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Nodes in the order of their ids: `edges` (2, links) in row numbers, `graph_of` (nodes,), features and labels a row each."""
+
+    edges: IntArray
+    graph_of: IntArray
+    features: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+
+
+def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
+    """Read ``{train,valid,test}_graph.json`` (node-link), ``_feats.npy``, ``_labels.npy`` and ``_graph_id.npy`` (one row a node each).
+
+    A node task on many graphs (20 / 2 / 2 of them, 121 labels in PPI itself), scored by micro-averaged F1. The split is by graph, so
+    training is inductive. Graphs stand in the order of the parts and of their ids. Features stay as they are in the files.
+
+    NOTE: As in DGL and PyTorch Geometric, a graph is what its nodes induce: links between different graphs are left out.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    parts = [_read_part(folder, part, faults) for part in PARTS]
+    for array in ("features", "labels"):
+        widths = {part: getattr(found, array).shape[1] for part, found in zip(PARTS, parts, strict=True) if found is not None}
+        if len(set(widths.values())) > 1:
+            faults.add(folder, f"expected {array} of one width in all parts, found {', '.join(f'{w} ({p})' for p, w in widths.items())}")
+    faults.check()
+    found = [part for part in parts if part is not None]
+    first = np.cumsum([0, *(len(part.graph_of) for part in found)])
+    source, destination = np.concatenate([part.edges + start for part, start in zip(found, first, strict=False)], axis=1)
+    sizes = np.concatenate([np.unique(part.graph_of, return_counts=True)[1] for part in found])
+    labels = np.concatenate([part.labels for part in found]).astype(np.float32)
+    features = np.concatenate([part.features for part in found])
+    num_nodes = int(first[-1])
+    return Dataset(
+        name=name,
+        task="node",
+        edges=canonical_edges(source, destination, num_nodes, symmetric=False),
+        features=compact(features),
+        labels=labels,
+        node_offsets=offsets_of(sizes),
+        target=Target("multi-label", tuple(f"label {label}" for label in range(labels.shape[1])), "micro-f1"),
+        feature_names=tuple(f"feature {column}" for column in range(features.shape[1])),
+        official_splits=(Split(*(np.arange(start, stop) for start, stop in pairwise(first))),),
+    )
+
+
+def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
+    """One part, its nodes sorted by graph, or None after recording why not."""
+    path = {kind: folder / f"{part}_{kind}" for kind in ("graph.json", "feats.npy", "labels.npy", "graph_id.npy")}
+    graph = _read_graph(path["graph.json"], faults)
+    features, labels, graph_id = (
+        read_npy(path[kind], faults, columns) for kind, columns in (("feats.npy", 2), ("labels.npy", 2), ("graph_id.npy", 1))
+    )
+    if graph is None or features is None or labels is None or graph_id is None:
+        return None
+    edges, num_nodes = graph
+    lengths = {"labels.npy": len(labels), "graph_id.npy": len(graph_id)}
+    wrong = {kind: length for kind, length in lengths.items() if length != num_nodes}
+    for kind, length in wrong.items():
+        faults.add(path[kind], f"expected {num_nodes} rows, one for each node of {path['graph.json'].name}, found {length}")
+    fault = features_fault(features, num_nodes)
+    if fault is not None:
+        faults.add(path["feats.npy"], fault)
+    if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():
+        faults.add(path["labels.npy"], "expected 0 or 1 for each label, or NaN (unknown)")
+    if labels.shape[1] == 0:
+        faults.add(path["labels.npy"], "expected at least one column, found none")
+    fractions = ~(np.isfinite(graph_id) & (graph_id == np.round(graph_id)))
+    if fractions.any():
+        faults.add(path["graph_id.npy"], f"expected whole numbers, found {graph_id[fractions][0]} in row {int(fractions.argmax())}")
+    if wrong or fault is not None or fractions.any():
+        return None
+    order = np.argsort(graph_id, kind="stable")
+    place = np.argsort(order)
+    inside = graph_id[edges[0]] == graph_id[edges[1]]
+    return _Part(place[edges[:, inside]], graph_id[order], features[order], labels[order])
+
+
+def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
+    """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
+    with recording(path, faults, "expected JSON"):
+        return _links_of(read_json(read_text(path, _MAX_JSON)), path, faults)
+    return None
+
+
+def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | None:
+    """As `_read_graph`, of the content of the file."""
+    try:
+        numbers = [node["id"] for node in graph["nodes"]]
+        num_nodes = len(numbers)
+        numbers += [link[end] for end in ("source", "target") for link in graph["links"]]
+        directed = graph.get("directed", False)
+    except (KeyError, TypeError, AttributeError) as error:
+        faults.add(path, f"expected networkx's node-link form, nodes with an id and links with source and target ({error!r})")
+        return None
+    strange = [number for number in numbers if type(number) is not int or not -(2**63) <= number < 2**63]
+    if strange:
+        faults.add(path, f"expected whole numbers as ids, sources and targets, found {_shown(strange[0])}")
+    if type(directed) is not bool:
+        faults.add(path, f"directed: expected true or false, found {_shown(directed)}")
+    if strange or type(directed) is not bool:
+        return None
+    ids, ends = np.array(numbers[:num_nodes], dtype=np.int64), np.array(numbers[num_nodes:], dtype=np.int64).reshape(2, -1)
+    known = np.unique(ids)
+    if not len(ids) or len(known) < len(ids):
+        faults.add(path, "nodes: expected at least one, and each id once")
+        return None
+    if not np.isin(ends, known).all():
+        faults.add(path, f"links: expected both ends among the nodes, found {ends[~np.isin(ends, known)][0]}")
+        return None
+    edges = np.searchsorted(known, ends).astype(np.int64)
+    return edges if directed else np.concatenate([edges, edges[::-1]], axis=1), len(ids)
+
+
+def _shown(value: Any) -> str:
+    """A value of JSON as a message shows it."""
+    return json.dumps(value)[:60] if value is None or isinstance(value, bool | int | float | str) else kind_of(value)

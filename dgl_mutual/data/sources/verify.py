@@ -1,0 +1,111 @@
+"""Verification of a dataset's files by all rules of loading, and by their hashes; reports all faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.files.untrusted_files import open_file, recording
+from dgl_mutual.data.several_targets import one_by_one
+from dgl_mutual.data.sources.catalog import Entry, refuse_unsupported
+from dgl_mutual.data.sources.download import file_sha256
+from dgl_mutual.data.sources.folders import data_folders, missing_error, missing_files
+from dgl_mutual.data.sources.load import Source, find_source
+from dgl_mutual.data.values.faults import MISSING_FILE, Fault, Faults
+from dgl_mutual.data.values.target import TaskName
+from dgl_mutual.errors import DataError
+from dgl_mutual.utils.arguments import check_booleans
+
+
+def verify_dataset(
+    name_or_dir: str | Path,
+    task: TaskName | None = None,
+    *,
+    data_dir: Path | None = None,
+    targets: str | Sequence[str] | None = None,
+    require_labels: bool = True,
+) -> list[Fault]:
+    """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
+
+    Beside the rules of loading: files that differ from those published (where their sha256 is known), a single class, and classes that the
+    official split has in its test part only.
+
+    Args:
+        require_labels: false for data that are only predicted: labels may be missing, and nothing is said of classes.
+
+    Raises:
+        UsageError: an unknown name or target, what is neither True nor False, or a task that the dataset does not have.
+        DataError: nothing of the dataset is in any data folder.
+    """
+    check_booleans(require_labels=require_labels)
+    source = find_source(name_or_dir)
+    request = source.request(task, require_labels, targets)
+    location = _locate(source, data_dir)
+    faults = Faults(source.hint(location), labels=require_labels, folder=location)
+    try:
+        dataset = source.read(location, faults, request)
+    except DataError:
+        if not faults.found:
+            raise
+    else:
+        if require_labels:
+            _check_classes(dataset, location, faults)
+            _check_split(dataset, location, faults)
+    if source.entry is not None:
+        _check_known_files(source.entry, location, faults)
+    return faults.found
+
+
+def _locate(source: Source, data_dir: Path | None) -> Path:
+    """The folder to verify: a complete one if there is one, else the first that holds any of the files."""
+    if source.entry is None or not source.entry.files:
+        return source.locate(data_dir, offline=True)
+    entry, folders = source.entry, data_folders(data_dir)
+    places = [root / entry.folder for root in folders.search]
+    partial = [place for place in places if len(missing_files(place, entry)) < len(entry.files)]
+    if not partial:
+        refuse_unsupported(entry.name)
+        raise missing_error(entry, folders)
+    return folders.find(entry) or partial[0]
+
+
+def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
+    for file in missing_files(location, entry):
+        if location / file not in {fault.file for fault in faults.found}:
+            faults.add(location / file, MISSING_FILE)
+    for file, expected in entry.sha256.items():
+        path = location / file
+        if path.is_file() and (found := _sha256(path, faults)) not in (None, expected):
+            faults.add(path, f"the file is not the one that was published: expected sha256 {expected}, found {found}")
+    for file in entry.unpublished:
+        if (location / file).exists():
+            faults.add(location / file, f"the published {entry.name} has no such file, and it is read")
+
+
+def _sha256(path: Path, faults: Faults) -> str | None:
+    """The hash of a file. None where it cannot be read, after recording why, if its loader has not."""
+    known = any(fault.file == path for fault in faults.found)
+    with recording(path, Faults() if known else faults, "the file cannot be read"):
+        open_file(path).close()
+        return file_sha256(path)
+    return None
+
+
+def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:
+    for one in one_by_one(dataset):
+        if one.target.kind == "single-label" and len(np.unique(one.labels[one.labels >= 0])) < 2:
+            faults.add(location, "all labelled samples are of one class, so there is nothing to learn")
+
+
+def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
+    several = len(dataset.official_splits) > 1
+    for number, split in enumerate(dataset.official_splits):
+        of = f"official split {number}" if several else "the official split"
+        for one in one_by_one(dataset):
+            for column, name in enumerate(one.target.names):
+                has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
+                if np.any(has[split.test]) and not np.any(has[split.train]):
+                    faults.add(location, f"class {name!r} is in the test part of {of}, but not in its training part")

@@ -1,0 +1,185 @@
+"""Edges of a graph, brought into the form that `Dataset` asks for, or refused. The same rules hold for files, arrays and graph objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dgl_mutual.data.values.arrays import Features, IntArray, as_exact_array, as_integers
+from dgl_mutual.data.values.features import Columns, compact
+from dgl_mutual.errors import DataError, listed, shortened
+from dgl_mutual.utils.arguments import check_booleans
+from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.wording import counted
+
+#: What the columns of a data frame of edges are called, as in files of the CSV form.
+ENDS = ("src_id", "dst_id")
+
+
+def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> IntArray:
+    """Edges in the form `Dataset` asks for: no self-loops, no duplicates, sorted by (destination, source).
+
+    Args:
+        symmetric: add the reverse of every edge.
+
+    Raises:
+        UsageError: `symmetric` is neither True nor False.
+    """
+    check_booleans(symmetric=symmetric)
+    keep = source != destination
+    source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
+    keys = destination * num_nodes + source
+    if symmetric:
+        keys = np.concatenate([keys, source * num_nodes + destination])
+    del source, destination  # with some 10^8 edges every copy counts
+    keys.sort()
+    first = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    keys = keys[first]
+    edges = np.empty((2, len(keys)), dtype=np.int64)
+    np.divmod(keys, num_nodes, out=(edges[1], edges[0]))
+    return edges
+
+
+def canonical_edge_rows(
+    source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool, features: Features
+) -> tuple[IntArray, IntArray]:
+    """As `canonical_edges`, and the given edge, by number, that each of them comes from: of duplicates the first.
+
+    With `symmetric` the reverse of an edge comes from the edge itself, unless the reverse was given, too.
+
+    Args:
+        features: of the given edges, (|E|, F_e); a warning tells where they differ between duplicates.
+    """
+    rows = np.flatnonzero(source != destination)
+    source, destination = source[rows].astype(np.int64), destination[rows].astype(np.int64)
+    keys = destination * num_nodes + source
+    if symmetric:
+        keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
+    keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    # Given edges come before reverses, so the first of each key that was given is one of them.
+    _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
+    return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
+
+
+def edges_with_features(
+    source: IntArray, destination: IntArray, num_nodes: int, features: Columns | None, *, symmetric: bool
+) -> dict[str, Any]:
+    """Edges in the form `Dataset` asks for with their features, if they have any: its attributes, by name."""
+    if features is None:
+        return {"edges": canonical_edges(source, destination, num_nodes, symmetric=symmetric)}
+    edges, rows = canonical_edge_rows(source, destination, num_nodes, symmetric=symmetric, features=features.values)
+    return {
+        "edges": edges,
+        "edge_features": compact(features.values[rows], "edge features", "edge"),
+        "edge_feature_names": features.names,
+        "edge_feature_kinds": features.kinds,
+    }
+
+
+def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, features: Features, rows: IntArray, firsts: IntArray) -> None:
+    """Warn where an edge's features, in these rows, are others than those of the first edge with the same ends."""
+    later = np.flatnonzero(rows != firsts)
+    if not len(later):
+        return
+    unlike = features[rows[later]] != features[firsts[later]]
+    differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
+    if len(differing):
+        warn(
+            f"Edges are repeated with other features ({len(differing)} in all), for example "
+            f"{source[differing[0]]} -> {destination[differing[0]]} (nodes counted over all graphs). The first of each counts. "
+            "Merge their features, or leave the others out."
+        )
+
+
+def as_edges(edges: Any, num_nodes: int) -> IntArray:
+    """Edges (2, |E|), rows (source, destination), in any order, as `Dataset` asks for them; an array that already is so is returned itself.
+
+    Self-loops and duplicates are removed: each convolution adds the loops that it needs.
+
+    Raises:
+        DataError: not two rows, no whole numbers, or a node that does not exist.
+    """
+    array = check_ends(edges, num_nodes)
+    return array if is_canonical(array) else canonical_edges(array[0], array[1], num_nodes, symmetric=False)
+
+
+def is_canonical(edges: IntArray) -> bool:
+    """Whether edges are sorted by (destination, source), with neither self-loops nor duplicates."""
+    source, destination = edges
+    later = destination[1:] > destination[:-1]
+    later |= (destination[1:] == destination[:-1]) & (source[1:] > source[:-1])
+    return bool(later.all()) and not bool((source == destination).any())
+
+
+def edge_rows(edges: Any) -> IntArray:
+    """Edges as two rows of whole numbers, of an array, or of a data frame with the columns `ENDS`.
+
+    Raises:
+        DataError: no two rows of whole numbers, or a data frame with other columns.
+    """
+    if hasattr(edges, "columns"):
+        edges = _rows_of_frame(edges)
+    _check_two_rows(edges)  # before a large sparse matrix is made dense, or its weights are taken for edges
+    array = as_integers(edges, "edges", dimensions=2)
+    _check_two_rows(array)
+    return array
+
+
+def _check_two_rows(edges: Any) -> None:
+    """Raises DataError for a matrix of another number of rows."""
+    shape = tuple(getattr(edges, "shape", ()))
+    if len(shape) == 2 and shape[0] != 2:
+        hint = " Transpose the array." if shape[1] == 2 else _edges_of_matrix(edges) if shape[0] == shape[1] else ""
+        raise DataError(f"The edges have the shape {shape}; expected (2, number of edges): sources, then destinations.{hint}")
+
+
+def _edges_of_matrix(matrix: Any) -> str:
+    edges = "matrix.to_sparse().coalesce().indices()" if hasattr(matrix, "detach") else "np.stack(matrix.nonzero())"
+    return f" This looks like an adjacency matrix. Give its edges: {edges}."
+
+
+def _rows_of_frame(frame: Any) -> Any:
+    """Sources, then destinations, by the names of the columns. A frame of two rows without any names stays as it is."""
+    columns, rows = list(frame.columns), list(getattr(frame, "index", ()))
+    if columns == list(range(len(columns))) and rows == [0, 1]:
+        return frame
+    if sorted(map(str, columns)) == sorted(ENDS):
+        return np.stack([as_exact_array(frame[end], "edges") for end in ENDS])
+    source, destination = ENDS
+    if set(ENDS) <= set(columns):
+        others = [column for column in columns if column not in ENDS]
+        hint = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{shortened(others)}]."
+    elif len(rows) == 2 < len(columns):
+        hint = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
+    else:
+        hint = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
+    found = listed(columns, 8)
+    raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {hint}")
+
+
+def check_ends(edges: Any, num_nodes: int) -> IntArray:
+    """Edges (2, |E|) in the order given; errors as in `as_edges`."""
+    array = edge_rows(edges)
+    if array.size and (array.min() < 0 or array.max() >= num_nodes):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise DataError(
+            f"An edge names the node {wrong}, and the graph has {counted(num_nodes, 'node')}, 0 to {num_nodes - 1}. Count nodes from 0, "
+            "and give features for all of them."
+        )
+    return array
+
+
+def check_within_graphs(edges: IntArray, offsets: IntArray) -> None:
+    """Raise `DataError` where an edge joins nodes of two graphs."""
+    if len(offsets) == 2:
+        return
+    graph_of = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    across = np.flatnonzero(graph_of[edges[0]] != graph_of[edges[1]])
+    if len(across):
+        source, destination = edges[:, across[0]]
+        raise DataError(
+            f"The edge from node {source} to node {destination} joins graphs {graph_of[source]} and {graph_of[destination]}. Number the "
+            "nodes of all graphs one after another, and shift each graph's edges by its first node."
+        )

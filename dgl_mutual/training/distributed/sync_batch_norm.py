@@ -1,0 +1,96 @@
+"""Batch norm over the samples of all processes that divide them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.autograd import apply
+from dgl_mutual.nn.norm import BatchNorm
+from dgl_mutual.training.distributed.ranks import Ranks
+
+
+def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
+    """Have every batch norm in a module take its statistics over the shares of all processes.
+
+    Args:
+        name: that of the student in messages.
+
+    Raises:
+        UsageError: it has a batch norm of another kind, or one without running statistics.
+    """
+    if ranks.divides != "samples":
+        return
+    for path, norm in module.named_modules():
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            continue
+        if type(norm) not in (nn.BatchNorm1d, BatchNorm) or norm.running_mean is None:
+            raise UsageError(
+                f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}): another class, "
+                "or one derived from torch.nn.BatchNorm1d, may compute otherwise. Use torch.nn.BatchNorm1d itself, with running "
+                "statistics, or choose --divide students."
+            )
+        # All else of it stays: its parameters, hooks, and places in a module.
+        vars(norm)["kind"], norm.__class__ = type(norm), SyncBatchNorm
+
+
+def plain_batch_norm(module: nn.Module) -> None:
+    """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
+    for norm in module.modules():
+        if isinstance(norm, SyncBatchNorm):
+            norm.__class__ = vars(norm).pop("kind")
+
+
+class SyncBatchNorm(nn.BatchNorm1d):
+    """Batch norm over the rows of all processes. torch's `SyncBatchNorm` is for CUDA alone.
+
+    NOTE: where neighbours are sampled, a neighbour that several processes have drawn counts several times, and so it does in the gradient;
+    one process would count it once. Node students have no batch norm unless they are told to.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)
+        if x.dim() == 3:  # (rows, features, places): each place is a row
+            return self.forward(x.transpose(1, 2).flatten(0, 1)).view(len(x), x.shape[2], x.shape[1]).transpose(1, 2)
+        total = apply(_AllReduceSum, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
+        count = total[-1].detach()
+        mean = total[:-1] / count
+        variance = apply(_AllReduceSum, (x - mean).square().sum(0)) / count
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        with torch.no_grad():
+            several = count > 1  # of a single row see `dgl_mutual.nn.norm.BatchNorm`
+            self.num_batches_tracked += several
+            # Without a momentum: the mean over all batches, as torch computes it.
+            fraction = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), fraction)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), fraction)
+        mean = torch.where(several, mean, self.running_mean)
+        variance = torch.where(several, variance, self.running_var)
+        normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)
+        return normalised * self.weight + self.bias if self.affine else normalised
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over all ranks, and of the gradients that all have of it.
+
+    NOTE: `torch.distributed.nn.functional.all_reduce` computes the same. torch 2.13 warns that it is deprecated, and names a function of a
+    private module instead.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total

@@ -1,0 +1,1 @@
+"""What trained members predict, and how predictions are scored."""

@@ -1,0 +1,122 @@
+"""The metric of each task, and of several their mean, by which epochs and members are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.values.split import Split
+from dgl_mutual.data.values.target import parts_of
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.joint import Head
+from dgl_mutual.training.evaluation.metrics import MetricFn, make_metric, refuse_non_finite_logits
+from dgl_mutual.utils.wording import counted
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What members score on some samples.
+
+    Attributes:
+        overall: one figure a member; of several tasks, the mean.
+        by_task: the figures of each of several tasks, by metric: ``accuracy(digit)``; empty where there is one task.
+    """
+
+    overall: list[float]
+    by_task: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores predictions. Of several tasks what counts is the unweighted mean of their metrics, NaN where one of them is not defined.
+
+    Attributes:
+        tasks: the head and the metric of each of several tasks, by the metric's name; or ``""`` and a metric without a head.
+    """
+
+    tasks: Mapping[str, tuple[Head | None, MetricFn]]
+
+    def scores(self, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
+        """What each of M members scores: logits (M, N, C), labels as the distribution of the target takes them, and the members' names.
+
+        Raises:
+            TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
+        """
+        refuse_non_finite_logits(logits, names)
+        figures = {name: _figures(head, metric, logits, labels) for name, (head, metric) in self.tasks.items()}
+        return Scores([fmean(own) for own in zip(*figures.values(), strict=True)], figures if "" not in figures else {})
+
+
+def _figures(head: Head | None, metric: MetricFn, logits: Tensor, labels: Tensor) -> list[float]:
+    if head is None:
+        return metric(logits, labels)
+    try:
+        return metric(head.logits(logits), head.labels(labels))
+    except TrainingError as error:
+        raise TrainingError(f"Target {head.part.name!r}: {error}") from None
+
+
+def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
+    """How predictions for a dataset are scored.
+
+    Args:
+        official: OGB sets by OGB's evaluator, as for all figures that are reported. Otherwise by the same metric, which gives the same but
+            for rounding, and ROC-AUC in a fraction of the time: for what is looked at in every epoch.
+    """
+    if dataset.target.parts is None:
+        return Scorer({"": (None, make_metric(dataset.target.metric, dataset.official_evaluator if official else None))})
+    return Scorer({part.metric: (Head.of(part), make_metric(part.target.metric)) for part in parts_of(dataset.target)})
+
+
+def refuse_undefined(
+    scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, parts: Sequence[str] = ("training", "validation", "test")
+) -> None:
+    """Refuse a split on which the metric is undefined, before training.
+
+    Unknown test labels alone are allowed where the metric is then NaN.
+
+    Raises:
+        TrainingError: the metric, or that of one of several targets, is not defined on a part of the split.
+    """
+    for part in parts:
+        undefined = undefined_metrics(scorer, labels, split, num_outputs, part)
+        if undefined and part != "test":
+            metric = undefined[0] or "The metric"
+            raise TrainingError(
+                f"{metric} is not defined on the {part} part of the split: none of its {counted(len(_part(split, part)), 'sample')} has a "
+                "known label. Choose another split or protocol."
+            )
+
+
+def undefined_metrics(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, part: str = "test") -> list[str]:
+    """The metrics that are NaN on a part of a split, since no label is known there; ``""`` is the metric of the only task.
+
+    Raises:
+        TrainingError: a metric is not defined there for another reason.
+    """
+    known = labels[torch.as_tensor(_part(split, part), device=labels.device)]
+    try:
+        scores = scorer.scores(torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+    except TrainingError as error:
+        raise TrainingError(f"On the {part} part of the split: {error}") from None
+    return [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]
+
+
+def _part(split: Split, part: str) -> npt.NDArray[np.int64]:
+    return {"training": split.train, "validation": split.val, "test": split.test}[part]
+
+
+def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:
+    """``val/gcn-0``, and of several tasks ``accuracy(digit)/val/gcn-0``, for each member."""
+    row = {f"{part}/{name}": value for name, value in zip(names, scores.overall, strict=True)}
+    for metric, values in scores.by_task.items():
+        row.update({f"{metric}/{part}/{name}": value for name, value in zip(names, values, strict=True)})
+    return row
