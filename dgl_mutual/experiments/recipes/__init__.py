@@ -15,7 +15,6 @@ from dgl_mutual.data.sources.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.store.configuration import Role, keys_of
-from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.plain_yaml import read_yaml
 
@@ -39,7 +38,8 @@ def recipe_text(name: str) -> str:
     Raises:
         UsageError: there is no such recipe; the message lists all of them.
     """
-    check_texts(recipe=name)
+    if not isinstance(name, str):
+        raise unknown("recipe", name, _names())
     if name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
         raise UsageError(f"{name!r} is not the name of a recipe. A file of your own is given as --config {name}.")
     if name not in _names():
