@@ -18,7 +18,8 @@ from dgl_mutual.experiments.suites.suite_file import load_suite
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import KEY, read_trials
 
-KEPT = Path(__file__).parents[2] / "results" / "suites"
+RESULTS = Path(__file__).parents[2] / "results"
+KEPT = RESULTS / "suites"
 #: Enough for every method of these suites, and quickly loaded.
 DATASET = "Cora"
 
@@ -27,14 +28,15 @@ DATASET = "Cora"
 @pytest.mark.parametrize("name", ["node", "ablation", "noise", "cohort-size", "unequal", "few-labels", "students"])
 def test_a_suite_finds_its_kept_runs(name: str) -> None:
     dataset = load_dataset(DATASET, offline=True)
-    runs = yaml.safe_load((KEPT / f"suite-{name}" / "suite.yaml").read_text(encoding="utf-8"))["runs"]
+    (file,) = RESULTS.glob(f"suites*/suite-{name}/suite.yaml")
+    runs = yaml.safe_load(file.read_text(encoding="utf-8"))["runs"]
     folders = {(run["data"], run["method"]): run["folder"] for run in runs}
     checked = 0
     for entry in configurations(load_suite(name)[1]):
         folder = folders.get((entry.data, entry.method))
         if folder is None or entry.config.dataset != DATASET:
             continue
-        assert run_name(resolve(entry.config, dataset)) == folder.removesuffix("-v0.1"), f"{entry.method} on {entry.data}"
+        assert run_name(resolve(entry.config, dataset)) == folder, f"{entry.method} on {entry.data}"
         checked += 1
     assert checked
 
@@ -57,7 +59,7 @@ def test_a_seed_draws_the_split_and_the_labels_that_it_drew_for_kept_runs(name: 
 @pytest.mark.filterwarnings("ignore:Defaults have changed")
 def test_the_configuration_of_a_kept_run_repeats_it() -> None:
     dataset = load_dataset(DATASET, offline=True)
-    kept = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(KEPT.glob(f"node-{DATASET}-gml-*/config.yaml"))]
+    kept = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob(f"suites*/node-{DATASET}-gml-*/config.yaml"))]
     assert len(kept) > 80
     for values in kept:
         config = with_recorded_defaults(config_of(values), dataset)
