@@ -143,9 +143,10 @@ def _refuse_unmeasured(trials: pd.DataFrame, value: str) -> None:
             f"None of these runs has a {value!r}: no sample of their test parts has a known label. Compare them on validation: export with "
             '--value val (in Python: value="val").'
         )
+    why = {"disagreement": "a single student has none", "peak_mib": "some systems do not tell it"}.get(value)
     raise UsageError(
-        f"None of these runs has a {value!r}: it was not measured. A single student has no disagreement, and some systems do not tell the "
-        "peak memory. Choose another one with --value (in Python: value=...)."
+        f"None of these runs has a {value!r}: {f'{why}, or ' if why else ''}the version that made them did not measure it. Choose another "
+        "one with --value (in Python: value=...), or run them again into another folder."
     )
 
 

@@ -157,7 +157,10 @@ def read_suite(folder: Path) -> dict[str, Any]:
     values = _read_yaml(folder / SUITE_FILE)
     runs = values.get("runs")
     if not isinstance(runs, list) or not all(_is_entry(run) for run in runs):
-        raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
+        raise StoreError(
+            f"{str(folder / SUITE_FILE)!r} is no list of runs with their data, method, folder and seeds: it was edited, or is of another "
+            "version. Run the suite again: finished trials are kept."
+        )
     outside = [run["folder"] for run in runs if run["folder"] in ("", "..") or PureWindowsPath(run["folder"]).name != run["folder"]]
     if outside:
         raise StoreError(

@@ -90,7 +90,9 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
-        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_hint_of(file)}")
+        lacking = [name for name in columns if name not in table.columns]
+        fault = f"does not have the columns {', '.join(lacking)}" if lacking else f"does not begin with the columns {', '.join(columns)}"
+        raise StoreError(f"{str(file)!r} {fault}: it was changed, or is of another version. {_hint_of(file)}")
     is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
     wrong = [name for name, number in is_number.items() if not number]
     numbers = [name for name, number in is_number.items() if number]

@@ -196,7 +196,7 @@ def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:
     for wrong in (0, "2", None):
         values["runs"][0]["seeds"] = wrong
         (suite / "suite.yaml").write_text(yaml.safe_dump(values))
-        with pytest.raises(StoreError, match=r"suite\.yaml' lists no runs"):
+        with pytest.raises(StoreError, match=r"suite\.yaml' is no list of runs"):
             load_runs([suite])
 
 
