@@ -22,10 +22,13 @@ from dgl_mutual.utils.paths import refuse_links
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The end of the name of what is being written, after a random part; no other program gives a file such a name.
+#: The end of the name of what is being written, after a random part and the number of the process; no other program gives a file such a
+#: name.
 _TEMPORARY = ".dgl-mutual.tmp"
 #: What a folder is called while another takes its place. Its own name is in it, so that `sweep` can give it back.
 _ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
+#: What is being written, by which process.
+_WRITTEN = re.compile(rf"\.[0-9a-f]{{16}}\.(?P<process>[0-9]+){re.escape(_TEMPORARY)}")
 #: Seconds after which something temporary is what a killed process left behind, on this machine or another that shares the disk.
 _ABANDONED = 24 * 3600
 #: What a process has open, and the folders of that. Links there may lead to regular files.
@@ -53,7 +56,7 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         if not within.is_dir():
             raise removed(within)
         refuse_links(path.parent, within)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -235,7 +238,8 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
     """Clean up what `replacing` of killed processes left behind right below `folder`.
 
     A folder that was moved aside, and whose place is still empty, goes back there. Temporary files and folders of that age at least are
-    removed.
+    removed. Unless the age is 0, what a living process of this machine may still be writing stays, since the clock may have been set
+    forward.
     """
     with suppress(OSError):
         for found in folder.glob(f".*{_TEMPORARY}"):
@@ -243,8 +247,22 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
                 aside = _ASIDE.fullmatch(found.name)
                 if aside is not None and not os.path.lexists(folder / aside["name"]):
                     found.rename(folder / aside["name"])
-                elif time.time() - found.lstat().st_mtime >= seconds:
+                elif time.time() - found.lstat().st_mtime >= seconds and not (seconds and _is_being_written(found.name)):
                     _remove(found)
+
+
+def _is_being_written(name: str) -> bool:
+    """Whether the process that began to write something temporary is still there, or another has its number."""
+    written = _WRITTEN.fullmatch(name)
+    if written is None or os.name == "nt":  # a signal of number 0 would do something there
+        return False
+    try:
+        os.kill(int(written["process"]), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def remove_files(folder: Path, names: str = "") -> None:

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -298,3 +300,24 @@ def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
 def test_who_named_no_file_is_told_to_move_the_folder_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"it is a folder\. Move it away, or rename it\.$"):
         write_text(tmp_path, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process is looked for there")
+def test_what_a_living_process_writes_stays_when_the_clock_is_set_forward(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    with replacing(file) as temporary:
+        for path in (temporary, dead := temporary.with_name(re.sub(r"\.[0-9]+\.dgl", f".{ended()}.dgl", temporary.name))):
+            path.touch()
+            os.utime(path, (0, 0))
+        write_text(tmp_path / "b", "")
+        assert temporary.exists() and not dead.exists()
+        remove_files(tmp_path)  # its caller has the folder to itself
+        assert not temporary.exists()
+        temporary.touch()
+
+
+def ended() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
