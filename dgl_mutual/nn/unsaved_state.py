@@ -123,13 +123,16 @@ def changed_names(before: Mapping[str, Unsaved], now: Mapping[str, Unsaved]) -> 
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
     """The names of values that differ between two modules of one class, and that a saved file does not have.
 
-    These are values in plain attributes, as of `unsaved_values`, and buffers with ``persistent=False``.
+    These are values in plain attributes and buffers with ``persistent=False``, also of modules of torch, DGL and PyG.
     """
-    ours, theirs = (
-        {**unsaved_values(one), **{name: Unsaved(buffer, _digest(buffer)) for name, buffer in unsaved_buffers(one).items()}}
-        for one in (first, second)
-    )
-    return changed_names(ours, theirs)
+    others = dict(second.named_modules())
+    return [
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, part in first.named_modules()
+        if prefix in others
+        for name, value in _unsaved(part).items()
+        if _digest(value) != _digest(_unsaved(others[prefix]).get(name))
+    ]
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -153,6 +156,11 @@ def _attributes(value: Any) -> dict[str, Any]:
         if not (isinstance(value, nn.Module) and name in _OF_ANY_MODULE)
         and not isinstance(getattr(type(value), name, None), cached_property)
     }
+
+
+def _unsaved(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
+    return {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
 
 
 def _computed_by_hooks(module: nn.Module) -> set[str]:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.nn.unsaved_state import changed_values
+
+
+def with_buffer(module: nn.Module, value: Tensor) -> nn.Module:
+    module.register_buffer("seen", value, persistent=False)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda odd: nn.AvgPool1d(2, ceil_mode=odd), "ceil_mode"),
+        (lambda odd: with_buffer(nn.Linear(1, 1), torch.tensor(odd)), "seen"),
+        (lambda odd: with_buffer(nn.Sequential(), torch.tensor([1.0, odd]).to_sparse()), "seen"),
+        (lambda odd: with_buffer(nn.Sequential(), torch.tensor([1, odd], dtype=torch.complex128)), "seen"),
+    ],
+)
+def test_what_may_explain_other_predictions_is_seen_in_modules_of_torch_too(make: Callable[[bool], nn.Module], name: str) -> None:
+    assert changed_values(nn.Sequential(make(False)), nn.Sequential(make(True))) == [f"0.{name}"]
+    assert changed_values(make(True), make(True)) == []
