@@ -125,11 +125,15 @@ def configurations(
         tuned: what tuning has chosen for single runs.
 
     Raises:
-        UsageError: an unknown method, key or value; says in which run. Also overrides that would put results under a wrong name.
+        UsageError: an unknown method, key or value; says in which run. Also overrides that would put results under a wrong name, and a
+            strategy that a file names for all runs or for a dataset without effect.
     """
     runs: list[SuiteRun] = []
     without_overrides: list[RunConfig] = []
-    for data in suite.datasets:
+    idle: dict[str, Any] = {}
+    base_is_taken = False
+    for number, data in enumerate(suite.datasets):
+        num_before, is_taken = len(runs), False
         methods_here = {name: {} for name in suite.methods} if data.methods is None else data.methods
         for method, layer in methods_here.items():
             if method not in suite.methods:
@@ -140,12 +144,33 @@ def configurations(
                 config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
                 of_recipe = any("recipe" in one for one in (suite.methods[method], layer))
-                _refuse_other_strategy(
-                    method, config.strategy, own, of_recipe or any("strategy" in one for one in (suite.base, data.config))
-                )
+                _refuse_other_strategy(method, config.strategy, own, of_recipe or any(map(_names_strategy, (suite.base, data.config))))
+            is_taken |= not any(map(_names_strategy, own))
             runs.append(SuiteRun(data.name, method, config, data.tuning))
+        base_is_taken |= is_taken and not _names_strategy(data.config)
+        if not is_taken and _is_idle(data.config, runs[num_before:]):
+            idle[f"datasets.{number}"] = data.config["strategy"]
+    if not base_is_taken and _is_idle(suite.base, runs):
+        idle["base"] = suite.base["strategy"]
+    for key, strategy in idle.items():
+        if key in suite._own_strategies:
+            raise UsageError(
+                f"Option '{key}.strategy' = {strategy!r} has no effect here: every method, or its dataset, names a strategy of its own. "
+                "Leave it out, with its options, or name it among the suite's 'methods'."
+            )
     _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
+
+
+def _names_strategy(layer: Mapping[str, Any]) -> bool:
+    return layer.get("strategy") is not None
+
+
+def _is_idle(layer: Mapping[str, Any], runs: Iterable[SuiteRun]) -> bool:
+    """Whether a strategy that no method takes over has no other effect either: options beside it are for runs with this strategy alone."""
+    keys = [*(layer.get("grid") or ()), *(f"strategy_options.{key}" for key in layer.get("strategy_options") or ())]
+    has_options = any(str(key).startswith("strategy_options.") for key in keys)
+    return _names_strategy(layer) and not (has_options and any(run.config.strategy == layer["strategy"] for run in runs))
 
 
 def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], is_known: bool) -> None:
@@ -156,7 +181,7 @@ def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Seq
         is_known: which strategy it takes over if it has none: that of its dataset or of all methods, or, with a recipe, the default.
     """
     names = STRATEGY_REGISTRY.names()
-    if any("strategy" in layer for layer in own):
+    if any(map(_names_strategy, own)):
         return
     if not is_known:
         raise UsageError(
@@ -216,7 +241,7 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
     if len(own) == len(layer):
         return own
     recipe = {key: value for key, value in read_recipe(layer["recipe"], of_data).items() if key not in OF_THE_DATA}
-    return combine_layers(recipe, {key: method[key] for key in ("strategy",) if key in method}, own)
+    return combine_layers(recipe, {key: method[key] for key in ("strategy",) if method.get(key) is not None}, own)
 
 
 def _scaled_down(run: SuiteRun) -> SuiteRun:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from dgl_mutual.errors import UsageError, advice, unknown
 from dgl_mutual.experiments.configuration.config import MAX_SEEDS, read_config, read_mapping
@@ -86,6 +86,8 @@ class Suite(Options):
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
     """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out,
     with a warning. The key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
+    #: Where a file may name strategies of several runs, which must have an effect. That of a dataset's recipe need not.
+    _own_strategies: set[str] = PrivateAttr(default_factory=set)
 
     @field_validator("base")
     @classmethod
@@ -101,7 +103,9 @@ class Suite(Options):
     def _settings(cls, datasets: Any) -> Any:
         if isinstance(datasets, str):
             raise ValueError(f"a list is needed, for example [{datasets}]")
-        return tuple(_dataset(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
+        if not isinstance(datasets, list | tuple):
+            return datasets
+        return tuple(_dataset(entry, f"datasets.{number}") for number, entry in enumerate(datasets))
 
     @field_validator("datasets")
     @classmethod
@@ -168,7 +172,8 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         file = user_path(name_or_file)
         values = read_mapping(file, EXAMPLE)
         suite = parse_options(Suite, values)
-        _refuse_idle_strategies(values, suite)
+        entries = {f"datasets.{number}": entry for number, entry in enumerate(values["datasets"])}
+        suite._own_strategies = {"base", *(key for key, entry in entries.items() if isinstance(entry, Mapping) and "strategy" in entry)}
         return file.stem, suite
     if name_or_file not in suite_names():
         for ending in (".yaml", ".yml"):
@@ -180,35 +185,6 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = _FOLDER.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
     return name_or_file, parse_options(Suite, read_yaml(text))
-
-
-def _refuse_idle_strategies(values: Mapping[str, Any], suite: Suite) -> None:
-    """Refuse the strategy of all runs, or of a dataset, where all methods have their own. That of a dataset's recipe does no harm.
-
-    Args:
-        values: what `suite` was made from.
-    """
-    takers = {name for name, layer in suite.methods.items() if not _names_strategy(layer)}
-    idle: dict[str, Any] = {}
-    base_is_taken = False
-    for number, (entry, setting) in enumerate(zip(values["datasets"], suite.datasets, strict=True)):
-        here = setting.methods or {name: {} for name in suite.methods}
-        is_taken = any(name in takers and not _names_strategy(layer) for name, layer in here.items())
-        base_is_taken |= is_taken and "strategy" not in setting.config
-        if not is_taken and isinstance(entry, Mapping) and "strategy" in entry:
-            idle[f"datasets.{number}.strategy"] = entry["strategy"]
-    if "strategy" in suite.base and not base_is_taken:
-        idle["base.strategy"] = suite.base["strategy"]
-    for key, strategy in idle.items():
-        raise UsageError(
-            f"Option {key!r} = {strategy!r} has no effect here: every method, or its dataset, names a strategy of its own. Leave it out, "
-            "or name it among the suite's 'methods'."
-        )
-
-
-def _names_strategy(layer: Mapping[str, Any]) -> bool:
-    """Whether a method's layer, or the recipe that it starts from, names a strategy."""
-    return "strategy" in layer or ("recipe" in layer and "strategy" in read_recipe(layer["recipe"]))
 
 
 def is_config_file(named: object) -> bool:
@@ -281,12 +257,15 @@ def _of_any_dataset(layer: Any) -> Any:
     return layer
 
 
-def _dataset(entry: Any) -> Any:
+def _dataset(entry: Any, place: str) -> Any:
     if isinstance(entry, str):
         return {"name": entry, "config": {"dataset": entry}}
     if isinstance(entry, Mapping) and "recipe" in entry:
         own = {key: value for key, value in entry.items() if key != "recipe"}
-        entry = combine_layers(read_recipe(str(entry["recipe"]), own), own)
+        try:
+            entry = combine_layers(read_recipe(entry["recipe"], own), own)
+        except UsageError as error:
+            raise UsageError(f"{place}: {error}") from None
     if not isinstance(entry, Mapping) or "dataset" not in entry:
         raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset' or 'recipe', not {entry!r}")
     layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}

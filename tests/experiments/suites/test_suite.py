@@ -369,6 +369,12 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused(key: str) -> None:
         parse_options(Suite, {**SMALL, "base": {key: "Cora"}})
 
 
+#: A strategy that says whose its options are, and methods of which one has it.
+KD = {"strategy": "kd", "strategy_options": {"peers_temperature": 2.5}}
+KDS = {"gml": None, "kd": None, "kd-hot": {"strategy": "kd", "strategy_options": {"peers_temperature": 4.0}}}
+
+
+@pytest.mark.filterwarnings("ignore:Options of kd")
 @pytest.mark.parametrize(
     ("values", "idle"),
     [
@@ -380,16 +386,41 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused(key: str) -> None:
         ({"datasets": [{"recipe": "cora-reference"}]}, None),
         ({"base": {"strategy": "kd"}, "methods": {"wide": {}, "gml": None}}, None),
         ({"datasets": [{"dataset": "Cora", "strategy": "dml"}], "methods": {"wide": {"recipe": "cora-small"}}}, None),
+        ({"base": KD, "methods": KDS}, None),
+        ({"base": {"strategy": "kd", "grid": {"strategy_options.weight": [0.5, 1.0]}}, "methods": KDS}, None),
+        ({"base": KD}, "base"),
+        ({"base": {"strategy": "kd", "grid": {"training.epochs": [1, 2]}}, "methods": KDS}, "base"),
+        ({"datasets": [{"dataset": "Cora", **KD}], "methods": KDS}, None),
+        ({"datasets": [{"dataset": "digits", **KD, "methods": ["gml"]}, "Cora"], "methods": KDS}, "datasets.0"),
+        ({"datasets": [{"dataset": "digits", "strategy": None}]}, None),
     ],
 )
 def test_a_strategy_that_no_method_takes_over_is_refused(values: dict[str, Any], idle: str | None, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump({"datasets": ["digits"], "methods": ["independent", "gml"], **values}))
+    _, suite = load_suite(str(file))
     if idle is None:
-        load_suite(str(file))
+        configurations(suite)
         return
-    with pytest.raises(UsageError, match=rf"Option '{re.escape(idle)}\.strategy' = .* has no effect here: every method, or its dataset"):
-        load_suite(str(file))
+    with pytest.raises(UsageError, match=rf"^Option '{re.escape(idle)}\.strategy' = .* has no effect here: every method, or its dataset"):
+        configurations(suite)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"methods": {"mine": {"strategy": None}}}, r"mine on digits: The name of a strategy is empty \(null\)"),
+        ({"methods": {"mine": {"recipe": "nope"}}}, "mine on digits: Unknown recipe 'nope'"),
+        ({"methods": {"mine": {"recipe": ["cora-small"]}}}, "mine on digits: Unknown recipe .* Did you mean 'cora-small'"),
+        ({"datasets": ["digits", {"recipe": "nope"}]}, r"datasets\.1: Unknown recipe 'nope'"),
+        ({"datasets": [{"recipe": "cora-small", "student": 5}]}, r"datasets\.0: Option 'student' = 5: a mapping"),
+        ({"datasets": [{"dataset": "digits", "student": 5}]}, "kd on digits: Option 'student' = 5: a mapping"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_place(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"base": {"strategy": "dml"}, "datasets": ["digits"], "methods": ["kd"], **values}))
+    with pytest.raises(UsageError, match=f"^{message}"):
+        configurations(load_suite(str(tmp_path / "own.yaml"))[1])
 
 
 @pytest.mark.parametrize(
