@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 def read_npy(path: Path, faults: Faults, dimensions: int | None = None, dtype: type[np.generic] | None = None) -> Array | None:
     """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes, C-contiguous. None after recording why not."""
     with recording(path, faults, "expected an array that numpy saved"), open_file(path) as opened:
-        array = np.ascontiguousarray(_read_array(opened, os.fstat(opened.fileno()).st_size))
+        array = np.asarray(_read_array(opened, os.fstat(opened.fileno()).st_size), order="C")
         if dimensions not in (None, array.ndim) or dtype not in (None, array.dtype):
             expected = f"{'numbers' if dtype is None else np.dtype(dtype)} in {counted(dimensions or 1, 'dimension')}"
             raise RefusedFile(f"expected {expected}, found {array.dtype} of shape {str(array.shape)[:60]}")
