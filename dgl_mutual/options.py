@@ -43,12 +43,14 @@ _MAX_FAULTS = 50
 #: Kinds of errors of pydantic, which call values by names of types in Python, in plain words.
 _PLAIN = {
     "missing": "it is missing",
-    "extra_forbidden": "there is no such key",
+    **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "there is no such key"),
     **dict.fromkeys(("string_type", "string_sub_type"), "a text is needed"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is needed"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number is needed"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is needed"),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping from names to values is needed"),
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), "a mapping from names to values is needed"
+    ),
     "int_parsing_size": "the number is too large",
     "finite_number": "a finite number is needed",
     "invalid_key": "names must be text",

@@ -298,6 +298,7 @@ def announced(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
     return file.getvalue() + bytes(64)
 
 
+TARGET = {"kind": "single-label", "names": ["a", "b"], "metric": "accuracy"}
 #: What stands in partition.json instead, and what is said of it.
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "another format": ({"format": 2}, "format: "),
@@ -309,6 +310,9 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "too many nodes": ({"nodes": [888, 10**9]}, "its parts have 1000000888 nodes"),
     "more than 64 bits hold": ({"nodes": [888, 10**30]}, "nodes.1: "),
     "another number of parts": ({"edges": [1]}, "edges are not a number for each of 2 parts"),
+    "no target": ({"target": None}, "target: a mapping from names to values is needed"),
+    "more than a target": ({"target": {**TARGET, "x": 1}}, "target.x: there is no such key"),
+    "more than a part of one": ({"target": {**TARGET, "parts": [{**TARGET, "x": 1}]}}, "target.parts.0.x: there is no such key"),
     "many parts": ({"nodes": [1] * 1797, "edges": [0] * 1797}, "has no hash of part2/sources.npy"),
 }
 

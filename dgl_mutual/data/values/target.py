@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,8 @@ class Target:
     name: str | None = None
     parts: tuple[Target, ...] | None = None
     default_metric: MetricName | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # where it is read from a file
 
     def __post_init__(self) -> None:
         check_text(self.names, "a class or label")
