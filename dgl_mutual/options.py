@@ -114,8 +114,9 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_set_for_a_list(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _kinds(cls.model_fields[info.field_name].annotation) if info.field_name is not None else []
-        return in_order(value) if any((get_origin(kind) or kind) in (list, tuple) for kind in kinds) else value
+        allowed = _kinds(cls.model_fields[info.field_name].annotation) if info.field_name is not None else []
+        kinds = {get_origin(kind) or kind for kind in allowed}
+        return in_order(value) if kinds & {list, tuple} and not kinds & {set, frozenset, AbstractSet} else value
 
     @field_validator("*", mode="after")
     @classmethod

@@ -242,3 +242,16 @@ def test_sets_are_sorted_lists_in_json() -> None:
         "shown": "first,last",
     }
     assert Sets(plain=options.model_dump(mode="json")["plain"]).plain == WORDS
+
+
+class Ordered(Options):
+    neither: set[int] | tuple[int, ...] = ()
+    frozen: tuple[int, ...] | frozenset[int] | None = None
+    ordered: tuple[int, ...] = ()
+
+
+def test_a_set_is_refused_where_a_list_alone_is_meant() -> None:
+    options = Ordered(neither={1}, frozen=frozenset({2}))
+    assert (options.neither, options.frozen) == ({1}, {2})
+    with pytest.raises(UsageError, match=r"'ordered' = \{3\}: a set has no order: give a list"):
+        parse_options(Ordered, {"ordered": {3}})
