@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 
@@ -16,7 +16,7 @@ from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.data.values.split import Split
-from dgl_mutual.data.values.target import ChosenMetric, TaskName
+from dgl_mutual.data.values.target import ChosenMetric, TaskName, check_task
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.configuration.given import layer_of_file
@@ -36,7 +36,7 @@ from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.utils.arguments import check_booleans, check_texts, fault_of_list, whole_number
+from dgl_mutual.utils.arguments import check_booleans, one_or_several, whole_number
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import kind_of
 
@@ -71,7 +71,7 @@ def load(
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
     check_booleans(offline=offline, require_labels=require_labels)
-    check_texts(task=task)
+    check_task(task)
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
@@ -238,11 +238,7 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
 
 def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     """Callbacks as a list, without a check of what they are: `check_callbacks` makes it."""
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, Callback) or fault_of_list(callbacks):
-        return [cast("Callback", callbacks)]
-    return list(callbacks)
+    return [callbacks] if isinstance(callbacks, Callback) else one_or_several("callbacks", callbacks)
 
 
 def _pool(unlabelled: Any) -> Dataset:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.conversion import as_dataset, as_unlabelled
@@ -31,7 +31,7 @@ from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
-from dgl_mutual.utils.arguments import check_booleans, fault_of_list
+from dgl_mutual.utils.arguments import check_booleans, one_or_several
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
@@ -255,12 +255,7 @@ def _dataset(entry: Any) -> Any:
 
 def _trackers(track: TrackerLike | Sequence[TrackerLike] | None) -> tuple[TrackerLike, ...]:
     """Trackers as a tuple."""
-    if track is None:
-        return ()
-    if isinstance(track, str):
-        trackers: tuple[TrackerLike, ...] = split_names(track, "track", "tensorboard")
-    else:
-        trackers = tuple(cast("Sequence[TrackerLike]", track)) if fault_of_list(track) is None else (cast("TrackerLike", track),)
+    trackers = split_names(track, "track", "tensorboard") if isinstance(track, str) else tuple(one_or_several("track", track))
     check_trackers(trackers)
     return trackers
 

@@ -14,16 +14,15 @@ import numpy.typing as npt
 from dgl_mutual.data.objects.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.objects.from_arrays import attributes_of
 from dgl_mutual.data.objects.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
-from dgl_mutual.data.values.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, offsets_of
+from dgl_mutual.data.values.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, by_column, offsets_of
 from dgl_mutual.data.values.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
 from dgl_mutual.data.values.features import Columns
 from dgl_mutual.data.values.graph_records import arrays_of
 from dgl_mutual.data.values.graph_store import GraphStore
 from dgl_mutual.data.values.names import check_name
 from dgl_mutual.data.values.split import MAX_SPLITS, Split
-from dgl_mutual.data.values.target import ChosenMetric, Target, TaskName, as_labels
+from dgl_mutual.data.values.target import ChosenMetric, Target, TaskName, as_labels, check_task
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.wording import counted
 
 
@@ -143,9 +142,11 @@ class Dataset:
 
     def _check_edges(self, num_nodes: int) -> None:
         if self.edge_features is None:
-            if len(self.edge_feature_names) or len(self.edge_feature_kinds):
+            given = (self.edge_feature_names, self.edge_feature_kinds)
+            if any(isinstance(one, str) or by_column(one, "names or kinds of edge features") for one in given):
                 raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
-            object.__setattr__(self, "edges", as_edges(self.edges, num_nodes))
+            for name, value in (("edges", as_edges(self.edges, num_nodes)), ("edge_feature_names", ()), ("edge_feature_kinds", ())):
+                object.__setattr__(self, name, value)
             return
         edges = check_ends(self.edges, num_nodes)
         columns = Columns(self.edge_features, self.edge_feature_names, self.edge_feature_kinds)
@@ -301,7 +302,7 @@ class Dataset:
             DataError: a heterogeneous graph, a key that is missing in some or all graphs, a batched graph whose numbers of nodes do not fit
                 it, or any fault for which `from_arrays` raises it.
         """
-        check_texts(task=task)
+        check_task(task)
         if isinstance(labels, str):
             raise DataError(
                 f"labels = {labels!r} is a text, and labels are an array with one for each node or graph. If {labels!r} is a key of ndata, "
@@ -344,7 +345,7 @@ class Dataset:
             DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault
                 for which `from_arrays` raises it.
         """
-        check_texts(task=task)
+        check_task(task)
         records = records_of_pyg(data, task)
         if labels is None and task is None:
             warn_if_ambiguous(records)

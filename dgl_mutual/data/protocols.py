@@ -14,7 +14,7 @@ from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import SplitError, UsageError, shortened, unknown
-from dgl_mutual.utils.arguments import check_texts, whole_number
+from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
 
@@ -65,8 +65,7 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
         SplitError: no labels, all samples of one class, more folds than official splits, or too few samples, in all or of a class.
     """
     dataset = as_dataset(dataset)
-    check_texts(protocol=protocol)
-    if protocol not in _PROTOCOLS:
+    if not isinstance(protocol, str) or protocol not in _PROTOCOLS:
         raise unknown("protocol", protocol, _PROTOCOLS)
     if protocol not in _of_this_kind(dataset):
         raise UsageError(

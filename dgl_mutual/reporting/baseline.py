@@ -49,7 +49,7 @@ def compare_with_baseline(
     """
     table_of = partial(compare, trials, value=value, metric=metric, members=members)
     if asked is not None:
-        return table_of(baseline=None if asked == _NO_BASELINE else asked)
+        return table_of(baseline=None if isinstance(asked, str) and asked == _NO_BASELINE else asked)
     try:
         return table_of(baseline=of_suite or default_baseline(trials))
     except UsageError as error:

@@ -110,7 +110,7 @@ def compare(
         UsageError: an unknown name, runs that must not be combined in one table, or a baseline whose trials pair with those of no
             other method on any dataset.
     """
-    if value not in _VALUES:
+    if not isinstance(value, str) or value not in _VALUES:
         raise unknown("value", value, _VALUES)
     _refuse_unmeasured(trials, value)
     trials = split_by(split_by(_of_metric(trials, metric), "protocol"), "metric")
@@ -174,7 +174,7 @@ def _blocks(trials: pd.DataFrame) -> Iterator[tuple[str, ...]]:
 def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     if metric is None:
         return trials
-    if metric not in set(trials["metric"]):
+    if not isinstance(metric, str) or metric not in set(trials["metric"]):
         raise unknown("metric", metric, sorted(set(trials["metric"])))
     return trials[trials["metric"] == metric]
 
@@ -255,7 +255,7 @@ def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]
         UsageError: no such baseline, or no method is paired with it anywhere.
     """
     methods = list(dict.fromkeys(trials["method"]))
-    if baseline not in methods:
+    if not isinstance(baseline, str) or baseline not in methods:
         raise UsageError(
             f"The baseline {baseline!r} is not among the methods of these runs: {', '.join(methods)}. "
             "Choose one of these as the baseline (on the command line: --baseline METHOD), or add runs of it."

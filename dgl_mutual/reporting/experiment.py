@@ -25,7 +25,7 @@ from dgl_mutual.reporting.tables import BOLD, TextTable, is_fraction, text_table
 from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
-from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, check_texts, names_in, whole_number
+from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, names_in, whole_number
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
@@ -107,10 +107,10 @@ class Experiment:
         Raises:
             UsageError: see `summary`; percent of a value that is not a fraction, or a precision that is none.
         """
-        check_texts(value=value)
+        found = self._comparison(baseline, value, metric, members)
         percent = is_fraction(value) if percent is None else percent
         _check_form(precision, percent=percent)
-        return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
+        return _frame(text_table(found, percent=percent, precision=precision))
 
     def export(
         self,
@@ -149,7 +149,6 @@ class Experiment:
                 value that is not a fraction, wide LaTeX or Markdown, or a path that no file system takes.
             StoreError: the file cannot be written.
         """
-        check_texts(baseline=baseline, value=value, metric=metric)
         _check_form(precision, percent=percent, wide=wide, by_target=by_target)
         file = user_path(path)
         kind = FORMATS.get(file.suffix.lower())
@@ -195,9 +194,8 @@ class Experiment:
         Raises:
             UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.
         """
-        check_texts(a=a, b=b, value=value)
         for method in (a, b):
-            if method not in self.methods:
+            if not isinstance(method, str) or method not in self.methods:
                 raise unknown("method", method, self.methods)
         if a == b:
             raise UsageError(f"{a!r} cannot be compared with itself. Name two methods: {', '.join(self.methods)}.")
@@ -227,7 +225,6 @@ class Experiment:
         Raises:
             UsageError: no such kind, no matplotlib, or the trials have no figures for it.
         """
-        check_texts(kind=kind)
         with drawing():
             figures = dict(draw(self.runs, [kind]))
         if not figures:
@@ -310,7 +307,6 @@ class Experiment:
         return text_table(self._comparison(None, "test", None, None), percent=True)
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
-        check_texts(baseline=baseline, value=value, metric=metric)
         trials = gather(self.runs, metric)
         found = compare_with_baseline(trials, baseline, preferred_baseline([self.folder]), value=value, metric=metric, members=members)
         warn_of_gaps(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.checkpoints import save_cohort
 from dgl_mutual.training.evaluation.inference import Predictor, embeddings, graph_or_dataset, peer_weights
 from dgl_mutual.training.evaluation.metrics import as_compared
-from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plotting import import_matplotlib
 from dgl_mutual.utils.wording import counted
@@ -192,14 +191,14 @@ class FitResult:
                 this dataset (see `kept`).
             DataError: features or logits that are not finite, or a dataset's columns that are not those of the training data.
         """
-        self._check_order("predict", data, member)
+        self._check_order("predict", data, member, self.kept or (BEST, ENSEMBLE, *self.cohort.names))
         if member == BEST:
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
         return Predictor(self.cohort, member)(self._in_columns(data))
 
-    def _check_order(self, method: str, data: object, member: object) -> None:
+    def _check_order(self, method: str, data: object, member: object, choices: Iterable[str]) -> None:
         """Raise `UsageError` where the member was given in the place of the data, or is no text."""
         if isinstance(data, str) and data in [result.member for result in self.members]:
             others = "" if isinstance(member, str) else "data, "
@@ -207,7 +206,8 @@ class FitResult:
                 f"{method}({data!r}) gives a member in the place of the data. The data come first, and may be left out: write "
                 f"{method}({others}member={data!r})."
             )
-        check_texts(member=member)
+        if not isinstance(member, str):
+            raise unknown("member", member, choices)
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
         """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
@@ -235,7 +235,7 @@ class FitResult:
         Raises:
             UsageError, DataError: as in `predict`; also if there are no students.
         """
-        self._check_order("embeddings", data, member)
+        self._check_order("embeddings", data, member, (BEST, *self.cohort.names))
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
         return embeddings(self.cohort, self._in_columns(data), self.best_student if member == BEST else member)

@@ -38,6 +38,17 @@ def fault_of_list(given: object) -> str | None:
     return None if is_list else kind_of(given)
 
 
+def one_or_several(name: str, given: Any) -> list[Any]:
+    """What is given alone, or as a list as `fault_of_list` means it; none for None.
+
+    Raises:
+        UsageError: it is a set.
+    """
+    if isinstance(given, set | frozenset):
+        raise UsageError(f"{name} = {given!r:.80} is {fault_of_list(given)}. Give a list.")
+    return [] if given is None else [given] if fault_of_list(given) else list(given)
+
+
 def names_in(name: str, given: Any, example: str) -> list[str]:
     """The names in a list, as `fault_of_list` means it. An empty one is refused: it could mean everything or nothing.
 
@@ -52,17 +63,6 @@ def names_in(name: str, given: Any, example: str) -> list[str]:
     if not all(isinstance(one, str) for one in found):
         raise UsageError(f"{name} = {given!r} are not names. Give a list of texts, for example {name}={example}.")
     return found
-
-
-def check_texts(**values: object) -> None:
-    """Refuse what is neither a text nor None, such as an array or a list of one text.
-
-    Raises:
-        UsageError: names the first such argument.
-    """
-    for name, value in values.items():
-        if not isinstance(value, str | None):
-            raise UsageError(f"{name} = {value!r:.80} is {kind_of(value)}. Give a text.")
 
 
 def is_boolean(value: object) -> bool:

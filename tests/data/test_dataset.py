@@ -406,18 +406,20 @@ def test_names_and_kinds_of_columns_may_come_in_any_list(make: Callable[[list[st
     assert [dataset.feature_kinds, dataset.edge_feature_kinds] == [("count", "number")] * 2
     with pytest.raises(DataError, match="a set, which has no order"):
         dataset.replaced(feature_names=set(names))
+    without = dataset.replaced(edge_features=None, edge_feature_names=None, edge_feature_kinds=None)
+    assert (without.edge_feature_names, without.edge_feature_kinds) == ((), ())
 
 
 @pytest.mark.parametrize("wrong", [[], {}, ["node"], np.array(["node", "graph"])])
 def test_a_task_and_a_metric_are_texts(wrong: Any) -> None:
     for make in (toy, lambda **given: Dataset.from_dgl([], **given), lambda **given: Dataset.from_pyg([], **given)):
-        with pytest.raises(UsageError, match=r"task = .* is an? \w+\. Give a text"):
+        with pytest.raises(UsageError, match=r"Unknown task .*Choose from: node, graph"):
             make(task=wrong)
-    with pytest.raises(UsageError, match=r"metric = .* Give a text"):
+    with pytest.raises(UsageError, match=r"Unknown metric .*Choose from: accuracy, balanced-accuracy"):
         toy(metric=wrong)
-    with pytest.raises(UsageError, match=r"task = .* Give a text"):
+    with pytest.raises(UsageError, match=r"Unknown task .*Choose from: node, graph"):
         dgl_mutual.load("digits", task=wrong)
-    with pytest.raises(UsageError, match=r"protocol = .* Give a text"):
+    with pytest.raises(UsageError, match=r"Unknown protocol .*Choose from: .*nested"):
         make_splits(toy(), wrong, seed=0)
 
 

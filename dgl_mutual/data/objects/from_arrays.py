@@ -25,9 +25,9 @@ from dgl_mutual.data.values.features import check_features, columns_of, compact,
 from dgl_mutual.data.values.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.values.row_order import refuse_other_order
 from dgl_mutual.data.values.split import Split, as_splits
-from dgl_mutual.data.values.target import ChosenMetric, TaskName, encode_targets
+from dgl_mutual.data.values.target import ChosenMetric, TaskName, check_task, encode_targets
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.arguments import check_booleans, check_texts
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
@@ -55,7 +55,7 @@ def attributes_of(
     None of them shares memory with what is given: a change of the user's own arrays would change the dataset under its old fingerprint.
     """
     check_booleans(symmetric=symmetric)
-    check_texts(task=task, metric=metric)
+    check_task(task)
     targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
     refuse_other_order({"features": features, **targets})
     refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))

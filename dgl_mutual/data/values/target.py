@@ -29,6 +29,12 @@ _FITTING: dict[TargetKind, tuple[ChosenMetric, ...]] = {
 }
 
 
+def check_task(task: object) -> None:
+    """Raise `UsageError` for a task that is neither a text nor None. Whether a dataset has the task is not checked here."""
+    if not isinstance(task, str | None):
+        raise unknown("task", task, get_args(TaskName))
+
+
 @dataclass(frozen=True)
 class Target:
     """What is predicted for each sample.
@@ -93,7 +99,7 @@ class Target:
         fitting = _FITTING[self.kind]
         if self.kind == "single-label" and self.num_outputs == 2:
             fitting = (*fitting, "rocauc")
-        if metric not in get_args(ChosenMetric):
+        if not isinstance(metric, str) or metric not in get_args(ChosenMetric):
             raise unknown("metric", metric, fitting)
         usual = self.default_metric or self.metric
         if metric == usual:  # that it was chosen in place of another one stays known

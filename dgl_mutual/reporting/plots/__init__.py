@@ -74,7 +74,7 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
         UsageError: an unknown kind, or the runs cannot be combined in one table and nothing else can be drawn.
     """
     for kind in kinds or ():
-        if kind not in list(PLOTS):  # also of what cannot be a key
+        if not isinstance(kind, str) or kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)
     runs = [run for run in runs if len(run.trials)]
     names: set[str] = set()

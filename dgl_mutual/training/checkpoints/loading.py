@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
-from dgl_mutual.errors import DataError, UsageError, shortened
+from dgl_mutual.errors import DataError, UsageError, shortened, unknown
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES, STUDENT_REGISTRY
 from dgl_mutual.nn.custom import CustomStudent
@@ -34,7 +34,6 @@ from dgl_mutual.training.checkpoints.models import (
 )
 from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
-from dgl_mutual.utils.arguments import check_texts
 from dgl_mutual.utils.custom_code import is_custom, warn
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
@@ -71,7 +70,6 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
         UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
         DataError: a file is missing, or is not what this package writes.
     """
-    check_texts(member=member)
     folder, name = _locate(user_path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
@@ -103,6 +101,8 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     """The folder of a checkpoint, and the name of what is meant in it."""
     if not path.is_dir():
         stem = path.name.removesuffix(".safetensors").removesuffix(".json")
+        if not isinstance(member, str | None):
+            raise unknown("member", member, [stem])
         if member not in (None, stem) and (path.parent / f"{stem}.json").exists():
             raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
         return path.parent, stem
@@ -112,14 +112,17 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
             raise UsageError(
                 f"{path} holds the students of {counted(len(trials), 'trial')}. Give the folder of one, for example {trials[0]}."
             )
-    if member is not None and not MEMBER_NAME.fullmatch(member):
+    if isinstance(member, str) and not MEMBER_NAME.fullmatch(member):
         raise UsageError(
             f"{member!r} is not the name of a member, such as gcn-0, best_by_val, mlp or ensemble. --member does not take a path."
         )
+    names = sorted({BEST, *(file.stem for file in path.glob("*.json"))})
+    if not isinstance(member, str | None):
+        raise unknown("member", member, names)
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         description = _read_description(path / f"{ENSEMBLE}.json")
         if member != BEST:
-            raise no_such_member(member, sorted({BEST, *(file.stem for file in path.glob("*.json"))}))
+            raise no_such_member(member, names)
         member = _best_of(path, description)
     return path, member or ENSEMBLE
 
