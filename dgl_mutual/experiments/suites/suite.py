@@ -130,10 +130,9 @@ def configurations(
     """
     runs: list[SuiteRun] = []
     without_overrides: list[RunConfig] = []
-    idle: dict[str, Any] = {}
-    base_is_taken = False
+    layers: dict[str, tuple[Mapping[str, Any], Sequence[SuiteRun]]] = {"base": (suite.base, runs)}
     for number, data in enumerate(suite.datasets):
-        num_before, is_taken = len(runs), False
+        first = len(runs)
         methods_here = {name: {} for name in suite.methods} if data.methods is None else data.methods
         for method, layer in methods_here.items():
             if method not in suite.methods:
@@ -145,18 +144,13 @@ def configurations(
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
                 of_recipe = any("recipe" in one for one in (suite.methods[method], layer))
                 _refuse_other_strategy(method, config.strategy, own, of_recipe or any(map(_names_strategy, (suite.base, data.config))))
-            is_taken |= not any(map(_names_strategy, own))
             runs.append(SuiteRun(data.name, method, config, data.tuning))
-        base_is_taken |= is_taken and not _names_strategy(data.config)
-        if not is_taken and _is_idle(data.config, runs[num_before:]):
-            idle[f"datasets.{number}"] = data.config["strategy"]
-    if not base_is_taken and _is_idle(suite.base, runs):
-        idle["base"] = suite.base["strategy"]
-    for key, strategy in idle.items():
-        if key in suite._own_strategies:
+        layers[f"datasets.{number}"] = (data.config, runs[first:])
+    for key, (values, here) in layers.items():
+        if key in suite._own_strategies and _names_strategy(values) and all(run.config.strategy != values["strategy"] for run in here):
             raise UsageError(
-                f"Option '{key}.strategy' = {strategy!r} has no effect here: every method, or its dataset, names a strategy of its own. "
-                "Leave it out, with its options, or name it among the suite's 'methods'."
+                f"Option '{key}.strategy' = {values['strategy']!r} has no effect here: no run has it, since every method, or its dataset, "
+                "names another one. Leave it out, with its options, or name it among the suite's 'methods'."
             )
     _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
@@ -164,13 +158,6 @@ def configurations(
 
 def _names_strategy(layer: Mapping[str, Any]) -> bool:
     return layer.get("strategy") is not None
-
-
-def _is_idle(layer: Mapping[str, Any], runs: Iterable[SuiteRun]) -> bool:
-    """Whether a strategy that no method takes over has no other effect either: options beside it are for runs with this strategy alone."""
-    keys = [*(layer.get("grid") or ()), *(f"strategy_options.{key}" for key in layer.get("strategy_options") or ())]
-    has_options = any(str(key).startswith("strategy_options.") for key in keys)
-    return _names_strategy(layer) and not (has_options and any(run.config.strategy == layer["strategy"] for run in runs))
 
 
 def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], is_known: bool) -> None:
