@@ -130,8 +130,9 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
         f"{prefix}.{name}".removeprefix(".")
         for prefix, part in first.named_modules()
         if prefix in others
-        for name, value in _unsaved(part).items()
-        if _digest(value) != _digest(_unsaved(others[prefix]).get(name))
+        for ours, theirs in [(_unsaved(part), _unsaved(others[prefix]))]
+        for name in {**ours, **theirs}
+        if _digest(ours.get(name)) != _digest(theirs.get(name))
     ]
 
 

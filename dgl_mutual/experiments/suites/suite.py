@@ -146,13 +146,13 @@ def configurations(
                 _refuse_other_strategy(method, config.strategy, own, of_recipe or any(map(_names_strategy, (suite.base, data.config))))
             runs.append(SuiteRun(data.name, method, config, data.tuning))
         layers[f"datasets.{number}"] = (data.config, runs[first:])
+    _refuse_wrong_names(runs, without_overrides)
     for key, (values, here) in layers.items():
         if key in suite._own_strategies and _names_strategy(values) and all(run.config.strategy != values["strategy"] for run in here):
             raise UsageError(
                 f"Option '{key}.strategy' = {values['strategy']!r} has no effect here: no run has it, since every method, or its dataset, "
                 "names another one. Leave it out, with its options, or name it among the suite's 'methods'."
             )
-    _refuse_wrong_names(runs, without_overrides)
     return [_scaled_down(run) for run in runs] if quick else runs
 
 

@@ -394,7 +394,7 @@ KDS = {"gml": None, "kd": None, "kd-hot": {"strategy": "kd", "strategy_options":
         ({"datasets": [{"dataset": "digits", "strategy": None}]}, None),
     ],
 )
-def test_a_strategy_that_no_method_takes_over_is_refused(values: dict[str, Any], idle: str | None, tmp_path: Path) -> None:
+def test_a_strategy_that_no_run_has_is_refused(values: dict[str, Any], idle: str | None, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump({"datasets": ["digits"], "methods": ["independent", "gml"], **values}))
     _, suite = load_suite(str(file))
@@ -405,6 +405,12 @@ def test_a_strategy_that_no_method_takes_over_is_refused(values: dict[str, Any],
         UsageError, match=rf"^Option '{re.escape(idle)}\.strategy' = .* has no effect here: no run has it, since every method"
     ):
         configurations(suite)
+
+
+def test_a_strategy_from_outside_does_not_make_that_of_the_file_idle(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"base": {"strategy": "gml"}, "datasets": ["digits"], "methods": {"wide": {}}}))
+    with pytest.raises(UsageError, match=r"^strategy = 'kdcl' would stand in the tables as wide on digits"):
+        configurations(load_suite(str(tmp_path / "own.yaml"))[1], overrides={"strategy": "kdcl"})
 
 
 @pytest.mark.parametrize(
