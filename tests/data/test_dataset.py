@@ -408,6 +408,8 @@ def test_names_and_kinds_of_columns_may_come_in_any_list(make: Callable[[list[st
         dataset.replaced(feature_names=set(names))
     without = dataset.replaced(edge_features=None, edge_feature_names=None, edge_feature_kinds=None)
     assert (without.edge_feature_names, without.edge_feature_kinds) == ((), ())
+    with pytest.raises(DataError, match="There are names or kinds of edge features, but no edge_features"):
+        without.replaced(edge_feature_kinds="count")
 
 
 @pytest.mark.parametrize("wrong", [[], {}, ["node"], np.array(["node", "graph"])])

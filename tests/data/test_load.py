@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dgl_mutual.data import find_entry, known_datasets, load_dataset
+from dgl_mutual.data import find_entry, known_datasets, load_dataset, verify_dataset
 from dgl_mutual.errors import DataError, UsageError
 
 Build = Callable[..., Path]
@@ -133,8 +133,9 @@ def test_advice_fits_where_the_files_come_from(build_tu: Callable[..., Path], tm
     ],
 )
 def test_a_published_dataset_that_cannot_be_used_is_no_misspelt_name(name: str, why: str) -> None:
-    with pytest.raises(UsageError, match=rf"^The dataset {name.removeprefix('tu/')} cannot be used: .*{why}"):
-        load_dataset(name)
+    for use in (load_dataset, verify_dataset):
+        with pytest.raises(UsageError, match=rf"^The dataset {name.removeprefix('tu/')} cannot be used: .*{why}"):
+            use(name)
 
 
 def test_a_folder_of_an_ogb_dataset_of_molecules_says_how_it_is_read(build_ogb: Build, tmp_path: Path) -> None:

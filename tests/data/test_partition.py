@@ -367,8 +367,8 @@ FORGED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes], str]] = {
     "from beyond": ("sources", lambda array: saved(np.where(array == 5, 2**62, array)), f"found 0 ... {2**62}"),
     "to outside": (
         "destinations",
-        lambda array: saved(np.where(array == 5, 1500, array)),
-        "expected numbers of nodes, .* found 0 ... 1500",
+        lambda array: saved(np.where(array == 5, array.max() + 1, array)),  # the first node outside
+        "destinations.npy: expected numbers of nodes",
     ),
     "fewer outside": ("outside", lambda array: saved(array[:-1]), "sources.npy: expected numbers of nodes"),
     "beyond the graph": ("outside", lambda array: saved(array + 1797), r"expected numbers of nodes, 0 \.\.\. 1796, found"),

@@ -177,6 +177,7 @@ def test_official_split_whatever_the_seed() -> None:
 
 ERRORS = [
     (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, splits, random, nested"),
+    *((GRAPHS, wrong, {}, "Unknown protocol") for wrong in (["nested"], np.array(["nested", "random"]))),
     (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested"),
     (GRAPHS, "public", {}, r"with 0 official splits\). Choose from: nested"),
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),

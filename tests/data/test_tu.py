@@ -31,6 +31,12 @@ def test_features_are_labels_beside_attributes(build_tu: Build) -> None:
     assert dataset.features.dtype == np.float32
 
 
+def test_a_warning_says_that_float32_loses_digits_of_attributes(build_tu: Build) -> None:
+    seconds = "".join(f"{1_600_000_000 + node}\n" for node in range(5))
+    with pytest.warns(UserWarning, match="can hardly be distinguished in float32"):
+        load_dataset(build_tu(node_labels=None, node_attributes=seconds))
+
+
 def test_degrees_where_there_is_nothing_else(build_tu: Build) -> None:
     folder = build_tu()
     for part in ("node_labels", "node_attributes"):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dgl_mutual.reporting.plots import draw
-from dgl_mutual.reporting.plots.style import COLUMN, drawing, legend_below, save
+from dgl_mutual.reporting.plots.style import COLUMN, drawing, finished, legend_below, save
 from dgl_mutual.reporting.plots.style import figure as new_figure
 from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run, write_suite
@@ -108,6 +108,17 @@ def test_no_text_lies_on_another_where_panels_have_equal_aspect(tmp_path: Path, 
     for shown in drawn(tmp_path, "reliability", "cka").values():
         shown.draw_without_rendering()  # once, as where it is written to a single file
         assert not overlapping(shown)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_figure_is_as_long_as_its_panels_need_and_as_was_asked_for(rows: int) -> None:
+    with drawing():
+        short, long = (new_figure(COLUMN, height) for height in (1, 9))
+        for shown in (short, long):
+            panels = shown.subplots(rows, squeeze=False).ravel()
+            finished(shown, panels, "A note of several words. " * 9, least=1.3, rows=rows).draw_without_rendering()
+    assert [axes.get_window_extent().height / short.dpi for axes in short.axes] == pytest.approx([1.3] * rows, abs=0.02)
+    assert long.get_figheight() == 9
 
 
 def test_a_legend_is_no_wider_than_its_figure() -> None:

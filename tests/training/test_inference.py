@@ -146,12 +146,14 @@ def test_students_of_degrees_say_how_graphs_without_features_are_predicted(fit: 
     assert len(result.predict(Dataset.from_dgl(rings[0], feat=None, task="graph"))) == 1
 
 
-def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: Data) -> None:
+def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     dataset, _ = node_data
     result = fit(node_data, epochs=1, strategy_options={"weighting": "transductive"})
     fewer = as_dgl(dataset).subgraph(torch.arange(30), store_ids=False)
-    with pytest.raises(UsageError, match=r"'transductive'.*48 nodes.*has 30"):
-        result.predict(fewer)
+    result.save(tmp_path)
+    for predict in (result.predict, lambda graph: load_student(tmp_path)(graph, graph.ndata["feat"])):
+        with pytest.raises(UsageError, match=r"'transductive'.*48 nodes.*has 30"):
+            predict(fewer)
     assert result.predict(fewer, "gcn-0").shape == (30, 3)
 
 

@@ -21,6 +21,7 @@ EARLY = {"exchange_warmup": [1, 2]}
     [
         ("gml", EARLY),
         ("gml", {**EARLY, "targets": "ema"}),
+        ("gml", {**EARLY, "weighting": "attention"}),
         ("gml", {**EARLY, "weighting": "consensus"}),
         ("gml", {**EARLY, "entropy_weight": -0.3, "class_prior_weight": 2.0}),
         ("dml", {}),

@@ -383,7 +383,7 @@ KDS = {"gml": None, "kd": None, "kd-hot": {"strategy": "kd", "strategy_options":
         ({"base": {"strategy": "kd"}, "methods": {"wide": {"recipe": "cora-reference"}}}, "base"),
         ({"datasets": ["digits", {"dataset": "Cora", "strategy": "dml"}]}, "datasets.1"),
         ({"base": {"strategy": "kd"}, "datasets": [{"dataset": "Cora", "strategy": "dml"}], "methods": {"wide": {}}}, "base"),
-        ({"datasets": [{"recipe": "cora-reference"}]}, None),
+        ({"datasets": [{"recipe": "cora-reference"}], "methods": ["gml"]}, None),
         ({"base": {"strategy": "kd"}, "methods": {"wide": {}, "gml": None}}, None),
         ({"datasets": [{"dataset": "Cora", "strategy": "dml"}], "methods": {"wide": {"recipe": "cora-small"}}}, None),
         ({"base": KD, "methods": KDS}, None),
