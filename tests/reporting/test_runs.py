@@ -193,8 +193,9 @@ def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:
     few, every = load_runs([suite])
     assert (set(few.trials["seed"]), few.num_planned, set(few.history["seed"])) == ({0, 1}, 2, {0, 1})
     assert (set(every.trials["seed"]), every.num_planned) == (set(range(5)), 5)
-    for wrong in (0, "2", None):
-        values["runs"][0]["seeds"] = wrong
+    entry = values["runs"][0]
+    for wrong in (*({"seeds": seeds} for seeds in (0, "2", None)), {"method": "m" * 201}, {"data": 5}):
+        values["runs"][0] = {**entry, **wrong}
         (suite / "suite.yaml").write_text(yaml.safe_dump(values))
         with pytest.raises(StoreError, match=r"suite\.yaml' is no list of runs"):
             load_runs([suite])
