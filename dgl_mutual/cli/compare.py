@@ -93,8 +93,13 @@ def command(
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
     shared: dict[str, Any] = {
-        **{"out": out, "data_dir": data_dir, "offline": offline, "threads": threads, "margin": margin},
-        **{"say": partial(say, err=True), "display": display},
+        "out": out,
+        "data_dir": data_dir,
+        "offline": offline,
+        "threads": threads,
+        "margin": margin,
+        "say": partial(say, err=True),
+        "display": display,
     }
     if reference == "pyg":
         comparison = compare_with_reference(config, parity_epochs=parity_epochs, parity_only=parity_only, **shared)

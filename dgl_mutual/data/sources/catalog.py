@@ -91,7 +91,6 @@ class Entry:
 @cache
 def known_sha256() -> dict[str, str]:
     """Hashes of files as published, by path relative to the data folder (``sha256.yaml``)."""
-
     hashes: dict[str, str] = read_yaml(resources.files("dgl_mutual.data.sources").joinpath("sha256.yaml").read_text(encoding="utf-8"))
     return hashes
 

@@ -99,10 +99,11 @@ def _load(folder: Path, name: str, description: Description, trust: Trust) -> Tr
 
 def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     """The folder of a checkpoint, and the name of what is meant in it."""
-    if not path.is_dir():
-        stem = path.name.removesuffix(".safetensors").removesuffix(".json")
-        if not isinstance(member, str | None):
-            raise unknown("member", member, [stem])
+    is_folder, stem = path.is_dir(), path.name.removesuffix(".safetensors").removesuffix(".json")
+    names = sorted({BEST, *(file.stem for file in path.glob("*.json"))}) if is_folder else [stem]
+    if not isinstance(member, str | None):
+        raise unknown("member", member, names)
+    if not is_folder:
         if member not in (None, stem) and (path.parent / f"{stem}.json").exists():
             raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
         return path.parent, stem
@@ -112,13 +113,10 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
             raise UsageError(
                 f"{path} holds the students of {counted(len(trials), 'trial')}. Give the folder of one, for example {trials[0]}."
             )
-    if isinstance(member, str) and not MEMBER_NAME.fullmatch(member):
+    if member is not None and not MEMBER_NAME.fullmatch(member):
         raise UsageError(
             f"{member!r} is not the name of a member, such as gcn-0, best_by_val, mlp or ensemble. --member does not take a path."
         )
-    names = sorted({BEST, *(file.stem for file in path.glob("*.json"))})
-    if not isinstance(member, str | None):
-        raise unknown("member", member, names)
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         description = _read_description(path / f"{ENSEMBLE}.json")
         if member != BEST:
