@@ -31,20 +31,31 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     """
     if dataset.store is not None:
         raise UsageError("training.scale_inputs looks at all training features, and a partitioned graph has them on several machines.")
-    rows = dataset.features[_training_nodes(dataset, split)]
-    return _scales(rows, dataset.feature_kinds, by_column=dataset.task == "graph")
+    return _scales(training_rows(dataset, split), dataset.feature_kinds, by_column=dataset.task == "graph")
 
 
 def edge_column_scales(dataset: Dataset, split: Split) -> ScaleArray | None:
     """As `column_scales`, of the edge features of edges that end in training nodes or graphs: (D,); None where there are none."""
+    rows = training_edge_rows(dataset, split)
+    if rows is None:
+        return None
+    if not rows.shape[0]:
+        return np.ones(rows.shape[1], dtype=np.float32)
+    return _scales(rows, dataset.edge_feature_kinds, by_column=dataset.task == "graph")
+
+
+def training_rows(dataset: Dataset, split: Split) -> Features:
+    """Features of the nodes of the training part, labelled or not: (rows, F)."""
+    return dataset.features[_training_nodes(dataset, split)]
+
+
+def training_edge_rows(dataset: Dataset, split: Split) -> Features | None:
+    """Features of the edges that end in nodes of the training part: (rows, D); None where edges have none."""
     if dataset.edge_features is None:
         return None
     is_training = np.zeros(dataset.num_nodes, dtype=np.bool_)
     is_training[_training_nodes(dataset, split)] = True
-    rows = dataset.edge_features[np.flatnonzero(is_training[dataset.edges[1]])]
-    if not rows.shape[0]:
-        return np.ones(rows.shape[1], dtype=np.float32)
-    return _scales(rows, dataset.edge_feature_kinds, by_column=dataset.task == "graph")
+    return dataset.edge_features[np.flatnonzero(is_training[dataset.edges[1]])]
 
 
 def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) -> ScaleArray:

@@ -11,7 +11,15 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
+from dgl_mutual.data.scaling import (
+    ScaleArray,
+    column_scales,
+    edge_column_scales,
+    training_edge_rows,
+    training_rows,
+    with_scaled_columns,
+    with_scaled_edge_columns,
+)
 from dgl_mutual.data.values.features import whole_columns
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.custom import CustomStudent
@@ -34,6 +42,7 @@ class Inputs:
     scales: ScaleArray | None
     edge_scales: ScaleArray | None
     _unscaled: Dataset
+    _split: Split
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> Inputs:
@@ -42,7 +51,7 @@ class Inputs:
         scales = column_scales(dataset, split) if training.scale_inputs else None
         edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
         scaled = dataset if scales is None else with_scaled_columns(dataset, scales)
-        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales, dataset)
+        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales, dataset, split)
 
     def student(self, member: StudentOptions, setting: Setting, name: str) -> CohortMember:
         """A member with resolved options that fits these inputs."""
@@ -55,14 +64,15 @@ class Inputs:
 
     @cached_property
     def _scales_of_codes(self) -> tuple[ScaleArray | None, ScaleArray | None]:
-        """The scales of columns that may hold codes of categories, and 1 for all others."""
+        """The scales of columns that may hold codes of categories on the training part, and 1 for all others."""
         dataset, one = self._unscaled, np.float32(1)
         if self.scales is None:
             return None, None
-        of_nodes, node_codes = whole_columns(dataset.features, dataset.feature_kinds)
-        if self.edge_scales is None or dataset.edge_features is None:
+        of_nodes, node_codes = whole_columns(training_rows(dataset, self._split), dataset.feature_kinds)
+        edge_rows = training_edge_rows(dataset, self._split)
+        if self.edge_scales is None or edge_rows is None:
             return np.where(of_nodes & node_codes, self.scales, one), None
-        of_edges, edge_codes = whole_columns(dataset.edge_features, dataset.edge_feature_kinds)
+        of_edges, edge_codes = whole_columns(edge_rows, dataset.edge_feature_kinds)
         there_are = node_codes or edge_codes
         return np.where(of_nodes & there_are, self.scales, one), np.where(of_edges & there_are, self.edge_scales, one)
 

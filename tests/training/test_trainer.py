@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import dgl_mutual
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.values.features import whole_columns
+from dgl_mutual.data.values.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
@@ -89,6 +90,31 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
     assert scale < 1 and {float(scale * value) for value in features[:, 1]} == seen["measured"] - {0.0}
     alone = dgl_mutual.fit(data, ["gcn", "gcn"], "independent", protocol="holdout", training={"epochs": 2, "scale_inputs": True})
     assert [row["loss/supervised/gcn-1"] for row in result.history] == [row["loss/supervised/gcn-1"] for row in alone.history]
+
+
+@pytest.mark.parametrize("where", ["features", "edge_features"])
+def test_what_a_test_graph_holds_does_not_decide_which_columns_a_custom_student_gets_as_they_are(where: str) -> None:
+    class Sums(nn.Module):
+        def __init__(self, in_features: int, num_outputs: int) -> None:
+            super().__init__()
+            self.rows = nn.Linear(in_features + 1, num_outputs)
+
+        def forward(self, graph: Any, feat: Tensor) -> Tensor:
+            rows = self.rows(torch.cat([feat, dgl.ops.copy_e_sum(graph, graph.edata["feat"])], dim=1))
+            return dgl.ops.segment_reduce(graph.batch_num_nodes(), rows, "mean")
+
+    codes = (np.arange(60) * 7 % 30).astype(np.float32)[:, None]
+    edges = np.stack([np.arange(60), np.arange(60) ^ 1])
+    split = Split(train=np.arange(20), val=np.arange(20, 25), test=np.arange(25, 30))
+    histories = []
+    for last in (29.0, 3.5):
+        arrays = {"features": codes.copy(), "edge_features": codes.copy()}
+        arrays[where][-1] = last
+        data = dgl_mutual.Dataset.from_arrays(edges, labels=np.arange(30) % 2, node_offsets=np.arange(0, 61, 2), **arrays)
+        student = {"architecture": Sums, "edge_features": True}
+        result = dgl_mutual.fit(data, [student], "independent", split=split, training={"epochs": 2, "scale_inputs": True})
+        histories.append([row["loss/supervised/Sums-0"] for row in result.history])
+    assert histories[0] == histories[1]
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
