@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,32 +103,36 @@ class Loop:
     def _train_epoch(self, phase: Phase) -> HistoryRow:
         state, active = self.state, phase.active
         state.cohort.train()
-        values = _EpochValues()
+        values: defaultdict[str, list[Tensor]] = defaultdict(list)
         seen: list[tuple[Tensor, Tensor]] = []
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
             step = self.step_maker.step(active, share, batch, phase.epoch)
-            terms = self._update(phase, step)
+            terms = self.strategy_steps.loss_terms(step)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
-            values.add(terms, self.strategy_steps.logged(step))
+            losses = {f"{_LOSS}{term}": value for term, value in terms.items()}
+            for name, value in {**losses, **self.strategy_steps.logged(step)}.items():
+                values[name].append(value.detach().clone())  # it may be a parameter or buffer, which changes in place
+            self._update(phase, step, terms)
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
-        means = values.means()
+        # A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
+        counts = {name: len(seen if name.startswith(_LOSS) else logged) for name, logged in values.items()}
+        means = {name: (sum(logged[1:], logged[0]) / counts[name]).tolist() for name, logged in values.items()}
         row = columns_of(means, state.cohort.names, active, state.strategy.name)
         names = self._names(active)
-        losses = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
-        self.strategy_steps.refuse_non_finite(losses, names)
+        means_of_terms = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
+        self.strategy_steps.refuse_non_finite(means_of_terms, names)
         logits, labels = zip(*seen, strict=True)
         scores = self.scorer.scores(torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
 
-    def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
-        """One step of the optimizer. Returns the terms of the loss."""
+    def _update(self, phase: Phase, step: Step, terms: Mapping[str, Tensor]) -> None:
+        """One step of the optimizer, given the terms of the loss."""
         state = self.state
         trained = [state.cohort.members[k] for k in phase.active]
-        terms = self.strategy_steps.loss_terms(step)
         phase.optimizer.zero_grad(set_to_none=True)
         self.strategy_steps.backward(terms, step)
         self._leave_waiting(phase)
@@ -138,7 +141,6 @@ class Loop:
         state.ranks.share_buffers(student.custom_module for student in trained if student.custom_module is not None)
         for averages in state.all_averages:
             averages.after_step(phase.epoch)
-        return terms
 
     def _names(self, members: Sequence[int]) -> list[str]:
         return [self.state.cohort.names[k] for k in members]
@@ -190,30 +192,3 @@ class Loop:
         scores = self.scorer.scores(candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
-
-
-class _EpochValues:
-    """The terms of the loss in the steps of an epoch, and what the strategy logs beside them."""
-
-    def __init__(self) -> None:
-        self._num_steps = 0
-        self._sums: dict[str, Tensor] = {}
-        self._counts: Counter[str] = Counter()
-
-    def add(self, terms: Mapping[str, Tensor], log: Mapping[str, Tensor]) -> None:
-        """Add those of a step."""
-        self._num_steps += 1
-        losses = {f"{_LOSS}{term}": value.detach() for term, value in terms.items()}
-        for name, value in (*losses.items(), *log.items()):
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] += 1
-
-    def means(self) -> dict[str, Any]:
-        """The mean of each over the epoch, by name.
-
-        A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
-        """
-        return {
-            name: (total / (self._num_steps if name.startswith(_LOSS) else self._counts[name])).tolist()
-            for name, total in self._sums.items()
-        }

@@ -237,12 +237,25 @@ def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type
 
 @pytest.mark.filterwarnings("ignore:The loss term .count. .* has no gradient")
 def test_an_epochs_terms_are_means_over_its_steps(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
+    weights: list[float] = []
+
     class Counter(Watcher):
+        count: Tensor
+
+        def __init__(self, options: Any, setting: Any) -> None:
+            super().__init__(options, setting)
+            self.register_buffer("count", torch.tensor(0.0))
+            self.weight = torch.nn.Parameter(torch.tensor(1.0))
+
         def loss_terms(self, step: Step) -> dict[str, Tensor]:
-            return {**super().loss_terms(step), "count": torch.tensor(float(len(self.steps)))}
+            self.count.add_(1)
+            step.log["count"] = self.count
+            weights.append(self.weight.item())
+            return {**super().loss_terms(step), "count": self.count, "weight": self.weight}
 
     history = fit(graph_data, strategy=watch(Counter), epochs=2, training={"batch_size": 5}).history
-    assert [row["loss/count"] for row in history] == [np.mean([1, 2, 3, 4]), np.mean([5, 6, 7, 8])]
+    assert [(row["loss/count"], row["count"]) for row in history] == [(2.5, 2.5), (6.5, 6.5)]
+    assert [row["loss/weight"] for row in history] == pytest.approx([np.mean(weights[:4]), np.mean(weights[4:])])
 
 
 def test_own_parameters_of_a_strategy_are_trained_without_decay(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
