@@ -188,7 +188,7 @@ def test_a_strategy_names_the_weighting_of_its_coordinator():
     assert fit(strategy=strategy()).cohort.coordinator.config == CoordinatorConfig("uniform", 2, 3)
 
 
-_OPTION_METHODS = ("resolved", "without_effect", "for_ensemble_alone")
+_OPTION_METHODS = ("resolved", "without_effect")
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self._off(("mix",))}
+        found = {**self._for_ensemble_alone(num_students), **super().without_effect(num_students), **self._off(("mix",))}
         if self.direction != "best" and not self.is_cross_fitted:
             found["held_out"] = (
                 f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "
@@ -153,7 +153,8 @@ class GMLOptions(GateOptions, EntropyOptions):
             found["mix"] = "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."
         return found
 
-    def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
+    def _for_ensemble_alone(self, num_students: int) -> dict[str, str]:
+        """The options that change no student, as `without_effect`."""
         if num_students <= 2:
             why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
         elif self.direction == "best":
@@ -162,9 +163,10 @@ class GMLOptions(GateOptions, EntropyOptions):
             why = "since students do not learn from each other (weight = 0). To change the students, choose another weight."
         else:
             return {}
-        # Where the weighting is cross-fitted, each student leaves out labels.
-        of_weighting = () if self.is_cross_fitted else ("weighting",)
-        return dict.fromkeys((*of_weighting, "weighting_options", "uniform_kl_weight", "coordinator_inputs"), why)
+        names = ["weighting_options", "uniform_kl_weight", "coordinator_inputs"]
+        if not self.is_cross_fitted:  # where it is, each student leaves out labels
+            names.append("weighting")
+        return dict.fromkeys(names, f"except on the ensemble, {why}")
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

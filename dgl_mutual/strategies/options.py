@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -56,18 +56,12 @@ class StrategyOptions(Options):
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
 
+        That of one that changes the ensemble, and nothing that students learn, begins with "except on the ensemble, ".
+
         Args:
             num_students: K.
         """
         return self.idle_beside_others()
-
-    def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
-        """Maps each resolved option that changes the ensemble, and nothing that students learn, to the reason, as `without_effect`.
-
-        Args:
-            num_students: K.
-        """
-        return {}
 
     def _with_unlabelled(self, task: TaskName, unlabelled: Unlabelled) -> Self:
         """The same with the defaults for such training samples, where an option was not given."""
@@ -103,11 +97,11 @@ def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unla
     return found
 
 
-def reasons_from(options: StrategyOptions, method: Literal["without_effect", "for_ensemble_alone"], num_students: int) -> Mapping[str, str]:
-    """As `resolved_options`, of a method that maps names of options to reasons."""
-    what = f"{method} of the options {type(options).__name__!r}"
+def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, str]:
+    """As `resolved_options`, of `without_effect`."""
+    what = f"without_effect of the options {type(options).__name__!r}"
     with blamed(what, options):
-        found = getattr(options, method)(num_students)
+        found = options.without_effect(num_students)
     if not isinstance(found, Mapping):
         raise UsageError(f"{what} returns {kind_of(found)}. It must return a mapping from names of options to reasons.")
     return found

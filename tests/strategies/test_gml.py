@@ -368,10 +368,11 @@ def test_what_changes_nothing_of_the_coordinator_has_no_effect(option, weighting
 )
 def test_with_one_teacher_or_none_the_weighting_changes_the_ensemble_alone(option, beside, why, data):
     learning = {"targets": "eval", "weighting": "attention", **option}
-    assert not parse_options(GMLOptions, learning).for_ensemble_alone(3)
+    assert not set(option) & set(parse_options(GMLOptions, learning).without_effect(3))
     plain = {"targets": "eval", "weighting": "attention", **beside}
-    named = parse_options(GMLOptions, {**plain, **option}).resolved(100, "node").for_ensemble_alone(3)
-    assert why in named[next(iter(option))]
+    named = parse_options(GMLOptions, {**plain, **option}).resolved(100, "node").without_effect(3)
+    reason = named[next(iter(option))]
+    assert reason.startswith("except on the ensemble, since ") and why in reason
     students = [StudentOptions(architecture=name, hidden=4) for name in ("gcn", "sage", "gin")]
     ours, theirs = (
         train_cohort(*data(), students=students, strategy_options={**plain, **more}, training=TrainingOptions(epochs=4))

@@ -19,7 +19,7 @@ from tests.small_graph import fit as short
 from tests.training.custom_students import CountsSteps, Linear, custom
 
 # Two students are the fewest that a weighting can be tried on.
-pytestmark = pytest.mark.filterwarnings("ignore:strategy_options.weighting = .* changes the ensemble alone")
+pytestmark = pytest.mark.filterwarnings("ignore:strategy_options.weighting = .* has no effect, except on the ensemble")
 
 
 def test_custom_students_predict_in_inference_mode(node_data, fit):

@@ -373,7 +373,7 @@ def test_what_a_pool_changes_is_told_to_students_that_use_labels_alone(graph_dat
 
     alone = "since students of independent learn from labelled samples alone."
     told, history = told_and_trained(wide)
-    assert told == [f"unlabelled = pool changes the scaling of numeric features alone, {alone}"]
+    assert told == [f"unlabelled = pool has no effect, except on the scaling of numeric features, {alone}"]
     assert history != told_and_trained(None)[1]
     told, history = told_and_trained(wide, scale_inputs=False)
     assert told == [f"unlabelled = pool has no effect, {alone}"] and history == told_and_trained(None, scale_inputs=False)[1]
@@ -383,7 +383,7 @@ def test_a_pool_without_effect_is_named_and_pseudo_labels_need_samples(graph_dat
     dataset, split = graph_data
     on_labels = {"exchange_on": "labelled"}
     with (
-        pytest.warns(UserWarning, match=r"unlabelled = pool changes the scaling of numeric features alone, .*exchange_on = labelled"),
+        pytest.warns(UserWarning, match=r"unlabelled = pool has no effect, except on the scaling of .*exchange_on = labelled"),
         pytest.warns(UserWarning, match=r"unlabelled_ratio = 2 has no effect, .*exchange_on = labelled"),
         pytest.warns(UserWarning, match="left out"),
     ):

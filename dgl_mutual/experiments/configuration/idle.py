@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
@@ -47,22 +47,14 @@ def warn_of_idle(runs: Sequence[tuple[RunConfig, RunConfig]], spaces: Sequence[S
             nor of others that have an effect beside a value that may be drawn.
     """
     each = list(zip(runs, spaces or [{}] * len(runs), strict=True))
-    named: set[str] = set()
-    for effect, findings_of in _EFFECTS.items():
-        found = _nowhere_effective(finding for run, space in each for finding in findings_of(*run, space))
-        for what, why in found.items():
-            if what not in named:
-                warn(f"{what} {effect}, {why}")
-        named |= found.keys()
+    for what, why in _nowhere_effective(finding for run, space in each for finding in _idle(*run, space)).items():
+        warn(f"{what} has no effect, {why}")
 
 
 def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
     """What of a search changes nothing that students learn, whatever else is drawn, by dotted key -> why."""
-    count = len(resolved.students)
-    found = _at_all(
-        {**reasons_from(point, "for_ensemble_alone", count), **reasons_from(point, "without_effect", count)}
-        for point in _points(strategy_options_of(resolved), "strategy_options", searched)
-    )
+    points = _points(strategy_options_of(resolved), "strategy_options", searched)
+    found = _at_all(reasons_from(point, len(resolved.students)) for point in points)
     return {f"strategy_options.{name}": why for name, why in found.items() if f"strategy_options.{name}" in searched}
 
 
@@ -76,35 +68,16 @@ def _nowhere_effective(findings: Iterable[tuple[str, str | None]]) -> dict[str, 
 
 def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
     """What was asked for of one run."""
-    yield from _idle_of_strategy("without_effect", asked, resolved, searched)
+    yield from _idle_of_strategy(asked, resolved, searched)
     kind = resolve_strategy(resolved.strategy)
     if kind.trains:
         yield from _idle_of_students(asked, resolved, searched)
         others = {"unlabelled_ratio": _why_labelled_alone(kind, resolved, searched), "edge_drop": _why_no_edges(resolved)}
         yield from _idle_of_training(asked, resolved, searched, others)
-    # Where inputs are scaled, a pool may change their scales (see `_of_pool`).
-    for what, why in _of_pool(asked, resolved, searched):
-        yield what, None if resolved.training.scale_inputs else why
-
-
-def _for_ensemble_alone(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
-    """What was asked for of one run, and changes no student."""
-    yield from _idle_of_strategy("for_ensemble_alone", asked, resolved, searched)
-
-
-def _of_pool(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
-    """The pool of one run, from which students do not learn. It is among the training samples by which inputs are scaled."""
-    if resolved.unlabelled is not None:
-        kind = resolve_strategy(resolved.strategy)
-        yield f"unlabelled = {resolved.unlabelled}", _why_labelled_alone(kind, resolved, searched)
-
-
-#: What is left of the effect of what was asked for, as messages name it -> what has at most this effect.
-_EFFECTS: dict[str, Callable[[RunConfig, RunConfig, SearchSpace], _Findings]] = {
-    "has no effect": _idle,
-    "changes the ensemble alone": _for_ensemble_alone,
-    "changes the scaling of numeric features alone": _of_pool,
-}
+    if resolved.unlabelled is not None:  # a pool is among the training samples by which inputs are scaled
+        why = _why_labelled_alone(kind, resolved, searched)
+        but = "except on the scaling of numeric features, " if resolved.training.scale_inputs else ""
+        yield f"unlabelled = {resolved.unlabelled}", None if why is None else f"{but}{why}"
 
 
 def _why_no_edges(resolved: RunConfig) -> str | None:
@@ -145,18 +118,12 @@ def _at_all(points: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {name: why for name, why in found.items() if all(name in other for other in others)}
 
 
-def _idle_of_strategy(
-    method: Literal["without_effect", "for_ensemble_alone"], asked: RunConfig, resolved: RunConfig, searched: SearchSpace
-) -> _Findings:
-    """What was asked for of a strategy.
-
-    Args:
-        method: of `StrategyOptions`, which names the options that have no effect, or a lesser one.
-    """
+def _idle_of_strategy(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
+    """What was asked for of a strategy."""
     assert resolved.task is not None
     options, given = strategy_options_of(resolved), asked.strategy_options
     kind = type(options)
-    reasons = _at_all(reasons_from(point, method, len(resolved.students)) for point in _points(options, "strategy_options", searched))
+    reasons = _at_all(reasons_from(point, len(resolved.students)) for point in _points(options, "strategy_options", searched))
     for name in given:
         if name not in kind.model_fields or f"strategy_options.{name}" in searched:
             continue
