@@ -18,7 +18,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.training.averages import BestMembers, WeightAverages
+from dgl_mutual.training.averages import WeightAverages, copied
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.evaluation.clean_logits import CleanLogits, stack
 from dgl_mutual.training.feeds import Feed, TrainingBatch
@@ -51,7 +51,7 @@ class Targets:
         clean: the latest clean logits of all members, for validation, and those that are kept for targets.
         averages: moving averages of the members' weights, if targets are made of them (average); `in_evaluation` itself if it is
             the same average.
-        best_members: the members at their best epochs, if steps run these (best).
+        best_members: copies of the members at their best epochs so far, by number, if steps run these (best).
     """
 
     def __init__(
@@ -78,11 +78,8 @@ class Targets:
             decay=exchange.decay,
         )
         self.averages = averages
-        self.best_members = BestMembers(cohort.members) if exchange.targets == "best" and self._in_steps else None
+        self.best_members: dict[int, CohortMember] | None = {} if exchange.targets == "best" and self._in_steps else None
         self._student = cohort.members.__getitem__ if in_evaluation is None else in_evaluation.of
-        kept = self.best_members or self.averages
-        #: Gives the module whose clean logits are a member's targets, where steps make these.
-        self._target_module = self._student if kept is None else kept.of
 
     def before_epoch(self, active: Sequence[int], clean_pass: CleanPass, *, first: bool, best: Sequence[int], validated: bool) -> None:
         """Renew, before an epoch, the kept clean logits or members that its targets are made of, unless the last epoch has done so.
@@ -96,7 +93,7 @@ class Targets:
         if not renewed:
             return
         if self.best_members is not None:
-            self.best_members.keep({k: self._student(k) for k in self._ranks.local(active) if k in renewed})
+            self.best_members.update({k: copied(self._student(k)) for k in self._ranks.local(active) if k in renewed})
         elif self._are_kept:
             # Validation on a whole graph has been over all of it.
             if first or not validated or self._feed.num_transductive_samples is None:
@@ -141,7 +138,8 @@ class Targets:
 
     def state(self) -> dict[str, Any]:
         """What must be kept to resume, beside the averages of weights."""
-        return {"clean": self.clean.state(), "best members": None if self.best_members is None else self.best_members.state()}
+        best = None if self.best_members is None else {str(k): student.state_dict() for k, student in self.best_members.items()}
+        return {"clean": self.clean.state(), "best members": best}
 
     def restore(self, found: Mapping[str, Any], active: Sequence[int]) -> None:
         """Take back what `state` gave in a phase of these members.
@@ -151,7 +149,9 @@ class Targets:
         """
         self.clean.restore(found["clean"])
         if self.best_members is not None:
-            self.best_members.restore(found["best members"], self._ranks.local(active))
+            for k in self._ranks.local(active):
+                self.best_members[k] = copied(self._cohort.members[k])
+                self.best_members[k].load_state_dict(found["best members"][str(k)])
 
     @property
     def _samples(self) -> IntArray:
@@ -172,6 +172,12 @@ class Targets:
         logits = self._clean_logits(batch, map(self._target_module, self._ranks.local(active)))
         return self._ranks.gather_members(stack(logits), active)
 
+    def _target_module(self, member: int) -> CohortMember:
+        """The module whose clean logits are a member's targets, where steps make these."""
+        if self.best_members is not None:
+            return self.best_members[member]
+        return self._student(member) if self.averages is None else self.averages.of(member)
+
     @torch.no_grad()
     def _clean_logits(self, batch: Batch, students: Iterable[CohortMember]) -> list[Tensor]:
         """Logits of these students in evaluation mode. Afterwards all members are in training mode again."""
@@ -186,7 +192,7 @@ def made_in_steps(exchange: Exchange, feed: Feed, dataset: Dataset, split: Split
 
     It does where a pass over all samples after each epoch would cost more: with sampled neighbours, averaged weights, and latest logits of
     unlabelled graphs. Logits of the best epoch are kept of all samples, and renewed when it changes; with a pool, of which an epoch may see
-    little, the members are kept instead (see `BestMembers`).
+    little, copies of the members are kept instead.
     """
     if feed.sampled or exchange.targets == "average":
         return True
