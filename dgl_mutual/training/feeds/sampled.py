@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -74,19 +73,15 @@ class NeighbourFeed(SeedsFeed):
         self._sampler = dgl.dataloading.NeighborSampler(list(fanout), fused=False)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        steps = self._epoch()
-        seeds = _Seeds([torch.as_tensor(np.concatenate(step)) for step in steps])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
-            blocks = iter(dgl.dataloading.DataLoader(self._graph, seeds, self._sampler))
-        for step, (known, _) in enumerate(steps):
+        for known, unknown in self._epoch():
+            seeds = torch.as_tensor(np.concatenate([known, unknown]))
             # DGL's threads draw from a stream each, and share the nodes as they come by: several would draw other samples from a seed.
             with threads_kept():
                 torch.set_num_threads(1)
                 self._seed_draws()
-                drawn = next(blocks)[2]
+                drawn = self._sampler.sample(self._graph, seeds)[2]
             device = self._whole.device
-            batch, nodes = BlockBatch.of(drawn, self._whole, device), seeds[step].to(device)
+            batch, nodes = BlockBatch.of(drawn, self._whole, device), seeds.to(device)
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
@@ -97,20 +92,6 @@ class NeighbourFeed(SeedsFeed):
 def _dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
     in_offsets, sources = torch.as_tensor(dataset.in_offsets), torch.as_tensor(dataset.edges[0])
     return dgl.graph(("csc", (in_offsets, sources, torch.arange(len(sources)))), num_nodes=dataset.num_nodes)
-
-
-class _Seeds(torch.utils.data.Dataset[Tensor]):
-    """The nodes of each step, as DGL's loader takes them."""
-
-    def __init__(self, steps: Sequence[Tensor]) -> None:
-        self._steps = steps
-        self.device = steps[0].device
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def __getitem__(self, step: int) -> Tensor:
-        return self._steps[step]
 
 
 def resolve_fanout(fanout: Sequence[int] | None, depths: Sequence[int]) -> tuple[int, ...]:
