@@ -33,6 +33,7 @@ from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.targets import Targets, refuse_moving_average
+from dgl_mutual.utils.wording import counted
 
 
 def assemble(
@@ -96,7 +97,7 @@ def assemble(
 
 
 def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:
-    ranks.check_students(num_students)
+    ranks.check("students", num_students, counted(num_students, "student"), "leave out --divide students")
     if ranks.divides == "students" and training.diversity:
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 

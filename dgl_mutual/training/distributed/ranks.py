@@ -25,7 +25,6 @@ from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.utils.wording import counted
 
 T = TypeVar("T")
 
@@ -49,19 +48,19 @@ class Ranks:
         """Index of the random stream that this process draws from: another one where it sees other samples."""
         return 0
 
-    def check_batch(self, smallest: int, kind: str) -> None:
-        """Refuse to divide batches of so few graphs or nodes.
+    def check(self, divided: Divided, count: int, what: str, mend: str) -> None:
+        """Refuse to divide so few samples or students, if they are what the processes divide.
+
+        Args:
+            what: `count` samples or students, for the message.
 
         Raises:
             UsageError: there are more processes.
         """
-
-    def check_students(self, count: int) -> None:
-        """Refuse to divide so few students.
-
-        Raises:
-            UsageError: there are more processes.
-        """
+        if self.divides == divided and count < self.size:
+            raise UsageError(
+                f"{self.size} processes cannot divide {what} among them. Start torchrun with --nproc-per-node {count} or less, or {mend}."
+            )
 
     def share(self, samples: IntArray) -> IntArray:
         """The part of a batch that falls to this process."""
@@ -120,13 +119,6 @@ class DividedSamples(Ranks):
     def stream(self) -> int:
         return self.rank
 
-    def check_batch(self, smallest: int, kind: str) -> None:
-        if smallest < self.size:
-            raise UsageError(
-                f"{self.size} processes cannot divide a batch of {counted(smallest, kind)} among them. "
-                f"Start torchrun with --nproc-per-node {smallest} or less, or choose a larger --batch-size."
-            )
-
     def share(self, samples: IntArray) -> IntArray:
         return np.array_split(samples, self.size)[self.rank]  # sizes differ by one at most
 
@@ -173,13 +165,6 @@ class DividedStudents(Ranks):
     """
 
     divides = "students"
-
-    def check_students(self, count: int) -> None:
-        if count < self.size:
-            raise UsageError(
-                f"{self.size} processes cannot divide {counted(count, 'student')} among them. "
-                f"Start torchrun with --nproc-per-node {count} or less, or leave out --divide students."
-            )
 
     def local(self, members: Sequence[int]) -> Sequence[int]:
         return self._parts(members)[self.rank]

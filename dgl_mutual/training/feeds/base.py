@@ -18,6 +18,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.training.distributed.ranks import Ranks
+from dgl_mutual.utils.wording import counted
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class SteppedFeed(Feed):
             UsageError: fewer samples in a step than processes that divide them.
         """
         self._num_steps = math.ceil(len(split.train) / batch_size)
-        ranks.check_batch(len(split.train) // self._num_steps, self.sample)
+        smallest = len(split.train) // self._num_steps
+        ranks.check("samples", smallest, f"a batch of {counted(smallest, self.sample)}", "choose a larger --batch-size")
         self._ranks = ranks
         self._train = split.train
         self._order = order
