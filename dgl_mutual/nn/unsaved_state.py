@@ -125,15 +125,7 @@ def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
 
     These are values in plain attributes and buffers with ``persistent=False``, also of modules of torch, DGL and PyG.
     """
-    others = dict(second.named_modules())
-    return [
-        f"{prefix}.{name}".removeprefix(".")
-        for prefix, part in first.named_modules()
-        if prefix in others
-        for ours, theirs in [(_unsaved(part), _unsaved(others[prefix]))]
-        for name in {**ours, **theirs}
-        if _digest(ours.get(name)) != _digest(theirs.get(name))
-    ]
+    return changed_names(_unsaved(first), _unsaved(second))
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -159,9 +151,13 @@ def _attributes(value: Any) -> dict[str, Any]:
     }
 
 
-def _unsaved(module: nn.Module) -> dict[str, Any]:
-    """The plain attributes and unsaved buffers of a module by name; those of its parts are not in it."""
-    return {**_attributes(module), **{name: module._buffers[name] for name in module._non_persistent_buffers_set}}
+def _unsaved(module: nn.Module) -> dict[str, Unsaved]:
+    """All plain attributes and unsaved buffers of a module and its parts, by dotted names."""
+    return {
+        f"{prefix}.{name}".removeprefix("."): Unsaved(value, _digest(value))
+        for prefix, part in module.named_modules()
+        for name, value in {**_attributes(part), **{name: part._buffers[name] for name in part._non_persistent_buffers_set}}.items()
+    }
 
 
 def _computed_by_hooks(module: nn.Module) -> set[str]:

@@ -25,7 +25,7 @@ def with_buffer(module: nn.Module, value: Tensor) -> nn.Module:
 )
 def test_what_may_explain_other_predictions_is_seen_in_modules_of_torch_too(make: Callable[[bool], nn.Module], name: str) -> None:
     assert changed_values(make(False), make(True)) == [name]
-    assert changed_values(nn.Sequential(make(False), nn.ReLU()), nn.Sequential(make(True))) == [f"0.{name}"]
+    assert changed_values(nn.Sequential(make(False)), nn.Sequential(make(True))) == [f"0.{name}"]
     assert changed_values(make(True), make(True)) == []
 
 
