@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -41,7 +40,7 @@ from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.custom_state import custom_modules
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.utils.code_digest import code_digest
-from dgl_mutual.utils.custom_code import custom_place, described, is_custom, is_out_of_memory
+from dgl_mutual.utils.custom_code import described, is_custom, is_out_of_memory
 from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import value_and_kind
@@ -109,21 +108,20 @@ class Checkpointer(Callback):
         """Put the training where it was, if it was interrupted in this phase.
 
         Raises:
-            DataError: the snapshot is not one of such a training.
-            StoreError: custom code cannot take its state back; the snapshot stays.
+            StoreError: the state cannot be taken back, probably by custom code; the snapshot stays.
         """
         if self._found is None or self._found["phase"] != state.current.number:
             return
         try:
             _restore(self._found, state, self._callbacks)
-        except _CustomCodeError as error:  # it ends the run; a trial that fails loses its snapshots
-            raise StoreError(
-                f"{error} It was given its state from the snapshot {self._snapshots.file}, which is kept. Mend the cause and go on: a "
-                "callback may have other code then, a strategy, student or weighting with other code is another training. Or remove the "
-                "file to train from the start."
-            ) from error.__cause__
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
-            raise _unusable(self._snapshots.file, error) from error
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise StoreError(  # it ends the run; a trial that fails loses its snapshots
+                f"The snapshot {self._snapshots.file} cannot be taken back: {shortened(described(error), most=1000)} It is kept. Mend the "
+                "cause and go on: a callback may have other code then, a strategy, student or weighting with other code is another "
+                "training. Or remove the file to train from the start."
+            ) from error
         self._found = None
 
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -246,28 +244,6 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
     }
 
 
-class _CustomCodeError(Exception):
-    """An error of custom code that takes its state back. Its text names the code, and the line."""
-
-
-@contextmanager
-def _restoring(what: str) -> Iterator[None]:
-    """Tell an error that a line of custom code raises within the block from one of a damaged file.
-
-    Args:
-        what: whose state is restored, as the beginning of a sentence.
-
-    Raises:
-        _CustomCodeError: for any exception that comes from a line of custom code.
-    """
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error) or custom_place(error) is None:
-            raise
-        raise _CustomCodeError(f"{what} raised an error: {described(error)}") from error
-
-
 def _with_custom_code(state: TrainingState) -> dict[str, nn.Module]:
     """What custom students, weightings and strategies are parts of, by its name in a snapshot."""
     return {"cohort": state.cohort, "strategy": state.strategy}
@@ -360,13 +336,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
     if not 0 < phase.epoch <= state.options.epochs or len(history) != phase.first + phase.epoch:
         raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
-    members = zip(state.cohort.names, state.cohort.members, strict=True)
-    custom = [f"student {name!r}" for name, member in members if member.custom_module is not None]
-    custom += [f"weighting {type(one).__name__!r}" for one in state.strategy.coordinator.task_coordinators() if is_custom(one)]
-    with _restoring(f"The {' or the '.join(custom)}"):
-        state.cohort.load_state_dict(found["cohort"])
-    with _restoring(f"The strategy {state.strategy.name!r}"):
-        state.strategy.load_state_dict(found["strategy"])
+    state.cohort.load_state_dict(found["cohort"])
+    state.strategy.load_state_dict(found["strategy"])
     for name, kept in found["unsaved buffers"].items():
         restore_unsaved_buffers(_with_custom_code(state)[name], kept, state.clean.device)
     moments = {int(place): kept for place, kept in found["optimizer"].items()}
@@ -380,8 +351,7 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     for name, kept in found["callbacks"].items():
         if name not in named:
             raise ValueError(f"it holds the state of a callback {name} that is missing now")
-        with _restoring(f"load_state_dict of the callback {type(named[name]).__name__}"):
-            named[name].load_state_dict(kept)
+        named[name].load_state_dict(kept)
     state.history[:] = history
     state.epoch = len(history) - 1
     kept = found["validation"]

@@ -80,30 +80,51 @@ class Extra(Linear):
     def set_extra_state(self, state: Any) -> None: ...
 
 
-NO_DAMAGE = r" raised an error: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. .* which is kept\. Mend"
+NO_DAMAGE = r"cannot be taken back: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. It is kept\. Mend"
 
 
 def test_an_error_of_custom_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
     snapshots = Snapshots(tmp_path / "kept", 1)
     strategy = remembering({"a": 1})
-    cases: list[tuple[Any, str, dict[str, Any], str]] = [
-        (strategy, "set_extra_state", {"strategy": strategy}, "The strategy 'Mine'"),
-        (strategy, "load_state_dict", {"strategy": strategy}, "The strategy 'Mine'"),
-        (Extra, "set_extra_state", {"students": ("gcn", custom(Extra))}, "The student 'Extra-1'"),
-        (Keeps, "load_state_dict", {"callbacks": [Keeps()]}, "load_state_dict of the callback Keeps"),
+    cases: list[tuple[Any, str, dict[str, Any]]] = [
+        (strategy, "set_extra_state", {"strategy": strategy}),
+        (strategy, "load_state_dict", {"strategy": strategy}),
+        (Extra, "set_extra_state", {"students": ("gcn", custom(Extra))}),
+        (Keeps, "load_state_dict", {"callbacks": [Keeps()]}),
     ]
-    for kind, method, options, title in cases:
+    for kind, method, options in cases:
         cut(fit, node_data, snapshots, **options)
         kept = snapshots.file.read_bytes()
         with monkeypatch.context() as patch:
             patch.setattr(
                 kind, method, fails if method != "load_state_dict" or kind is Keeps else lambda self, found, **_: fails(self, found)
             )
-            with pytest.raises(StoreError, match=title + NO_DAMAGE):
+            with pytest.raises(StoreError, match=NO_DAMAGE):
                 fit(node_data, epochs=4, snapshots=snapshots, **options)
         assert snapshots.file.read_bytes() == kept
         same(fit(node_data, epochs=4, snapshots=snapshots, **options), fit(node_data, epochs=4, **options))
         snapshots.file.unlink()
+
+
+def test_lack_of_memory_is_told_as_such_where_a_snapshot_is_taken_back(node_data, fit, tmp_path, monkeypatch):
+    def too_large(self: Any, found: Any) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    cut(fit, node_data, snapshots, callbacks=[Keeps()])
+    monkeypatch.setattr(Keeps, "load_state_dict", too_large)
+    with pytest.raises(RuntimeError, match=r"^can't allocate memory"):
+        fit(node_data, epochs=4, snapshots=snapshots, callbacks=[Keeps()])
+
+
+def test_a_snapshot_that_a_callback_has_its_state_in_waits_for_it(node_data, fit, tmp_path):
+    snapshots = Snapshots(tmp_path / "kept", 1)
+    cut(fit, node_data, snapshots, callbacks=[Keeps()])
+    with pytest.raises(StoreError, match=r"cannot be taken back: .* callback .*Keeps#0 that is missing now\. It is kept"):
+        fit(node_data, epochs=4, snapshots=snapshots)
+    callback = Keeps()
+    fit(node_data, epochs=4, snapshots=snapshots, callbacks=[callback])
+    assert callback.epochs == 4
 
 
 def test_damage_is_told_as_damage_where_code_is_custom(node_data, fit, tmp_path):
