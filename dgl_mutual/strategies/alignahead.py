@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -22,11 +22,9 @@ class AlignaheadOptions(TeachingOptions):
     """Options of `alignahead`."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"bandwidth": {"weight": (0.0,)}}
     bandwidth: float = Field(100.0, ge=1e-3, le=1e6)
     """Distance at which the similarity of two neighbours has fallen to 1/e."""
-
-    def without_effect(self, num_students: int) -> Mapping[str, str]:
-        return {**super().without_effect(num_students), **self._off(("bandwidth",))}
 
 
 class Alignahead(Strategy):

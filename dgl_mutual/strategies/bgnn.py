@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Choice((True, False))}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"temperature_hidden": {"weight": (0.0,)}}
     exchange_on: ExchangeOn = "all"
     """Imitate the teacher on all samples of a step, on training samples, labelled or not (training), on the labelled ones
     only, or also on samples outside the training part (transductive)."""
@@ -32,9 +33,6 @@ class BGNNOptions(TeachingOptions):
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)
     """Width of the network that gives the temperatures."""
-
-    def without_effect(self, num_students: int) -> Mapping[str, str]:
-        return {**super().without_effect(num_students), **self._off(("temperature_hidden",))}
 
 
 class AdaptiveTemperature(nn.Module):

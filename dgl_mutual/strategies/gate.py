@@ -20,7 +20,10 @@ _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
 class GateOptions(ExchangeOptions):
     """On which samples students that exchange what they predict learn from it."""
 
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"gate_threshold": {"gate": ("none",)}}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "gate": {"weight": (0.0,)},
+        "gate_threshold": {"gate": ("none",), "weight": (0.0,)},
+    }
     gate: Literal["none", "confidence", "agreement"] = "none"
     """Samples on which students learn from others: all samples of the exchange (none), those whose target is confident (confidence), or
     those on which the peers agree (agreement; with two students each has one peer, so all samples pass)."""
@@ -29,7 +32,7 @@ class GateOptions(ExchangeOptions):
     same class (agreement; default 1), is at least this. With several labels or tasks, the mean over them is compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self._off(("gate", "gate_threshold"))}
+        found = super().without_effect(num_students)
         if self.gate != "agreement" or num_students > 2:
             return found
         return {**found, "gate": "since each of two students has one peer, which agrees with itself. Leave it out, or train more students."}

@@ -71,7 +71,7 @@ class GMLOptions(GateOptions, EntropyOptions):
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
         "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
-        "mix": {"direction": ("best",)},
+        "mix": {"direction": ("best",), "weight": (0.0,)},
         "running_decay": {"direction": ("all",)},
     }
     target_temperature: float | None = Field(0.5, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
@@ -143,7 +143,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**self._for_ensemble_alone(num_students), **super().without_effect(num_students), **self._off(("mix",))}
+        found = {**self._for_ensemble_alone(num_students), **super().without_effect(num_students)}
         if self.direction != "best" and not self.is_cross_fitted:
             found["held_out"] = (
                 f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "

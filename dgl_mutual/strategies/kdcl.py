@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,13 +24,11 @@ class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Choice(("minlogit", "naive", "mean"))}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"target": {"weight": (0.0,)}}
     temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the
     lowest CE (naive), or the mean logits (mean)."""
-
-    def without_effect(self, num_students: int) -> Mapping[str, str]:
-        return {**super().without_effect(num_students), **self._off(("target",))}
 
 
 class CollaborativeLearning(ExchangeStrategy):

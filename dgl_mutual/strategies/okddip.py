@@ -24,6 +24,7 @@ class OKDDipOptions(ExchangeOptions):
     """Options of `okddip`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Choice((8, 16, 32))}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"attention_hidden": {"weight": (0.0,)}}
     #: The paper's.
     temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     leader: StudentOptions = StudentOptions()
@@ -32,7 +33,7 @@ class OKDDipOptions(ExchangeOptions):
     """Width of the space in which members are compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**super().without_effect(num_students), **self._off(("attention_hidden",))}
+        found = super().without_effect(num_students)
         if num_students > 2:
             return found
         why = "since each of two students has one peer, and there is no attention to learn. Leave it out, or train more students."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -139,10 +139,6 @@ class TeachingOptions(StrategyOptions):
             )
         return options
 
-    def _off(self, names: Iterable[str]) -> dict[str, str]:
-        """Options that shape what is learned from others alone -> why they have no effect, if weight = 0."""
-        return {} if self.weight else dict.fromkeys(names, "since weight = 0. Leave it out, or choose another weight.")
-
     def exchange(self) -> Exchange:
         assert self.exchange_warmup is not None  # `resolved` fills it in
         return Exchange(on=getattr(self, "exchange_on", Exchange.on), warmup=self.exchange_warmup)
@@ -152,7 +148,11 @@ class ImitationOptions(TeachingOptions):
     """How members imitate what others predict."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"scale_by_temperature": {"temperature": (1.0,)}}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "temperature": {"weight": (0.0,)},
+        "target_temperature": {"weight": (0.0,)},
+        "scale_by_temperature": {"temperature": (1.0,), "weight": (0.0,)},
+    }
     temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     """T: temperature of the student's own distribution in the exchange."""
     target_temperature: float | None = Field(None, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
@@ -167,9 +167,6 @@ class ImitationOptions(TeachingOptions):
 
     def exchange(self) -> Exchange:
         return replace(super().exchange(), targets="eval")
-
-    def without_effect(self, num_students: int) -> Mapping[str, str]:
-        return {**super().without_effect(num_students), **self._off(("temperature", "target_temperature", "scale_by_temperature"))}
 
     @property
     def peers_temperature(self) -> float:

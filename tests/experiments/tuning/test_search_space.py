@@ -103,7 +103,7 @@ def test_options_of_a_custom_strategy_are_searched_whatever_their_type(
 
 
 def test_options_of_a_custom_strategy_keep_what_its_parents_say_of_theirs() -> None:
-    assert set(Searched.Options.all_idle_with()) == {"idle", "ema_decay", "scale_by_temperature"}
+    assert set(Searched.Options.all_idle_with()) == {"idle", "ema_decay", "scale_by_temperature", "temperature", "target_temperature"}
     options = Searched.Options(kind=Kind.B, ema_decay=0.5)
     assert "since targets = train" in options.without_effect(3)["ema_decay"] and "idle" not in options.without_effect(3)
 
@@ -125,6 +125,18 @@ def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, mo
     assert given[pull].notna().any()
     given = quick(ring, tmp_path, trials=6, config={**three, "strategy_options": {"weighting": "uniform"}}).history
     assert pull not in given
+
+
+class Weighed(Searched):
+    class Options(ExchangeOptions):
+        search_space: ClassVar[SearchSpace] = {"weight": Choice((0.0, 1.0)), "temperature": Real(0.5, 5.0)}
+
+
+def test_what_shapes_the_exchange_is_drawn_where_there_is_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda trial, config, *_, **__: 0.5)
+    drawn = quick(ring, tmp_path, trials=12, config={"strategy": Weighed}).history[1:]
+    assert set(drawn["strategy_options.weight"]) == {0.0, 1.0}
+    assert drawn["strategy_options.temperature"].isna().tolist() == (drawn["strategy_options.weight"] == 0.0).tolist()
 
 
 def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
