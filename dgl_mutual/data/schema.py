@@ -14,7 +14,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.arrays import FeatureKind, Features
-from dgl_mutual.data.values.features import compact, degree_names
+from dgl_mutual.data.values.features import Columns, compact, degree_names
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
@@ -84,69 +84,43 @@ def _digest(values: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:8]
 
 
-def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:
-    """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
+def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
+    """The dataset in the feature columns of `known`, found by their names, and in its columns of edge features, unless they are not wanted.
 
     An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. There is a warning if the name is
     not that of one value, as ``degree=3`` is, and ``colour_red`` where each row has one other column ``colour_``. Where all columns are
-    one-hot degrees, those above the highest of `columns` count as the highest, with a warning. Columns whose kind differs in a way that
-    changes what they mean are warned of, too (see `_warn_of_kinds`).
+    one-hot degrees, those above the highest of `known` count as the highest, with a warning. Columns whose kind differs in a way that
+    changes what they mean are warned of, too (see `_warn_of_kinds`), and codes of node or edge labels that are numbered as in different TU
+    datasets.
 
     Args:
         owner: whose columns these are, at the start of a message.
 
     Raises:
-        DataError: the dataset has a column that is not among `columns`, or lacks one that is not an indicator; both sides are shown.
+        DataError: the dataset has a column that is not among those of `known`, or lacks one that is not an indicator, and both sides are
+            shown; or its edges have no features.
     """
-    found = dataset.feature_names
-    _warn_of_kinds(dataset.features, found, dataset.feature_kinds, columns, kinds, dataset.name, owner)
-    if found == tuple(columns):
-        return dataset
-    higher = _higher_degrees(found, columns)
-    if higher:
-        warn(
-            f"Nodes of {dataset.name} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
-            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
-        )
-    stand_in = dict.fromkeys(higher, columns[-1])
-    features = _aligned(dataset.features, found, columns, kinds, dataset.name, "feature", owner, stand_in)
-    return dataset.replaced(features=features, feature_names=tuple(columns), feature_kinds=tuple(kinds))
-
-
-def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:
-    """As `align_features`, of edge features; without them where `columns` is empty.
-
-    Raises:
-        DataError: as above, or the dataset's edges have no features.
-    """
-    if not columns:
-        return dataset.without_edge_features()
-    found, features = dataset.edge_feature_names, dataset.edge_features
-    data = f"the edges of {dataset.name}"
-    if features is not None:
-        _warn_of_kinds(features, found, dataset.edge_feature_kinds, columns, kinds, data, owner)
-    if found == tuple(columns):
-        return dataset
-    if features is None:
-        if dataset.num_edges:
-            raise DataError(
-                f"{owner} expects edge features (columns: {listed(columns, _MAX_NAMES)}), and {data} have none. Give edge features that "
-                "are encoded as those of the training data."
-            )
-        aligned: Features = np.zeros((0, len(columns)), dtype=np.float32)
+    own = Columns(dataset.features, dataset.feature_names, dataset.feature_kinds)
+    columns = _aligned(own, known.feature_names, known.feature_kinds, dataset.name, "feature", owner)
+    aligned = dataset
+    if columns is not own:
+        aligned = dataset.replaced(features=columns.values, feature_names=columns.names, feature_kinds=columns.kinds)
+    names, kinds = (known.edge_feature_names, known.edge_feature_kinds) if edge_features else ((), ())
+    if not names:
+        aligned = aligned.without_edge_features()
+    elif dataset.edge_features is not None:
+        own = Columns(dataset.edge_features, dataset.edge_feature_names, dataset.edge_feature_kinds)
+        columns = _aligned(own, names, kinds, f"the edges of {dataset.name}", "edge feature", owner)
+        if columns is not own:
+            aligned = aligned.replaced(edge_features=columns.values, edge_feature_names=names, edge_feature_kinds=kinds)
+    elif not dataset.num_edges:
+        none = np.zeros((0, len(names)), dtype=np.float32)
+        aligned = aligned.replaced(edge_features=none, edge_feature_names=names, edge_feature_kinds=kinds)
     else:
-        aligned = _aligned(features, found, columns, kinds, data, "edge feature", owner)
-    return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
-
-
-def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
-    """The dataset in other columns, those of edge features among them unless they are not wanted. Errors as above.
-
-    There is a warning if some of them are codes of node or edge labels in both, and these are numbered as in different TU datasets.
-    """
-    aligned = align_features(dataset, known.feature_names, known.feature_kinds, owner=owner)
-    names = known.edge_feature_names if edge_features else ()
-    aligned = align_edge_features(aligned, names, known.edge_feature_kinds, owner=owner)
+        raise DataError(
+            f"{owner} expects edge features (columns: {listed(names, _MAX_NAMES)}), and the edges of {dataset.name} have none. Give edge "
+            "features that are encoded as those of the training data."
+        )
     if None not in (dataset.codes_of, known.codes_of) and dataset.codes_of != known.codes_of:
         expected = {name for name in (*known.feature_names, *names) if _CODE.match(name)}
         _warn_of_codes(dataset, [name for name in (*dataset.feature_names, *dataset.edge_feature_names) if name in expected], known, owner)
@@ -171,22 +145,23 @@ def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[st
     return found[len(columns) :]
 
 
-def _aligned(
-    features: Features,
-    found: Sequence[str],
-    columns: Sequence[str],
-    kinds: Sequence[FeatureKind],
-    data: str,
-    what: str,
-    owner: str,
-    stand_in: Mapping[str, str] | None = None,
-) -> Features:
-    """`stand_in` names the columns in which others, that are not among `columns`, are counted. `data` has the columns `found`."""
+def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, ...], data: str, what: str, owner: str) -> Columns:
+    """`own`, the columns of `data`, as `columns` of these kinds; themselves where they have these names."""
+    features, found, _ = own
+    _warn_of_kinds(own, columns, kinds, data, owner)
+    if found == columns:
+        return own
+    higher = () if what.startswith("edge") else _higher_degrees(found, columns)
+    if higher:
+        warn(
+            f"Nodes of {data} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
+            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
+        )
     # A name that only gives a column's position does not name a value that may be absent: without that column the data are narrower.
     optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
     place = {name: position for position, name in enumerate(columns)}
     repeated = len(place) < len(columns) or len(set(found)) < len(found)
-    place.update({name: place[column] for name, column in (stand_in or {}).items()})
+    place.update(dict.fromkeys(higher, len(columns) - 1))
     missing = [name for name in columns if name not in set(found) and name not in optional]
     surplus = [name for name in found if name not in place]
     if repeated or missing or surplus:
@@ -214,7 +189,7 @@ def _aligned(
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
     moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
-    return compact(sparse.csr_matrix(features) @ moved)
+    return Columns(compact(sparse.csr_matrix(features) @ moved), columns, kinds)
 
 
 def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], indicators: Set[str]) -> list[str]:
@@ -239,22 +214,15 @@ def _prefixes(name: str) -> list[str]:
     return [name[: match.end()] for match in re.finditer("_", name)]
 
 
-def _warn_of_kinds(
-    features: Features,
-    found: Sequence[str],
-    found_kinds: Sequence[FeatureKind],
-    columns: Sequence[str],
-    kinds: Sequence[FeatureKind],
-    data: str,
-    owner: str,
-) -> None:
+def _warn_of_kinds(own: Columns, columns: Sequence[str], kinds: Sequence[FeatureKind], data: str, owner: str) -> None:
     """Warn of columns that were indicators and now hold other values than 0 and 1, and of columns that were numbers and are booleans.
 
     The latter only where names give no more than positions, as ``feature 3`` does: a column with a real name is that of the training data.
 
     Args:
-        features: (rows, F), with the names and kinds `found` and `found_kinds`; `columns` and `kinds` are those that are expected.
+        columns, kinds: those that are expected.
     """
+    features, found, found_kinds = own
     if tuple(found_kinds) == tuple(kinds) and tuple(found) == tuple(columns):
         return
     expected = dict(zip(columns, kinds, strict=True))

@@ -15,7 +15,7 @@ from dgl_mutual.data import Dataset, Split, load_dataset
 from dgl_mutual.data.describe import describe_dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.data.schema import align_edge_features, align_features, align_to
+from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.sources.ogb_graphs import read_ogb
 from dgl_mutual.data.values.edges import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
@@ -268,24 +268,30 @@ def test_taking_nodes_out_keeps_features_with_their_edges() -> None:
 
 
 def test_new_data_in_the_columns_of_a_model() -> None:
-    kinds = ("indicator", "indicator", "number")
-    names = ("bond=1", "bond=2", "length")
     data = toy(
         edge_features=np.arange(12).reshape(6, 2), edge_feature_names=("length", "bond=2"), edge_feature_kinds=("number", "indicator")
     )
-    aligned = align_edge_features(data, names, kinds)
+
+    def known(*names: str) -> Dataset:
+        kinds = ["number" if name in ("length", "angle") else "indicator" for name in names]
+        return toy(edge_features=np.zeros((6, len(names))), edge_feature_names=names, edge_feature_kinds=kinds)
+
+    bonds = known("bond=1", "bond=2", "length")
+    aligned = align_to(data, bonds)
     before = by_ends(data)
     assert by_ends(aligned) == {ends: [0, before[ends][1], before[ends][0]] for ends in before}
-    assert align_edge_features(aligned, names, kinds) is aligned
-    assert align_edge_features(data, (), ()).edge_features is None
+    assert align_to(aligned, bonds) is aligned
+    assert align_to(data, bonds, edge_features=False).edge_features is None
     with pytest.raises(DataError, match=r"expects 1 edge feature column and the edges of graph have 2.*not expected: bond=2"):
-        align_edge_features(data, ("length",), ("number",))
+        align_to(data, known("length"))
     with pytest.raises(DataError, match="Missing: angle;"):
-        align_edge_features(data, (*names, "angle"), (*kinds, "number"))
+        align_to(data, known("bond=1", "bond=2", "length", "angle"))
     with pytest.raises(DataError, match="the edges of graph have none"):
-        align_edge_features(data.without_edge_features(), names, kinds)
+        align_to(data.without_edge_features(), bonds)
+    with pytest.raises(DataError, match="not expected: degree=1"):  # only degrees of nodes count as the highest that is known
+        align_to(known("degree=0", "degree=1"), known("degree=0"))
     lone = toy(edges=np.zeros((2, 0)), edge_features=None)
-    assert align_edge_features(lone, names, kinds).num_edge_features == 3
+    assert align_to(lone, bonds).num_edge_features == 3
 
 
 def test_columns_of_graph_objects_have_names_of_ones_own() -> None:
@@ -330,22 +336,22 @@ def test_only_a_named_indicator_may_be_absent_from_new_data(named: bool) -> None
     """A column that has no name but its place is missing because the data are narrower."""
     values, edges = np.eye(6, dtype=bool), np.array([[0, 1, 2], [1, 2, 3]])
 
-    def columns(width: int) -> Dataset:
+    def columns(width: int, of_edges: int) -> Dataset:
         names = [f"atom={n}" for n in range(width)] if named else None
-        bonds = [f"bond={n}" for n in range(width)] if named else None
+        bonds = [f"bond={n}" for n in range(of_edges)] if named else None
         return Dataset.from_arrays(
-            edges, values[:, :width], edge_features=values[:3, :width], feature_names=names, edge_feature_names=bonds
+            edges, values[:, :width], edge_features=values[:3, :of_edges], feature_names=names, edge_feature_names=bonds
         )
 
-    known, narrow = columns(5), columns(3)
+    known, narrow = columns(5, 5), columns(3, 3)
     if named:
         aligned = align_to(narrow, known)
         assert aligned.num_features == 5 and not np.asarray(aligned.features)[:, 3:].any()
         return
     with pytest.raises(DataError, match="Missing: feature 3, feature 4"):
-        align_features(narrow, known.feature_names, known.feature_kinds)
+        align_to(narrow, known)
     with pytest.raises(DataError, match="Missing: edge feature 3, edge feature 4"):
-        align_edge_features(narrow, known.edge_feature_names, known.edge_feature_kinds)
+        align_to(columns(5, 3), known)
 
 
 def test_names_without_edge_features_are_refused() -> None:
