@@ -12,17 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.objects.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
-from dgl_mutual.data.objects.from_arrays import attributes_of
+from dgl_mutual.data.objects.from_arrays import check_row_orders, compact_copy, edges_of, number_of_nodes
 from dgl_mutual.data.objects.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
-from dgl_mutual.data.values.arrays import FeatureKind, Features, FloatArray, IntArray, as_offsets, by_column, offsets_of
+from dgl_mutual.data.values.arrays import (
+    FeatureKind,
+    Features,
+    FloatArray,
+    IntArray,
+    as_offsets,
+    by_column,
+    offsets_of,
+    refuse_graphs_without_nodes,
+)
 from dgl_mutual.data.values.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
-from dgl_mutual.data.values.features import Columns
+from dgl_mutual.data.values.features import Columns, columns_of, degree_features
 from dgl_mutual.data.values.graph_records import arrays_of
 from dgl_mutual.data.values.graph_store import GraphStore
 from dgl_mutual.data.values.names import check_name
-from dgl_mutual.data.values.split import MAX_SPLITS, Split
-from dgl_mutual.data.values.target import ChosenMetric, Target, TaskName, as_labels, check_task
+from dgl_mutual.data.values.split import MAX_SPLITS, Split, as_splits
+from dgl_mutual.data.values.target import ChosenMetric, Target, TaskName, as_labels, check_task, encode_targets
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.wording import counted
 
 
@@ -245,22 +255,30 @@ class Dataset:
             UsageError: a metric that is unknown, or does not fit the labels; `symmetric` is neither True nor False; or `task` or `metric`
                 is no text.
         """
-        attributes = attributes_of(
-            edges,
-            features,
-            labels,
-            edge_features=edge_features,
-            node_offsets=node_offsets,
+        check_booleans(symmetric=symmetric)
+        check_task(task)
+        check_row_orders(edges, features, labels, edge_features)
+        num_nodes = number_of_nodes(edges, features, labels, node_offsets, task)
+        of_edges = edges_of(edges, edge_features, num_nodes, symmetric=symmetric, names=edge_feature_names, kinds=edge_feature_kinds)
+        columns = degree_features(of_edges["edges"], num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
+        if task is None:
+            task = "node" if node_offsets is None else "graph"
+        offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()
+        refuse_graphs_without_nodes(offsets)
+        known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
+        return cls(
+            name=name,
             task=task,
-            split=split,
-            metric=metric,
-            symmetric=symmetric,
-            feature_names=feature_names,
-            feature_kinds=feature_kinds,
-            edge_feature_names=edge_feature_names,
-            edge_feature_kinds=edge_feature_kinds,
+            features=compact_copy(columns.values),
+            labels=known,
+            node_offsets=offsets,
+            target=target if metric is None else target.with_metric(metric),
+            feature_names=columns.names,
+            feature_kinds=columns.kinds,
+            official_splits=as_splits(split),
+            no_labels="none were given to Dataset.from_arrays. Give labels=..., a class for each sample" if labels is None else "",
+            **of_edges,
         )
-        return cls(name=name, **attributes)
 
     @classmethod
     def from_dgl(
