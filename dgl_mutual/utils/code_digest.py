@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from dgl_mutual.utils.live_code import first_difference
@@ -21,6 +21,8 @@ from dgl_mutual.utils.neighbours import Neighbours
 _MOST_MODULES = 50
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+#: Modules: the ``__spec__`` with which each was imported, and its source when that was first read.
+_Sources: TypeAlias = dict[str, tuple[Any, str | bytes]]
 
 
 def code_digest(item: Any, path: str = "") -> str | None:
@@ -35,16 +37,13 @@ def code_digest(item: Any, path: str = "") -> str | None:
     Args:
         path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
     """
-    kept = _KEPT.get(_origin(item), {}).get(path)
-    if kept is not None and not kept.may_have_changed():
-        return kept.digest
-    code = _Code.of(item, path)
-    if _first_change(kept, code) is not None:
+    kept = _IMPORTED.get(_origin(item), {})
+    sources = dict(kept)
+    parts = _parts(item, path, sources)
+    if not parts or (sources != kept and _first_difference(parts) is not None):
         return None
-    if not code.texts:
-        return None if kept is None else kept.digest
-    _KEPT.setdefault(_origin(item), {})[path] = code
-    return code.digest
+    _IMPORTED[_origin(item)] = sources
+    return hashlib.sha256("\n".join(one.text for part in parts for one in part.statements).encode()).hexdigest()[:12]
 
 
 def changed_since_import(item: Any, path: str = "") -> str | None:
@@ -56,79 +55,49 @@ def changed_since_import(item: Any, path: str = "") -> str | None:
     Args:
         path: see `code_digest`.
     """
-    return _first_change(_KEPT.get(_origin(item), {}).get(path), _Code.of(item, path))
+    now = _parts(item, path, {})
+    found = _first_difference(now)
+    if found is not None or not now:
+        return found
+    before, after = _texts(_parts(item, path, dict(_IMPORTED.get(_origin(item), {})))), _texts(now)
+    changed = (f"{module}:{name}" if name else module for (module, name), text in before.items() if after.get((module, name)) != text)
+    return next(changed, None)
 
 
-def _first_change(kept: _Code | None, now: _Code) -> str | None:
-    found = now.first_difference()
-    return found if found is not None or kept is None else kept.first_change(now)
+#: By class or function: the sources of what it uses, as they were when the first digest was asked for.
+_IMPORTED: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 
 
-class _Code(NamedTuple):
-    """Code as its files have it at some time.
-
-    Attributes:
-        roots: the modules of the class, each with what is used of it and of its neighbours.
-        digest: that of all of it.
-        texts: module, and a name in it (empty for the whole) -> the text of the statements that define it.
-        specs: of each module but that of the class: the ``__spec__`` with which it was imported; None of one that is not imported yet.
-    """
-
-    roots: list[list[_Used]]
-    digest: str
-    texts: dict[tuple[str, str], list[str]]
-    specs: dict[str, Any]
-
-    @classmethod
-    def of(cls, item: Any, path: str) -> _Code:
-        roots = [used for module, name in _roots(item, path) if (used := _used(module, name))]
-        parts, own = [part for used in roots for part in used], {used[0].module for used in roots}
-        digest = hashlib.sha256("\n".join(one.text for part in parts for one in part.statements).encode()).hexdigest()[:12]
-        texts = {(part.module, name): [one.text for one in several] for part in parts for name, several in part.taken.items()}
-        return cls(roots, digest, texts, {part.module: _spec_of(part.module) for part in parts if part.module not in own})
-
-    def first_difference(self) -> str | None:
-        """The first part that is known to differ from what was imported."""
-        for used in self.roots:
-            trees = {part.module: part.tree for part in used}
-            for part in used:
-                nodes = [one.node for one in part.statements]
-                if found := first_difference(part.module, trees, nodes, constants=part.module not in self.specs):
-                    return f"{part.module}:{found}"
-        return None
-
-    def may_have_changed(self) -> set[str]:
-        """The modules that have been imported since, for the first time or by a reload, and those that are still to be imported."""
-        return {module for module, spec in self.specs.items() if spec is None or spec is not _spec_of(module)}
-
-    def first_change(self, now: _Code) -> str | None:
-        """What of this has another text now, though it may not have changed; None also where there is no source any more."""
-        if not now.texts or now.digest == self.digest:
-            return None
-        changing = self.may_have_changed()
-        for (module, name), texts in sorted(self.texts.items()):
-            # What may have changed may use other parts of the rest.
-            if module not in changing and now.texts.get((module, name), texts if changing else None) != texts:
-                return f"{module}:{name}" if name else module
-        return None
+def _first_difference(parts: list[_Used]) -> str | None:
+    """The first part that is known to differ from what was imported."""
+    for part in parts:
+        nodes = [one.node for one in part.statements]
+        if found := first_difference(part.module, part.trees, nodes, constants=part.is_root):
+            return f"{part.module}:{found}"
+    return None
 
 
-#: Code by class or function and by path: that of the files when its digest was first asked for, as it was imported.
-_KEPT: WeakKeyDictionary[Any, dict[str, _Code]] = WeakKeyDictionary()
+def _source(module: str, file: Path | None, sources: _Sources) -> str | bytes:
+    """That of `sources`, if there is one, but of a neighbour (it has a `file`) only until it is imported again; else it is read."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    if module not in sources or (file is not None and (spec is None or sources[module][0] is not spec)):
+        sources[module] = spec, inspect.getsource(sys.modules[module]) if file is None else file.read_bytes()
+    return sources[module][1]
 
 
-def _spec_of(module: str) -> Any:
-    return getattr(sys.modules.get(module), "__spec__", None)
+def _texts(parts: list[_Used]) -> dict[tuple[str, str], list[str]]:
+    """Module, and a name in it (empty for the whole) -> the text of the statements that define it."""
+    return {(part.module, name): [one.text for one in several] for part in parts for name, several in sorted(part.taken.items())}
 
 
-def _roots(item: Any, path: str) -> list[tuple[str, str]]:
-    """Modules, and the names in them by which the code is found."""
+def _parts(item: Any, path: str, sources: _Sources) -> list[_Used]:
+    """What the code uses of its module, or of the two by which it is found, and of their neighbours."""
     made_of = _origin(item)
     roots = {(str(getattr(made_of, "__module__", "")), str(getattr(made_of, "__qualname__", "")).partition(".")[0])}
     if ":" in path:
         module, _, name = path.partition(":")
         roots.add((module, name.partition(".")[0]))
-    return sorted(roots)
+    return [part for root in sorted(roots) for part in _used(*root, sources)]
 
 
 def _origin(item: Any) -> Any:
@@ -148,10 +117,11 @@ class _Statement(NamedTuple):
 
 
 class _Used(NamedTuple):
-    """What is used of a module: by name, the statements that define it. And the syntax of its file as it is now."""
+    """What is used of a module: by name, the statements that define it. And the syntax of the files that were read with it, by module."""
 
     module: str
-    tree: ast.Module
+    is_root: bool
+    trees: dict[str, ast.Module]
     taken: dict[str, list[_Statement]]
 
     @property
@@ -160,14 +130,13 @@ class _Used(NamedTuple):
         return [one for _, several in sorted(self.taken.items()) for one in several]
 
 
-def _used(module: str, name: str) -> list[_Used]:
+def _used(module: str, name: str, sources: _Sources) -> list[_Used]:
     """The statements of an imported module that define a name, and those that define the names which these use: first those of the same
     module, then those of its neighbours. Empty where there is no source."""
-    try:
-        found = {module: _definitions(inspect.getsource(sys.modules[module]))}
-    except (OSError, TypeError, KeyError, SyntaxError):
+    root = _definitions_of(module, None, sources)
+    if root is None:
         return []
-    neighbours, taken = Neighbours(module), dict[str, dict[str, list[_Statement]]]()
+    found, neighbours, taken = {module: root}, Neighbours(module), dict[str, dict[str, list[_Statement]]]()
     waiting, seen = deque([(module, name)]), set()
     while waiting:
         here, reference = waiting.popleft()
@@ -177,7 +146,7 @@ def _used(module: str, name: str) -> list[_Used]:
         if here not in found:
             if len(found) > _MOST_MODULES:
                 continue
-            found[here] = _definitions_of(neighbours.file(here))
+            found[here] = _definitions_of(here, neighbours.file(here), sources) or _definitions("")
         waiting.append((here, "*"))  # what ``from module import *`` gives may be any name
         defined = reference.partition(".")[0]
         statements = found[here].of(defined)
@@ -187,15 +156,16 @@ def _used(module: str, name: str) -> list[_Used]:
             waiting += [(here, used) for used in sorted(statement.references)]
             if "import" in statement.text:
                 waiting += neighbours.imported(statement.node, here, reference)
-    return [_Used(one, found[one].tree, taken.get(one, {})) for one in [module, *sorted(found.keys() - {module})]]
+    trees = {one: definitions.tree for one, definitions in found.items()}
+    return [_Used(one, one == module, trees, taken.get(one, {})) for one in [module, *sorted(found.keys() - {module})]]
 
 
-def _definitions_of(file: Path | None) -> _Definitions:
-    """Those of a file; none where it cannot be read."""
+def _definitions_of(module: str, file: Path | None, sources: _Sources) -> _Definitions | None:
+    """Those of a module; None where its source cannot be read."""
     try:
-        return _definitions(b"" if file is None else file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return _definitions(b"")
+        return _definitions(_source(module, file, sources))
+    except (OSError, TypeError, KeyError, SyntaxError, ValueError):
+        return None
 
 
 @functools.lru_cache(maxsize=4 * _MOST_MODULES)

@@ -37,14 +37,7 @@ def first_difference(name: str, files: Mapping[str, ast.Module], statements: Seq
         constants: whether constants are compared. Modules that are not among `files` may set them.
     """
     scope = _scope_of(name, files, constants)
-    if scope is None or not any(_differences(scope, statements, files)):
-        return None
-    set_later = frozenset[str]().union(*map(_set_later, files.values()))
-    return next(_differences(replace(scope, set_later=set_later), statements, files), None)
-
-
-def _differences(scope: _Scope, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
-    return chain(scope.differences(statements), _former_imports(scope, statements, files))
+    return None if scope is None else next(chain(scope.differences(statements), _former_imports(scope, statements, files)), None)
 
 
 def _scope_of(name: str, files: Mapping[str, ast.Module], constants: bool) -> _Scope | None:
@@ -55,7 +48,8 @@ def _scope_of(name: str, files: Mapping[str, ast.Module], constants: bool) -> _S
         code = _compiled(files[name], str(module.__file__))
     if module is None or code is None:
         return None
-    return _Scope(vars(module), vars(module), code, files[name].body, constants)
+    set_later = frozenset[str]().union(*map(_set_later, files.values()))
+    return _Scope(vars(module), vars(module), code, files[name].body, constants, set_later)
 
 
 @functools.lru_cache(maxsize=256)
@@ -107,7 +101,7 @@ class _Scope:
     code: CodeType
     body: Sequence[ast.stmt]
     constants: bool
-    set_later: frozenset[str] = frozenset()
+    set_later: frozenset[str]
     of_class: str = ""
 
     def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
@@ -200,6 +194,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             yield name
 
 
+@functools.lru_cache(maxsize=256)
 def _set_later(tree: ast.Module) -> frozenset[str]:
     """Names that functions declare global, and those of attributes that are set: of classes, too."""
     names: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,13 +50,11 @@ class Neighbours:
         if not is_same_package and (self._is_alone or any((self._folder / top / one).exists() for one in _OF_PROJECTS)):
             return None
         path = self._folder.joinpath(*name.split("."))
-        file = next((file for file in (path / "__init__.py", path.parent / f"{path.name}.py") if file.is_file()), None)
-        if file is None or name not in sys.modules:
-            return file
-        try:
-            return file if file.samefile(str(getattr(sys.modules[name], "__file__", None))) else None
-        except OSError:  # that which was imported is gone
-            return None
+        files = (path / "__init__.py", path.parent / f"{path.name}.py")
+        if name not in sys.modules:
+            return next((file for file in files if file.is_file()), None)
+        imported = os.path.realpath(str(getattr(sys.modules[name], "__file__", None)))  # it may be gone by now
+        return next((file for file in files if os.path.realpath(file) == imported), None)
 
     def imported(self, statement: ast.stmt, module: str, reference: str) -> Iterator[tuple[str, str]]:
         """What a statement imports of such modules: the module, and the name in it, which is empty for the whole.

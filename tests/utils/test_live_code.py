@@ -269,5 +269,15 @@ def test_the_digest_stays_that_of_what_was_imported(imported: Callable[[str], Mo
     assert code_digest(importlib.reload(module).Net, "live_ideas:Net") not in (None, before)
 
 
+def test_a_class_from_before_a_reload_keeps_its_digest(imported: Callable[[str], ModuleType]) -> None:
+    module = imported(SOURCE)
+    former = module.Net
+    before = code_digest(former, "live_ideas:Net")
+    write(module, SOURCE.replace("TABLE: dict = {}", "TABLE: dict = {1: 1}"))
+    importlib.reload(module)
+    assert code_digest(former, "live_ideas:Net") == before
+    assert changed_since_import(former, "live_ideas:Net") == "live_ideas:TABLE"
+
+
 def test_a_module_that_another_tool_has_compiled_is_not_compared() -> None:
     assert changed_since_import(test_odd_statements_are_the_same) is None
