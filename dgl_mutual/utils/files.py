@@ -56,21 +56,32 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         if not within.is_dir():
             raise removed(within)
         refuse_links(path.parent, within)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        yield temporary
-        if temporary.is_dir() and path.is_dir() and not path.is_symlink():
-            _keep_missing(path, temporary)
-        for written in [*temporary.rglob("*"), temporary] if durable else ():
-            if not written.is_symlink() and (written.is_file() or written.is_dir()):
-                _sync(written)
-        _put(temporary, path)
-        if durable:
-            _sync(path.parent)
+        with unfinished(path) as temporary:
+            yield temporary
+            if temporary.is_dir() and path.is_dir() and not path.is_symlink():
+                _keep_missing(path, temporary)
+            for written in [*temporary.rglob("*"), temporary] if durable else ():
+                if not written.is_symlink() and (written.is_file() or written.is_dir()):
+                    _sync(written)
+            _put(temporary, path)
+            if durable:
+                _sync(path.parent)
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """A unique name beside `path` for a file or folder that is made there. What has not been moved at the end of the block is removed.
+
+    What killed processes left behind is removed first (see `sweep`).
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    try:
+        yield temporary
     finally:
         with suppress(OSError):
             _remove(temporary)

@@ -7,8 +7,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,32 +23,6 @@ _TEMPORARY = "dgl-mutual"
 _ATTEMPTS = 10
 
 
-@contextmanager
-def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
-    """A folder ``.<purpose>-<random>`` in `parent`, so that moving it or its content into place is one atomic step.
-
-    A lock beside it shows that its process is alive. Folders of the same purpose that killed processes left are removed first. `parent`,
-    and the folders made above it, are removed if they are still empty.
-
-    Raises:
-        OSError: `parent` cannot be made or written to.
-    """
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _sweep(parent, purpose)
-        scratch, lock = _new_name(parent, purpose)
-        try:
-            scratch.mkdir()
-            yield scratch
-        finally:
-            _remove(scratch, lock)
-    finally:
-        with suppress(OSError):  # not empty
-            for folder in made:
-                folder.rmdir()
-
-
 class TemporaryFolder:
     """A folder for temporary files. It is removed when this object is no longer used, or at the end of a ``with`` block.
 
@@ -59,7 +32,7 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         """Raises OSError where the folder cannot be made."""
-        folder, lock = _new_name(Path(tempfile.gettempdir()), _TEMPORARY)
+        folder, lock = _new_name(Path(tempfile.gettempdir()))
         try:
             folder.mkdir(mode=0o700)
         except OSError:
@@ -102,7 +75,7 @@ def temporary_folder() -> TemporaryFolder:
         StoreError: the folder cannot be made.
     """
     try:
-        _sweep(Path(tempfile.gettempdir()), _TEMPORARY)
+        _sweep(Path(tempfile.gettempdir()))
         return TemporaryFolder()
     except OSError as error:
         mend = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
@@ -115,7 +88,7 @@ def _lock_of(scratch: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(scratch.with_name(f"{scratch.name}.lock"), timeout=0, thread_local=False)
 
 
-def _new_name(parent: Path, purpose: str) -> tuple[Path, filelock.BaseFileLock]:
+def _new_name(parent: Path) -> tuple[Path, filelock.BaseFileLock]:
     """A path at which there is nothing yet, and its lock, already acquired: so a folder that is made there always has a locked lock.
 
     Between the creation of a lock's file and its locking, another process that sweeps may take it for one left behind. Then another path
@@ -127,7 +100,7 @@ def _new_name(parent: Path, purpose: str) -> tuple[Path, filelock.BaseFileLock]:
     import filelock
 
     for attempt in range(_ATTEMPTS):
-        scratch = parent / f".{purpose}-{secrets.token_hex(8)}"
+        scratch = parent / f".{_TEMPORARY}-{secrets.token_hex(8)}"
         lock = _lock_of(scratch)
         try:
             with suppress(NotImplementedError):  # a file system without locks
@@ -156,9 +129,9 @@ def _remove_with_lock(folder: Path, file: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _sweep(parent: Path, purpose: str) -> None:
+def _sweep(parent: Path) -> None:
     """Remove folders whose lock is free. One without a lock, or of another user, is not known to be ours, and stays."""
-    for file in parent.glob(f".{purpose}-*.lock"):
+    for file in parent.glob(f".{_TEMPORARY}-*.lock"):
         with suppress(NotImplementedError, OSError):  # gone, held by a process (a timeout is an OSError), or a file system without locks
             if not _is_lock(file):
                 continue

@@ -230,9 +230,9 @@ def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tm
 
 def test_what_a_killed_download_left_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
-    left = tmp_path / "work" / "data" / "tu" / ".fetching-0123"
+    left = tmp_path / "work" / "data" / "tu" / ".0123456789abcdef.99999999.dgl-mutual.tmp"
     left.mkdir(parents=True)
-    (left.parent / ".fetching-0123.lock").touch()
+    os.utime(left, (0, 0))
     load_dataset("tu/TOY")
     assert [path.name for path in left.parent.iterdir()] == ["TOY"]
 

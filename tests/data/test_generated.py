@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dgl_mutual.cli.main import main
@@ -15,7 +18,7 @@ from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset, edge_homophily
 from dgl_mutual.data.sources.generated import GENERATORS, draw_edges, generate_dataset
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,17 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             main(command)
         assert caught.value.code == status
         assert words in "".join(capsys.readouterr())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"Cannot write '.*file/toy'.*Choose another place that you may write to"):
+        generate_dataset("power-law", tmp_path / "file" / "toy", seed=0, nodes=1000)
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.Series, "to_csv", full_disk)
+    with pytest.raises(StoreError, match=r"toy': No space left on device\. Make room"):
+        generate_dataset("power-law", tmp_path / "toy", seed=0, nodes=1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -15,62 +15,55 @@ import filelock
 import pytest
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.utils.scratch import scratch_folder, temporary_folder
+from dgl_mutual.utils.scratch import temporary_folder
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".fetching-dead", ".fetching-living", ".fetching-mine", ".generating-dead"):
+    for name in (".dgl-mutual-dead", ".dgl-mutual-living", ".dgl-mutual-mine", ".other-dead"):
         (tmp_path / name / "below").mkdir(parents=True)
-        if name != ".fetching-mine":  # without a lock it need not be ours
+        if name != ".dgl-mutual-mine":  # without a lock it need not be ours
             (tmp_path / f"{name}.lock").touch()
-    with filelock.FileLock(tmp_path / ".fetching-living.lock"), scratch_folder(tmp_path, "fetching") as scratch:
-        kept = [".fetching-living", ".fetching-living.lock", ".fetching-mine", ".generating-dead", ".generating-dead.lock"]
+    with filelock.FileLock(tmp_path / ".dgl-mutual-living.lock"), temporary_folder() as folder:
+        kept = [".dgl-mutual-living", ".dgl-mutual-living.lock", ".dgl-mutual-mine", ".other-dead", ".other-dead.lock"]
+        scratch = Path(folder)
         assert names(tmp_path) == sorted([*kept, scratch.name, f"{scratch.name}.lock"])
-        with scratch_folder(tmp_path, "fetching") as other:
-            assert other != scratch and scratch.is_dir()
+        with temporary_folder() as other:
+            assert other != folder and scratch.is_dir()
     assert names(tmp_path) == kept
-    with scratch_folder(tmp_path, "generating"):
-        assert not (tmp_path / ".generating-dead").exists()
 
 
 def test_what_only_looks_like_a_lock_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    (tmp_path / ".fetching-link.lock").symlink_to(tmp_path / "mine")
-    (tmp_path / ".fetching-text.lock").write_text("mine, too")
-    (tmp_path / ".fetching-text").mkdir()
+    (tmp_path / ".dgl-mutual-link.lock").symlink_to(tmp_path / "mine")
+    (tmp_path / ".dgl-mutual-text.lock").write_text("mine, too")
+    (tmp_path / ".dgl-mutual-text").mkdir()
     before = names(tmp_path)
-    with scratch_folder(tmp_path, "fetching"):
+    with temporary_folder():
         pass
     assert names(tmp_path) == before
-    assert (tmp_path / "mine").read_text() == "mine" and (tmp_path / ".fetching-text.lock").read_text() == "mine, too"
+    assert (tmp_path / "mine").read_text() == "mine" and (tmp_path / ".dgl-mutual-text.lock").read_text() == "mine, too"
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / ".fetching-dead").symlink_to(tmp_path / "mine")
-    (tmp_path / "a" / ".fetching-dead.lock").touch()
-    with scratch_folder(tmp_path / "a", "fetching"):
+    (tmp_path / ".dgl-mutual-dead").symlink_to(tmp_path / "mine")
+    (tmp_path / ".dgl-mutual-dead.lock").touch()
+    with temporary_folder():
         pass
     assert (tmp_path / "mine" / "file").exists()
 
 
-def test_folders_made_for_it_go_again_where_nothing_came_to_stand_in_them(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "a" / "b", "fetching") as scratch:
-        (scratch / "file").touch()
-        raise ZeroDivisionError
-    assert not any(tmp_path.iterdir())
-    with scratch_folder(tmp_path / "a" / "b", "fetching") as scratch:
-        scratch.rename(tmp_path / "a" / "b" / "kept")
-    assert names(tmp_path / "a" / "b") == ["kept"]
-
-
-def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_folders_of_killed_processes_go(tmp_path: Path) -> None:
     code = """
 import os, signal
 from dgl_mutual.utils.scratch import temporary_folder
@@ -80,7 +73,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
     left = names(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with temporary_folder() as first, temporary_folder() as second:
         assert len(left) == 2 and not {*left} & {*names(tmp_path)}
         assert Path(first).stat().st_mode & 0o777 == 0o700 and Path(second).is_dir()
@@ -88,28 +80,25 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_locks_of_another_user_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".fetching-dead").mkdir()
-    (tmp_path / ".fetching-dead.lock").touch()
+    (tmp_path / ".dgl-mutual-dead").mkdir()
+    (tmp_path / ".dgl-mutual-dead.lock").touch()
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    with scratch_folder(tmp_path, "fetching"):
-        assert (tmp_path / ".fetching-dead").is_dir()
+    with temporary_folder():
+        assert (tmp_path / ".dgl-mutual-dead").is_dir()
 
 
 def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_goes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # as where no more files can be opened
         with temporary_folder() as folder:
             pass
-        with scratch_folder(tmp_path, "fetching") as scratch:
-            pass
-        left = {Path(folder).name, f"{Path(folder).name}.lock", scratch.name, f"{scratch.name}.lock"}
+        left = {Path(folder).name, f"{Path(folder).name}.lock"}
         assert {*names(tmp_path)} == left
-        with scratch_folder(tmp_path, "fetching") as other:  # which sweeps in vain
+        with temporary_folder() as other:  # which sweeps in vain
             pass
-        assert {*names(tmp_path)} == {*left, other.name, f"{other.name}.lock"}
-    with temporary_folder(), scratch_folder(tmp_path, "fetching"):
+        assert {*names(tmp_path)} == {*left, Path(other).name, f"{Path(other).name}.lock"}
+    with temporary_folder():
         assert not left & {*names(tmp_path)}
     assert names(tmp_path) == []
 
@@ -118,17 +107,13 @@ def test_a_folder_that_cannot_be_locked_is_not_left(tmp_path: Path, monkeypatch:
     def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(filelock.FileLock, "acquire", refused)
     with pytest.raises(StoreError, match=r"No folder for temporary files.*Too many open files.*ulimit"):
         temporary_folder()
     assert names(tmp_path) == []
 
 
-def test_a_temporary_folder_that_is_kept_outlives_its_process_and_no_other_removes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_temporary_folder_that_is_kept_outlives_its_process_and_no_other_removes_it(tmp_path: Path) -> None:
     kept, removed = temporary_folder(), temporary_folder()
     names_there = [Path(kept.name).name]
     kept.keep()
@@ -151,10 +136,7 @@ def test_copies_of_a_temporary_folder_are_the_same_one_and_it_is_not_pickled() -
 
 def test_where_a_sweep_has_its_lock_first_another_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that start together: one makes the file of a lock, and the other locks it, to see whether it was left behind."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    tokens = iter(["first", "second", "first", "third"])
+    tokens = iter(["first", "second"])
     monkeypatch.setattr("dgl_mutual.utils.scratch.secrets.token_hex", lambda _: next(tokens))
-    with filelock.FileLock(tmp_path / ".fetching-first.lock"), scratch_folder(tmp_path, "fetching") as scratch:
-        assert scratch.name == ".fetching-second" and scratch.is_dir()
     with filelock.FileLock(tmp_path / ".dgl-mutual-first.lock"), temporary_folder() as folder:
-        assert Path(folder).name == ".dgl-mutual-third" and Path(folder).is_dir()
+        assert Path(folder).name == ".dgl-mutual-second" and Path(folder).is_dir()

@@ -16,9 +16,8 @@ from dgl_mutual.data.sources.catalog import Entry
 from dgl_mutual.data.sources.folders import is_regression, missing_files
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.display import make_bar, shows_bars
-from dgl_mutual.utils.files import check_regular, set_aside
+from dgl_mutual.utils.files import check_regular, set_aside, unfinished
 from dgl_mutual.utils.paths import refuse_links
-from dgl_mutual.utils.scratch import scratch_folder
 
 _TIMEOUT_SECONDS = 30
 _RETRIES = 3
@@ -42,7 +41,9 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
         return place
     refuse_links(place, root)
     try:
-        with scratch_folder(place.parent, "fetching") as scratch:
+        beside = next(folder for folder in place.parents if folder.exists())  # others are made when there is something to put into them
+        with unfinished(beside / entry.name) as scratch:
+            scratch.mkdir()
             arrived = _fetch_archive(entry, scratch, progress) if entry.is_archive else _fetch_files(entry, place, scratch, progress)
             _check_hashes(entry, arrived)
             _put_files(arrived, place, last=missing_files(place, entry))

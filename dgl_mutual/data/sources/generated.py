@@ -6,7 +6,6 @@ follow a power law, and features are a class's centre and noise. What is found o
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import pandas as pd
 
 from dgl_mutual.data.sources.ogb_nodes import MAX_NODES
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.arguments import whole_number
-from dgl_mutual.utils.scratch import scratch_folder
+from dgl_mutual.utils.files import replacing
 
 #: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
 _EXPONENT, _HUB = 2.5, 300.0
@@ -77,7 +76,7 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
 
     Raises:
         UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists.
-        DataError: the folder cannot be written.
+        StoreError: the folder cannot be written.
     """
     config = _resolve(name, nodes, edges)
     if seed < 0:
@@ -86,12 +85,9 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
         raise UsageError(f"{out} exists, and nothing is overwritten. Remove it, or name another folder with --out.")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     classes = _classes(config, streams[0])
-    try:
-        with scratch_folder(out.parent, "generating") as scratch:
-            _write(scratch, config, classes, streams)
-            os.replace(scratch, out)
-    except OSError as error:
-        raise DataError(f"{out} cannot be written ({error}). Check the folder's permissions and space.") from None
+    with replacing(out, durable=False) as made:
+        made.mkdir()
+        _write(made, config, classes, streams)
     return out
 
 
