@@ -21,21 +21,22 @@ from dgl_mutual.cli.output import say
 def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
     """Divide a large graph into parts for DGL's distributed graph store.
 
-    The folder must be new, or hold an earlier partition of the same graph, which is replaced. Any other folder is left unchanged. Its
-    partition.json holds a secret that proves membership: copy it only to machines that train.
+    The folder must be new or empty: nothing is overwritten. Its partition.json holds a secret that proves membership: copy it only to
+    machines that train.
 
     \b
     Example:
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
     from dgl_mutual.data.sources.load import load_dataset
-    from dgl_mutual.data.sources.partition import write_partition
+    from dgl_mutual.data.sources.partition import refuse_taken, write_partition
     from dgl_mutual.errors import TaskMismatchError, UsageError
     from dgl_mutual.utils.paths import user_path
 
     given, target = user_path(dataset).resolve(), out.resolve()
     if given.exists() and (target == given or target in given.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
+    refuse_taken(out)
     try:
         loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=targets)
     except TaskMismatchError:

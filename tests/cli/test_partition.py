@@ -122,3 +122,9 @@ def test_the_dataset_itself_is_not_replaced(command_line: CommandLine, tmp_path:
     assert status == 2
     assert "is the dataset's own folder, or holds it" in err
     assert sorted(tmp_path.rglob("*")) == [dataset.parent, dataset, dataset / "link"]
+
+
+def test_a_folder_that_exists_is_refused_before_the_dataset_is_read(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "parts" / "part0").mkdir(parents=True)
+    status, _, err = command_line("partition", tmp_path / "missing", "--parts", "2", "--out", tmp_path / "parts")
+    assert status == 2 and "exists, and nothing is overwritten. Remove it, or choose another folder with --out" in " ".join(err.split())

@@ -33,7 +33,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.custom_code import warn
-from dgl_mutual.utils.files import read_bytes, replacing, unwritable
+from dgl_mutual.utils.files import read_bytes, replacing
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
 
@@ -164,8 +164,8 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     Edge features are left out, with a warning.
 
     Raises:
-        UsageError: several graphs, several targets, several splits of the dataset's own, or more parts than nodes.
-        DataError: the folder holds other files, or another partition; nothing in it is changed.
+        UsageError: several graphs, several targets, several splits of the dataset's own, more parts than nodes, or a folder that exists
+            and is not empty.
         StoreError: the disk does not take it.
     """
     if dataset.task != "node" or dataset.num_graphs != 1:
@@ -188,50 +188,17 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         warn(f"The edge features of {dataset.name} are left out: parts of a graph have node features alone.")
         dataset = dataset.without_edge_features()
     folder = user_path(folder)
-    if folder.is_symlink() and not folder.exists():
-        raise DataError(f"{str(folder)!r} is a link to nothing. Choose another folder with --out, or remove it.")
-    folder = folder.resolve()
-    _check_replaceable(folder, dataset, num_parts)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder) as made:
-            made.mkdir()
-            _write(dataset, num_parts, made)
-            _check_replaceable(folder, dataset, num_parts)  # something may have been put there since
-    except OSError as error:
-        raise unwritable(folder, error) from None
+    refuse_taken(folder)
+    with replacing(folder.resolve()) as made:
+        made.mkdir()
+        _write(dataset, num_parts, made)
+        refuse_taken(folder)  # something may have been put there since
 
 
-def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
-    """Raises DataError if the folder holds anything but a partition of this dataset into so many parts."""
-    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not is_partition(folder):
-        raise DataError(f"{str(folder)!r} is there already, and holds no partition. Choose another folder with --out, or remove it.")
-    try:
-        found = _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MAX_MANIFEST))
-    except (OSError, ValidationError):
-        raise DataError(
-            f"{str(folder)!r} holds a damaged partition, or that of another version. Choose another folder with --out, or remove it."
-        ) from None
-    if (found.fingerprint, len(found.nodes)) != (fingerprint(dataset), num_parts):
-        raise DataError(f"{str(folder)!r} holds {len(found.nodes)} parts of {found.name} ({found.fingerprint}). Choose another with --out.")
-    if foreign := _foreign(folder, found):
-        raise DataError(
-            f"{str(folder)!r} holds {foreign!r} beside its partition, which would be lost. Move that elsewhere, or choose another folder "
-            "with --out."
-        )
-
-
-def _foreign(folder: Path, manifest: _Manifest) -> str | None:
-    """The path of something in the folder that `write_partition` has not written."""
-    files = {*manifest.sha256, _MANIFEST}
-    folders = {Path(name).parent.as_posix() for name in files} - {"."}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not ((path.is_file() and name in files) or (path.is_dir() and name in folders)):
-            return name
-    return None
+def refuse_taken(folder: Path) -> None:
+    """Raise UsageError where something is in the place of a folder that is to be made, but for an empty folder."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten. Remove it, or choose another folder with --out.")
 
 
 def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
@@ -278,7 +245,7 @@ def read_partition(folder: Path) -> Partition:
     if manifest.dgl != dgl.__version__:
         raise DataError(
             f"The parts in {str(folder)!r} were made with DGL {manifest.dgl}, and this is DGL {dgl.__version__}: servers and trainers need "
-            "the same one. Create them again with 'dgl-mutual partition', or install that version."
+            "the same one. Remove the folder and create it again with 'dgl-mutual partition', or install that version."
         )
     faults = Faults()
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
@@ -395,4 +362,4 @@ def _check(folder: Path, faults: Faults) -> None:
 
 
 def _damaged(folder: Path, reason: object) -> DataError:
-    return DataError(f"{str(folder)!r} is not a valid partition ({reason}). Create it again with 'dgl-mutual partition'.")
+    return DataError(f"{str(folder)!r} is not a valid partition ({reason}). Remove it, and create it again with 'dgl-mutual partition'.")
