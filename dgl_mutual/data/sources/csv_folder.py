@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
@@ -21,22 +19,21 @@ from dgl_mutual.data.files.csv_table import (
     thousands_fault,
     without_brackets,
 )
-from dgl_mutual.data.objects.mask_names import warn_of_masks
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
+from dgl_mutual.data.sources.csv_masks import numbered_masks, read_splits, warn_of_masks, with_joined_masks
 from dgl_mutual.data.sources.csv_meta import EdgeMeta, GraphMeta, Meta, NodeMeta, read_meta
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.data.values.edges import edges_with_features
 from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.data.values.features import Columns, compact, degree_features, kinds_of
 from dgl_mutual.data.values.labels import encode_cells, encode_label_rows
-from dgl_mutual.data.values.split import MASKS, Split, splits_of_masks
+from dgl_mutual.data.values.split import MASKS
 from dgl_mutual.data.values.target import Target, TaskName, join_targets, unknown_labels
-from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, listed
+from dgl_mutual.errors import TaskMismatchError, UsageError, listed
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.exact_numbers import is_number
 from dgl_mutual.utils.wording import counted
 
-_TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 
 
@@ -82,7 +79,7 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
         except UsageError as error:
             if request.require_labels:
                 faults.add(folder / "meta.yaml", str(error).removesuffix("."))
-    splits = _splits(files.samples(task), faults)
+    splits = read_splits(files.samples(task), faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
     _warn_of_tables(files, task, targets)
@@ -137,11 +134,11 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
     if nodes is not None:
-        nodes = _with_joined_masks(nodes, faults) if of_nodes else _without_numbered_masks(nodes, "graph", graph_meta)
+        nodes = with_joined_masks(nodes, faults) if of_nodes else _without_numbered_masks(nodes, "graph", graph_meta)
     edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
     if graphs is not None:
-        graphs = _without_numbered_masks(graphs, "node", node_meta) if of_nodes else _with_joined_masks(graphs, faults)
+        graphs = _without_numbered_masks(graphs, "node", node_meta) if of_nodes else with_joined_masks(graphs, faults)
     faults.check()
     assert nodes is not None and edges is not None
     node_graph = _graph_ids(nodes, node_meta.graph_id_field)
@@ -156,36 +153,9 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
     return _Files(nodes, edges, graphs, node_meta, edge_meta, graph_meta, graph_ids, offsets)
 
 
-def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
-    """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
-    frame, numbered = table.frame, _numbered_masks(table)
-    if len({tuple(sorted(numbers.values())) for numbers in numbered.values() if numbers}) > 1:
-        columns = listed([column for numbers in numbered.values() for column in numbers])
-        faults.add(table.path, f"expected masks of the same splits, with the same numbers for each part, found {columns}", 1)
-    for mask, numbers in numbered.items():
-        ordered = sorted(numbers, key=numbers.__getitem__)
-        if ordered and mask in frame:
-            rule = f"expected either the column {mask} or {listed(ordered)}, which are masks of several splits, found both"
-            faults.add(table.path, rule, 1)
-        elif ordered:
-            joined = frame[ordered[0]].str.cat(frame[ordered[1:]], sep=",") if ordered[1:] else frame[ordered[0]]
-            frame = frame.drop(columns=ordered).assign(**{mask: joined})
-    return replace(table, frame=frame)
-
-
-def _numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
-    """The columns ``train_mask_0``, ``train_mask_1``, ... of each mask, with their numbers."""
-    return {
-        mask: {
-            str(column): int(found[1]) for column in table.frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))
-        }
-        for mask in MASKS
-    }
-
-
 def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta | GraphMeta | None) -> CsvTable:
     """The table without such columns, after a warning: they are not those of the samples."""
-    columns = [column for numbers in _numbered_masks(table).values() for column in numbers]
+    columns = [column for numbers in numbered_masks(table).values() for column in numbers]
     assert samples is not None
     hint = f"On a {task} task labels and masks are those of {task}s: put them into {Path(samples.file_name).name}."
     _warn_of_unused(table, columns, hint)
@@ -391,43 +361,3 @@ def _sample_ids(files: _Files, task: TaskName) -> tuple[str, ...]:
         return tuple(files.graph_ids)
     ids = files.nodes.frame[files.node_meta.node_id_field]
     return tuple(ids if len(files.graph_ids) == 1 else _graph_ids(files.nodes, files.node_meta.graph_id_field) + "/" + ids)
-
-
-def _splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
-    """The splits of the masks: cells with commas have a value for each of several, and a mask without is the same in all of them."""
-    present = [mask for mask in MASKS if mask in samples.frame]
-    if not present:
-        return ()
-    if len(present) < len(MASKS):
-        faults.add(samples.path, f"expected {', '.join(MASKS)} together, found only {', '.join(present)}", 1)
-        return ()
-    before = len(faults.found)
-    masks = {mask: _mask(samples, mask, faults) for mask in MASKS}
-    if len(faults.found) > before:
-        return ()
-    try:
-        splits = splits_of_masks(masks)
-    except DataError as error:
-        faults.add(samples.path, str(error).removesuffix("."))
-        return ()
-    for number, split in enumerate(splits):
-        where = f" in split {number}" if len(splits) > 1 else ""
-        in_several = np.bincount(np.concatenate([*split.parts.values()]), minlength=len(samples.frame)) > 1
-        samples.refuse(faults, in_several, f"masks: expected each sample in one part of the split only{where}")
-        for mask, part in zip(MASKS, split.parts.values(), strict=True):
-            if not len(part):
-                faults.add(samples.path, f"{mask}: expected at least one sample{where}")
-    return splits
-
-
-def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]:
-    """Which samples are in a part of each split: (samples, splits)."""
-    cells = without_brackets(samples.frame[mask]).str.lower()
-    counts = cells.str.count(",").to_numpy() + 1
-    width = int(counts.max(initial=1))
-    samples.refuse_cells(faults, mask, counts != width, f"expected {counted(width, 'value')}, one for each split")
-    if (counts != width).any():  # one long cell must not make a table of as many columns
-        return np.zeros((len(cells), 1), dtype=np.bool_)
-    values = pd.DataFrame([[value.strip() for value in cell.split(",")] for cell in cells], dtype=str)
-    samples.refuse_cells(faults, mask, ~values.isin([*_TRUE, *_FALSE]).all(axis=1).to_numpy(), "expected True or False")
-    return values.isin(_TRUE).to_numpy()
