@@ -59,7 +59,8 @@ def load(
 
     Args:
         name: a name, a folder, or whatever `Dataset.from_dgl` or `Dataset.from_pyg` takes.
-        task: ``node`` or ``graph``, where the dataset is for both.
+        task: ``node`` or ``graph``, where the dataset is for both. Defaults: ``node`` for the digits, ``graph`` for a folder in CSV form
+            that describes graphs, and the task of the dataset that code of your own makes.
         targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a text such as ``digit,even``
             (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.

@@ -42,21 +42,11 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset by its name (see `dgl_mutual.data.sources.catalog`; any case) or from a folder in TU's, DGL's CSV or OGB's raw form.
 
-    What no data folder holds is downloaded first (see `dgl_mutual.data.sources.folders` for where folders lie).
+    What no data folder holds is downloaded first (see `dgl_mutual.data.sources.folders` for where folders lie). For other arguments and
+    errors see `dgl_mutual.load`.
 
     Args:
-        task: ``node`` or ``graph``; where a dataset has one task alone, it is checked. Defaults: ``node`` for the digits, ``graph`` for a
-            folder in CSV form that describes graphs, and the task of the dataset that code of your own makes.
-        data_dir: the data folder, which is only read; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
-        offline: never try to download.
         progress: show a bar on standard error while downloading.
-        require_labels: whether a folder without labels is a fault; otherwise its labels are all unknown.
-        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a text such as ``digit,even``
-            (default: all; in CSV form the column ``label``).
-
-    Raises:
-        UsageError: an unknown name or target, a task that the dataset does not have, or what is neither True nor False.
-        DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
     check_booleans(offline=offline, progress=progress, require_labels=require_labels)
     source = find_source(name_or_dir)
