@@ -164,7 +164,9 @@ def fit(
     if split is not None and not isinstance(split, Split):
         raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     dataset = load(dataset) if isinstance(dataset, str | Path) else as_dataset(dataset, split=split)
-    pool = None if unlabelled is None else _pool(unlabelled)
+    pool = read_pool(str(unlabelled)) if isinstance(unlabelled, str | Path) else unlabelled
+    if pool is not None:
+        pool = as_unlabelled(pool, "graph")
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
     options = {
@@ -194,7 +196,7 @@ def fit(
     resolved = resolve(asked, dataset, split)
     refuse_folds(asked, resolved)
     warn_of_idle([(asked, resolved)])
-    watching = _listed(callbacks)
+    watching = [callbacks] if isinstance(callbacks, Callback) else one_or_several("callbacks", callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
     if training is not None and training.get("checkpoint_every") is not None:
         raise UsageError(
@@ -235,22 +237,6 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
             f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use "
             "dgl_mutual.experiment or 'dgl-mutual run'."
         )
-
-
-def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    """Callbacks as a list, without a check of what they are: `check_callbacks` makes it."""
-    return [callbacks] if isinstance(callbacks, Callback) else one_or_several("callbacks", callbacks)
-
-
-def _pool(unlabelled: Any) -> Dataset:
-    """Graphs without labels: a name or folder, a dataset, or graphs.
-
-    Raises:
-        UsageError, DataError: see `load` and `as_unlabelled`.
-    """
-    if isinstance(unlabelled, str | Path):
-        return read_pool(str(unlabelled))
-    return as_unlabelled(unlabelled, "graph")
 
 
 def _asked(
