@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from types import ModuleType
 
 from dgl_mutual.errors import UsageError
@@ -34,15 +33,7 @@ def _mend(error: ValueError | OSError) -> str:
     backend = os.environ.get("MPLBACKEND")
     if backend and not isinstance(error, UnicodeDecodeError | OSError):
         return f"The environment variable MPLBACKEND is {backend[:80]!r}: correct it, or remove it with 'unset MPLBACKEND'."
-    file = next((str(file) for file in _settings_files() if file.is_file()), "matplotlibrc")
-    return f"Correct the file {file!r}, which has to be UTF-8, or move it away."
-
-
-def _settings_files() -> list[Path]:
-    """Where matplotlib looks for its settings, in its order."""
-    named, config = os.environ.get("MATPLOTLIBRC"), os.environ.get("XDG_CONFIG_HOME")
-    own = os.environ.get("MPLCONFIGDIR") or Path(config or Path("~/.config").expanduser()) / "matplotlib"
-    files = [Path("matplotlibrc")]
-    if named:
-        files += [Path(named), Path(named) / "matplotlibrc"]
-    return [*files, Path(own) / "matplotlibrc"]
+    return (
+        "Correct its file matplotlibrc, which has to be UTF-8, or move it away: in the working folder, where the environment's "
+        "MATPLOTLIBRC or MPLCONFIGDIR says, or in the folder matplotlib of ~/.config or of XDG_CONFIG_HOME."
+    )
