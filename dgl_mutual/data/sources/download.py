@@ -6,6 +6,7 @@ import filecmp
 import logging
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     if entry.url is None or not missing_files(place, entry):
         return place
     refuse_links(place, root)
+    was_there = root.exists()
     try:
-        beside = next(folder for folder in place.parents if folder.exists())  # others are made when there is something to put into them
-        with unfinished(beside / entry.name) as scratch:
+        with unfinished(root / entry.name) as scratch:
             scratch.mkdir()
             arrived = _fetch_archive(entry, scratch, progress) if entry.is_archive else _fetch_files(entry, place, scratch, progress)
             _check_hashes(entry, arrived)
@@ -51,6 +52,10 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
         raise DataError(
             f"The dataset {entry.name} cannot be put into {place} ({error}). Check the folder's permissions and space."
         ) from None
+    finally:
+        if not was_there:
+            with suppress(OSError):  # not empty
+                root.rmdir()
     return place
 
 
