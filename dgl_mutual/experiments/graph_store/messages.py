@@ -6,17 +6,18 @@ Nothing in a message names a class or a function: DGL's own are pickles, and unp
 from __future__ import annotations
 
 import hmac
+import json
 import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import JsonValue, NonNegativeInt, TypeAdapter, ValidationError
 from torch import Tensor
 
 from dgl_mutual.dgl_compat import dgl
@@ -61,6 +62,9 @@ class MessageError(Exception):
     """Received bytes are not a message of a training."""
 
 
+#: The fields of a message in their order, in the place of its tensors the type and shape of each.
+_Header: TypeAlias = tuple[int, int, int, int, JsonValue, list[tuple[_DType, list[NonNegativeInt]]], int]
+_HEADER: TypeAdapter[_Header] = TypeAdapter(_Header)
 #: A message's data: places and values.
 _OTHERS: TypeAdapter[list[tuple[int, JsonValue]]] = TypeAdapter(list[tuple[int, JsonValue]])
 
@@ -76,18 +80,6 @@ class Message:
     data: JsonValue
     tensors: list[Tensor]
     group_id: int = 0
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    service: int
-    sequence: int
-    client: int
-    server: int
-    group: int
-    data: JsonValue
-    tensors: list[tuple[_DType, list[NonNegativeInt]]]
 
 
 class Connection:
@@ -109,16 +101,9 @@ class Connection:
             OSError: the other end is gone.
         """
         arrays = [tensor.detach().contiguous().cpu().numpy() for tensor in message.tensors]
-        header = _Header(
-            service=message.service_id,
-            sequence=message.msg_seq,
-            client=message.client_id,
-            server=message.server_id,
-            group=message.group_id,
-            data=message.data,
-            tensors=[(array.dtype.name, list(array.shape)) for array in arrays],  # type: ignore[misc]  # checked when it is built
-        )
-        encoded = header.model_dump_json().encode()
+        numbers = message.service_id, message.msg_seq, message.client_id, message.server_id
+        layout = [(array.dtype.name, array.shape) for array in arrays]
+        encoded = json.dumps([*numbers, message.data, layout, message.group_id]).encode()
         self._socket.sendall(struct.pack("!I", len(encoded)) + encoded)
         for array in arrays:
             self._socket.sendall(_bytes_of(array))
@@ -136,10 +121,10 @@ class Connection:
         if size > _MOST_HEADER:
             raise MessageError(f"a header of {size} bytes")
         try:
-            header = _Header.model_validate_json(read_exactly(self._socket, size))
+            service, sequence, client, server, data, layout, group = _HEADER.validate_json(read_exactly(self._socket, size), strict=True)
         except ValidationError as error:
             raise MessageError(f"a header with {error.error_count()} faults") from None
-        shapes = [(np.dtype(kind), shape) for kind, shape in header.tensors]
+        shapes = [(np.dtype(kind), shape) for kind, shape in layout]
         # Python's integers do not overflow.
         if sum(kind.itemsize * int(np.prod(np.asarray(shape, dtype=object))) for kind, shape in shapes) > _MOST_TENSORS:
             raise MessageError(f"tensors of more than {_MOST_TENSORS} bytes")
@@ -151,7 +136,7 @@ class Connection:
                 raise MessageError(f"a tensor of shape {shape}") from None
             _read_into(self._socket, _bytes_of(array))
             tensors.append(torch.from_numpy(array))
-        return Message(header.service, header.sequence, header.client, header.server, header.data, tensors, header.group)
+        return Message(service, sequence, client, server, data, tensors, group)
 
     def close(self) -> None:
         """Say that there are no more messages, and close."""
