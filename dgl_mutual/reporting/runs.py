@@ -21,7 +21,7 @@ from dgl_mutual.options import plain_message
 from dgl_mutual.reporting.labels import data_of_suite, label_runs, unsplit_name
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import GIVEN, RESOLVED
-from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
+from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, read_tuning
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import unreadable
@@ -223,8 +223,6 @@ def suite_runs(folder: Path) -> list[Run]:
 
 def _searched(folder: Path) -> dict[tuple[str, str], int]:
     """Data and method -> trials of the search in a suite's tuning.csv that have ended."""
-    if not (folder / TUNING_FILE).is_file():
-        return {}
     table = read_tuning(folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
     ended = table[table["state"].isin(TUNING_ENDED)]
     return {(str(data), str(method)): len(trials) for (data, method), trials in ended.groupby(["data", "method"], sort=False)}

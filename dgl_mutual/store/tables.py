@@ -71,11 +71,12 @@ _TEXT = (
 )
 
 
-def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
+def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> pd.DataFrame:
     """The table in `file`, or an empty one where there is no such file.
 
     Args:
         columns: what it must start with.
+        any_options: further columns are options, of numbers or text.
 
     Raises:
         StoreError: it does not, a row is shorter or longer than the first, a column is there twice, there are too many columns, or there is
@@ -93,10 +94,11 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         lacking = [name for name in columns if name not in table.columns]
         fault = f"does not have the columns {', '.join(lacking)}" if lacking else f"does not begin with the columns {', '.join(columns)}"
         raise StoreError(f"{str(file)!r} {fault}: it was changed, or is of another version. {_hint_of(file)}")
-    is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
+    figures = [str(name) for name in (columns if any_options else table) if name not in _TEXT] if len(table) else []
+    is_number = {name: table.dtypes[name].kind in "iuf" for name in figures}
     wrong = [name for name, number in is_number.items() if not number]
     numbers = [name for name, number in is_number.items() if number]
-    wrong += [name for name in KEY if name in numbers and not (table[name] % 1 == 0).all()]
+    wrong += [name for name in (*KEY, "trial") if name in columns and name in numbers and not (table[name] % 1 == 0).all()]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
     if wrong:
@@ -186,29 +188,14 @@ def read_inference(folder: Path) -> pd.DataFrame:
 
 
 def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFrame:
-    """tuning.csv of a search's folder, or, with other first `columns`, of a suite's.
+    """tuning.csv of a search's folder, or, with other first `columns`, of a suite's; empty where there is none.
 
     Raises:
-        StoreError: it is not there, or is not what a search writes.
+        StoreError: see `read_table`.
     """
-    file = folder / TUNING_FILE
-    text = _content(file, _MAX_BYTES) or b""
-    try:
-        _refuse_ragged(file, text)
-        table = _parsed(text)
-        if list(table.columns)[: len(columns)] != columns:
-            raise ValueError("other columns")
-        numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
-        if outside := _outside_of_ranges(pd.DataFrame(numbers), numbers):
-            raise ValueError(outside)
-        if not (numbers["trial"] % 1 == 0).all():
-            raise ValueError("a trial has no number as a search gives")
-        numbers["trial"] = numbers["trial"].astype(int)
-    except (ValueError, OverflowError) as error:
-        raise StoreError(
-            f"{str(file)!r} is not what a search writes ({error!s:.200}): it was changed. Run 'dgl-mutual tune' again."
-        ) from None
-    return table.assign(**numbers, **table[[name for name in NAME_COLUMNS if name in columns]].fillna(""))
+    table = read_table(folder / TUNING_FILE, columns, any_options=True)
+    names = {name: table[name].fillna("") for name in NAME_COLUMNS if name in columns}
+    return table.astype({"trial": int, "value": float, "best": float, "seconds": float}).assign(**names)
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:

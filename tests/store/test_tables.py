@@ -88,5 +88,5 @@ def test_the_ends_of_ranges_and_what_is_not_defined_are_read(tmp_path: Path) -> 
 def test_a_figure_that_no_search_can_have_is_named(column: str, value: str, tmp_path: Path) -> None:
     row = {"trial": "0", "state": "complete", "value": "0.5", "best": "0.5", "seconds": "1", "error": "", column: value}
     (tmp_path / "tuning.csv").write_text(f"{','.join(TUNING_COLUMNS)}\n{','.join(row[name] for name in TUNING_COLUMNS)}\n")
-    with pytest.raises(StoreError, match=rf"is not what a search writes \({column} = {re.escape(value)} in row 1, outside of 0 to "):
+    with pytest.raises(StoreError, match=rf"tuning.csv' has {column} = {re.escape(value)} in row 1, outside of 0 to "):
         read_tuning(tmp_path)

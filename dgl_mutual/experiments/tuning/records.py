@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import TUNING_COLUMNS, TUNING_ENDED, read_tuning
 from dgl_mutual.training.evaluation.metrics import as_compared
 
@@ -87,7 +86,5 @@ def ended_rows(folder: Path) -> pd.DataFrame:
     Raises:
         StoreError: it cannot be read.
     """
-    if not (folder / TUNING_FILE).exists():
-        return pd.DataFrame(columns=TUNING_COLUMNS)
     table = read_tuning(folder)
     return table[table["state"].isin(TUNING_ENDED)]
