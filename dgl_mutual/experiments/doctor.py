@@ -52,12 +52,15 @@ def diagnose() -> list[Finding]:
         declared = requirements()
     except importlib.metadata.PackageNotFoundError:
         return [*findings, Finding(DISTRIBUTION, False, "used without being installed", "pip install .")]
-    needed = [line.partition(";")[0].strip() for line in declared if "extra ==" not in line and _applies(line)]
-    needed = list({distribution_of(line): line for line in needed}.values())  # without `packaging`, lines for other Pythons are among them
-    extras = [line for line in declared if "extra ==" in line and _extra_of(line) not in _OF_DEVELOPERS]
-    # DGL imports `packaging` without declaring it, and everything below needs it.
-    findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
-    findings += [_extra(line) for line in extras]
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # all below needs it, and so does DGL, which does not declare it
+        return [*findings, Finding("packaging", False, "not installed", "pip install packaging")]
+    for line in declared:
+        marker = Requirement(line).marker
+        if "extra ==" not in line and (marker is None or marker.evaluate()):
+            findings.append(_dependency(line.partition(";")[0].strip()))
+    findings += [_extra(line) for line in declared if "extra ==" in line and _extra_of(line) not in _OF_DEVELOPERS]
     findings += _extensions()
     if all(finding.ok for finding in findings if not finding.optional):
         findings += [_message_passing(), _gpu()]
@@ -73,12 +76,14 @@ def _python() -> Finding:
 
 def _dependency(requirement: str) -> Finding:
     """One declared dependency: installed, in an allowed version, and importable."""
+    from packaging.requirements import Requirement
+
     name = distribution_of(requirement)
     hint = f'pip install "{requirement}"'
     version = installed_version(name)
     if version is None:
         return Finding(name, False, "not installed", hint)
-    if not _allows(requirement, version):
+    if not Requirement(requirement).specifier.contains(version, prereleases=True):
         return Finding(name, False, f"{version}; needed is {requirement}", hint)
     obstacle = _obstacle(lambda: importlib.import_module(_MODULES.get(name, name)))
     if obstacle is None:
@@ -170,25 +175,6 @@ def _gpu() -> Finding:
     kernel = "DGL" if kernels.choose("cuda") == "dgl" else "torch"
     repeats = "a repeated training may differ in the last digits, other than on a CPU"
     return Finding("gpu", True, f"{torch.cuda.get_device_name()}; message passing by the kernels of {kernel}; {repeats}", optional=True)
-
-
-def _applies(requirement: str) -> bool:
-    """Whether a requirement is one of this Python's."""
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:
-        return True
-    marker = Requirement(requirement).marker
-    return marker is None or marker.evaluate()
-
-
-def _allows(requirement: str, version: str) -> bool:
-    """Whether the version is allowed; without `packaging`, which is a finding of its own, nothing is said against it."""
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:
-        return True
-    return Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
 def _obstacle(attempt: Callable[[], object]) -> Exception | None:

@@ -37,6 +37,13 @@ def test_a_sound_environment_passes_messages() -> None:
     assert found["message passing"].state == "works"
 
 
+@pytest.mark.usefixtures("declared")
+def test_packaging_is_asked_for_before_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    *_, last = doctor.diagnose()
+    assert (last.subject, last.ok, last.hint) == ("packaging", False, "pip install packaging")
+
+
 def test_the_extras_of_users_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
         f'{name}>=1; extra == "{extra}"' for extra in ("cluster", "docs", "tune", "test", "dev") for name in (f"{extra}-a", f"{extra}-b")
