@@ -17,7 +17,7 @@ from dgl_mutual.errors import DglMutualError, Interrupted, TrainingError, UsageE
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import split_names
 from dgl_mutual.experiments.configuration.layers import combine_layers
-from dgl_mutual.experiments.configuration.trust import check_trust_of_layer
+from dgl_mutual.experiments.configuration.trust import refuse_code
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
@@ -273,7 +273,7 @@ def _method(layer: Any, *, trust: bool) -> Any:
     if is_config_file(layer):
         of_file = method_of_file(user_path(layer))
         if not trust:
-            check_trust_of_layer(of_file, layer)
+            refuse_code(of_file, layer)
         return of_file
     return _lists(layer) if isinstance(layer, Mapping) else {"strategy": layer}
 

@@ -79,7 +79,7 @@ def command(
     from dgl_mutual.experiments.executors.dask import connected
     from dgl_mutual.experiments.loading import DataSource
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suites.suite import OF_THE_NAMES, configurations, run_suite
+    from dgl_mutual.experiments.suites.suite import configurations, run_suite
     from dgl_mutual.experiments.suites.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.suites.tune_suite import prepare_suite
     from dgl_mutual.training.trackers import check_trackers
@@ -98,7 +98,7 @@ def command(
     check_writable(out)
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
-        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
+        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     compute = Compute(device=device, jobs=jobs, threads=threads)
     if tuned is not None and not dry_run:  # a search may take hours: what would end the command after it is found before
         check_trackers(track)

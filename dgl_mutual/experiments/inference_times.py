@@ -56,7 +56,7 @@ def time_run(
     store = RunStore(run_folder)
     trials = overall(store.trials)
     kept = [key for key in sorted(keys_of(trials)) if (store.checkpoints / trial_name(*key) / "ensemble.json").is_file()]
-    config = trusted_config(run_folder / CONFIG_FILE, None, trust=trust)
+    config = trusted_config(run_folder / CONFIG_FILE, {}, trust=trust)
     if not resolve_strategy(config.strategy).trains:
         raise StoreError(
             f"{str(run_folder)!r} has no students, since the strategy {config.strategy!r} trains none, so nothing can be timed. Leave this "

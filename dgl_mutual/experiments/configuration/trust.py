@@ -30,27 +30,20 @@ def import_paths(values: Any) -> Iterator[str]:
             yield from import_paths(value)
 
 
-def check_trust(
-    configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None, *, fixed: Collection[str] = ()
-) -> None:
+def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None) -> None:
     """Refuse configurations from a file that name code to import, unless it was named on the command line too.
 
     Of a run's config.yaml both parts count as they stand: to see whether defaults have changed, the run's own configuration is resolved.
 
     Args:
         source: the file, for the message.
-        typed: what the command line itself has set; None where it has no options for that.
-        fixed: keys that the command line cannot set.
+        typed: what the command line itself has set.
 
     Raises:
         UsageError: the file names code; the message lists it.
     """
-    known = set(import_paths(typed))
     values = [values for config in configs for values in (given_values(config), *_recorded(config))]
-    paths = [path for path in import_paths(values) if path not in known]
-    bound = set(import_paths([one.get(key) for one in values for key in fixed]))
-    can_be_typed = typed is not None and bound.isdisjoint(paths)
-    _refuse(paths, source, ", or name the same import path on the command line" if can_be_typed else "")
+    refuse_code(values, source, known=set(import_paths(typed)))
 
 
 def _recorded(config: RunConfig) -> Iterator[Any]:
@@ -60,25 +53,21 @@ def _recorded(config: RunConfig) -> Iterator[Any]:
         yield {key: value for key, value in config.record.values[RESOLVED].items() if key != "targets"}
 
 
-def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:
-    """Refuse a layer of configuration from a file that names code to import.
+def refuse_code(values: Any, source: object, known: Collection[str] = ()) -> None:
+    """Refuse plain values from a file that name code to import, but for `known` paths.
 
     Raises:
-        UsageError: it names code; the message lists it.
+        UsageError: they name code; the message lists it.
     """
-    _refuse([*import_paths(layer)], source)
-
-
-def _refuse(paths: Iterable[str], source: object, otherwise: str = "") -> None:
-    found = dict.fromkeys(paths)
+    found = dict.fromkeys(path for path in import_paths(values) if path not in known)
     if found:
         raise UsageError(
             f"{str(source)!r} names custom code: {', '.join(found)}. Using it imports the module, which executes it. "
-            f"If you trust the file and the module, add --trust (in Python trust=True){otherwise}."
+            "If you trust the file and the module, add --trust (in Python trust=True)."
         )
 
 
-def trusted_config(file: Path | None, typed: Mapping[str, Any] | None, *, trust: bool, recipe: str | None = None) -> RunConfig:
+def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, recipe: str | None = None) -> RunConfig:
     """The configuration of a recipe, a file and the command line; each of them is optional, and later ones override earlier ones.
 
     Args:
@@ -88,8 +77,8 @@ def trusted_config(file: Path | None, typed: Mapping[str, Any] | None, *, trust:
         UsageError: see `read_recipe`, `read_values`, `parse_config` and, without `trust`, `check_trust`.
     """
     values = {} if file is None else read_values(file)
-    start = {} if recipe is None else read_recipe(recipe, layer_of_file(values), typed or {})
-    config = config_of(values, below=start, above=typed or {})
+    start = {} if recipe is None else read_recipe(recipe, layer_of_file(values), typed)
+    config = config_of(values, below=start, above=typed)
     if file is not None and not trust:
         check_trust([config], file, typed)
     return config

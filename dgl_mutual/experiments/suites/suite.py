@@ -185,7 +185,7 @@ def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Seq
 
 
 #: Keys of a configuration that the names of data and methods of every suite stand for.
-OF_THE_NAMES = ("dataset", "targets", "strategy")
+_OF_THE_NAMES = ("dataset", "targets", "strategy")
 
 
 def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[RunConfig]) -> None:
@@ -203,7 +203,7 @@ def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[Ru
         if any(getattr(config, key) != defaults[key].default for config in without_overrides)
     ]
     for run, before in zip(runs, without_overrides, strict=True):
-        for key in (*OF_THE_NAMES, *own):
+        for key in (*_OF_THE_NAMES, *own):
             if getattr(run.config, key) != getattr(before, key):
                 raise UsageError(
                     f"{key} = {getattr(run.config, key)!r} would stand in the tables as {run.method} on {run.data}. What the names "

@@ -117,22 +117,6 @@ def test_a_suite_whose_method_is_a_file_that_names_code_is_refused(command_line,
     assert not (evil / "executed").exists()
 
 
-@pytest.mark.parametrize(
-    ("method", "can_be_typed"),
-    [({"strategy": "evil_code:Run"}, False), ({"strategy": "gml", "students": "gcn,evil_code:Run"}, True)],
-)
-def test_what_no_option_of_a_suite_can_name_is_not_proposed(
-    command_line,  # noqa: F811  # the fixture
-    method: dict,
-    can_be_typed: bool,
-    evil: Path,
-) -> None:
-    (evil / "suite.yaml").write_text(yaml.safe_dump({"datasets": ["digits"], "methods": {"theirs": method}}))
-    status, _, err = command_line("suite", "suite.yaml", "--dry-run")
-    assert status == 2 and "add --trust" in err
-    assert ("name the same import path on the command line" in err) == can_be_typed
-
-
 @pytest.mark.usefixtures("without_layout")
 @pytest.mark.parametrize("command", [("status",), ("export",), ("report",), ("plot", "--kind", "curves")])
 def test_reading_commands_import_nothing(command_line, command: tuple[str, ...], evil: Path) -> None:  # noqa: F811  # the fixture
