@@ -470,7 +470,8 @@ def test_a_comparison_that_was_cut_off_while_it_was_written_goes_on(
         assert command_line(*first)[0] != 0
     kept = sorted(file.name for file in (elsewhere / "kept").iterdir() if file.name[0] != ".")
     assert kept == ["compare.csv", "config.yaml"]
-    assert "holds another comparison" in command_line(*first, "--set", "training.patience=7")[2]
+    for other in (("--set", "training.patience=7"), ("--margin", "0.02")):
+        assert "holds another comparison" in command_line(*first, *other)[2]
     assert command_line(*first)[0] == 0
     assert (elsewhere / "kept" / "certificate.md").exists()
 
@@ -481,4 +482,6 @@ def test_a_comparison_is_not_written_into_the_folder_of_a_run(command_line: Call
     (run,) = (elsewhere / "runs").iterdir()
     assert "a run, or files of your own (config.yaml)" in command_line("compare", *SMALL, *THEIRS, "--out", run)[2]
     assert command_line("compare", *SMALL, *THEIRS, "--out", "apart")[0] == 0
-    assert (elsewhere / "apart" / "config.yaml").read_text() == (run / "config.yaml").read_text()  # so its text says nothing
+    marker, text = (elsewhere / "apart" / "config.yaml").read_text().split("\n", 1)
+    assert marker == r"# dgl_mutual beside theirs.csv: margin 0.01, member best\_by\_val"
+    assert text == (run / "config.yaml").read_text()

@@ -19,7 +19,7 @@ from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import PRECISIONS, Check, parity_trial
 from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
-from dgl_mutual.experiments.compare.folder import SETTINGS, CertificateReport, ComparisonFolder
+from dgl_mutual.experiments.compare.folder import CertificateReport, ComparisonFolder
 from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.compute import Compute
@@ -96,7 +96,7 @@ def compare_with_reference(
     comparison = ComparisonFolder(folder, "dgl_mutual beside its torch_geometric reference", settings, plan)
     with comparison.own():
         config, dataset, trials = plan.config, plan.dataset, plan.trials
-        found = _facts(plan, threads) | {SETTINGS: comparison.settings}
+        found = _facts(plan, threads) | {"settings": comparison.settings}
         subject = parity_trial(trials[0], dataset)
         say("parity: the same numbers at the same weights")
         numbers = certify_numbers(subject, config, dataset)
@@ -169,7 +169,7 @@ def compare_with_file(
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
         found = {
             **_common_facts(plan, threads),
-            SETTINGS: comparison.settings,
+            "settings": comparison.settings,
             "dataset fingerprint": fingerprint(dataset),
             "reference": f"{file.name}{', in percent' if percent else ''}",
             "our trials": report.folder.name,

@@ -17,23 +17,11 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_folders.folder_lock import lock
 from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.store.configuration import identity, num_seeds
-from dgl_mutual.store.files import (
-    CERTIFICATE_FILE,
-    COMPARE_FILE,
-    COMPARISON_FILES,
-    CONFIG_FILE,
-    ENVIRONMENT_FILE,
-    TRAJECTORY_FILE,
-    TRIALS_FILE,
-)
+from dgl_mutual.store.files import CERTIFICATE_FILE, COMPARE_FILE, COMPARISON_FILES, CONFIG_FILE, TRAJECTORY_FILE
 from dgl_mutual.utils.files import read_bytes, write_text
-from dgl_mutual.utils.plain_yaml import yaml_text
+from dgl_mutual.utils.plain_yaml import MAX_SIZE, yaml_text
 from dgl_mutual.utils.safe_text import csv_text, markdown_text
 
-#: The row of a certificate that says what was compared, beside the configuration.
-SETTINGS = "settings"
-#: Bytes of a certificate.
-_MAX_BYTES = 1 << 24
 _CSV_COLUMNS = [
     *("dataset", "kind", "member", "quantity", "precision", "seed", "fold", "ours", "reference", "difference", "bound", "holds"),
     *("n", "low", "high", "p_difference", "p_equivalence", "margin", "equivalent"),
@@ -60,7 +48,7 @@ class ComparisonFolder:
 
     Attributes:
         title: of the certificate.
-        settings: what was compared, beside the configuration; the certificate has it in the row `SETTINGS`.
+        settings: what is compared, beside the configuration.
     """
 
     folder: Path
@@ -77,7 +65,7 @@ class ComparisonFolder:
         """
         with lock(self.folder, linked=True):
             there = [name for name in COMPARISON_FILES if os.path.lexists(self.folder / name)]
-            if there and not (self._is_same() if CERTIFICATE_FILE in there else self._was_cut_off()):
+            if there and not self._is_same():
                 raise StoreError(
                     f"{str(self.folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one "
                     "would overwrite. Choose another folder with --out, or move the old one away."
@@ -95,12 +83,12 @@ class ComparisonFolder:
         """Write what came of the comparison, the certificate last.
 
         Args:
-            sections: of the certificate; one is of facts, with the row `SETTINGS`.
+            sections: of the certificate.
             rows: of compare.csv.
             holds: see `CertificateReport`.
             trajectory: trajectory.csv.
         """
-        write_text(self.folder / CONFIG_FILE, yaml_text(self.plan.file_values))
+        write_text(self.folder / CONFIG_FILE, f"{self._marker}\n{yaml_text(self.plan.file_values)}")
         if trajectory is not None:
             write_text(self.folder / TRAJECTORY_FILE, csv_text(trajectory))
         table = pd.DataFrame(rows).assign(dataset=self.plan.dataset.name).reindex(columns=_CSV_COLUMNS)
@@ -109,30 +97,19 @@ class ComparisonFolder:
         shown = [section.text for section in sections if section.on_screen]
         return CertificateReport(self.folder, holds, "\n\n".join(shown))
 
+    @property
+    def _marker(self) -> str:
+        """The first line of config.yaml, which no run and nobody else writes."""
+        return f"# {self.title}: {markdown_text(self.settings)}"
+
     def _is_same(self) -> bool:
-        """Whether its certificate is of the same comparison."""
+        """Whether the same comparison wrote config.yaml, the first of its files."""
+        file = self.folder / CONFIG_FILE
         try:
-            first, *lines = read_bytes(self.folder / CERTIFICATE_FILE, _MAX_BYTES).decode().splitlines() or [""]
+            marker, _, _ = read_bytes(file, MAX_SIZE).decode().partition("\n")
         except (OSError, UnicodeDecodeError):
             return False
-        there, here = read_resolved(self.folder / CONFIG_FILE), resolved_values(self.plan.config)
+        there, here = read_resolved(file), resolved_values(self.plan.config)
         # A certificate holds all of a comparison: other numbers of seeds are another one.
         same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
-        return same_config and first == f"# {self.title}" and [SETTINGS, markdown_text(self.settings)] in map(_cells, lines)
-
-    def _was_cut_off(self) -> bool:
-        """Whether the same comparison was ended before it wrote its certificate.
-
-        Its configuration is there to the letter, and no run's is.
-        """
-        if any((self.folder / name).exists() for name in (ENVIRONMENT_FILE, TRIALS_FILE)):
-            return False
-        try:
-            return read_bytes(self.folder / CONFIG_FILE, _MAX_BYTES).decode() == yaml_text(self.plan.file_values)
-        except (OSError, UnicodeDecodeError):
-            return False
-
-
-def _cells(row: str) -> list[str]:
-    """The cells of a row of a Markdown table."""
-    return [cell.strip() for cell in row.strip("| ").split("|")]
+        return same_config and marker == self._marker
