@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
@@ -26,8 +26,8 @@ _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 OnEpoch: TypeAlias = Callable[[str, EpochReport], None]
 
 
-class Progress(Protocol):
-    """What a run reports of its trials, each by its title."""
+class Progress:
+    """What a run reports of its trials, each by its title. This one shows nothing."""
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         """`trials` trials are about to run, and should take `seconds`, if that is known; `finished` others have finished already."""
@@ -47,25 +47,13 @@ class Progress(Protocol):
 Display: TypeAlias = Callable[[], AbstractContextManager[Progress]]
 
 
-class NoProgress:
-    """Shows no progress."""
-
-    def start(self, trials: int, finished: int, seconds: float | None = None) -> None: ...
-
-    def epoch(self, title: str, report: EpochReport) -> None: ...
-
-    epoch_elsewhere = None
-
-    def end(self, title: str, error: str | None = None) -> None: ...
-
-
 @contextmanager
 def no_progress() -> Iterator[Progress]:
     """A display that shows nothing."""
-    yield NoProgress()
+    yield Progress()
 
 
-class Lines:
+class Lines(Progress):
     """A plain line for every trial, for every `every`-th epoch, and for the time left: when it is known, and then every `seconds`.
 
     Args:
@@ -131,7 +119,7 @@ class _EpochLines:
             _say(f"{title}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
 
 
-class Bar:
+class Bar(Progress):
     """A bar over the trials that moves with the epochs of those that run, with a clock and an estimate of the time that is left.
 
     Args:

@@ -24,7 +24,7 @@ from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_idle_processes
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import NoProgress, Progress
+from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.run_folders.code_record import check_code, custom_code_digests
 from dgl_mutual.experiments.run_folders.run_store import RunStore, begun, locked_store
 from dgl_mutual.experiments.same_data import check_data
@@ -154,7 +154,7 @@ def execute(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     compute = compute or Compute()
-    progress = progress or NoProgress()
+    progress = progress or Progress()
     make_room(_OF_A_RUN * len(plans) + RESERVE)
     with ExitStack() as stack:
         runs = [_checked(plan, stack.enter_context(locked_store(out / plan.name)), resume=resume) for plan in plans]

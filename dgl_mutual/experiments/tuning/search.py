@@ -30,7 +30,7 @@ from dgl_mutual.experiments.configuration.idle import idle_in_search, refuse_fol
 from dgl_mutual.experiments.configuration.layers import value_at
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name
-from dgl_mutual.experiments.progress import NoProgress, Progress
+from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
@@ -213,7 +213,7 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
     """
     check_gradients(resolve_strategy(plan.resolved.strategy))
     compute = compute or Compute(jobs=1)
-    running, progress = Search(plan), progress or NoProgress()
+    running, progress = Search(plan), progress or Progress()
     with running.opened():
         done = running.claims.num_counted()
         missing = max(0, plan.trials - done)

@@ -21,7 +21,7 @@ from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _count_compatible_workers, _settings, connected
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Lines, NoProgress
+from dgl_mutual.experiments.progress import Lines, Progress
 from dgl_mutual.experiments.progress_estimate import ProgressFiles
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome
@@ -113,7 +113,7 @@ def test_a_single_worker_trains_all(tmp_path: Path, ring: Dataset) -> None:
         return work.trial.key, (threading.get_ident(), dataset.name)
 
     with in_this_process() as cluster:
-        found: dict[Any, Any] = dict(cluster.outcomes(where, works, [plan.dataset], NoProgress()))
+        found: dict[Any, Any] = dict(cluster.outcomes(where, works, [plan.dataset], Progress()))
     assert set(found) == {(0, 0), (1, 0)}
     assert {name for _, name in found.values()} == {ring.name}
     assert threading.get_ident() not in [thread for thread, _ in found.values()]

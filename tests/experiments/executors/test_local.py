@@ -27,7 +27,7 @@ from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import NoProgress
+from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.run_folders.code_record import custom_code_digests
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, do_work
@@ -68,7 +68,7 @@ def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset)
 @pytest.mark.usefixtures("forked_workers")
 def test_processes_get_the_datasets_of_their_trials(large: Dataset) -> None:
     other = Dataset.from_arrays(large.edges, large.features + 1, large.labels)
-    found = list(Local(2).outcomes(looks, works_of(plan_of(large), plan_of(other)), [large, other], NoProgress()))
+    found = list(Local(2).outcomes(looks, works_of(plan_of(large), plan_of(other)), [large, other], Progress()))
     assert len(found) == 10
     for place, outcome in found:
         assert float(outcome.details) == float((large, other)[place].features.sum())
@@ -113,7 +113,7 @@ def test_a_process_with_other_code_trains_nothing(large: Dataset, tmp_path: Path
 def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.pickle, "dump", full_disk)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
-        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], NoProgress()))
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], Progress()))
 
 
 def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: py
 
     monkeypatch.setattr(local.multiprocessing, "Lock", refused)
     with pytest.raises(StoreError, match=r"Read-only file system.*/dev/shm.*--jobs 1"):
-        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], NoProgress()))
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), [large], Progress()))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals cannot be blocked there")
