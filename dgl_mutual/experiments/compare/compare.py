@@ -292,7 +292,7 @@ def _side_by_side(
         for trial in trials:
             matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))
             progress.end(trial.title)
-    pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
+    pairs = pd.concat([match.pairs for match in matches], ignore_index=True)
     tests = _tests(pairs, margin, plan)
     say("memory of each side")
     ours, theirs = (measure_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference"))

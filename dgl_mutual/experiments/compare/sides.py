@@ -15,6 +15,7 @@ from functools import partial
 from statistics import median
 from typing import TypeAlias, TypeVar
 
+import pandas as pd
 import torch
 
 from dgl_mutual.data.dataset import Dataset
@@ -41,31 +42,17 @@ TURN = 5
 
 
 @dataclass(frozen=True)
-class MemberPair:
-    """One member of one trial on both sides; metrics are fractions."""
-
-    seed: int
-    fold: int
-    member: str
-    ours: float
-    reference: float
-    inference_ms_ours: float
-    inference_ms_reference: float
-    parameters_ours: int
-    parameters_reference: int
-
-
-@dataclass(frozen=True)
 class Match:
     """One trial on both sides.
 
     Attributes:
+        pairs: a row a member, of its test metric as a fraction, its inference time and its parameters on both sides.
         seconds_ours, seconds_reference: medians over the epochs that both trained, the first of each turn left out; an epoch is training,
             the clean pass and validation.
         epochs: how many of each count.
     """
 
-    pairs: tuple[MemberPair, ...]
+    pairs: pd.DataFrame
     seconds_ours: float
     seconds_reference: float
     epochs: int
@@ -161,18 +148,18 @@ def train_both(
         while not reference.stopped:
             reference.train(TURN, clock)
         members = reference.results()
-    pairs = tuple(
-        MemberPair(
-            trial.seed,
-            trial.fold,
-            member.member,
-            result[member.member].test,
-            member.test,
-            result[member.member].inference_ms,
-            member.inference_ms,
-            result[member.member].parameters,
-            member.parameters,
-        )
-        for member in members
-    )
-    return Match(pairs, median(turns.ours), median(turns.theirs), len(turns.ours))
+    pairs = [
+        {
+            "seed": trial.seed,
+            "fold": trial.fold,
+            "member": other.member,
+            "ours": own.test,
+            "reference": other.test,
+            "inference_ms_ours": own.inference_ms,
+            "inference_ms_reference": other.inference_ms,
+            "parameters_ours": own.parameters,
+            "parameters_reference": other.parameters,
+        }
+        for own, other in ((result[other.member], other) for other in members)
+    ]
+    return Match(pd.DataFrame(pairs), median(turns.ours), median(turns.theirs), len(turns.ours))
