@@ -14,7 +14,7 @@ from dgl_mutual.experiments.configuration.config import MAX_TRIALS_OF_RUN, RunCo
 from dgl_mutual.experiments.configuration.given import given_values
 from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
-from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.tables import Key
@@ -77,7 +77,9 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     dataset = dataset.with_metric(config.metric)
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
-    points = resolved_points(given, dataset) if given.grid else (GridPoint({}, config),)
+    points = [GridPoint({}, config)]
+    if given.grid:
+        points = [point._replace(config=resolve(point.config, dataset)) for point in grid_points(given)]
     has_edge_noise = config.noise is not None and NoiseSpec.parse(config.noise).changes_edges
     if not has_edge_noise and not any(student.edge_features for point in points for student in point.config.students):
         dataset = dataset.without_edge_features()  # one object for all runs on a dataset, so that processes get it once
@@ -91,7 +93,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     splits = [(seed, fold, split) for seed in range(config.seeds) for fold, split in enumerate(splits_of(config, dataset, seed))]
     for point in points:
         _check_ratio(point.config, dataset, [split for _, _, split in splits])
-    return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, fold, split in splits))
+    return Plan(given, config, tuple(points), dataset, tuple(Trial(seed, fold, split, label) for seed, fold, split in splits))
 
 
 def _check_ratio(config: RunConfig, dataset: Dataset, splits: Sequence[Split]) -> None:

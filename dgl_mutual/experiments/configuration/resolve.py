@@ -36,7 +36,6 @@ from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.given import plain_values
-from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
@@ -205,15 +204,6 @@ def _check_inductive(options: StrategyOptions) -> None:
             f"strategy_options.weighting = {name} has weights for the nodes that it was trained on alone, so distill.unseen must be 0. "
             "Choose another weighting, or leave out --unseen."
         )
-
-
-def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[GridPoint, ...]:
-    """The resolved points of the grid of a configuration that is not resolved.
-
-    Raises:
-        UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
-    """
-    return tuple(point._replace(config=resolve(point.config, dataset)) for point in grid_points(config))
 
 
 def added_members(config: RunConfig) -> tuple[tuple[str, StudentOptions], ...]:

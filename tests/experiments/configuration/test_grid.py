@@ -12,7 +12,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points, search
-from dgl_mutual.experiments.configuration.resolve import resolve, resolved_points
+from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.training.result import FitResult
 
@@ -58,7 +59,7 @@ def test_a_point_sets_what_it_names_and_nothing_else(ring: Dataset) -> None:
     ("vals", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3, 0.1], 0), ([0.3, 0.1 + 0.2, 0.1], 0), ([float("nan"), 0.1, 0.2], 2)]
 )
 def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: list[float], best: int) -> None:
-    points = resolved_points(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
+    points = prepare(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring).points
     result, rows, tried = _search(points, vals)
     assert result.name == str(best)
     assert [row["chosen"] for row in rows] == [index == best for index in range(3)]
@@ -86,17 +87,17 @@ def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> No
 )
 def test_a_wrong_grid_is_found_before_anything_runs(ring: Dataset, grid: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        resolved_points(parse_config({"grid": grid, "training": {"patience": 5}}), ring)
+        prepare(parse_config({"grid": grid, "training": {"patience": 5}}), ring)
 
 
 def test_what_follows_from_a_point_is_derived_anew(ring: Dataset) -> None:
-    points = resolved_points(parse_config({"grid": {"training.epochs": [4, 40]}, "strategy": "gml"}), ring)
+    points = prepare(parse_config({"grid": {"training.epochs": [4, 40]}, "strategy": "gml"}), ring).points
     assert [point.strategy_options["exchange_warmup"] for _, point in points] == [[1, 1], [10, 10]]
 
 
 def test_a_students_own_option_stands_at_every_point(ring: Dataset) -> None:
     students = ["gcn", {"architecture": "gin", "hidden": 4}]
-    points = resolved_points(parse_config({"grid": {"student.hidden": [8, 16]}, "students": students}), ring)
+    points = prepare(parse_config({"grid": {"student.hidden": [8, 16]}, "students": students}), ring).points
     assert [[student.hidden for student in point.students] for _, point in points] == [[8, 4], [16, 4]]
 
 

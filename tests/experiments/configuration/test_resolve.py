@@ -20,7 +20,7 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
-from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_points, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.search_space import Choice, Real, Whole
@@ -99,7 +99,7 @@ def test_a_chosen_metric_is_another_run_and_the_usual_one_is_not(ring: Dataset) 
     with pytest.raises(UsageError, match=r"Unknown metric 'f1'\. Choose from: accuracy, balanced-accuracy, macro-f1\."):
         resolved(ring, metric="f1")
     with pytest.raises(UsageError, match=r"grid cannot vary 'metric': it varies training.KEY, .*for example training.learning_rate"):
-        resolved_points(parse_config({"grid": {"metric": ["accuracy", "macro-f1"]}}), ring)
+        prepare(parse_config({"grid": {"metric": ["accuracy", "macro-f1"]}}), ring)
 
 
 def test_folds_are_part_of_the_name_since_other_numbers_of_them_are_other_splits(pairs: Dataset) -> None:
