@@ -7,6 +7,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from dgl_mutual.utils.plain_yaml import read_yaml_file
+
 GIVEN, RESOLVED = "given", "resolved"
 
 
@@ -74,6 +78,19 @@ def file_values(given: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[s
 def has_both(values: Mapping[str, Any]) -> bool:
     """Whether these are the two parts that the config.yaml of a run has; a file of the user's own has neither."""
     return set(values) == {GIVEN, RESOLVED} and all(isinstance(part, Mapping) for part in values.values())
+
+
+def read_resolved(file: Path) -> dict[str, Any] | None:
+    """The resolved configuration in a config.yaml; None where there is none that can be read."""
+    try:
+        values = read_yaml_file(file)
+        if not has_both(values):
+            return None
+        resolved = {"dataset": "", **values[RESOLVED]}
+        identity(resolved)
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # no YAML, or values in the place of groups
+        return None
+    return resolved
 
 
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:

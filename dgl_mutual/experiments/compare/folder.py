@@ -15,8 +15,7 @@ from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.configuration.resolve import resolved_values
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_folders.folder_lock import lock
-from dgl_mutual.experiments.run_folders.run_folder import read_resolved
-from dgl_mutual.store.configuration import identity, num_seeds
+from dgl_mutual.store.configuration import identity, num_seeds, read_resolved
 from dgl_mutual.store.files import CERTIFICATE_FILE, COMPARE_FILE, COMPARISON_FILES, CONFIG_FILE, TRAJECTORY_FILE
 from dgl_mutual.utils.files import read_bytes, write_text
 from dgl_mutual.utils.plain_yaml import MAX_SIZE, yaml_text

@@ -18,10 +18,9 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_folders.folder_lock import lock
-from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.run_folders.trial_tables import HISTORY_COLUMNS, FinishedTrials, GatheredTable, History, TrialTable
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.store.configuration import RESOLVED, identity, num_seeds
+from dgl_mutual.store.configuration import RESOLVED, identity, num_seeds, read_resolved
 from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (

@@ -24,10 +24,9 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.run_folders.folder_lock import lock
-from dgl_mutual.experiments.run_folders.run_folder import read_resolved
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
-from dgl_mutual.store.configuration import Role, keys_of
+from dgl_mutual.store.configuration import Role, keys_of, read_resolved
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
