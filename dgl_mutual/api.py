@@ -18,6 +18,7 @@ from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import ChosenMetric, TaskName, check_task
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.compute import resolve_device
 from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.idle import refuse_folds, refuse_untrained, warn_of_idle
@@ -25,7 +26,6 @@ from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import resolve, split_of, values_or_objects, with_unlabelled
 from dgl_mutual.experiments.configuration.trust import check_trust
-from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.trial import Trial, fit_resolved

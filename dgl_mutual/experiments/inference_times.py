@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.compute import is_cuda, resolve_device
 from dgl_mutual.experiments.configuration.resolve import check_fingerprint
 from dgl_mutual.experiments.configuration.trust import trusted_config
-from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.run_folders.folder_lock import lock

@@ -9,8 +9,8 @@ from pathlib import Path
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.sources.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.experiments.compute import is_cuda, resolve_device
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.executors.base import DoWork
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
