@@ -22,7 +22,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 _EXACT_UP_TO = 200
 #: Differences of fractions that should be equal differ in their last bits.
 _DECIMALS = 12
-#: Level of the tests of ranks.
+#: Level of the tests of ranks and of equivalence.
 _ALPHA = 0.05
 
 
@@ -142,6 +142,52 @@ def _exact_signed_rank(nonzero: Array) -> float:
         shares = (shares + swapped) / 2
     from_mean = abs(2 * np.arange(len(shares)) - ranks.sum())
     return float(shares[from_mean >= abs(2 * ranks[nonzero > 0].sum() - ranks.sum())].sum())
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What n paired differences say.
+
+    Attributes:
+        mean, low, high: mean difference and its 95 % interval.
+        p_difference: of the two-sided paired t-test of "no difference".
+        p_equivalence: of the two one-sided t-tests of "at least `margin` apart".
+
+    All but `mean` are nan where nothing can be said: of a single pair, of differences that are all equal, whose spread is unknown then,
+    and where one of them is not a number. `p_difference` alone is 1 where all differences are zero.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p_difference: float
+    p_equivalence: float
+    margin: float
+
+    @property
+    def equivalent(self) -> bool | None:
+        """Whether a difference of `margin` or more is ruled out at 5 %; None where nothing can be said."""
+        return None if math.isnan(self.p_equivalence) else self.p_equivalence < _ALPHA
+
+
+def compare_pairs(differences: Sequence[float], margin: float, test_to_train: float = 0.0) -> Paired:
+    """The paired t-test and two one-sided tests (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
+
+    Args:
+        differences: one a seed or fold.
+        margin: the smallest difference that would matter.
+        test_to_train: for folds, and seeds of ``holdout``, whose training samples overlap, n_test / n_train widens the standard error
+            (Nadeau and Bengio, 2003).
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    mean, n = float(d.mean()), len(d)
+    test = corrected_resampled_t(d, test_to_train)
+    if math.isnan(test.low):
+        return Paired(n, mean, math.nan, math.nan, test.p, math.nan, margin)
+    error = math.sqrt((1 / n + test_to_train) * float(d.var(ddof=1)))
+    p = float(stats.t.sf((margin - abs(mean)) / error, n - 1))
+    return Paired(n, mean, test.low, test.high, test.p, p, margin)
 
 
 def effect_size(differences: Sequence[float] | Array) -> float:

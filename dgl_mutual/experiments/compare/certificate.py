@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
-from dgl_mutual.experiments.compare.equivalence import Paired
+from dgl_mutual.statistics import Paired
 from dgl_mutual.utils.safe_text import markdown_text
 from dgl_mutual.utils.wording import aligned, pipe_table
 

@@ -18,7 +18,6 @@ from dgl_mutual.errors import DataError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import PRECISIONS, Check, parity_trial
-from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
 from dgl_mutual.experiments.compare.folder import CertificateReport, ComparisonFolder
 from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
@@ -34,7 +33,7 @@ from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import split_digest, trial_data
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.reference.temporary import own_temporary_files
-from dgl_mutual.statistics import held_out_ratio
+from dgl_mutual.statistics import Paired, compare_pairs, held_out_ratio
 from dgl_mutual.store.files import FAILURES_FILE
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 from dgl_mutual.store.summary import what_n_counts

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.checks import Check
-from dgl_mutual.experiments.compare.equivalence import compare_pairs
+from dgl_mutual.statistics import compare_pairs
 
 
 def cells_of(table: certificate.Table | str) -> list[list[str]]:
