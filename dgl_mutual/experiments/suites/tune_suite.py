@@ -19,7 +19,7 @@ from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Display, no_progress
 from dgl_mutual.experiments.suites.suite import Layers, SuitePlan, SuiteRun, configurations, named, plan_suite, with_data
 from dgl_mutual.experiments.suites.suite_file import Suite
-from dgl_mutual.experiments.tuning.search import Tuning, checked_space, plan_search, run_search
+from dgl_mutual.experiments.tuning.search import Tuning, plan_search, run_search, search_space
 from dgl_mutual.experiments.tuning.study import SearchPlan
 from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.search_space import SearchSpace
@@ -139,7 +139,7 @@ def tune_suite(
     searched = [run for run in runs if resolve_strategy(run.config.strategy).trains]
     for run in searched:  # one that cannot be tuned is refused before the first search
         with named(run.method, run.data):
-            checked_space(run.config)
+            search_space(run.config)
 
     def planned(run: SuiteRun) -> tuple[SearchPlan | None, list[tuple[RunConfig, RunConfig]]]:
         dataset, in_memory = data.load(run.config, run.data), run.data in data.in_memory

@@ -100,8 +100,9 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
         search: keys that are searched although they are given, or that are only searched where they are named.
 
     Raises:
-        UsageError: an unknown strategy, or a key of `search` that cannot be searched.
+        UsageError: the configuration cannot be tuned, nothing is left to be searched, or `search` names what cannot be.
     """
+    _refuse_untunable(config)
     declared, usual = _declared(config)
     given, impossible = given_values(config), _impossible(config)
     # With options of its own a choice fits one of its values only.
@@ -116,7 +117,27 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
                 f"{key} cannot be searched: every student has its own {name}, or another option has to fit it (training.fanout, "
                 f"training.sampler, {key}_options). Leave that out."
             )
-    return {key: domain for key, domain in possible.items() if key in search or (key in usual and value_at(given, key) is None)}
+    space = {key: domain for key, domain in possible.items() if key in search or (key in usual and value_at(given, key) is None)}
+    if not space:
+        raise UsageError(
+            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
+            "(--search KEY)."
+        )
+    return space
+
+
+def _refuse_untunable(config: RunConfig) -> None:
+    if config.grid:
+        values = " ".join(f"{key}={choices[0]}" for key, choices in config.grid.items())
+        raise UsageError(
+            "The configuration has a grid, which is a search of its own. Take it back with --set grid=null, so that all options that are "
+            f"not given are tuned, or give each of its keys a value, for example {values}."
+        )
+    kind = resolve_strategy(config.strategy)
+    if not kind.trains:
+        raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
+    if config.distill is not None:
+        raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
 
 
 def _declared(config: RunConfig) -> tuple[SearchSpace, SearchSpace]:
@@ -265,7 +286,7 @@ def plan_search(
     config = with_recorded_defaults(config, dataset)
     given = config if in_memory else anchored(config)
     resolved = resolve(given, dataset)
-    space = checked_space(given, search)
+    space = search_space(given, search)
     unusable = [f"student.{key}" for key in GRAPH_TASK_OPTIONS if resolved.task == "node" and f"student.{key}" in space]
     if unusable:
         raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
@@ -289,29 +310,3 @@ def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
     decisive = [identity(resolved_values(resolved)), splits, described(space)]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     return re.sub(r"[0-9a-f]{8}$", digest[:8], f"tune-{run_name(resolved)}")
-
-
-def checked_space(given: RunConfig, search: Collection[str] = ()) -> SearchSpace:
-    """See `search_space`.
-
-    Raises:
-        UsageError: the configuration cannot be tuned, nothing is left to be searched, or `search` names what cannot be.
-    """
-    if given.grid:
-        values = " ".join(f"{key}={choices[0]}" for key, choices in given.grid.items())
-        raise UsageError(
-            "The configuration has a grid, which is a search of its own. Take it back with --set grid=null, so that all options that are "
-            f"not given are tuned, or give each of its keys a value, for example {values}."
-        )
-    kind = resolve_strategy(given.strategy)
-    if not kind.trains:
-        raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
-    if given.distill is not None:
-        raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
-    space = search_space(given, search)
-    if not space:
-        raise UsageError(
-            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
-            "(--search KEY)."
-        )
-    return space
