@@ -236,7 +236,7 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
     compute = compute or Compute(jobs=1)
     running, progress = Search(plan), progress or Progress()
     with running.opened():
-        done = running.claims.num_counted()
+        done = running.num_counted()
         missing = max(0, plan.trials - done)
         progress.start(missing, min(done, plan.trials), seconds_left(running.study, missing, compute.num_jobs))
         try:

@@ -1,15 +1,16 @@
-"""The folder of a search: its journal, which processes share, and the files that are written from it."""
+"""The folder of a search: its journal, which processes share, who runs which trial, and the files that are written from it."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import pandas as pd
 import yaml
 
@@ -22,7 +23,6 @@ from dgl_mutual.experiments.configuration.layers import merge, unflatten
 from dgl_mutual.experiments.configuration.resolve import resolved_values, splits_of
 from dgl_mutual.experiments.run_folders.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.experiments.tuning.claims import Claims, claims_lock
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, leave_copies, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, ended_rows, history
@@ -86,10 +86,13 @@ class SearchPlan:
 class Search:
     """The folder of a search: Optuna's study in its journal, and the files that are written from it.
 
+    Each trial under way is held by a lock file of its own, which the system frees when its process ends, however it ends: then the trial
+    is abandoned, and another one repeats it.
+
     Attributes:
         plan: what is searched, and how.
         given: what is given, as plain values, without what is searched.
-        study, proposals, claims: once it is `opened`.
+        study, proposals: once it is `opened`.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
@@ -97,9 +100,10 @@ class Search:
         # The strategy is named also where it is the default one: a later version may have another.
         values = {"dataset": plan.given.dataset, "strategy": resolved_values(plan.resolved)["strategy"], **given_values(plan.given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
+        self._lock = filelock.FileLock(self.folder / ".claims.lock")
+        self._backend: Any
         self.study: optuna.Study
         self.proposals: Proposals
-        self.claims: Claims
 
     @contextmanager
     def opened(self, *, begun: bool = False) -> Iterator[None]:
@@ -131,7 +135,7 @@ class Search:
                 raise
             finally:
                 with suppress(StoreError):
-                    self.claims.remove_free_locks()
+                    self._remove_free_locks()
 
     def _make_folder(self) -> None:
         """Make the folder, or make sure that what is written into one that is there stays there."""
@@ -144,21 +148,19 @@ class Search:
             refuse_links(self.folder / name, self.folder.parent)
 
     def _open(self, stack: ExitStack) -> None:
-        """Open the journal for as long as `stack` lasts, and make `study`, `proposals` and `claims` of it."""
+        """Open the journal for as long as `stack` lasts, and make `study` and `proposals` of it."""
         from optuna.exceptions import OptunaError
 
         journal = self.folder / JOURNAL_FILE
         try:
             if journal.exists():
                 check_regular(journal)
-            lock = claims_lock(self.folder)
-            with lock:
+            with self._lock:
                 if (self.folder / TUNING_FILE).exists() and not (journal.exists() and journal.stat().st_size):
                     raise ValueError(f"it is empty or gone, and {TUNING_FILE} is there")
-                backend = stack.enter_context(open_journal(journal, self.folder.name))
-                self.study = self._begin_or_continue(backend)
+                self._backend = stack.enter_context(open_journal(journal, self.folder.name))
+                self.study = self._begin_or_continue()
                 self.proposals = Proposals(self.study, self.plan.resolved, self.plan.space)
-                self.claims = Claims(self.folder, lock, backend, self.proposals)
                 if not self.study.get_trials(deepcopy=False):
                     self.proposals.enqueue_defaults()
                 self._write_settings()
@@ -167,14 +169,14 @@ class Search:
         except OSError as error:
             raise unwritable(journal, error) from None
 
-    def _begin_or_continue(self, backend: Any) -> optuna.Study:
+    def _begin_or_continue(self) -> optuna.Study:
         """The study of the journal, which begins with it."""
         import optuna
 
         # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
         pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.plan.resolved.training.epochs // 2)
         study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
+            storage=optuna.storages.JournalStorage(self._backend),
             study_name=self.folder.name,
             direction="maximize",
             pruner=pruner,
@@ -211,8 +213,8 @@ class Search:
 
     def _remove_untried(self, made: Sequence[Path]) -> None:
         """Remove the folder, and those made above it, if no trial has ended and no process runs one."""
-        with self.claims.alone():
-            self.claims.release_abandoned()
+        with self._alone():
+            self._release_abandoned()
             if counted_trials(self.study):
                 return
             remove_files(self.folder, "|".join([*map(re.escape, SEARCH_FILES), r"\..+\.lock"]))
@@ -239,6 +241,53 @@ class Search:
                 "Remove the folder to start over, or choose another one with --out."
             )
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from claiming trials and writing files.
+
+        Raises:
+            StoreError: the journal is gone. The lock would make a folder in the place of one that is gone.
+        """
+        self._backend.check()
+        with self._lock:
+            yield
+
+    def num_counted(self) -> int:
+        """Trials that are finished, or that a living process runs."""
+        with self._alone():
+            self._release_abandoned()
+            return len(counted_trials(self.study))
+
+    def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
+        """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
+        with self._alone():
+            if (number := self.num_counted()) >= most:
+                return None
+            trial = self.proposals.next_trial(number)
+            held = filelock.FileLock(self._lock_of(trial.number))
+            held.acquire(timeout=0)
+        return _holding(trial, held)
+
+    def _release_abandoned(self) -> None:
+        """Let trials of processes that have ended run again. To be called `_alone`."""
+        for trial in begun_trials(self.study):
+            if trial.state.name == "RUNNING" and not _is_held(self._lock_of(trial.number)):
+                self.proposals.repeat(trial)
+
+    def _remove_free_locks(self) -> None:
+        """Remove the lock files of trials that no process runs.
+
+        Raises:
+            StoreError: the journal is gone.
+        """
+        with self._alone():
+            for file in self.folder.glob(".trial-*.lock"):
+                if not _is_held(file):
+                    file.unlink(missing_ok=True)
+
+    def _lock_of(self, number: int) -> Path:
+        return self.folder / f".trial-{number}.lock"
+
     def layer(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         """The layer of configuration of a trial."""
         return merge(self.given, unflatten(self.drawn(trial)))
@@ -255,7 +304,7 @@ class Search:
         Raises:
             StoreError: the journal is gone, or the disk does not take them.
         """
-        with self.claims.alone():
+        with self._alone():
             drawn = {*self.proposals.drawn, *(key for trial in self.study.get_trials(deepcopy=False) for key in trial.params)}
             table = history(self.study, [key for key in self.plan.space if key in drawn])
             write_text(self.folder / TUNING_FILE, plain_csv(table.map(csv_cell)))
@@ -263,3 +312,22 @@ class Search:
             if best is not None:
                 write_text(self.folder / BEST_FILE, yaml_text(self.layer(best)))
         return table
+
+
+def _is_held(file: Path) -> bool:
+    """Whether a process, this one too, holds a lock."""
+    if not file.exists():
+        return False
+    try:
+        with filelock.FileLock(file, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+@contextmanager
+def _holding(trial: optuna.Trial, held: filelock.BaseFileLock) -> Iterator[optuna.Trial]:
+    try:
+        yield trial
+    finally:
+        held.release()

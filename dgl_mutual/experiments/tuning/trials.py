@@ -57,7 +57,7 @@ def _run_next(search: Search, dataset: Dataset, compute: Compute, on_epoch: OnEp
     plan = search.plan
     if plan.deadline is not None and time.monotonic() >= plan.deadline:
         return None
-    claimed = search.claims.claim(plan.trials)
+    claimed = search.claim(plan.trials)
     if claimed is None:
         return None
     torch.set_num_threads(compute.threads)

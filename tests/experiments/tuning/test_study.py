@@ -32,15 +32,15 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
     config = parse_config(QUICK)
     one, two = (search_in(tmp_path / "s", ring, config) for _ in range(2))
     with one.opened(), two.opened():
-        held = [search.claims.claim(3) for search in (one, two, one)]
-        assert two.claims.claim(3) is None and one.claims.claim(3) is None
+        held = [search.claim(3) for search in (one, two, one)]
+        assert two.claim(3) is None and one.claim(3) is None
         for claimed in held:
             assert claimed is not None
-        assert two.claims.num_counted() == 3
+        assert two.num_counted() == 3
         assert two.write()["state"].tolist() == ["running"] * 3
         with held[1]:
             pass  # its process ends without a word
-        again = one.claims.claim(3)
+        again = one.claim(3)
         assert again is not None
         with again as trial:
             before = {t.number: t.params for t in begun_trials(one.study)}
@@ -257,11 +257,11 @@ def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill
     space = {"student.depth": Whole(9, 12)}  # without the default
     search = search_in(tmp_path / "s", ring, config, space)
     with search.opened():
-        with search.claims.claim(2) as first:  # its process ends without a word
+        with search.claim(2) as first:  # its process ends without a word
             assert first.params == {} and "defaults" in first.user_attrs
-        with search.claims.claim(2) as again:
+        with search.claim(2) as again:
             assert again.params == {} and "defaults" in again.user_attrs
-            with search.claims.claim(2) as drawn:
+            with search.claim(2) as drawn:
                 assert drawn.params and "defaults" not in drawn.user_attrs
 
 
@@ -271,9 +271,9 @@ def test_the_time_left_follows_from_trials_that_ended(ring: Dataset, tmp_path: P
     config = parse_config(QUICK)
     search = search_in(tmp_path / "s", ring, config)
     with search.opened():
-        with search.claims.claim(3):
+        with search.claim(3):
             pass  # its process ends without a word
-        assert search.claims.num_counted() == 0 and seconds_left(search.study, 3, 1) is None
+        assert search.num_counted() == 0 and seconds_left(search.study, 3, 1) is None
 
 
 def test_a_full_disk_is_called_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
