@@ -79,7 +79,8 @@ def listed(names: Sequence[object], most: int = 20) -> str:
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
-    return UsageError(f"Unknown {kind} {shortened(value)!r}. {advice(value, choices)}.")
+    of_type = "" if isinstance(value, str) else f" of type {type(value).__name__}"
+    return UsageError(f"Unknown {kind} {shortened(value)!r}{of_type}. {advice(value, choices)}.")
 
 
 def advice(value: object, choices: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from dgl_mutual.errors import DataError, DglMutualError, StoreError, TrainingError, UsageError, listed, unknown
@@ -18,7 +20,8 @@ def test_exit_codes() -> None:
         ("MU", "Unknown dataset 'MU'. Did you mean 'MUTAG'? Choose from: cora, MUTAG."),
         ("mutga", "Unknown dataset 'mutga'. Did you mean 'MUTAG'? Choose from: cora, MUTAG."),
         ("zzz", "Unknown dataset 'zzz'. Choose from: cora, MUTAG."),
-        (7, "Unknown dataset '7'. Choose from: cora, MUTAG."),
+        (7, "Unknown dataset '7' of type int. Choose from: cora, MUTAG."),
+        (PurePosixPath("cora"), "Unknown dataset 'cora' of type PurePosixPath. Did you mean 'cora'? Choose from: cora, MUTAG."),
     ],
 )
 def test_an_unknown_name_shows_the_nearest_and_all(value: object, message: str) -> None:

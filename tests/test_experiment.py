@@ -154,6 +154,13 @@ def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.E
     assert "*: the best method" in repr(found) and "best method" not in table.attrs["caption"] + shown
 
 
+def test_what_is_changed_in_a_table_of_trials_is_in_no_other(found: dgl_mutual.Experiment) -> None:
+    for name in ("trials", "failures"):
+        columns = list(getattr(found, name).columns)
+        del getattr(found, name)[columns[0]]
+        assert list(getattr(found, name).columns) == columns
+
+
 def test_a_suite_of_which_no_run_folder_is_there_has_no_trials_and_no_failures(tmp_path: Path) -> None:
     kept = dgl_mutual.Experiment.load(write_suite(tmp_path, "x", [(tmp_path / "gone", "gml", "Cora")]))
     for table in (kept.trials, kept.failures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +41,8 @@ class Dataset:
     """One graph with labelled nodes (``task="node"``) or many graphs with labels (``task="graph"``).
 
     `from_arrays`, `from_dgl` and `from_pyg` make one from what a user has. Whatever way it is made, it is checked and brought into the form
-    below when it is made, in time linear in its size (unsorted edges are sorted).
+    below when it is made, in time linear in its size (unsorted edges are sorted). Results keep the dataset that they were trained on, not a
+    copy of it: change none of its arrays in place, but make another with `replaced`.
 
     Attributes:
         name: what tables of results call it.
@@ -440,6 +441,10 @@ class Dataset:
     @property
     def num_samples(self) -> int:
         return self.num_nodes if self.task == "node" else self.num_graphs
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what has been computed from them makes no other hash of a dataset (``joblib.hash``)."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def edge_offsets(self) -> IntArray:

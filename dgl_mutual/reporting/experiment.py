@@ -61,12 +61,12 @@ class Experiment:
         """The names of the methods."""
         return list(dict.fromkeys(run.method for run in self.runs))
 
-    @cached_property
+    @property
     def trials(self) -> pd.DataFrame:
         """A row per dataset, method, seed, fold and member (and target, of several): `data`, `method`, then the columns of trials.csv."""
         return _rows(self.runs, "trials")
 
-    @cached_property
+    @property
     def failures(self) -> pd.DataFrame:
         """Trials that failed: `data`, `method`, `seed`, `fold`, `error`, `details`."""
         return _rows(suite_runs(self.folder), "failures")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -516,3 +517,10 @@ def test_identifiers_are_no_numbers_of_nodes() -> None:
 def test_what_a_dataset_does_not_have_cannot_be_replaced() -> None:
     with pytest.raises(TypeError, match="no attribute 'official_split' that can be replaced"):
         Dataset.from_arrays([[0], [1]], [[1.0], [2.0]], [0, 1]).replaced(official_split=None)
+
+
+def test_use_does_not_change_the_hash_of_a_dataset() -> None:
+    dataset = Dataset.from_arrays([[0, 1], [1, 0]], np.eye(2), [0, 1])
+    before = joblib.hash(dataset)
+    assert len(dataset.edge_offsets) == 2 and len(dataset.in_offsets) == 3
+    assert joblib.hash(dataset) == before
