@@ -61,11 +61,14 @@ def load(
         name: a name, a folder, or whatever `Dataset.from_dgl` or `Dataset.from_pyg` takes.
         task: ``node`` or ``graph``, where the dataset is for both. Defaults: ``node`` for the digits, ``graph`` for a folder in CSV form
             that describes graphs, and the task of the dataset that code of your own makes.
-        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a text such as ``digit,even``
+        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a string such as ``digit,even``
             (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
         require_labels: whether a folder without labels is refused. Without labels a dataset can be predicted, and not trained on.
+
+    Returns:
+        The dataset, checked.
 
     Raises:
         UsageError: an unknown name or target, or a task that the dataset is not for.
@@ -137,7 +140,8 @@ def fit(
         student: options of all students.
         strategy, strategy_options: how they teach each other (default: gml): a name, an import path ``package.module:Class``, or a
             subclass of `Strategy`, and its options.
-        training: see `TrainingOptions`.
+        training: options of optimisation and stopping, for example ``{"epochs": 100, "learning_rate": 0.005, "patience": 50}``; the page of
+            options lists all.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         metric: how predictions are scored, in place of the dataset's metric (see `Dataset.from_arrays`): it chooses epochs and members on
             validation, and is reported. Not for several targets, nor where OGB's evaluator scores.
@@ -146,7 +150,7 @@ def fit(
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or the number of labels kept per class,
             for example 20 (1.0 is all of them, 1 is one per class). The other samples are trained on without their labels.
         unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which
-            needs no labels; they are not looked at.
+            may have labels, which are ignored.
         device: cpu, cuda, cuda:N (the N-th GPU), auto (a GPU, if there is one), or a `torch.device`.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
@@ -162,7 +166,7 @@ def fit(
     """
     check_booleans(trust=trust, progress=progress)
     if split is not None and not isinstance(split, Split):
-        raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
+        raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample indices or masks.")
     dataset = load(dataset) if isinstance(dataset, str | Path) else as_dataset(dataset, split=split)
     pool = read_pool(str(unlabelled)) if isinstance(unlabelled, str | Path) else unlabelled
     if pool is not None:

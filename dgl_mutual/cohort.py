@@ -78,7 +78,7 @@ class Cohort(nn.Module):
         return [self.members[k].forward_batch(batch, generators[k] if generators is not None else None) for k in chosen]
 
     def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
-        """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""
+        """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample indices; result (N, C)."""
         return self._in_parts(self._mixed, logits, samples, dim=0)
 
     def peer_weights(self, logits: Tensor, samples: Tensor) -> Tensor:

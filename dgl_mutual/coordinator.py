@@ -49,7 +49,7 @@ class CoordinatorConfig:
 class Coordinator(nn.Module, ABC):
     """Weights over students.
 
-    Shapes: logits (K, N, C), confidence (K, N), samples (N,) sample numbers; weights (R, K, N, 1 or C) for R receivers.
+    Shapes: logits (K, N, C), confidence (K, N), samples (N,) sample indices; weights (R, K, N, 1 or C) for R receivers.
     """
 
     #: The configuration that it was built from.
@@ -73,7 +73,7 @@ class Coordinator(nn.Module, ABC):
 
         Args:
             logits: (K, N, C).
-            samples: (N,), the numbers of the samples.
+            samples: (N,), the indices of the samples.
         """
         return
 

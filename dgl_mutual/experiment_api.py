@@ -79,7 +79,7 @@ def experiment(
     Args:
         dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables. A list of DGL or PyG graphs is
             one dataset.
-        methods: names of strategies, also as one text: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
+        methods: names of strategies, also as one string: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
             the path of a configuration (``.yaml`` or ``.yml``), such as best.yaml of `dgl-mutual tune`, or to a mapping with any key of a
             configuration, and ``recipe``, the name of one that the method starts from. Of a file and of a recipe, dataset, splits and
             metric are left out, of a file with a warning. A mapping names a strategy, or its recipe does, unless the method has the name
@@ -96,7 +96,7 @@ def experiment(
         out: folder of the results, where a second call goes on (default: a temporary one, which goes with the experiment; see
             `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
-        jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
+        jobs: trials at a time, each in a process of its own if there are several (default: one per CPU core; 1 on a GPU).
         threads: threads a trial computes with. Other numbers change results within rounding, which training with batch norm amplifies,
             so the default is the same everywhere.
         device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda where torch has a GPU.
@@ -120,7 +120,7 @@ def experiment(
     with which `out` the same call goes on.
     """
     if not isinstance(name, str) or not name.strip():
-        raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
+        raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a string, for example name='experiment'.")
     check_booleans(resume=resume, progress=progress, offline=offline, trust=trust)
     compute = Compute(device=device, jobs=jobs, threads=threads)
     trackers = _trackers(track)
@@ -225,7 +225,7 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
     if isinstance(dataset, Mapping):
         for label in dataset:
             if not isinstance(label, str):
-                raise UsageError(f"The name {label!r} of a dataset is {kind_of(label)}. Give a text, for example '{label}'.")
+                raise UsageError(f"The name {label!r} of a dataset is {kind_of(label)}. Give a string, for example '{label}'.")
         return {label: _dataset(entry) for label, entry in dataset.items()}
     several = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
     found = [_dataset(entry) for entry in (dataset if several else [dataset])]

@@ -57,7 +57,7 @@ class Joint(nn.Module, Distribution):
     NOTE: s_t is learned from labels alone and by all students together, since it is a property of the task; what is exchanged about a task
     weighs as much as its labels do. Validation counts all tasks alike, so that one epoch's loss can be compared with another's.
 
-    Labels: float, shape (N, columns), NaN where unknown: a column of class numbers for a categorical task, one a label for others.
+    Labels: float, shape (N, columns), NaN where unknown: a column of class indices for a categorical task, one a label for others.
     """
 
     has_columns = True

@@ -44,8 +44,8 @@ _MAX_FAULTS = 50
 _PLAIN = {
     "missing": "it is missing",
     **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "there is no such key"),
-    **dict.fromkeys(("string_type", "string_sub_type"), "a text is needed"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is needed"),
+    **dict.fromkeys(("string_type", "string_sub_type"), "a string is needed"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer is needed"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number is needed"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is needed"),
     **dict.fromkeys(
@@ -53,7 +53,7 @@ _PLAIN = {
     ),
     "int_parsing_size": "the number is too large",
     "finite_number": "a finite number is needed",
-    "invalid_key": "names must be text",
+    "invalid_key": "names must be strings",
 }
 #: Kinds of errors of a number that is too small or too large -> where pydantic has the bound, and its words.
 _BOUNDS = {
@@ -128,7 +128,7 @@ class Options(BaseModel):
 
     @model_serializer(mode="wrap")
     def _sets_in_order(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Sets as sorted lists in JSON: texts in a set have another order in each process, and the same run would not be found again."""
+        """Sets as sorted lists in JSON: strings in a set have another order in each process, and the same run would not be found again."""
         values: dict[str, Any] = serialize(self)
         return values if info.mode != "json" else {name: _in_order(getattr(self, name), value) for name, value in values.items()}
 
@@ -317,13 +317,13 @@ def plain_message(fault: Any) -> str:
         return f"a list is needed{f', for example [{value}]' if is_single and len(str(value)) <= 40 else ''}"
     if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
         bound, number = ("least", fault["ctx"]["min_length"]) if kind.endswith("short") else ("most", fault["ctx"]["max_length"])
-        what, unit = ("text", "character") if kind.startswith("string") else ("list", "value")
+        what, unit = ("string", "character") if kind.startswith("string") else ("list", "value")
         return f"a {what} of at {bound} {counted(number, unit)} is needed"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{words} {fault['ctx'][name]:.15g} is needed"
     if kind == "literal_error":
-        # pydantic has the choices as one text, such as "'none', 'batch' or 'layer'".
+        # pydantic has the choices as one string, such as "'none', 'batch' or 'layer'".
         choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) or [fault["ctx"]["expected"]]
         return f"there is no such value. {advice(value, choices)}"
     return shortened(str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, "), most=1000)

@@ -57,7 +57,7 @@ class Real(_Range[float]):
 
 @dataclass(frozen=True)
 class Whole(_Range[int]):
-    """A whole number from `low` to `high`, both included."""
+    """An integer from `low` to `high`, both included."""
 
     def stored(self, value: Any) -> int | None:
         """A value as Optuna stores it; None if it is not in the range."""
@@ -74,7 +74,7 @@ class Whole(_Range[int]):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values, which are drawn as a configuration has them (see `plain_value`)."""
+    """One of some values, which are drawn as plain ones: a number of NumPy as one of Python."""
 
     values: tuple[Any, ...]
 
@@ -141,7 +141,7 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
                     kinds = "Give text, numbers, booleans, None, or tuples of these."
                     return f"{where}, and a configuration cannot hold the value {value!r:.80}. {kinds}"
         elif not (domain.holds(domain.low) and domain.holds(domain.high)):
-            return f"{where}. The ends must be {'numbers' if isinstance(domain, Real) else 'whole numbers'}, the lower one first."
+            return f"{where}. The ends must be {'numbers' if isinstance(domain, Real) else 'integers'}, the lower one first."
         elif isinstance(domain, Real) and (not math.isfinite(domain.high - domain.low) or (domain.log and domain.low <= 0)):
             return f"{where}. The ends must be finite, and above 0 on a logarithmic scale."
     return None

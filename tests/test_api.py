@@ -159,7 +159,7 @@ def test_memory_that_many_classes_take_is_told_as_that(digits: Dataset, monkeypa
 
 @pytest.mark.parametrize("seed", [1.5, "0", -1, True, None, float("nan")])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
-    with pytest.raises(UsageError, match="whole number from 0"):
+    with pytest.raises(UsageError, match="integer from 0"):
         dgl_mutual.fit(dgl_mutual.load("digits"), "gcn,sage", seed=seed)
 
 

@@ -87,7 +87,7 @@ def test_a_split_of_two_masks_is_refused_unless_one_is_given() -> None:
         (lambda: dm.Dataset.from_arrays(sparse.eye_array(10**7), None), "looks like an adjacency matrix"),
         (lambda: dm.Dataset.from_arrays(torch.eye(N), FEATURES, LABELS), r"matrix.to_sparse\(\).coalesce\(\).indices\(\)"),
         (lambda: dm.Dataset.from_arrays(EDGES.astype(str), FEATURES, LABELS), r"found <U\d+ values such as '\d+'"),
-        (lambda: dm.Dataset.from_arrays(None, FEATURES, LABELS), r"must be an array of whole numbers, found None\."),
+        (lambda: dm.Dataset.from_arrays(None, FEATURES, LABELS), r"must be an array of integers, found None\."),
         (lambda: dm.Dataset.from_dgl({"graph": graph()}), "Expected DGL graphs, found a dict"),
         (lambda: dm.Dataset.from_pyg({"graph": graph()}), "Expected PyG graphs, found a dict"),
         (lambda: dm.Dataset.from_dgl(pd.DataFrame({"a": [1]})), "DGL graphs"),

@@ -54,3 +54,11 @@ def test_classes_in_public_signatures_are_documented() -> None:
                 seen.add(kind)
                 assert kind in documented, f"{name} takes or gives a {word}, which docs/api.md does not have"
     assert {dgl_mutual.Dataset, dgl_mutual.Split, dgl_mutual.Callback} < seen and len(seen) > 12
+
+
+def test_members_that_the_page_lists_have_a_docstring() -> None:
+    entries = re.findall(r"\.\. autoclass:: ([\w.]+)(?:\(\))?\n   :members: (.+)", PAGE)
+    assert entries
+    for path, members in entries:
+        for name in members.split(", "):
+            assert inspect.getdoc(getattr(resolved(path), name, None)), f"docs/api.md lists {path}.{name}, which would not be shown"

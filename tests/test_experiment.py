@@ -76,8 +76,8 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
         ({"members": 3}, "members = 3 is an int. Give names"),
         ({"members": []}, r"members = \[\] names nothing\. Give names, for example members=\['mean', 'ensemble'\]; or leave it out"),
         ({"members": ()}, r"members = \(\) names nothing"),
-        ({"precision": -1}, "precision = -1 is not a whole number from 0"),
-        ({"precision": 2.5}, "precision = 2.5 is not a whole number"),
+        ({"precision": -1}, "precision = -1 is not an integer from 0"),
+        ({"precision": 2.5}, "precision = 2.5 is not an integer"),
         ({"precision": 13}, "more than 12"),
         ({"percent": "yes"}, "percent = 'yes' is neither True nor False"),
         ({"members": {"mean"}}, "members = {'mean'} is a set, which has no order. Give names"),
@@ -119,7 +119,7 @@ def test_a_text_is_no_truth_value(name: str) -> None:
 
 
 def test_a_dataset_is_called_by_a_text() -> None:
-    with pytest.raises(UsageError, match=r"The name 1 of a dataset is an int\. Give a text, for example '1'"):
+    with pytest.raises(UsageError, match=r"The name 1 of a dataset is an int\. Give a string, for example '1'"):
         dgl_mutual.experiment({1: "digits", "1": "Cora"}, ["independent"], **SMALL)
 
 
@@ -233,7 +233,7 @@ def test_methods_are_tuned_alike_before_they_are_assessed(found: dgl_mutual.Expe
 def test_figures_by_kind(found: dgl_mutual.Experiment) -> None:
     pytest.importorskip("matplotlib")
     assert set(found.plot("curves")) == {"curves-digits-alone", "curves-digits-teach"}
-    with pytest.raises(UsageError, match=r"no figures for 'cka'.*training.diversity = true"):
+    with pytest.raises(UsageError, match=r"no data for the plot 'cka'.*training.diversity = true"):
         found.plot("cka")
     with pytest.raises(UsageError, match="Unknown plot 'curve'"):
         found.plot("curve")
@@ -472,11 +472,11 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"methods": np.array("gml")}, "names of strategies are needed.*not array"),
         ({"methods": {"gml": {"targets": {"digit", "even"}}}}, r"'targets' = \{.*: a set has no order: give a list"),
         ({"students": {"gcn"}}, "is a set, which has no order"),
-        ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
+        ({"jobs": 1.5}, "jobs = 1.5 is not an integer from 1"),
         ({"jobs": 10**9}, "jobs = 1000000000 is more than 1024, the most that is possible"),
-        ({"jobs": 0}, "jobs = 0 is not a whole number from 1"),
-        ({"jobs": 0, "tuned": 1}, "jobs = 0 is not a whole number from 1"),
-        ({"threads": None}, "threads = None is not a whole number from 1"),
+        ({"jobs": 0}, "jobs = 0 is not an integer from 1"),
+        ({"jobs": 0, "tuned": 1}, "jobs = 0 is not an integer from 1"),
+        ({"threads": None}, "threads = None is not an integer from 1"),
         ({"threads": 100_000}, "threads = 100000 is more than 1024, the most that is possible"),
         ({"device": 5}, "Unknown device '5'"),
         ({"track": "tensorbord", "tuned": 1}, "Unknown tracker 'tensorbord'. Did you mean 'tensorboard'"),

@@ -61,7 +61,7 @@ def test_every_command_is_named() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = shlex.split(command)[1:]
+    arguments = shlex.split(command, comments=True)[1:]
     made = [maker for maker in COMMANDS if maker.startswith("dgl-mutual data generate ") and f"./{shlex.split(maker)[-1]}" in arguments]
     real = "--recipe" in arguments or ("--dataset" in arguments and "digits-multi" not in arguments and not made)
     if real and not os.environ.get("DGL_MUTUAL_DATA"):

@@ -37,7 +37,7 @@ def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
         ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
         ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),
         ({"strength": Real(0.0, float("inf"))}, "The ends must be finite"),
-        ({"strength": Whole(3, 1)}, "The ends must be whole numbers"),
+        ({"strength": Whole(3, 1)}, "The ends must be integers"),
         ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
         ({"kind": Choice(())}, "a choice without values"),
         ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),

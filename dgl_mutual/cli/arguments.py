@@ -33,7 +33,11 @@ data_dir_option = click.option(
     type=PATH,
     help="Data folder, only read (default: $DGL_MUTUAL_DATA, else ./data). Downloads go to the user's cache.",
 )
-targets_option = click.option("--targets", metavar="NAMES", help="Which targets, for example digit,even (default: all of the dataset).")
+targets_option = click.option(
+    "--targets",
+    metavar="NAMES",
+    help="Which targets, for example digit,even (default: all of the dataset; in a CSV folder the column label).",
+)
 trust_option = click.option(
     "--trust",
     is_flag=True,

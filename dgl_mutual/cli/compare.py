@@ -46,7 +46,7 @@ _REFERENCE = click.Option(["--reference"], default="pyg", show_default=True, met
     help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
 )
 @click.option("--member", default=BEST, show_default=True, help="Our member to compare with, if the file has no members.")
-@click.option("--jobs", type=JOBS, metavar="N", help="Number of our trials at a time, with FILE.csv (default: one per core).")
+@click.option("--jobs", type=JOBS, metavar="N", help="Number of our trials at a time, with FILE.csv (default: one per CPU core).")
 @click.option("--runs", type=PATH, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv.")
 @click.option("--out", type=PATH, help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).")
 def command(

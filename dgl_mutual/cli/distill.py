@@ -8,11 +8,19 @@ import click
 
 from dgl_mutual.cli.run import command as run_command
 
+#: An MLP has no part in what several processes or machines share.
+_OF_RUN_ALONE = ("servers", "divide")
 
-@click.command(params=[*run_command.params])
-@click.option("--positions", type=int, metavar="N", help="Random-walk steps for positional features (default: 0, none).")
+
+@click.command(params=[option for option in run_command.params if option.name not in _OF_RUN_ALONE])
+@click.option(
+    "--positions",
+    type=int,
+    metavar="N",
+    help="Random-walk steps of the MLP's positional features (default: 0, none); training.positions is for the students.",
+)
 @click.option("--unseen", type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0).")
-@click.option("--mlp-hidden", type=int, metavar="N", help="Width of the MLP (default: 128).")
+@click.option("--mlp-hidden", type=int, metavar="N", help="Units of the MLP's hidden layers (default: 128).")
 @click.option("--supervised-weight", type=float, metavar="W", help="W in W CE + (1 - W) KL (default: 0).")
 def command(assignments: tuple[str, ...], **values: Any) -> None:
     """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; in trials.csv it is the member 'mlp'.
@@ -26,4 +34,4 @@ def command(assignments: tuple[str, ...], **values: Any) -> None:
       dgl-mutual distill --dataset Cora --unseen 0.2 --set distill.supervised_weight=0.1
     """
     assert run_command.callback is not None
-    run_command.callback(assignments=("distill={}", *assignments), **values)
+    run_command.callback(assignments=("distill={}", *assignments), servers=None, divide="samples", **values)

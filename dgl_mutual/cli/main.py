@@ -100,7 +100,7 @@ def cli() -> None:
     """
     command = click.get_current_context().invoked_subcommand
     if "TORCHELASTIC_RUN_ID" in os.environ and command != "run":
-        raise click.UsageError(f"torchrun starts processes that share work, and {command!r} has none to share: only 'run' has.")
+        raise click.UsageError(f"{command!r} cannot run under torchrun: only 'run' can. Start it without torchrun.")
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -36,8 +36,8 @@ def command(
     """Predict the nodes or graphs of DATA, labelled or not: one CSV row each, with the predicted label and all probabilities.
 
     CHECKPOINT is a student's file, or the folder of a trial with its students. DATA is a dataset's name, or a folder in TU's or in DGL's
-    CSVDataset form. Feature columns are matched by name; unknown columns are refused, and so are missing ones, but for columns of true and
-    false: these count as false, with a warning unless they are named like a value of a one-hot encoding (colour=red).
+    CSVDataset form. Feature columns are matched by name; unknown columns are refused, and so are missing ones, except boolean
+    ones: these count as false, with a warning unless they are named like a value of a one-hot encoding (colour=red).
 
     \b
     Examples:

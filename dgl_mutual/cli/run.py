@@ -63,7 +63,7 @@ KEYS = {
     "--students",
     metavar="NAMES",
     shell_complete=completion.several(completion.students),
-    help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gatv2,mypkg.nets:MyNet.",
+    help="The cohort, for example gcn,gat,gin,sage (the default). Also gatv2, appnp, gcn2, sgc, tag, chebnet, mlp, bag, mypkg.nets:MyNet.",
 )
 @click.option(
     "--strategy",
@@ -74,11 +74,15 @@ KEYS = {
 @click.option(
     "--label-rate",
     metavar="SHARE|N",
-    help="Hide labels of the training part: keep a share of them (0.1), or N per class (20); the rest trains without (default: off).",
+    help="Keep only some labels of the training part: a share (0.1), or an integer number per class (20). 1 means one label per class, "
+    "1.0 all labels. The other samples are trained on without their labels (default: keep all).",
 )
 @click.option("--unlabelled", metavar="NAME|DIR", help="A dataset whose graphs are further training samples, without their labels.")
 @click.option(
-    "--unlabelled-ratio", type=float, metavar="R", help="Unlabelled samples per epoch for each labelled one (default: all of them)."
+    "--unlabelled-ratio",
+    type=float,
+    metavar="R",
+    help="Unlabelled samples per epoch for each labelled one (default: all of them; with --sampler, one).",
 )
 @click.option(
     "--noise",
@@ -87,7 +91,12 @@ KEYS = {
     help="Add noise to the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2, label:0.2 or label-asymmetric:0.2.",
 )
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
-@click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
+@click.option(
+    "--folds",
+    type=int,
+    metavar="N",
+    help="Number of folds (default: 10 under nested; under splits, all splits of the dataset). Other protocols have none.",
+)
 @click.option(
     "--protocol",
     metavar="NAME",
@@ -117,7 +126,12 @@ KEYS = {
 @trust_option
 @click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
-@click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
+@click.option(
+    "--jobs",
+    type=JOBS,
+    metavar="N",
+    help="Number of trials at a time, each in its own process (default: one per CPU core; 1 on a GPU).",
+)
 @click.option(
     "--threads",
     type=THREADS,
@@ -132,7 +146,7 @@ KEYS = {
     type=click.Choice(["samples", "students"]),
     default="samples",
     show_default=True,
-    help="What the processes of torchrun divide in a step.",
+    help="How torchrun's processes share the work: samples (data parallel) or students (each process trains some of them).",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @track_option

@@ -28,7 +28,7 @@ _SHARED = ("checkpoint_every", "trust", "out", "resume", "jobs", "threads", "dev
 @click.option(
     "--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Downloads nothing; measures a few epochs of each run."
 )
-@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 3 folds and 30 epochs; a grid varies no counts of epochs.")
+@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 3 folds and 30 epochs; grid keys that count epochs are dropped.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
 @click.option(
     "--tuned",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, trust_option
+from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option
 from dgl_mutual.cli.export import runs_argument
 from dgl_mutual.cli.output import say
 
@@ -15,7 +15,9 @@ from dgl_mutual.cli.output import say
 @runs_argument
 @click.option("--repeats", type=click.IntRange(min=5), default=30, show_default=True, metavar="N", help="Forward passes of each member.")
 @click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each pass.")
-@trust_option
+@click.option(
+    "--trust", is_flag=True, help="Import the classes that the saved students name, which executes their modules (default: refused)."
+)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to predict.")
 @data_dir_option
 @offline_option

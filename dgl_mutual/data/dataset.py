@@ -47,11 +47,11 @@ class Dataset:
     Attributes:
         name: what tables of results call it.
         task: ``node`` where each node is a sample, ``graph`` where each graph is one.
-        edges: int64, shape (2, |E|), rows (source, destination) in global node numbers; an undirected edge is stored in both directions;
+        edges: int64, shape (2, |E|), rows (source, destination) in global node indices; an undirected edge is stored in both directions;
             no self-loops, no duplicates; sorted by (destination, source).
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
-            Joint: float32, shape (samples, columns), NaN where unknown: a column of class numbers for a single-label part, L for others.
+            Joint: float32, shape (samples, columns), NaN where unknown: a column of class indices for a single-label part, L for others.
         target: what `labels` mean: their kind, the classes or labels by name, and the metric that predictions are scored by.
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
@@ -237,7 +237,7 @@ class Dataset:
             edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row an edge; nodes
                 counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
             features: (|V|, F), the rows in the order of the nodes; None for one-hot in-degrees. Columns of a data frame keep their names.
-            labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
+            labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), strings or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; a mapping from names to such labels for several targets at once; None where all are unknown,
                 for prediction. Labels of 0 and 1 may be a sparse matrix.
             edge_features: (|E|, D), a row for each of `edges`, in their order; None where there are none. Of duplicate edges the first
@@ -254,7 +254,7 @@ class Dataset:
         Raises:
             DataError: the arrays do not fit together; the message says which entry.
             UsageError: a metric that is unknown, or does not fit the labels; `symmetric` is neither True nor False; or `task` or `metric`
-                is no text.
+                is not a string.
         """
         check_booleans(symmetric=symmetric)
         check_task(task)
@@ -307,6 +307,7 @@ class Dataset:
         graph is the graphs that it was made of.
 
         Args:
+            data: a graph, a batched graph, a sequence of graphs or pairs, or a dataset of DGL.
             labels: of the nodes or graphs, in place of those that the graphs hold, in the forms of `from_arrays`.
             feat: the key of the node features; None for one-hot in-degrees.
             edge_feat: the key of the edge features in ``edata``, if there are any; None to leave them out.
@@ -317,6 +318,9 @@ class Dataset:
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_arrays`. A trained student matches columns by
                 their names.
 
+        Returns:
+            The dataset, checked.
+
         Raises:
             DataError: a heterogeneous graph, a key that is missing in some or all graphs, a batched graph whose numbers of nodes do not fit
                 it, or any fault for which `from_arrays` raises it.
@@ -324,8 +328,8 @@ class Dataset:
         check_task(task)
         if isinstance(labels, str):
             raise DataError(
-                f"labels = {labels!r} is a text, and labels are an array with one for each node or graph. If {labels!r} is a key of ndata, "
-                f"give label={labels!r}."
+                f"labels = {labels!r} is a string, and labels are an array with one for each node or graph. If {labels!r} is a key of "
+                f"ndata, give label={labels!r}."
             )
         records = records_of_dgl(data, feat, label, edge_feat)
         made = cls.from_arrays(
@@ -359,6 +363,13 @@ class Dataset:
         `Planetoid`, is that graph. Labels ``y`` are those of nodes where they have a row for each node in every graph. `task` says what
         they are where that may be chance: where all graphs have the same number of nodes, and ``y`` as many entries; without it there is a
         warning.
+
+        Args:
+            data: a `Data`, a batch, a sequence of them, or a dataset of PyG.
+            labels, task, split, metric, name, feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_dgl`.
+
+        Returns:
+            The dataset, checked.
 
         Raises:
             DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault
@@ -419,18 +430,22 @@ class Dataset:
 
     @property
     def num_nodes(self) -> int:
+        """|V|, the number of nodes in all graphs."""
         return int(self.node_offsets[-1])
 
     @property
     def num_graphs(self) -> int:
+        """Number of graphs (1 for a single graph)."""
         return len(self.node_offsets) - 1
 
     @property
     def num_edges(self) -> int:
+        """|E|, the number of directed edges."""
         return int(self.edges.shape[1])
 
     @property
     def num_features(self) -> int:
+        """F, the number of node feature columns."""
         return int(self.features.shape[1])
 
     @property
@@ -440,6 +455,7 @@ class Dataset:
 
     @property
     def num_samples(self) -> int:
+        """Number of samples: nodes on a node task, graphs on a graph task."""
         return self.num_nodes if self.task == "node" else self.num_graphs
 
     def __getstate__(self) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from dgl_mutual.errors import SplitError, UsageError, listed, shortened
 from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.wording import counted
 
-#: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
+#: A share of the labels, or an integer number of labels per class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
 LabelRate = int | float
 
 
 def parse_label_rate(rate: Any) -> LabelRate:
-    """A label rate from a number, or from text as typed: ``0.1``, ``"0.1"``, ``20``.
+    """A label rate from a number, or from a string as typed: ``0.1``, ``"0.1"``, ``20``.
 
     Raises:
         ValueError: no number, a share outside (0, 1], or a number a class below 1.
@@ -43,8 +43,8 @@ def parse_label_rate(rate: Any) -> LabelRate:
     valid = isinstance(number, int | float) and not isinstance(number, bool)
     if not valid or not (number >= 1 if isinstance(number, int) else 0 < number <= 1):
         raise ValueError(
-            f"the label rate is {rate!r}: give a share of the labels in (0, 1], for example 0.1, or a whole number of labels a class, "
-            "for example 20 (1 means one label a class, and 1.0 all labels)"
+            f"the label rate is {rate!r}: give a share of the labels in (0, 1], for example 0.1, or an integer number of labels per class, "
+            "for example 20 (1 means one label per class, and 1.0 all labels)"
         )
     assert isinstance(number, int | float)
     return number
@@ -53,15 +53,15 @@ def parse_label_rate(rate: Any) -> LabelRate:
 def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, fold: int | None = None) -> Split:
     """The split with a share of its training samples, or some a class, left in `train`, and the others in `unlabelled`.
 
-    A class with n labelled training samples keeps rate * n of them, rounded to the nearest whole number (halves up), or `rate` of them if
-    that is a whole number. Samples are hidden in an order that the seed decides, so those that a lower rate keeps are among those that a
+    A class with n labelled training samples keeps rate * n of them, rounded to the nearest integer (halves up), or `rate` of them if
+    that is an integer. Samples are hidden in an order that the seed decides, so those that a lower rate keeps are among those that a
     higher one keeps.
 
     The classes are those of a single-label target or of one binary label. Where a sample has several labels, its class is the rarest
     value among them (of all labels, counted in the training part), after the iterative stratification of Sechidis et al. (ECML PKDD 2011).
     Training samples without any known label become unlabelled ones.
 
-    A class that has fewer than a whole number asks for keeps all of them, with a warning.
+    A class with fewer labels than this integer keeps all of them, with a warning.
 
     Args:
         seed: from 0 on.
@@ -127,7 +127,7 @@ def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples."
         )
     if not dataset.is_labelled[split.test].any():
-        warn(f"None of {counted(len(split.test), 'test sample')} of {where} has a known label, so the test figures are nan.")
+        warn(f"None of {counted(len(split.test), 'test sample')} of {where} has a known label, so the test metrics are nan.")
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:

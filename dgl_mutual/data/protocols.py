@@ -35,7 +35,7 @@ OFFICIAL_PROTOCOLS = ("public", "scaffold", "splits")
 
 
 def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
-    """The splits of one repetition under `protocol`; the same for the same arguments. Samples without any label are in no part.
+    """The splits of one repetition under a protocol; the same for the same arguments. Samples without any label are in no part.
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
     - ``splits``: the official splits, where there are several, whatever the seed: each is a fold.
@@ -50,17 +50,19 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
     The classes of several targets are those of one of them (see `dgl_mutual.data.several_targets.strata`).
 
     Args:
+        dataset: a dataset, or a graph or graphs that make one.
+        protocol: one of the names above (see `available_protocols`).
         seed: from 0 on. It selects the folds or the random samples. `fit` and runs derive this seed from their own; ``result.split`` is
             the split of a training.
         folds: outer folds of ``nested`` (default: 10), or how many of the first official splits ``splits`` takes (default: all); the other
             protocols give one split.
 
     Returns:
-        One split, or one a fold. Parts are disjoint, each a sorted array (number of samples of the part,) of sample numbers. An official
+        One split, or one a fold. Parts are disjoint, each a sorted array (number of samples of the part,) of sample indices. An official
         split is as the dataset has it.
 
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not whole numbers in range, or fewer
+        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not integers in range, or fewer
             than two folds.
         SplitError: no labels, all samples of one class, more folds than official splits, or too few samples, in all or of a class.
     """
@@ -120,7 +122,7 @@ def available_protocols(dataset: Dataset | Any) -> tuple[str, ...]:
     `make_splits` may still refuse a number of folds of ``nested``, and splits nothing with fewer than three labelled samples.
 
     Raises:
-        UsageError, DataError: see `as_dataset`.
+        UsageError, DataError: it is not a dataset or graphs that make one.
     """
     dataset = as_dataset(dataset)
     return tuple(name for name in _of_this_kind(dataset) if name != "random" or _has_enough_of_each_class(dataset))
@@ -139,7 +141,7 @@ def default_protocol(dataset: Dataset | Any) -> str:
     ``random`` is impossible where nodes have several labels, and where a class has too few of them.
 
     Raises:
-        UsageError, DataError: see `as_dataset`.
+        UsageError, DataError: it is not a dataset or graphs that make one.
     """
     return available_protocols(dataset)[0]
 

@@ -22,7 +22,7 @@ def target_names(target: Target) -> tuple[str, ...]:
 
 
 def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of targets, of a list or of a text such as ``digit,even``.
+    """Names of targets, of a list or of a string such as ``digit,even``.
 
     Raises:
         UsageError: neither of the two.
@@ -40,7 +40,7 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
 
 
 def select_targets(dataset: Dataset, names: str | Sequence[str]) -> Dataset:
-    """The dataset with these of its targets, in this order: a list of names, or a text such as ``digit,even``.
+    """The dataset with these of its targets, in this order: a list of names, or a string such as ``digit,even``.
 
     In a dataset with one multi-label target, names are those of its labels, and each chosen label becomes a target of its own.
 

@@ -20,12 +20,12 @@ class Compute:
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``; given as one of these, as ``auto`` (cuda where torch has a GPU), or as a `torch.device`.
-        jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one a core; on cuda one).
+        jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one per CPU core; 1 on a GPU).
         threads: threads a trial computes with. Sums over another number of threads are rounded differently, so the default depends
             neither on the machine nor on `jobs`.
 
     Raises:
-        UsageError: see `resolve_device`; or `jobs` or `threads` is no whole number from 1, or too large.
+        UsageError: see `resolve_device`; or `jobs` or `threads` is not an integer from 1, or too large.
     """
 
     device: str

@@ -25,9 +25,9 @@ _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 #: Singular and plural.
 _PLAIN: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "of true and false"),
-    int: ("whole number", "whole numbers"),
+    int: ("integer", "integers"),
     float: ("number", "numbers"),
-    str: ("text", "texts"),
+    str: ("string", "strings"),
     dict: ("mapping", "mappings"),
 }
 

@@ -39,9 +39,9 @@ def _fault(value: Any) -> str | None:
 
 #: Plain types of parameters, what values may be, and what is said of others.
 _PLAIN_TYPES: tuple[tuple[type, tuple[type, ...], str], ...] = (
-    (int, (Integral,), "a whole number"),
+    (int, (Integral,), "an integer"),
     (float, (Real,), "a number"),
-    (str, (str,), "a text"),
+    (str, (str,), "a string"),
     (bool, (bool, np.bool_), "true or false"),
 )
 
@@ -154,6 +154,6 @@ def num_blocks(options: StudentOptions) -> int:
         )
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UsageError(
-            f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to a whole number from 1 on."
+            f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to an integer from 1 on."
         )
     return found

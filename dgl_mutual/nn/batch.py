@@ -84,7 +84,7 @@ class GraphBatch(Adjacency, Batch):
 
         Raises:
             UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or it
-                has no edge features of this width.
+                has another number of edge features.
             DataError: the batch information does not fit the graph (see `batch_offsets`).
         """
         check_homogeneous(graph)

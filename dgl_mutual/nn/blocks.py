@@ -38,7 +38,7 @@ class BlockBatch(Batch):
         The blocks may be on the CPU: DGL itself needs no support for the device.
 
         Args:
-            whole: a `GraphBatch`, or something else with its dtype, degrees and features, whose rows can be indexed by node numbers.
+            whole: a `GraphBatch`, or something else with its dtype, degrees and features, whose rows can be indexed by node index.
         """
         adjacencies = []
         for block in blocks:

@@ -40,13 +40,13 @@ class Pattern:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(non-zeros,): the row number of each."""
+        """(non-zeros,): the row index of each."""
         numbers = torch.arange(self.shape[0], dtype=self.indices.dtype, device=self.indices.device)
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
 
     @cached_property
     def one_column(self) -> Tensor:
-        """(non-zeros,): zeros, the column numbers of the matrix whose columns are all merged into one."""
+        """(non-zeros,): zeros, the column indices of the matrix whose columns are all merged into one."""
         return torch.zeros_like(self.indices)
 
     @cached_method

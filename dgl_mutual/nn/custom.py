@@ -41,8 +41,8 @@ class CustomStudent(CohortMember):
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
-    them itself. Where a column may hold codes of categories (on the training part whole numbers from 0, and others than 0 and 1 among
-    them), no column of whole numbers is scaled, so that embeddings can look them up.
+    them itself. Where a column may hold codes of categories (on the training part integers from 0, and others than 0 and 1 among them),
+    no column of integers is scaled, so that embeddings can look them up.
 
     A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it, or its default is
     something other than None, "node" or "graph".
@@ -66,7 +66,7 @@ class CustomStudent(CohortMember):
         options: the class or function, and its own options.
         in_features, num_outputs: F and C, the first two arguments of the class or function.
         name: the name of the student in messages.
-        edge_features: D, the width of edge features; 0 for none.
+        edge_features: D, the number of edge features; 0 for none.
 
     Raises:
         UsageError: the class or function cannot be found or called, or gives no module with parameters.

@@ -111,7 +111,7 @@ def memory_of(weights: Mapping[str, Tensor]) -> set[int]:
 
 
 def _trainable(module: nn.Module, without: str = "") -> dict[str, Tensor]:
-    """The trainable weights by name, but for lazy ones and those of no numbers."""
+    """The trainable weights by name, except for lazy ones and those of no numbers."""
     return {
         name: parameter
         for name, parameter in module.named_parameters()

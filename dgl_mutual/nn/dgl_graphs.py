@@ -54,7 +54,7 @@ def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
         offsets, sources = pattern.indptr.to(torch.int64), pattern.indices.to(torch.int64)
     else:
         offsets, sources = adjacency.in_offsets, adjacency.sources
-    # DGL 1.1's CPU kernels need the edge numbers even where they are 0, 1, 2, ...
+    # DGL 1.1's CPU kernels need the edge indices even where they are 0, 1, 2, ...
     csc = ("csc", (offsets, sources, torch.arange(len(sources), device=sources.device)))
     if not adjacency.is_whole:
         return dgl.create_block(csc, num_src_nodes=adjacency.num_sources, num_dst_nodes=adjacency.num_destinations)
@@ -66,7 +66,7 @@ def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
 
 
 def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGLGraph, Tensor]:
-    """A block of those sources alone that its destinations need, the destinations first, and the numbers of these sources."""
+    """A block of those sources alone that its destinations need, the destinations first, and the indices of these sources."""
     destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.dst_index]
     place = adjacency.sources.new_full((adjacency.num_sources,), -1)
     place[destinations] = torch.arange(len(destinations), device=adjacency.device)

@@ -1,6 +1,6 @@
 """Architectures made of DGL's own layers (`dgl.nn`), as convolutions of the common skeleton.
 
-All options of `StudentOptions` apply as they do to the other architectures, but for `heads`, which only gatv2 has. Unless a class says
+All options of `StudentOptions` apply as they do to the other architectures, except for `heads`, which only gatv2 has. Unless a class says
 otherwise, the adjacency A includes self-loops, as in DGL's examples, and D is the degree matrix of A.
 """
 

@@ -21,7 +21,7 @@ from dgl_mutual.utils.wording import counted
 
 @dataclass(frozen=True)
 class EdgeInput:
-    """The width of edge features, and the node feature columns, of a student that takes edge features, or uses no edges.
+    """The number of edge features, and the node feature columns, of a student that takes edge features, or uses no edges.
 
     Attributes:
         width: D; 0 where edges have no features.

@@ -27,7 +27,7 @@ GRAPH_TASK_OPTIONS = ("pooling", "virtual_node", "input_readout")
 
 
 class StudentOptions(Options):
-    """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
+    """One student. `None` means the default of the task or architecture; each option says which.
 
     A custom student has a class or function as its architecture, and takes only the options in `options`, and `edge_features`.
     """

@@ -58,7 +58,7 @@ def is_generator(value: Any) -> bool:
 def unsaved_values(module: nn.Module) -> dict[str, Unsaved]:
     """What custom code keeps in plain attributes of a module and its parts, by dotted names.
 
-    These are numbers, texts, tensors, arrays, sets, the states of random generators, and the attributes of objects of a user's classes,
+    These are numbers, strings, tensors, arrays, sets, the states of random generators, and the attributes of objects of a user's classes,
     also in lists and dicts. Of modules of torch, DGL and PyG these are floats alone, such as the rate of a dropout, since they
     may cache what they like, and of this package's own nothing. Left out are modules with a `get_extra_state` of their own and what is
     below them, since what they save is up to them; what `functools.cached_property` and hooks of torch keep; and tensors that share memory

@@ -17,7 +17,7 @@ from dgl_mutual.errors import DataError
 
 
 def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data]:
-    """One `Data` a graph, features dense; `sample` holds the dataset's numbers of its samples (nodes, or the graph itself).
+    """One `Data` a graph, features dense; `sample` holds the dataset's indices of its samples (nodes, or the graph itself).
 
     Raises:
         DataError: the dense features would not fit into memory.

@@ -69,7 +69,7 @@ class Best:
         """Take in an evaluation; epochs before `start` do not count as waiting.
 
         Raises:
-            TrainingError: a figure that is not finite.
+            TrainingError: a metric or loss that is not finite.
         """
         if not (math.isfinite(metric) and math.isfinite(loss)):
             raise TrainingError(f"Validation of the reference is not finite in epoch {epoch} (metric {metric}, loss {loss}).")
@@ -85,7 +85,7 @@ class Best:
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """A member's figures at its best epoch by validation (see `dgl_mutual.training.result.MemberResult`)."""
+    """A member's metrics at its best epoch by validation (see `dgl_mutual.training.result.MemberResult`)."""
 
     member: str
     train: float

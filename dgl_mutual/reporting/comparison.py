@@ -102,7 +102,7 @@ def compare(
     Args:
         value: a fraction (test, val, train), ``nll`` or ``ece``, a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
-        members: which members to show, also as one text, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or mean alone of what
+        members: which members to show, also as one string, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or mean alone of what
             the whole cohort shares.
         baseline: a method (see `dgl_mutual.reporting.baseline`); None: nothing is tested.
 

@@ -79,7 +79,10 @@ class Experiment:
         Args:
             baseline: a method, or ``none`` (default: the experiment's own, else independent where it is one of several methods; where it
                 has no trials, or they do not pair with the others', nothing is tested, with a warning).
-            value, metric, members: see `dgl_mutual.reporting.comparison.compare`.
+            value: ``test``, ``val``, ``train``; ``nll``, ``ece``; ``seconds_per_epoch``, ``train_seconds``, ``peak_mib``, ``inference_ms``,
+                ``parameters``, ``epochs``, ``best_epoch``; or ``disagreement``.
+            metric: only datasets scored by it, for example ``rocauc`` (default: all).
+            members: names, for example ``mean,gcn-0`` (default: mean, best_by_val, ensemble).
 
         Raises:
             UsageError: a name that is not there, or trials that do not pair with those of a baseline that was given.
@@ -188,8 +191,8 @@ class Experiment:
         """Method `a` against method `b`, paired by seed and fold.
 
         Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 % interval
-        by Student's t, not adjusted, see `PairedTest`), ``effect`` (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm``
-        (adjusted over the rows shown).
+        by Student's t, not adjusted; over folds and seeds of ``holdout`` with the corrected standard error), ``effect`` (Cohen's d of
+        pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
 
         Raises:
             UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.
@@ -223,12 +226,12 @@ class Experiment:
             kind: a kind of plot, for example ``gains`` or ``curves``; ``dgl-mutual plot --help`` lists all of them.
 
         Raises:
-            UsageError: no such kind, no matplotlib, or the trials have no figures for it.
+            UsageError: no such kind, no matplotlib, or the runs have no data for it.
         """
         with drawing():
             figures = dict(draw(self.runs, [kind]))
         if not figures:
-            raise UsageError(f"These trials have no figures for {kind!r}. {plots_need([kind])}")
+            raise UsageError(f"These runs have no data for the plot {kind!r}. {plots_need([kind])}")
         return figures
 
     def save(self, path: str | Path) -> Path:

@@ -17,7 +17,7 @@ _LONG = [
 
 
 def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None = None, percent: bool = False) -> str:
-    """A row per data, member and method with all figures and tests, or (wide) a row per member and method with three columns a dataset.
+    """A row per data, member and method with all metrics and tests, or (wide) a row per member and method with three columns a dataset.
 
     Numbers are fractions with all their digits unless `percent` or `precision` say otherwise. Text never starts like a formula.
 
@@ -67,7 +67,7 @@ def to_text(table: TextTable) -> str:
 
 
 def cell_text(cell: Cell, *, star: str = "") -> str:
-    """A cell without markup; `star` follows a figure that is bold."""
+    """A cell without markup; `star` follows a number that is bold."""
     return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{star if cell.bold else ''}{cell.mark}"
 
 
@@ -77,7 +77,7 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
     lost = lost_in_latex("".join(texts))
     if lost:
         warn(
-            f"pdflatex has no letters for {', '.join(map(repr, lost))}: question marks stand for them in the LaTeX table. Rename the "
+            f"pdflatex cannot print {', '.join(map(repr, lost))}: question marks stand for them in the LaTeX table. Rename the "
             "datasets or methods, or write the table as Markdown or CSV."
         )
     lines = [

@@ -126,7 +126,7 @@ def data_name(run: Run) -> str:
 
 
 def all_but(run: Run, key: str) -> dict[str, Any]:
-    """What decides the results of a run's trials (see `identity`), but for its dataset and this key."""
+    """What decides the results of a run's trials (see `identity`), except for its dataset and this key."""
     values = identity(run.config)
     training = {name: value for name, value in values.get("training", {}).items() if name not in _RECORDING}
     return {name: value for name, value in {**values, "training": training}.items() if name not in ("dataset", key)}

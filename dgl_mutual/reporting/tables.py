@@ -62,7 +62,7 @@ class TextTable:
 
     Attributes:
         groups: the rows, in groups that a rule divides.
-        num_labels: how many of the first columns are labels; the others are figures.
+        num_labels: how many of the first columns are labels; the others are numbers.
         caption: sentences.
     """
 
@@ -106,7 +106,7 @@ def is_fraction(value: str) -> bool:
 
 
 def scale(comparison: Comparison, percent: bool) -> int:
-    """What figures are multiplied with before they are shown.
+    """What numbers are multiplied with before they are shown.
 
     Raises:
         UsageError: percent of a cost.
@@ -141,7 +141,7 @@ def value_name(comparison: Comparison, *, percent: bool = False) -> str:
 
 
 def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
-    """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the figures."""
+    """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the numbers."""
     rows = comparison.rows
     members = list(dict.fromkeys(rows["member"]))
     whose = "whole cohort" if comparison.value in SHARED else member_name(members[0])

@@ -48,7 +48,7 @@ _MAX_BYTES, _MAX_JSON = 1 << 31, 1 << 24
 #: Columns of a table that is read, and of one that is written again as it is; the history of K students has more than K * K. Each column
 #: costs about a tenth of a millisecond, however few the rows, and less as text.
 _MAX_COLUMNS, _MAX_TEXT_COLUMNS = 20_000, 100_000
-#: What figures of single precision can be, as a custom strategy or callback may log.
+#: What numbers of single precision can be, as a custom strategy or callback may log.
 _ANY = (-3.5e38, 3.5e38)
 _FRACTIONS = ("train", "val", "test", "disagreement", "ece", "accuracy", "confidence", "value", "best")
 _COUNTS_AND_TIMES = (
@@ -80,7 +80,7 @@ def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> 
 
     Raises:
         StoreError: it does not, a row is shorter or longer than the first, a column is there twice, there are too many columns, or there is
-            text, or a number that no trial has, where numbers belong, or a figure is outside of its range.
+            text, or a number that no trial has, where numbers belong, or a number is outside of its range.
     """
     text = _content(file, _MAX_BYTES)
     if text is None:
@@ -110,7 +110,7 @@ def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> 
 
 
 def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
-    """Which figure of a table of numbers is outside of its range, if there is one. A metric that is not defined is NaN.
+    """Which number of a table is outside of its range, if there is one. A metric that is not defined is NaN.
 
     Args:
         own: the columns that are known, and have ranges of their own.

@@ -55,10 +55,10 @@ def _fault(value: Any) -> str | None:
     if next(kind for kind in value.__mro__ if "propagate" in vars(kind)) is not Strategy and not value.propagates:
         return "has a propagate() that is not called. Set the class attribute propagates = True."
     if not isinstance(value.name, str):
-        return f"has name = {value.name!r}. Give it a name of text, or none."
+        return f"has name = {value.name!r}. Give it a string, or leave it out."
     least = 1 if value.trains else 0
     if not isinstance(value.min_students, int) or value.min_students < least:
-        return f"has min_students = {value.min_students!r}. Set the class attribute to a whole number from {least} on."
+        return f"has min_students = {value.min_students!r}. Set the class attribute to an integer from {least} on."
     return None
 
 

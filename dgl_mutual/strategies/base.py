@@ -84,7 +84,14 @@ class Strategy(nn.Module, ABC):
 
     @classmethod
     def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
-        """The probabilities (N, C) that replace those of each student, from the edges and training labels of the graph."""
+        """The probabilities that replace those of each student, from the edges and training labels of the graph.
+
+        Args:
+            predictions: one matrix (N, C) of probabilities per student.
+
+        Returns:
+            The same form.
+        """
         return list(predictions)
 
     def reset_parameters(self) -> None:

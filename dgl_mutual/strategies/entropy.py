@@ -35,7 +35,7 @@ class EntropyOptions(ExchangeOptions):
     class_prior_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT)
     """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
     students from neglecting classes. With a number of labels a class (label_rate) the prior is uniform, and wrong where classes differ in
-    size; the default of gml is then lower (null: -entropy_weight if that is positive, else 0)."""
+    size; the default of gml is then 1 instead of 3 (null: -entropy_weight if that is positive, else 0)."""
 
     @model_validator(mode="after")
     def _check_schedule(self) -> EntropyOptions:

@@ -30,7 +30,7 @@ class Unlabelled:
     """Training samples without labels, on which defaults may depend.
 
     Attributes:
-        equal_counts: as many labels were kept of each class, and classes may differ in size.
+        equal_counts: the same number of labels was kept of each class, although classes may differ in size.
         pool: some of these samples are graphs of a pool.
     """
 

@@ -20,7 +20,7 @@ class Step:
 
     Attributes:
         logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
-        active: the numbers of those A members within the cohort.
+        active: the indices of those A members within the cohort.
         hidden: per active member, the state of each hidden layer (|V|, width).
         embeddings: per active member, the last state of each sample before its logits (N, width). Both are empty where processes divide
             students.
@@ -35,7 +35,7 @@ class Step:
         epoch: from 0.
         log: values for the history, beside the loss terms, by name, each averaged over the steps of an epoch that log it: ``weights``
             (K, K), the weight of peer j in the target of i; ``exchange`` (A,), what is still to be learned from others: the mean KL from
-            the target to the own prediction on the exchange samples, in nats, as it stands in the loss but for its weight. It should
+            the target to the own prediction on the exchange samples, in nats, as it stands in the loss except for its weight. It should
             reach zero only when each member agrees with its target.
     """
 

@@ -25,7 +25,7 @@ class WeightAverages:
     """An average w' of the weights w of each member, with torch's `AveragedModel`.
 
     ema: w' <- a w' + (1 - a) w after each step, a = min(1 - 1 / (t + 1), decay) in step t, so that the first weights are soon
-    forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of whole numbers or booleans
+    forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of integers or booleans
     are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
     What `get_extra_state` of a custom student gives is copied under both.

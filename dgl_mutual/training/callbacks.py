@@ -41,10 +41,16 @@ class Callback:
         """After each optimizer step; ``state.step`` and ``state.terms`` are those of the step."""
 
     def on_evaluation_batch(self, state: TrainingState, member: int, samples: torch.Tensor, output: StudentOutput) -> None:
-        """After one member has been run, in evaluation mode, on a batch that holds these samples (their numbers in the dataset)."""
+        """After one member has been run, in evaluation mode, on a batch.
+
+        Args:
+            member: index of the member in the cohort.
+            samples: (n,), int64 indices of the samples of the batch in the dataset.
+            output: what the member gave for these n samples.
+        """
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """After each epoch and its validation, if there is one; the epoch's figures are ``state.history[-1]``."""
+        """After each epoch and its validation, if there is one; the epoch's metrics are ``state.history[-1]``."""
 
     def on_phase_end(self, state: TrainingState) -> None:
         """After the last epoch of a phase."""

@@ -173,7 +173,7 @@ def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split
 
 
 def _assess(result: FitResult, data: TrialData) -> FitResult:
-    """The figures of a cohort that was trained in a part of the graph, with those on the test nodes in the whole graph."""
+    """The metrics of a cohort that was trained in a part of the graph, with those on the test nodes in the whole graph."""
     cohort, dataset = result.cohort, data.dataset
     takes_edges = any(student.edge_features for student in cohort.members)
     seen, whole = (with_positions(one if takes_edges else one.without_edge_features(), cohort.positions) for one in (data.seen, dataset))

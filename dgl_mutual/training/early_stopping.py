@@ -28,7 +28,7 @@ class EarlyStopping:
         """Take in one evaluation; true when it is the best so far.
 
         Raises:
-            TrainingError: a figure that is not finite: no comparison with it would mean anything.
+            TrainingError: a metric or loss that is not finite: no comparison with it would mean anything.
         """
         if not (math.isfinite(val_metric) and math.isfinite(val_loss)):
             raise TrainingError(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MemberResult:
-    """One member's figures at its best epoch by validation.
+    """One member's metrics at its best epoch by validation.
 
     Attributes:
         member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (ties go to the first student), ``ensemble``.
@@ -67,13 +67,18 @@ def best_on_validation(metrics: Sequence[float]) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
-    """A trained cohort with its figures.
+    """A trained cohort with its metrics.
+
+    ``result["ensemble"]`` is the `MemberResult` of a member, ``"gcn-0" in result`` says whether there is one, ``list(result)`` are the
+    names of all members, and ``len(result)`` is their number.
 
     Attributes:
         members: the students in order (then what the strategy added), ``mean``, ``best_by_val``, ``ensemble``.
         history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
+        epochs: number of epochs that were trained, of all phases.
+        train_seconds: seconds of the whole training, with validation.
         seconds_per_epoch: of the whole cohort, the first epoch left out: it also builds what all later ones use again.
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
             NaN of a single student.
@@ -81,9 +86,9 @@ class FitResult:
         cohort: the modules, each student at its best weights.
         dataset, split: what it was trained on.
         exchange_on: the samples on which students learned from others (see `Exchange`); ``transductive``: test samples were among them.
-        config: the resolved configuration, as in a run's config.yaml; empty where `fit_cohort` was called directly.
+        config: the resolved configuration, as in a run's config.yaml.
         mlp: what was trained from the cohort, if anything was.
-        tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
+        tasks: where there are several tasks, the members' metrics in each, by metric, for example ``accuracy(digit)``; those in `members`
             are the means over all tasks.
         reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
             empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see
@@ -110,7 +115,7 @@ class FitResult:
     kept: Mapping[str, npt.NDArray[Any]] | None = None
 
     def __getitem__(self, member: str) -> MemberResult:
-        """The figures of one member."""
+        """The metrics of one member."""
         for result in self.members:
             if result.member == member:
                 return result
@@ -129,7 +134,7 @@ class FitResult:
         return len(self.members)
 
     def __repr__(self) -> str:
-        """A few readable lines: what was trained on what, and the members' figures."""
+        """A few readable lines: what was trained on what, and the members' metrics."""
         strategy = f" by {self.config['strategy']}" if "strategy" in self.config else ""
         head = (
             f"{counted(self.cohort.num_students, 'student')} on {self.dataset.name}{strategy} ({self.dataset.task} task, "
@@ -144,7 +149,7 @@ class FitResult:
 
         tables = {self.dataset.target.metric: self.members, **self.tasks}
         rows = [{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members]
-        # Where a terminal is narrow, pandas leaves out columns in the middle: not the figures.
+        # Where a terminal is narrow, pandas leaves out columns in the middle: not the metrics.
         columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms", "nll", "ece"]
         return pd.DataFrame(rows)[[*columns, "train", "val", "test"]]
 
@@ -152,7 +157,7 @@ class FitResult:
         """A figure of the learning curves: the metric on the validation part by epoch, a line a student.
 
         Raises:
-            UsageError: see `import_matplotlib`; or nothing was trained.
+            UsageError: matplotlib is not installed, or nothing was trained.
         """
         import pandas as pd
 
@@ -187,7 +192,7 @@ class FitResult:
         reported one, which is that of logits.
 
         Raises:
-            UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to
+            UsageError: no such member, data of another kind or with another number of features, or other data where predictions belong to
                 this dataset (see `kept`).
             DataError: features or logits that are not finite, or a dataset's columns that are not those of the training data.
         """
@@ -199,7 +204,7 @@ class FitResult:
         return Predictor(self.cohort, member)(self._in_columns(data))
 
     def _check_order(self, method: str, data: object, member: object, choices: Iterable[str]) -> None:
-        """Raise `UsageError` where the member was given in the place of the data, or is no text."""
+        """Raise `UsageError` where the member was given in the place of the data, or is not a string."""
         if isinstance(data, str) and data in [result.member for result in self.members]:
             others = "" if isinstance(member, str) else "data, "
             raise UsageError(

@@ -17,7 +17,7 @@ def derive(seed: int, *path: str | int) -> int:
     """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``.
 
     Raises:
-        UsageError: the seed is not a whole number from 0.
+        UsageError: the seed is not an integer from 0.
     """
     # Numpy's integers read differently.
     plain = (whole_number("seed", seed), *(part if isinstance(part, str) else int(part) for part in path))
@@ -46,7 +46,7 @@ class TrialSeed:
         """A 63-bit seed of a stream, or of a part of it, for example ``derive("dropout", part=(2,))`` for that of a member.
 
         Raises:
-            UsageError: the seed is not a whole number from 0.
+            UsageError: the seed is not an integer from 0.
         """
         return derive(self.seed, *self._path(name, part))
 

@@ -377,8 +377,8 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return value
     raise UsageError(
         f"The state {path.removeprefix('/')} cannot be kept with training.checkpoint_every: it holds {value_and_kind(value)}. What "
-        "get_extra_state of a strategy, or state_dict of a callback, gives may hold tensors, numbers, text, lists, and dicts with text as "
-        "keys."
+        "get_extra_state of a strategy, or state_dict of a callback, gives may hold tensors, numbers, strings, lists, and dicts with "
+        "strings as keys."
     )
 
 

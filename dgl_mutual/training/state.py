@@ -203,11 +203,11 @@ def _number(name: object, value: object) -> float:
     """What a callback logs, also of an array or tensor with one entry.
 
     Raises:
-        UsageError: it is not one number, or its name no text, empty or not printable.
+        UsageError: it is not one number, or its name is not a string, or is empty or not printable.
     """
     if not isinstance(name, str):
         raise UsageError(
-            f"Cannot log under the name {name!r}: the name of a column is a text. Give one, for example state.log('mine', 1.0)."
+            f"Cannot log under the name {name!r}: the name of a column is a string. Give one, for example state.log('mine', 1.0)."
         )
     if fault := fault_of_name(name):
         raise UsageError(f"Cannot log under the name {name!r}: it {fault}, for example state.log('mine', 1.0).")

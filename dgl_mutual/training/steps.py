@@ -24,7 +24,7 @@ class StepMaker:
     """Runs the active members on a batch.
 
     Attributes:
-        train_labels: of all samples, unknown but for the labelled training samples: no strategy can learn from other labels.
+        train_labels: of all samples, unknown except for the labelled training samples: no strategy can learn from other labels.
         is_training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
     """
 

@@ -21,7 +21,7 @@ class TrialData:
     Attributes:
         seen, seen_split: what the cohort and the MLP are trained on.
         dataset, split: what they are assessed on; its test part is what was not seen, if anything was not.
-        nodes: numbers of the seen nodes in `dataset`, in order; None if all were seen.
+        nodes: indices of the seen nodes in `dataset`, in order; None if all were seen.
     """
 
     seen: Dataset

@@ -18,13 +18,13 @@ MAX_PRECISION = 12
 
 
 def whole_number(name: str, value: object, least: int = 0, most: int | None = None) -> int:
-    """A whole number, of numpy too, as an int. Text and fractions are refused rather than silently converted.
+    """An integer, of numpy too, as an int. Strings and fractions are refused rather than silently converted.
 
     Raises:
-        UsageError: it is not a whole number, less than `least`, or more than `most`.
+        UsageError: it is not an integer, less than `least`, or more than `most`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
+        raise UsageError(f"{name} = {value!r} is not an integer from {least}. Give one, for example {name}={least}.")
     if most is not None and int(value) > most:
         raise UsageError(f"{name} = {value} is more than {most}, the most that is possible. Give a smaller number.")
     return int(value)
@@ -53,7 +53,7 @@ def names_in(name: str, given: Any, example: str) -> list[str]:
     """The names in a list, as `fault_of_list` means it. An empty one is refused: it could mean everything or nothing.
 
     Raises:
-        UsageError: it is no list, is empty, or holds something else than texts.
+        UsageError: it is no list, is empty, or holds something else than strings.
     """
     if fault := fault_of_list(given):
         raise UsageError(f"{name} = {given!r} is {fault}. Give names, for example {name}={example}.")
@@ -61,7 +61,7 @@ def names_in(name: str, given: Any, example: str) -> list[str]:
     if not found:
         raise UsageError(f"{name} = {given!r} names nothing. Give names, for example {name}={example}; or leave it out for the default.")
     if not all(isinstance(one, str) for one in found):
-        raise UsageError(f"{name} = {given!r} are not names. Give a list of texts, for example {name}={example}.")
+        raise UsageError(f"{name} = {given!r} are not names. Give a list of strings, for example {name}={example}.")
     return found
 
 
@@ -71,7 +71,7 @@ def is_boolean(value: object) -> bool:
 
 
 def check_booleans(**values: object) -> None:
-    """Refuse what is neither True nor False: texts such as ``"no"`` would count as true.
+    """Refuse what is neither True nor False: strings such as ``"no"`` would count as true.
 
     Raises:
         UsageError: names the first such argument.

@@ -17,7 +17,7 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def is_import_path(text: str) -> bool:
-    """Whether a text has the form ``package.module:Name``."""
+    """Whether a string has the form ``package.module:Name``."""
     return _PATH.fullmatch(text) is not None
 
 

@@ -149,7 +149,7 @@ class _Scope:
         if statement.decorator_list and (function.__globals__ is not self.namespace or has_other_name):
             return False  # that of a decorator
         if function.__code__.co_filename != self.code.co_filename:  # put there by another module, which other processes import too
-            return function.__module__ == "__main__"  # but for a script
+            return function.__module__ == "__main__"  # except for a script
         if has_other_name:  # another one of the file, put there as well
             return False
         return _content(function.__code__) != _content(code) or _are_other_defaults(statement.args, function)

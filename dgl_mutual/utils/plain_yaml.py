@@ -19,7 +19,7 @@ MAX_VALUES = 1_000_000
 MAX_SIZE = 1 << 21
 #: Collections within collections.
 MAX_DEPTH = 64
-#: Anchors of a document, and keys of a mapping that are no text: libyaml and Python's dictionaries slow down with the square of some.
+#: Anchors of a document, and keys of a mapping that are not strings: libyaml and Python's dictionaries slow down with the square of some.
 _MAX_ANCHORS = _MAX_OTHER_KEYS = 10_000
 #: Bits of a number that is a key: Python gives very many longer ones the same hash.
 _MAX_KEY_BITS = 64
@@ -136,7 +136,9 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
             raise yaml.YAMLError(f"it holds a number of more than {_MAX_DIGITS} digits")
         if node.tag in _NUMBERS and _OTHER_BASE.match(node.value):
             base = 60 if ":" in node.value else 8
-            raise yaml.YAMLError(f"{node.value[:80]!r} is a number to base {base} in YAML: write it to base 10, or in quotes if it is text")
+            raise yaml.YAMLError(
+                f"{node.value[:80]!r} is a number to base {base} in YAML: write it to base 10, or in quotes if it is a string"
+            )
         return 1
     if id(node) not in known:
         known[id(node)] = MAX_VALUES + 1  # what a collection finds that is reached from itself
@@ -166,7 +168,9 @@ def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
 def _refuse_costly_keys(node: yaml.MappingNode) -> None:
     others = [key for key, _ in node.value if key.tag != _TEXT]
     if len(others) > _MAX_OTHER_KEYS:
-        raise yaml.YAMLError(f"a mapping in it has more than {_MAX_OTHER_KEYS} keys that are not text: write them in quotes")
+        raise yaml.YAMLError(f"a mapping in it has more than {_MAX_OTHER_KEYS} keys that are not strings: write them in quotes")
     long = next((key for key in others if key.tag == _INTEGER and int(key.value.replace("_", ""), 0).bit_length() > _MAX_KEY_BITS), None)
     if long is not None:
-        raise yaml.YAMLError(f"the key {long.value[:80]!r} is a number of more than {_MAX_KEY_BITS} bits: write it in quotes if it is text")
+        raise yaml.YAMLError(
+            f"the key {long.value[:80]!r} is a number of more than {_MAX_KEY_BITS} bits: write it in quotes if it is a string"
+        )

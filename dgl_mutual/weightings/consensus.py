@@ -21,7 +21,7 @@ class ConsensusOptions(WeightingOptions):
     """Rounds of estimation in a step. Each round weighs the votes by the precisions of the round before."""
     prior: float = Field(10.0, ge=1e-6, le=1e6)
     """Strength of the prior, as a number of samples: a class that a peer predicts less often gets about its precision over all classes."""
-    # Counts are float32, which holds each whole number up to 2^24 only: beyond, adding 1 would change nothing.
+    # Counts are float32, which holds each integer up to 2^24 only: beyond, adding 1 would change nothing.
     memory: int = Field(5000, ge=1, le=10**7)
     """Number of samples after which counts are forgotten. A step of N samples multiplies the earlier counts by max(0, 1 - N / memory)."""
 

@@ -56,6 +56,8 @@ def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) ->
         (("--mlp-hidden", "64", "--set", "distill.hidden=32"), "distill.hidden was given twice, as 64 and as 32"),
         (("--positions", "3", "--set", "distill=null"), "distill was given twice"),
         (("--set", "distill=null"), "distill was given twice"),
+        (("--divide", "students"), "No such option '--divide'"),
+        (("--servers", "servers.txt"), "No such option '--servers'"),
     ],
 )
 def test_contradictions_are_refused(arguments: tuple[str, ...], message: str, command_line: Callable[..., object]) -> None:

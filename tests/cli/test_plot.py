@@ -67,7 +67,7 @@ def test_every_kind_says_what_it_needs() -> None:
     ("arguments", "status", "message"),
     [
         (("results", "--kind", "curve"), 2, "Unknown plot 'curve'. Did you mean 'curves'"),
-        (("results", "--kind", "noise"), 2, "no figures for 'noise'. Noise needs several runs that differ in it.\n"),
+        (("results", "--kind", "noise"), 2, "no data for the plot 'noise'. Noise needs several runs that differ in it.\n"),
         (
             ("results", "--kind", "noise,cohort-size"),
             2,
@@ -76,7 +76,7 @@ def test_every_kind_says_what_it_needs() -> None:
         (("results", "--kind", "cka"), 2, "training.diversity = true"),
         (("results", "--out", "file"), 1, "Cannot write 'file'"),
         (("nowhere",), 2, "There is no folder 'nowhere'"),
-        (("unfinished",), 2, "no figures for any plot"),
+        (("unfinished",), 2, "no data for any plot"),
         ((), 2, "Missing argument 'RUN...'"),
     ],
 )

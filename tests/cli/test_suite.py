@@ -184,7 +184,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         (("word.yaml",), "a list is needed, for example [Cora]"),
         (("number.yaml",), "names of strategies are needed"),
         (("one.yaml",), "not 'gml': give a list, [gml]"),
-        (("key.yaml",), "names of methods are texts, and 1 is none: write it in quotes, '1'"),
+        (("key.yaml",), "names of methods are strings, and 1 is not: write it in quotes, '1'"),
         (("line.yaml",), r"'gml\nError: forged' is not a name of a method: it is empty, starts or ends with a space, or has control"),
         (("space.yaml",), "'gml ' is not a name of a method"),
         (("no-name.yaml",), "'' is not a name of a method: it is empty"),

@@ -75,12 +75,12 @@ def test_a_command_that_has_nothing_to_divide_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     status, _, err = command_line("suite", "smoke")
     assert status == 2
-    assert "'suite' has none to share: only 'run' has" in err
+    assert "'suite' cannot run under torchrun: only 'run' can" in err
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(("--jobs", "2"), "all processes train one trial"), (("--checkpoint-every", "5"), "cannot be kept while it lasts")],
+    [(("--jobs", "2"), "all processes train one trial"), (("--checkpoint-every", "5"), "does not work under torchrun")],
 )
 def test_what_only_one_process_can_do_is_refused(
     more: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command_line: CommandLine

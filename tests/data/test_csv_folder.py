@@ -70,7 +70,9 @@ def test_columns_of_truth_values_are_indicators(build_csv: Build) -> None:
 
 def test_a_column_with_leading_zeros_is_a_warning(build_csv: Build) -> None:
     files = {**NODE_FILES, "nodes_csv": "node_id,label,zip\n10,2,01234\n30,2,1240\n20,10,0100\n5,2,0\n"}
-    with pytest.warns(UserWarning, match=r"nodes\.csv, column zip: '01234' is taken as an amount, and has leading zeros, as codes have"):
+    with pytest.warns(
+        UserWarning, match=r"nodes\.csv, column zip: '01234' is treated as a numerical value, and has leading zeros, as codes have"
+    ):
         assert load_dataset(build_csv(**files)).features.ravel().tolist() == [1234, 1240, 100, 0]
     load_dataset(build_csv(**{**files, "nodes_csv": "node_id,label,zip\n10,2,0.5\n30,2,0\n20,10,-0.5\n5,2,00.5\n"}))
 

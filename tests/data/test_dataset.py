@@ -121,7 +121,7 @@ def test_sound_edges_are_not_copied() -> None:
 def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
     below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
     assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
-    told = rf"{kind} numbers, which cannot represent every whole number from {limit} on, found {limit}\."
+    told = rf"{kind} numbers, which cannot represent every integer from {limit} on, found {limit}\."
     forms = [large, [*large]] if kind == "bfloat16" else [large, [*large], large.numpy(), pd.Series(large.numpy())]
     for numbers in forms:
         with pytest.raises(DataError, match=f"The train samples are {told}"):
@@ -168,7 +168,7 @@ def test_sparse_series_of_labels(kind: str) -> None:
 
 def test_class_numbers_of_several_targets_are_refused_likewise() -> None:
     joint = toy(labels={"many": np.arange(600) % 257, "few": np.arange(600) % 2}, features=np.ones((600, 1)), edges=[[0], [1]])
-    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every whole number from 256 on"):
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every integer from 256 on"):
         joint.replaced(labels=torch.as_tensor(joint.labels).bfloat16())
 
 
@@ -199,7 +199,7 @@ def test_the_reverse_of_edges() -> None:
         FEATURES.tolist(),
     ],
 )
-@pytest.mark.filterwarnings("ignore:The features are whole numbers")
+@pytest.mark.filterwarnings("ignore:The features are integers")
 def test_features_of_any_library(features: Any) -> None:
     dataset = toy(features=features)
     np.testing.assert_array_equal(dataset.features, FEATURES)
@@ -218,9 +218,9 @@ def test_features_without_rows_are_refused(features: Any) -> None:
 
 @pytest.mark.parametrize("text", ["abc", b"abc"])
 def test_a_text_has_no_rows(text: str | bytes) -> None:
-    with pytest.raises(DataError, match=rf"The features are the text {text!r} without rows\."):
+    with pytest.raises(DataError, match=rf"The features are the string {text!r} without rows\."):
         toy(features=text)
-    with pytest.raises(DataError, match="The edge features are the text"):
+    with pytest.raises(DataError, match="The edge features are the string"):
         toy(edge_features=text)
 
 
@@ -347,8 +347,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"edges": [[0, 4], [1, 2]]}, r"names the node 4, and the graph has 4 nodes, 0 to 3"),
     ({"edges": [[0, -1], [1, 2]]}, r"names the node -1"),
     ({"edges": [[0, 1], [1, 2], [2, 3]]}, r"shape \(3, 2\); expected \(2, number of edges\).* Transpose"),
-    ({"edges": [[0.5, 1], [1, 2]]}, "whole numbers, found .*0.5"),
-    ({"edges": [["a", "b"], ["b", "a"]]}, "whole numbers, found"),
+    ({"edges": [[0.5, 1], [1, 2]]}, "integers, found .*0.5"),
+    ({"edges": [["a", "b"], ["b", "a"]]}, "integers, found"),
     ({"edges": [[0, 1], [1]]}, "rows of equal length|Give rows"),
     ({"features": FEATURES[:, 0]}, r"expected shape \(nodes, columns\), found \(4,\)"),
     ({"features": [["red", "1"], ["blue", "2"], ["red", "3"], ["red", "4"]]}, "encode words"),
@@ -383,7 +383,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"edge_feature_names": np.array(["a"])}, "There are names of edge features, and no edge features"),
     ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
-    ({"name": ""}, "'' is not a valid name for a dataset: expected text that is not empty"),
+    ({"name": ""}, "'' is not a valid name for a dataset: expected a string that is not empty"),
     ({"name": "mine "}, "'mine ' is not a valid name for a dataset: .*Choose another name, for example 'mine'"),
     ({"name": None}, "None is not a valid name for a dataset"),
     ({"name": "m\udc80"}, "is not a valid name for a dataset"),
@@ -414,7 +414,7 @@ def test_names_and_kinds_of_columns_may_come_in_any_list(make: Callable[[list[st
 
 
 @pytest.mark.parametrize("wrong", [[], {}, ["node"], np.array(["node", "graph"])])
-def test_a_task_and_a_metric_are_texts(wrong: Any) -> None:
+def test_a_task_and_a_metric_are_strings(wrong: Any) -> None:
     for make in (toy, lambda **given: Dataset.from_dgl([], **given), lambda **given: Dataset.from_pyg([], **given)):
         with pytest.raises(UsageError, match=r"Unknown task .*Choose from: node, graph"):
             make(task=wrong)
@@ -445,7 +445,7 @@ def test_masks_and_numbers_make_the_same_split() -> None:
     mask = np.array([True, False, True, False])
     split = Split(torch.as_tensor(mask), [1], np.array([3], dtype=np.int8))
     assert split.train.tolist() == [0, 2] and split.train.dtype == split.test.dtype == np.int64
-    with pytest.raises(DataError, match="train samples must be whole numbers"):
+    with pytest.raises(DataError, match="train samples must be integers"):
         Split(["a"], [1], [2])
 
 

@@ -25,7 +25,7 @@ from dgl_mutual.training.trial_data import make_trial_data
 Build = Callable[..., Path]
 
 # The numbers of nodes are easily told apart, and codes of nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:The edge features are whole numbers")
+pytestmark = pytest.mark.filterwarnings("ignore:The edge features are integers")
 
 
 def by_ends(dataset: Dataset) -> dict[tuple[int, int], list[float]]:
@@ -151,7 +151,7 @@ def test_tu_edge_labels_and_attributes(build_tu: Build) -> None:
     ("part", "content", "message"),
     [
         ("edge_labels", "1\n2\n", "expected 6 lines, one for each edge of TOY_A.txt, found 2"),
-        ("edge_labels", "1\n2\n1.5\n1\n1\n1\n", "whole numbers"),
+        ("edge_labels", "1\n2\n1.5\n1\n1\n1\n", "integers"),
         ("edge_attributes", "1\n2\nx\n1\n1\n1\n", "numbers only"),
         ("edge_attributes", "1\n2\n1e300\n1\n1\n1\n", "finite numbers"),
     ],
@@ -323,7 +323,9 @@ def test_booleans_stay_indicators_beside_a_graph_without_edges() -> None:
 @pytest.mark.parametrize("what", ["features", "edge_features"])
 def test_whole_numbers_that_may_be_codes_are_a_warning(what: str) -> None:
     codes = np.array([[0, 3], [7, 1], [2, 0]])
-    with pytest.warns(UserWarning, match=r"features are whole numbers from 0 to 7, and are taken as amounts.*encode each column one-hot"):
+    with pytest.warns(
+        UserWarning, match=r"features are integers from 0 to 7, and are treated as numerical values.*encode each column one-hot"
+    ):
         Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **{"features": np.eye(3), what: codes})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -364,6 +366,6 @@ def test_names_without_edge_features_are_refused() -> None:
 
 
 @pytest.mark.parametrize("keys", [{"edge_feat": ["feat"]}, {"feat": 5}, {"label": 0}])
-def test_keys_of_dgl_graphs_are_texts(keys: dict[str, Any]) -> None:
+def test_keys_of_dgl_graphs_are_strings(keys: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is not a key of the graph's data"):
         Dataset.from_dgl(dgl_graph(), **keys)

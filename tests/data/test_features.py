@@ -166,7 +166,7 @@ def test_a_matrix_of_blocks_whose_arrays_do_not_fit_is_refused() -> None:
     matrix = sparse.bsr_matrix(np.eye(4, dtype=np.float32), blocksize=(2, 2))
     np.testing.assert_array_equal(as_array(matrix, "features"), np.eye(4))
     matrix.indices = np.array([0, 1 << 20])
-    with pytest.raises(DataError, match="not a valid sparse matrix: its column numbers are not within 0"):
+    with pytest.raises(DataError, match="not a valid sparse matrix: its column indices are not within 0"):
         as_array(matrix, "features")
 
 
@@ -193,14 +193,17 @@ CODES, AMOUNTS = ["01234", "0100", "1_0", "1e3"], [1.0, 2, 3, 4]
     [
         (
             pd.DataFrame({"zip": CODES, "v": AMOUNTS}),
-            r"column 'zip': expected numbers, found text such as '01234'.*astype\(\{'zip': float\}\)",
+            r"column 'zip': expected numbers, found strings such as '01234'.*astype\(\{'zip': float\}\)",
         ),
         (
             pd.DataFrame({"v": AMOUNTS, "zip": pd.array(CODES, dtype="string")}),
             r"column 'zip': .*get_dummies\(features, columns=\['zip'\], prefix_sep='='\)",
         ),
-        (np.array([*zip(AMOUNTS, CODES, strict=True)], dtype=object), "features, column 1: expected numbers, found text such as '01234'"),
-        (np.array([[b"1", 2.0]] * 4, dtype=object), "column 0: expected numbers, found text such as b'1'"),
+        (
+            np.array([*zip(AMOUNTS, CODES, strict=True)], dtype=object),
+            "features, column 1: expected numbers, found strings such as '01234'",
+        ),
+        (np.array([[b"1", 2.0]] * 4, dtype=object), "column 0: expected numbers, found strings such as b'1'"),
         (pd.DataFrame({"kind": pd.Categorical([3, 1, 2, 1]), "v": AMOUNTS}), r"column 'kind': expected numbers, found categories"),
         (pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])}), r"column 'kind': expected numbers, found categories"),
     ],
@@ -229,7 +232,7 @@ def test_what_messages_say_of_categories_works() -> None:
 )
 def test_whole_numbers_beside_others_may_be_codes(features: Any) -> None:
     with pytest.warns(
-        UserWarning, match=r"The features in column (code|feature 0) are whole numbers from 1 to 3, and are taken as amounts"
+        UserWarning, match=r"The features in column (code|feature 0) are integers from 1 to 3, and are treated as numerical values"
     ):
         made(features)
     made(features, feature_kinds="number")

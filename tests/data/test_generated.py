@@ -98,7 +98,7 @@ def test_as_many_edges_as_asked_for_where_hubs_collide() -> None:
         ({"nodes": 100, "edges": 1000}, "1000 edges between 100 nodes are too many: at most 495"),
         ({"nodes": 50, "edges": 100}, "50 nodes are too few for 10 classes"),
         ({"nodes": 10**18}, "nodes = 1000000000000000000 is more than 2147483647"),
-        ({"nodes": 500, "edges": -1}, "edges = -1 is not a whole number from 1"),
+        ({"nodes": 500, "edges": -1}, "edges = -1 is not an integer from 1"),
         ({"seed": -1}, "negative"),
     ],
 )

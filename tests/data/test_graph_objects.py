@@ -84,11 +84,11 @@ def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
 def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> None:
     """2^24 + 1 is 2^24 as float32, and would be exact as float64."""
     pairs = [(dgl_graph(), torch.tensor(label, dtype=torch.float32)) for label in (1, 2**24 + 1)]
-    with pytest.raises(DataError, match="float32 cannot represent every whole number"):
+    with pytest.raises(DataError, match="float32 cannot represent every integer"):
         Dataset.from_dgl(pairs)
     graph = dgl_graph()
     graph.ndata["label"] = (torch.arange(graph.num_nodes()) % 2 + 256).bfloat16()
-    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every whole number from 256 on"):
+    with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every integer from 256 on"):
         Dataset.from_dgl(graph)
 
 
@@ -112,7 +112,7 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([dgl_graph(), 2])
     with pytest.raises(DataError, match=r"item 0 is a list\. Make it a tuple"):
         Dataset.from_dgl([[dgl_graph(), 1]])
-    with pytest.raises(DataError, match=r"labels = 'y' is a text, .* If 'y' is a key of ndata, give label='y'"):
+    with pytest.raises(DataError, match=r"labels = 'y' is a string, .* If 'y' is a key of ndata, give label='y'"):
         Dataset.from_dgl(dgl_graph(), labels="y")
     with pytest.raises(DataError, match=r"feat = a Tensor is not a key of the graph's data.*for example feat='mine' after"):
         Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))

@@ -314,7 +314,7 @@ def test_a_test_part_without_labels_is_told() -> None:
     classes = np.where(np.arange(40) < 30, np.arange(40) % 2, np.nan)
     dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes, name="mine")
     split = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40))
-    with pytest.warns(UserWarning, match=r"None of 10 test samples of mine has a known label, so the test figures are nan"):
+    with pytest.warns(UserWarning, match=r"None of 10 test samples of mine has a known label, so the test metrics are nan"):
         result = dgl_mutual.fit(dataset, split=split, training={"epochs": 1}, students="gcn,mlp")
     assert np.isnan([member.test for member in result.members]).all()
 

@@ -104,7 +104,7 @@ def test_whole_numbers_that_are_floats_for_some_are_unknown_are_no_amounts() -> 
 
 
 def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:
-    assert encoded("inf", "1", "2").refusals[0].rule == "expected classes as whole numbers or words, found 'inf'"
+    assert encoded("inf", "1", "2").refusals[0].rule == "expected classes as integers or strings, found 'inf'"
     assert "regression" in encoded("inf", "1", "2.5").refusals[0].rule
     assert "a spreadsheet's error '#REF!'" in encoded("a", "#REF!").refusals[0].rule
     assert encoded("a", "#REF!").refusals[0].rows is not None
@@ -198,10 +198,10 @@ def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], 
     [
         (
             np.array([2.0**53, 1.0]),
-            r"sample 0: expected classes as integers or text, found 9007199254740992: from 9007199254740992 on",
+            r"sample 0: expected classes as integers or strings, found 9007199254740992: from 9007199254740992 on",
         ),
         (np.array([1.0, 2.0**24], dtype=np.float32), r"sample 1: .* found 16777216: from 16777216 on, float32 cannot represent every"),
-        (np.array([(1, 2)], dtype="i4,i4"), r"expected numbers, text or booleans, found values of type \[\('f0'"),
+        (np.array([(1, 2)], dtype="i4,i4"), r"expected numbers, strings or booleans, found values of type \[\('f0'"),
         (np.array([1 + 2j]), "found values of type complex128"),
         (np.array([0, 1], dtype="timedelta64"), r"found values that cannot be compared \(timedelta64 values must have a unit"),
         (np.array([[0], {1}, "a"], dtype=object), r"found values that cannot be compared \(unhashable type: 'list'\)"),

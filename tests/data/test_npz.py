@@ -47,15 +47,15 @@ def test_whole_numbers_in_one_place_may_sum_up_beyond_their_type(build_npz: Buil
 FAULTS = [
     ({"labels": None}, "labels missing"),
     ({"labels": np.array([0, 1])}, r"labels: expected 4 labels, one for each node, found shape \(2,\)"),
-    ({"labels": np.array([0, 1, -1, 0])}, "labels: expected class numbers"),
+    ({"labels": np.array([0, 1, -1, 0])}, "labels: expected class indices"),
     ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "labels: expected plain numbers"),
     ({"adj_indices": np.array([1, 0, 99, 2, 0])}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix"),
     *(
         ({"adj_indptr": np.array(pointers)}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix .its row pointers do not rise")
         for pointers in ([0, 1, 3, 4, -1], [0, 1 << 40, 3, 4, -1], [0, 5, 3, 2, 0], [0, 1, 3, 4, 6], [1, 1, 3, 4, 5])
     ),
-    ({"adj_indptr": np.array([0.0, 1, 3, 4, 5])}, "expected a CSR matrix .its row pointers and column numbers are not whole numbers"),
-    ({"adj_shape": np.array([4, 4, 1])}, "expected a CSR matrix .its shape is not two whole numbers"),
+    ({"adj_indptr": np.array([0.0, 1, 3, 4, 5])}, "expected a CSR matrix .its row pointers and column indices are not integers"),
+    ({"adj_shape": np.array([4, 4, 1])}, "expected a CSR matrix .its shape is not two integers"),
     (
         {
             **{f"{part}_data": np.zeros(0) for part in ("adj", "attr")},

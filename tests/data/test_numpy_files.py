@@ -44,7 +44,7 @@ HEADERS = {
     "terabytes": ("{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }", "found 64"),
     "beyond 2^64": ("{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", "found 64"),
     "negative": ("{'descr': '<f8', 'fortran_order': False, 'shape': (-8, -1), }", "shape"),
-    "truth for a length": ("{'descr': '<f8', 'fortran_order': False, 'shape': (True, 8), }", "shape of whole numbers"),
+    "truth for a length": ("{'descr': '<f8', 'fortran_order': False, 'shape': (True, 8), }", "shape of integers"),
     "objects": ("{'descr': '|O', 'fortran_order': False, 'shape': (8,), }", "never unpickled"),
     "objects within": ("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (8,), }", "never unpickled"),
     "records": ("{'descr': [('a', '<f4'), ('b', '<f4')], 'fortran_order': False, 'shape': (8,), }", "plain numbers"),

@@ -131,16 +131,16 @@ def test_labels_may_be_absent_where_nobody_asks_for_them(build: Build) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"raw__edge": "0,1\n1,6\n3,3\n4,0\n0,1\n"}, r"edge.csv.gz, line 2: expected two node numbers 0 ... 5, found '1, 6'"),
+        ({"raw__edge": "0,1\n1,6\n3,3\n4,0\n0,1\n"}, r"edge.csv.gz, line 2: expected two node indices 0 ... 5, found '1, 6'"),
         ({"raw__edge": "0,1\n"}, r"edge.csv.gz, line 2: expected 5 lines"),
         ({"raw__num_node_list": "3\n3\n"}, r"num-node-list.csv.gz, line 2: expected 1 lines, one for each graph"),
         ({"raw__node_label": "4\n0\n"}, r"node-label.csv.gz, line 3: expected 6 lines"),
-        ({"raw__node_label": "4\n0\n1.5\n1\n2\n0\n"}, r"node-label.csv.gz, line 3: expected a class number"),
+        ({"raw__node_label": "4\n0\n1.5\n1\n2\n0\n"}, r"node-label.csv.gz, line 3: expected a class index"),
         ({"raw__node_feat": "1\n"}, r"node-feat.csv.gz, line 2: expected 6 lines"),
         ({"raw__node_feat": "1\n1\nnan\n1\n1\n1\n"}, r"node-feat.csv.gz, line 3: expected finite numbers"),
         ({"raw__num_edge_list": "-12\n"}, r"num-edge-list.csv.gz, line 1: expected a number of edges, found '-12'"),
         ({"raw__num_edge_list": b"no gzip"}, r"num-edge-list.csv.gz: the file is truncated or damaged"),
-        ({"split__time__train": "0\n9\n"}, r"train.csv.gz, line 2: expected a node number 0 ... 5"),
+        ({"split__time__train": "0\n9\n"}, r"train.csv.gz, line 2: expected a node index 0 ... 5"),
         ({"split__time__test": "2\n0\n"}, r"test.csv.gz, line 2: expected each node in one part"),
     ],
 )
@@ -154,8 +154,8 @@ def test_faults_of_text_files(changed: dict[str, str], message: str, build: Buil
     ("changed", "message"),
     [
         ({"edge_index": None}, "edge_index missing"),
-        ({"edge_index": np.zeros((2, 4), dtype=np.int64)}, r"edge_index: expected whole numbers of shape \(2, 5\)"),
-        ({"edge_index": np.full((2, 5), 6)}, r"expected node numbers 0 ... 5, found 6 ... 6"),
+        ({"edge_index": np.zeros((2, 4), dtype=np.int64)}, r"edge_index: expected integers of shape \(2, 5\)"),
+        ({"edge_index": np.full((2, 5), 6)}, r"expected node indices 0 ... 5, found 6 ... 6"),
         ({"num_nodes_list": np.array([3, 3])}, "one graph"),
         ({"num_edges_list": np.array([-12])}, "num_edges_list: expected a number of edges, found -12"),
         ({"node_feat": np.full((NUM_NODES, 2), np.nan)}, r"node_feat: expected finite numbers.*found nan in row 0"),

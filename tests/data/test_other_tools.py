@@ -263,7 +263,7 @@ def test_what_cannot_be_read_is_refused_for_the_true_reason(name: str, tmp_path:
 
 
 def test_a_continuous_target_of_many_values(tmp_path: Path) -> None:
-    """Prices in whole numbers, one for each house."""
+    """Prices in integers, one for each house."""
     frame = pd.DataFrame({"node_id": range(40), "label": np.arange(40) * 7919 % 100_003, "a": 1.0})
     folder = written(tmp_path / "toy", Written(plain(frame)))
     with pytest.raises(DataError, match=r"nodes\.csv: label: .*40 different values among 40 samples.*continuous target \(regression\)"):
@@ -369,7 +369,7 @@ TU_SETS: dict[str, dict[str, str | None]] = {
     "duplicates and self-loops": {"A": "1, 2\n2, 1\n2, 1\n1, 2\n2, 3\n3, 2\n3, 3\n4, 5\n5, 4\n"},
     "no blank after the comma": {"A": "1,2\n2,1\n2,3\n3,2\n4,5\n5,4\n"},
     "blanks everywhere": {"A": " 1 ,  2 \n2, 1\n2, 3\n3, 2\n4, 5\n5, 4\n", "graph_labels": " 1\n -1 \n"},
-    "large whole numbers": {"graph_labels": f"{2**53 + 1}\n{2**53}\n", "node_labels": f"{2**60}\n{2**60 + 1}\n{2**60}\n{2**60}\n{2**60}\n"},
+    "large integers": {"graph_labels": f"{2**53 + 1}\n{2**53}\n", "node_labels": f"{2**60}\n{2**60 + 1}\n{2**60}\n{2**60}\n{2**60}\n"},
 }
 
 
@@ -406,10 +406,10 @@ TU_REFUSED: dict[str, tuple[Mapping[str, str | None], str]] = {
     "a blank first line": ({"graph_labels": "\n1\n-1\n"}, "line 1: expected 1 value a line, found a blank line"),
     "a missing attribute": ({"node_attributes": "1, 2\n1, nan\n1, 2\n1, 2\n1, 2\n"}, "line 2: expected finite numbers"),
     "an attribute beyond float32": ({"node_attributes": "1\n2\n1e39\n4\n5\n"}, r"line 3: .*3\.4e\+38.*found '1e\+39'"),
-    "a label beyond int64": ({"graph_labels": f"{10**19}\n1\n"}, r"line 1: expected whole numbers from -2\^63 to 2\^63 - 1"),
+    "a label beyond int64": ({"graph_labels": f"{10**19}\n1\n"}, r"line 1: expected integers from -2\^63 to 2\^63 - 1"),
     "words": ({"graph_labels": "a\nb\n"}, "line 1: expected numbers only, found 'a'"),
-    "nodes counted from 0": ({"A": "0, 1\n1, 0\n1, 2\n2, 1\n3, 4\n4, 3\n"}, r"line 1: expected node numbers 1 \.\.\. 5"),
-    "graphs counted from 0": ({"graph_indicator": "0\n0\n0\n1\n1\n"}, "line 1: expected a graph number from 1 on"),
+    "nodes counted from 0": ({"A": "0, 1\n1, 0\n1, 2\n2, 1\n3, 4\n4, 3\n"}, r"line 1: expected node indices 1 \.\.\. 5"),
+    "graphs counted from 0": ({"graph_indicator": "0\n0\n0\n1\n1\n"}, "line 1: expected a graph index from 1 on"),
 }
 
 

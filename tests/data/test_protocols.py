@@ -265,9 +265,9 @@ def test_functions_of_a_dataset_take_graphs_and_refuse_names() -> None:
 def test_folds_and_sizes_are_whole_numbers(given: dict[str, object], said: str) -> None:
     official = Split([0], [1], [2])
     for dataset, protocol in ((GRAPHS, "nested"), (replace(GRAPHS, official_splits=(official, official)), "splits")):
-        with pytest.raises(UsageError, match=f"{said} is not a whole number from 1"):
+        with pytest.raises(UsageError, match=f"{said} is not an integer from 1"):
             make_splits(dataset, protocol, seed=0, **given)
-    with pytest.raises(UsageError, match="num_samples = '3' is not a whole number"):
+    with pytest.raises(UsageError, match="num_samples = '3' is not an integer"):
         official.check("3")
 
 

@@ -124,7 +124,7 @@ def test_targets_are_chosen_by_name_and_in_order(digits: Dataset) -> None:
         select_targets(alone, ["even"])
 
 
-def test_names_of_targets_may_come_from_an_iterator_and_are_texts(digits: Dataset) -> None:
+def test_names_of_targets_may_come_from_an_iterator_and_are_strings(digits: Dataset) -> None:
     names = target_names(digits.target)
     assert target_names(select_targets(digits, (name for name in names[:2])).target) == names[:2]  # type: ignore[arg-type]  # an iterator
     wrong_ones = ((5, "targets = 5 is an int. Give names"), ([1], "are not names"), (None, "targets = None is None"), ([], "names nothing"))

@@ -91,29 +91,29 @@ def test_a_link_to_nothing_tells_a_continuous_target(build_tu: Build) -> None:
 
 FAULTS = [
     ("A", "1, 2\n2, 4\n", 2, "both ends of an edge in one graph, found '2, 4'"),
-    ("A", "1, 2\n2, 6\n", 2, r"node numbers 1 \.\.\. 5"),
-    ("A", "0, 2\n", 1, r"node numbers 1 \.\.\. 5"),
+    ("A", "1, 2\n2, 6\n", 2, r"node indices 1 \.\.\. 5"),
+    ("A", "0, 2\n", 1, r"node indices 1 \.\.\. 5"),
     ("A", "1, 2\n\n2, 1\n", 2, "expected 2 values a line"),
     ("A", "1, 2\n2\n", 2, "expected 2 values a line"),
     ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values a line"),
     ("A", "1, 2\nx, 1\n", 2, "expected numbers only, found 'x, 1'"),
-    ("A", "1, 2\n1.5, 1\n", 2, "expected whole numbers"),
+    ("A", "1, 2\n1.5, 1\n", 2, "expected integers"),
     ("graph_indicator", "", None, "the file is empty"),
     ("node_labels", "\n\n", None, "the file is empty"),
     ("edge_labels", "", 1, "expected 6 lines, one for each edge of TOY_A.txt, found 0"),
     ("graph_indicator", "1\n1\n2\n1\n2\n", 4, "order of their graphs"),
-    ("graph_indicator", "1\n1\n1\n2\n3\n", 5, r"graph number 1 \.\.\. 2"),
-    ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node numbers 1 \.\.\. 4"),
+    ("graph_indicator", "1\n1\n1\n2\n3\n", 5, r"graph index 1 \.\.\. 2"),
+    ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node indices 1 \.\.\. 4"),
     (
         "graph_indicator",
         "1\n1\n1\n3\n3\n",
         4,
-        r"the graph numbers 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph number was left",
+        r"the graph indices 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph index was left",
     ),
-    ("graph_indicator", "0\n0\n0\n1\n1\n", 1, "expected a graph number from 1 on"),
+    ("graph_indicator", "0\n0\n0\n1\n1\n", 1, "expected a graph index from 1 on"),
     ("graph_labels", "\n1\n-1\n", 1, "expected 1 value a line, found a blank line"),
     ("graph_labels", "0.5\n1.5\n", 1, r"continuous target \(regression\).*found '0.5'"),
-    ("graph_labels", "1\n10000000000000000000\n", 2, r"whole numbers from -2\^63 to 2\^63 - 1"),
+    ("graph_labels", "1\n10000000000000000000\n", 2, r"integers from -2\^63 to 2\^63 - 1"),
     ("graph_labels", "1\nNA\n", 2, "expected finite numbers, found an empty cell, NaN"),
     ("node_attributes", "0.5, 1\n0.25, 2\n0, 1e39\n1, 4\n2, 5\n", 3, r"at most 3\.4e\+38.*found '0, 1e\+39'"),
     ("graph_labels", "1\nnan\n", 2, "expected finite numbers"),
@@ -121,7 +121,7 @@ FAULTS = [
     ("node_labels", "0\n3\n0\n3\n", 5, "expected 5 lines, one for each node, found 4"),
     ("node_labels", "0, 1\n0, 1, 4, 2\n0, 1\n0, 1\n0, 1\n", 2, "expected 2 values a line.*as in temporal datasets, are not supported"),
     ("node_labels", '"0"3\n3\n0\n3\n3\n', 1, "expected numbers only, found '\"0\"3'"),
-    ("node_labels", "0\n3\n0.5\n3\n3\n", 3, "expected whole numbers"),
+    ("node_labels", "0\n3\n0.5\n3\n3\n", 3, "expected integers"),
     ("node_attributes", "0.5, 1\n0.25, nan\n0, 3\n1, 4\n2, 5\n", 2, "expected finite numbers"),
     ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1\n2, 5\n", 4, "expected 2 values a line"),
     ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1, 4\n2, inf\n", 5, "expected finite numbers"),
@@ -207,7 +207,7 @@ def test_a_number_beyond_whole_ones_is_one_fault_without_a_warning(build_tu: Bui
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (fault,) = verify_dataset(build_tu(graph_labels="1e300\n1\n"))
-    assert fault.line == 1 and "expected whole numbers from -2^63" in fault.rule
+    assert fault.line == 1 and "expected integers from -2^63" in fault.rule
 
 
 @pytest.mark.parametrize("change", ["bom", "crlf", "cr", "no newline", "spaces"])

@@ -36,9 +36,9 @@ def test_numbers_and_devices_of_other_libraries_are_taken() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"jobs": 0}, "jobs = 0 is not a whole number from 1"),
+        ({"jobs": 0}, "jobs = 0 is not an integer from 1"),
         ({"jobs": 10**6}, "jobs = 1000000 is more than"),
-        ({"threads": "2"}, "threads = '2' is not a whole number from 1"),
+        ({"threads": "2"}, "threads = '2' is not an integer from 1"),
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean 'cuda'?"),
     ],
 )

@@ -49,13 +49,13 @@ def test_values_and_defaults() -> None:
     assert shown == {
         "rate": ("number > 0 and <= 1", "0.1"),
         "kind": ("one, two or three", "one"),
-        "count": ("whole number >= 1 or null", "null"),
+        "count": ("integer >= 1 or null", "null"),
         "flag": ("true or false", "true"),
-        "pair": ("list of 2 whole numbers or null", "[1, 2]"),
-        "many": ("list of whole numbers >= -1", "[]"),
+        "pair": ("list of 2 integers or null", "[1, 2]"),
+        "many": ("list of integers >= -1", "[]"),
         "inner": ("mapping of Inner", '{"width": 8}'),
         "inners": ("list of mappings of Inner", "[]"),
-        "named": ("text or class", "x"),
+        "named": ("string or class", "x"),
         "loose": ("mapping", "{}"),
     }
 
@@ -72,7 +72,7 @@ def test_markdown_cells_stay_apart() -> None:
 def test_text_keeps_to_its_width() -> None:
     text = as_text(describe(TrainingOptions), width=60)
     assert max(map(len, text.splitlines())) <= 60
-    assert "epochs: whole number >= 1 (default: 200)\n    Maximum number of epochs." in text
+    assert "epochs: integer >= 1 (default: 200)\n    Maximum number of epochs." in text
 
 
 def test_defaults_of_graph_tasks_and_hidden_labels_are_shown() -> None:

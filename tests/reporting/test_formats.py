@@ -209,7 +209,7 @@ def test_a_table_of_latex_names_once_what_it_cannot_print(comparison: Comparison
         assert "Größe $\\sigma$" in to_latex(replace(table, header=("Größe \u03c3", *table.header[1:])))
     with pytest.warns(UserWarning) as caught:
         assert "?? é? &" in to_latex(replace(table, header=("数据 é\u0105", *table.header[1:])))
-    assert [str(warning.message).partition(":")[0] for warning in caught] == ["pdflatex has no letters for '数', '据', '\u0105'"]
+    assert [str(warning.message).partition(":")[0] for warning in caught] == ["pdflatex cannot print '数', '据', '\u0105'"]
 
 
 def test_latex_marks_best_and_significant(comparison: Comparison) -> None:

@@ -318,7 +318,7 @@ def test_a_constant_student_is_its_own_average(fit: Fit, node_data: Data) -> Non
 
 
 class _InAnOrder(nn.Module):
-    """A student of one's own with buffers of whole numbers and of booleans."""
+    """A student of one's own with buffers of integers and of booleans."""
 
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__()

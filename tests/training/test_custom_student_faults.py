@@ -169,16 +169,16 @@ def not_known(in_features: int, num_outputs: int, hidden: int = 4, graph: Missin
 @pytest.mark.parametrize(
     ("option", "value", "needed"),
     [
-        ("hidden", "eight", r"'eight' .*a whole number is needed, since its class or function has hidden: int = 4\."),
-        ("hidden", True, "True .*a whole number is needed"),
-        ("hidden", np.bool_(True), "a whole number"),
-        ("hidden", 8.5, "a whole number"),
-        ("hidden", None, "a whole number"),
+        ("hidden", "eight", r"'eight' .*an integer is needed, since its class or function has hidden: int = 4\."),
+        ("hidden", True, "True .*an integer is needed"),
+        ("hidden", np.bool_(True), "an integer"),
+        ("hidden", 8.5, "an integer"),
+        ("hidden", None, "an integer"),
         ("rate", "high", "a number"),
         ("rate", False, "a number"),
-        ("mode", 3, "a text"),
+        ("mode", 3, "a string"),
         ("norm", 1, "true or false"),
-        ("depth", "two", "a whole number"),
+        ("depth", "two", "an integer"),
     ],
 )
 def test_a_value_that_an_option_of_a_student_does_not_take_is_told(option, value, needed):

@@ -12,9 +12,9 @@ from dgl_mutual.training.distributed.process_group import leads, process_group
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"WORLD_SIZE": None}, "WORLD_SIZE = '' is no whole number"),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE = 'two' is no whole number"),
-        ({"RANK": "abc"}, "RANK = 'abc' is no whole number"),
+        ({"WORLD_SIZE": None}, "WORLD_SIZE = '' is not an integer"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE = 'two' is not an integer"),
+        ({"RANK": "abc"}, "RANK = 'abc' is not an integer"),
         ({"MASTER_ADDR": None}, "cannot join the others: ValueError: .*MASTER_ADDR"),
     ],
 )

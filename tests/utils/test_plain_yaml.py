@@ -60,7 +60,7 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
             "the key '20752587082923245559' is a number of more than 64",
         ),
         ("{0x1FFFFFFFFFFFFFFFF: 0}", "more than 64 bits"),
-        ("{" + ",".join(f"{k}: 0" for k in range(1, 10_002)) + "}", "more than 10000 keys that are not text"),
+        ("{" + ",".join(f"{k}: 0" for k in range(1, 10_002)) + "}", "more than 10000 keys that are not strings"),
         ("[" + ",".join(f"&a{k} 0" for k in range(10_001)) + "]", "more than 10000 anchors"),
         ("a: !!python/object/apply:os.system [x]", "constructor"),
     ],

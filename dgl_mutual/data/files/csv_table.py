@@ -29,7 +29,7 @@ from dgl_mutual.utils.wording import counted
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
 _WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
-#: Whole numbers as floats with a decimal comma, and numbers whose thousands are set apart.
+#: Integers as floats with a decimal comma, and numbers whose thousands are set apart.
 _WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 #: Two or more digits after a comma, the first a 0: the end of such a number, not a number of a list.
 _PADDED = r",\s*0[0-9]"
@@ -37,7 +37,7 @@ _PADDED = r",\s*0[0-9]"
 _MAX_COMMAS = 8
 #: Three numbers or more, of which the first has three digits; a number of nine digits or more would be a rare one.
 _THREE_DIGITS = r"[+-]?[0-9]{3},[0-9]{3},.*"
-#: What pandas calls a column that has no name in the file: that of row numbers, mostly.
+#: What pandas calls a column that has no name in the file: that of row indices, mostly.
 _UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
 _MAX_COLUMNS = 20_000
@@ -72,7 +72,7 @@ class CsvTable:
             self.refuse(faults, offending, f"{column}: {rule}, found {found}{hint}")
 
     def are_whole(self, column: str) -> bool:
-        """Whether all cells of a column are whole numbers, as pandas would take them for."""
+        """Whether all cells of a column are integers, as pandas would take them for."""
         return column in self.frame and bool(self.frame[column].str.fullmatch(_WHOLE).all())
 
     def numbers(self, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
@@ -110,12 +110,12 @@ class CsvTable:
         return values
 
     def _warn_of_codes(self, column: str) -> None:
-        """Warn of whole numbers with leading zeros: they are codes, such as those of places, and students would take them as amounts."""
+        """Warn of integers with leading zeros: they are codes, as of places, and students would treat them as numerical values."""
         codes = self.frame[column][self.frame[column].str.fullmatch("0[0-9]+")]
         if len(codes):
             warn(
-                f"{self.path}, column {column}: {shortened(codes.iloc[0], SHOWN)!r} is taken as an amount, and has leading zeros, as codes "
-                "have. If it is a code, encode the column one-hot; if it is an amount, write it without these zeros."
+                f"{self.path}, column {column}: {shortened(codes.iloc[0], SHOWN)!r} is treated as a numerical value, and has leading "
+                "zeros, as codes have. If it is a code, encode the column one-hot; if it is numerical, write it without these zeros."
             )
 
     def _refuse_commas(self, column: str, faults: Faults) -> bool:
@@ -244,7 +244,7 @@ def _read_rows(path: Path, separator: str, faults: Faults) -> list[tuple[int, li
 
 
 def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
-    """Whole numbers among identifiers in their plain form: ``1.0`` and ``01`` are ``1``, since pandas reads all three as one number."""
+    """Integers among identifiers in their plain form: ``1.0`` and ``01`` are ``1``, since pandas reads all three as one number."""
     plain = identifiers.str.replace(r"^\+?(-?)0*([1-9][0-9]*|0)(?:\.0*)?$", r"\1\2", regex=True)
     return plain.replace("-0", "0")
 
@@ -272,7 +272,7 @@ def thousands_fault(cells: pd.Series[str]) -> str | None:
 
 
 def _may_be_decimals(cells: pd.Series[str], separator: str) -> bool:
-    """Whether cells of two whole numbers each may be one number with a decimal comma.
+    """Whether cells of two integers each may be one number with a decimal comma.
 
     The semicolon between cells is that of countries with a decimal comma; 0 and 1 alone are a one-hot list all the same. With another
     separator all of them must have more digits after the comma than before, as in ``0,4821``.

@@ -40,7 +40,7 @@ _NAMES = {
     ("__builtin__", "list"),
     ("builtins", "list"),
 }
-#: `i4`, `f8` and so on: whole numbers and floats.
+#: `i4`, `f8` and so on: integers and floats.
 _NUMBERS = re.compile(r"[iu][1248]|f[48]")
 _Array = npt.NDArray[Any]
 
@@ -67,7 +67,7 @@ class Record:
 
 
 def read_pickle(content: bytes) -> Any:
-    """The value that a pickle holds: numbers, text, tuples, lists, dicts, and `Record`.
+    """The value that a pickle holds: numbers, strings, tuples, lists, dicts, and `Record`.
 
     Raises:
         RefusedPickle: an opcode, a name or a structure that no Planetoid file needs.
@@ -124,7 +124,7 @@ class _Machine:
 
     def integer(self, value: int) -> None:
         if not -(2**63) <= value < 2**63:
-            raise RefusedPickle("it holds a whole number of more than 64 bits")
+            raise RefusedPickle("it holds an integer of more than 64 bits")
         self.stack.append(value)
 
     def name(self, module: object, name: object) -> None:
@@ -153,7 +153,7 @@ class _Machine:
         is_record = isinstance(target, Record) and target.name == DEFAULT_DICT
         entries = self.top(Record).entries if is_record else self.top(dict)
         if len(values) % 2 or not all(type(key) in (int, str) for key in values[::2]):
-            raise RefusedPickle("it holds a dictionary whose keys are neither whole numbers nor text")
+            raise RefusedPickle("it holds a dictionary whose keys are neither integers nor strings")
         entries.update(zip(values[::2], values[1::2], strict=True))
 
     def call(self, names: tuple[str, ...]) -> None:
@@ -222,7 +222,7 @@ _STEPS: dict[str, _Step] = {
 
 
 def make_array(value: Any, dimensions: int) -> _Array:
-    """The array that a record describes: whole numbers or floats in one or two dimensions, as many as its content has bytes for.
+    """The array that a record describes: integers or floats in one or two dimensions, as many as its content has bytes for.
 
     Raises:
         RefusedPickle: it describes none.
@@ -233,7 +233,7 @@ def make_array(value: Any, dimensions: int) -> _Array:
     _, shape, kind, is_fortran, content = state
     dtype = _make_dtype(kind)
     if type(shape) is not tuple or not all(type(length) is int and 0 <= length < 2**31 for length in shape):
-        raise RefusedPickle("the shape of an array was expected to be whole numbers")
+        raise RefusedPickle("the shape of an array was expected to be integers")
     if len(shape) != dimensions:
         raise RefusedPickle(f"an array of {counted(dimensions, 'dimension')} was expected, found {len(shape)}")
     if type(content) is str:  # Python 2's bytes; any other text becomes too long
@@ -246,11 +246,11 @@ def make_array(value: Any, dimensions: int) -> _Array:
 
 def _make_dtype(value: Any) -> np.dtype[Any]:
     if not (isinstance(value, Record) and value.name == DTYPE and value.arguments and type(value.state) is tuple and len(value.state) == 8):
-        raise RefusedPickle("an array of whole numbers or floats was expected, found one without a type")
+        raise RefusedPickle("an array of integers or floats was expected, found one without a type")
     code, (version, order, *others) = value.arguments[0], value.state
     # Others: nothing of subarrays, fields, custom sizes, and flags.
     if type(code) is not str or not _NUMBERS.fullmatch(code) or version != 3 or tuple(others) != (None, None, None, -1, -1, 0):
-        raise RefusedPickle("an array of whole numbers or floats was expected, found another type")
+        raise RefusedPickle("an array of integers or floats was expected, found another type")
     if order not in ("<", ">", "|"):
         raise RefusedPickle("the order of an array's bytes is unknown")
     return np.dtype(f"{order}{code}")

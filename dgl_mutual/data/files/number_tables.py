@@ -37,7 +37,7 @@ _PLAIN: dict[str, Any] = {"header": None, "skipinitialspace": True, "skip_blank_
 #: What a line can be: sound, or broken in one of these ways.
 _SOUND, _BLANK, _RAGGED, _WRONG, _UNKNOWN = range(5)
 
-#: From here on float64 cannot represent every whole number.
+#: From here on float64 cannot represent every integer.
 _EXACT = 2.0**53
 
 
@@ -65,7 +65,7 @@ class NumberTable:
             faults.add_lines(self.path, rows + 1, f"{rule}, found '{cells}'")
             self.valid[rows] = False
 
-    def integers(self, faults: Faults, rule: str = "expected whole numbers") -> IntArray:
+    def integers(self, faults: Faults, rule: str = "expected integers") -> IntArray:
         """The values as int64, to their last digit; rows with fractions break `rule`. Refused rows hold zeros."""
         self.refuse(faults, np.any(self.values != np.round(self.values), axis=1), rule)
         large = np.any(np.abs(self.values) >= _EXACT, axis=1) & self.valid
@@ -73,7 +73,7 @@ class NumberTable:
             exact = _read_exact(self.path)
             if exact is not None:
                 return np.where(self.valid[:, None], exact, 0)
-            self.refuse(faults, large, "expected whole numbers from -2^63 to 2^63 - 1, the large ones without point and exponent")
+            self.refuse(faults, large, "expected integers from -2^63 to 2^63 - 1, the large ones without point and exponent")
         return np.where(self.valid[:, None], self.values, 0).astype(np.int64)
 
     def features(self, faults: Faults) -> npt.NDArray[np.float64]:

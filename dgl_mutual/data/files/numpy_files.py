@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 
 def read_npy(path: Path, faults: Faults, dimensions: int | None = None, dtype: type[np.generic] | None = None) -> Array | None:
-    """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes, C-contiguous. None after recording why not."""
+    """The array of a ``.npy`` file: booleans, integers or floats of at most 8 bytes, C-contiguous. None after recording why not."""
     with recording(path, faults, "expected an array that numpy saved"), open_file(path) as opened:
         array = np.asarray(_read_array(opened, os.fstat(opened.fileno()).st_size), order="C")
         if dimensions not in (None, array.ndim) or dtype not in (None, array.dtype):
@@ -103,7 +103,7 @@ def _read_array(opened: IO[bytes], size: int) -> Array:
         advice = "; objects are never unpickled" if dtype.hasobject else ""
         raise RefusedFile(f"expected plain numbers, found values of type {str(dtype)[:60]}{advice}")
     if not all(type(length) is int and length >= 0 for length in shape):
-        raise RefusedFile(f"expected a shape of whole numbers, found {str(shape)[:60]}")
+        raise RefusedFile(f"expected a shape of integers, found {str(shape)[:60]}")
     needed = math.prod(shape) * dtype.itemsize
     if needed != size - opened.tell():
         raise RefusedFile(f"expected {needed} bytes for the shape {str(shape)[:60]} of {dtype}, found {size - opened.tell()}")

@@ -40,7 +40,7 @@ _ONLY_GRAPH = "0"
 def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
-    Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
+    Columns are as in DGL: identifiers (any string), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
     ``val_mask``, ``test_mask``, which make the official split, or several with a value, or a numbered column, for each. Without ``feat``,
     every other column is a feature; without any, one-hot degrees are. Columns of true and false are indicators. Edges have features where
     they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric``

@@ -60,7 +60,7 @@ def _digits_multi(task: TaskName) -> Dataset:
 
 
 def _images() -> tuple[IntArray, IntArray]:
-    """The images, (1797, 64), row by row, of whole numbers from 0 to `_WHITE`; and their digits, (1797,)."""
+    """The images, (1797, 64), row by row, of integers from 0 to `_WHITE`; and their digits, (1797,)."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
@@ -69,7 +69,7 @@ def _images() -> tuple[IntArray, IntArray]:
 
 def _as_nodes(pixels: IntArray, labels: IntArray) -> Dataset:
     num_nodes = len(pixels)
-    # Whole numbers in double precision are exact, so the graph is the same on every platform. Of equally near images the first are taken.
+    # Integers in double precision are exact, so the graph is the same on every platform. Of equally near images the first are taken.
     points = pixels.astype(np.float64)
     squares = (points**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * points @ points.T

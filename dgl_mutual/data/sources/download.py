@@ -169,7 +169,7 @@ def _check_hashes(entry: Entry, folder: Path) -> None:
     for file in entry.unpublished:
         if (folder / file).exists():
             raise DataError(
-                f"{entry.url} has a file {file}, which the published {entry.name} has not. Nothing was kept; try again, or ask the "
+                f"{entry.url} has a file {file} that is not part of the published {entry.name}. Nothing was kept; try again, or ask the "
                 "dataset's authors."
             )
 

@@ -80,7 +80,7 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
     """
     config = _resolve(name, nodes, edges)
     if seed < 0:
-        raise UsageError(f"The seed {seed} is negative. Give a whole number from 0 on.")
+        raise UsageError(f"The seed {seed} is negative. Give an integer from 0 on.")
     if out.exists():
         raise UsageError(f"{out} exists, and nothing is overwritten. Remove it, or name another folder with --out.")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]

@@ -47,6 +47,7 @@ def load_dataset(
 
     Args:
         progress: show a bar on standard error while downloading.
+        require_labels: whether a folder without labels is a fault; otherwise its labels are all unknown.
     """
     check_booleans(offline=offline, progress=progress, require_labels=require_labels)
     source = find_source(name_or_dir)

@@ -42,7 +42,7 @@ def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request
     if labels.shape != (num_nodes,):
         faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
     elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0 or labels.max(initial=0) > num_nodes:
-        faults.add(path, f"labels: expected class numbers 0, 1, ..., not more than there are nodes ({num_nodes})")
+        faults.add(path, f"labels: expected class indices 0, 1, ..., not more than there are nodes ({num_nodes})")
     if not num_nodes:
         faults.add(path, "adj_shape: expected at least one node, found none")
     faults.check()
@@ -63,7 +63,7 @@ def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request
 
 def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults: Faults) -> sparse.csr_matrix:
     data, indices, indptr, shape = (arrays[f"{prefix}_{part}"] for part in _MATRIX)
-    fault: str | None = "its shape is not two whole numbers"
+    fault: str | None = "its shape is not two integers"
     if shape.shape == (2,) and shape.dtype.kind in "iu" and (shape >= 0).all():
         rows, columns = (int(size) for size in shape)
         fault = csr_fault(data, indices, indptr, (rows, columns))

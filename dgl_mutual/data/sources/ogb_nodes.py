@@ -122,7 +122,7 @@ def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_label
     num_nodes = int(counts.integers(faults)[0, 0])
     ends = edge.integers(faults)
     edge.expect_rows(faults, int(num_edges.integers(faults)[0, 0]), "edge that num-edge-list counts")
-    edge.refuse(faults, np.any((ends < 0) | (ends >= num_nodes), axis=1), f"expected two node numbers 0 ... {num_nodes - 1}")
+    edge.refuse(faults, np.any((ends < 0) | (ends >= num_nodes), axis=1), f"expected two node indices 0 ... {num_nodes - 1}")
     by_node = [table for table in (labels, node_features) if table is not None]
     if not all([table.expect_rows(faults, num_nodes, "node that num-node-list counts") for table in by_node]):
         return None
@@ -154,7 +154,7 @@ def _most_classes(num_nodes: int, num_classes: int | None) -> int:
 def _label_rule(num_nodes: int, num_classes: int | None) -> str:
     last = _most_classes(num_nodes, num_classes) - 1
     return (
-        f"expected a class number 0 ... {last} (one column), 0 or 1 (several columns), or nothing (unknown); numbers with fractions are a "
+        f"expected a class index 0 ... {last} (one column), 0 or 1 (several columns), or nothing (unknown); numbers with fractions are a "
         "continuous target (regression), and only classification is supported"
     )
 
@@ -182,7 +182,7 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
         return None
     for key in ("num_nodes_list", "num_edges_list"):
         if data[key].shape != (1,) or data[key].dtype.kind not in "iu":
-            faults.add(path, f"{key}: expected one whole number (a node dataset is one graph), found {data[key].dtype} {data[key].shape}")
+            faults.add(path, f"{key}: expected one integer (a node dataset is one graph), found {data[key].dtype} {data[key].shape}")
     if faults.found:
         return None
     num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
@@ -207,9 +207,9 @@ def _check_counts_and_edges(path: Path, num_nodes: int, num_edges: int, ends: _A
     if num_edges < 0:
         faults.add(path, f"num_edges_list: expected a number of edges, found {num_edges}")
     elif ends.dtype.kind not in "iu" or ends.shape != (2, num_edges):
-        faults.add(path, f"edge_index: expected whole numbers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
+        faults.add(path, f"edge_index: expected integers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
-        faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
+        faults.add(path, f"edge_index: expected node indices 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
 
 
 def _check_labels(path: Path, labels: _Array, num_nodes: int, num_classes: int | None, faults: Faults) -> None:
@@ -245,9 +245,7 @@ def _choose_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faul
     saved = folder / wanted / "split_dict.pt"
     if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / file) for file in SPLIT_FILES):
         # OGB's DatasetSaver writes this file. To read it is to run what it says.
-        faults.add(
-            saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node number a line"
-        )
+        faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node index a line")
         return None
     return read_split(folder / wanted, num_nodes, "node", faults)
 

@@ -90,7 +90,7 @@ def read_split(folder: Path, num_samples: int | None, sample: str, faults: Fault
     for table in tables:
         part = table.integers(faults)[:, 0]
         outside = (part < 0) | (part >= num_samples)
-        table.refuse(faults, outside, f"expected a {sample} number 0 ... {num_samples - 1}")
+        table.refuse(faults, outside, f"expected a {sample} index 0 ... {num_samples - 1}")
         table.refuse(faults, seen[np.where(outside, 0, part)], f"expected each {sample} in one part of the split only")
         seen[part[~outside]] = True
         parts.append(part)

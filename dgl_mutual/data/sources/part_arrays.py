@@ -22,9 +22,9 @@ class PartEdges:
     """The edges that lead to the nodes of one part.
 
     Attributes:
-        sources: (|E|,): local number of the node from which each comes.
-        destinations: (|E|,): local number of the node to which each leads, one of the part's own.
-        outside: (H,): the store's numbers of the nodes outside of the part.
+        sources: (|E|,): local index of the node from which each comes.
+        destinations: (|E|,): local index of the node to which each leads, one of the part's own.
+        outside: (H,): the store's indices of the nodes outside of the part.
     """
 
     sources: IntArray

@@ -1,6 +1,6 @@
 """A graph partitioned over machines none of which could hold it: DGL's distributed graph store serves edges and node features.
 
-What every trainer keeps whole is small: labels, the official split, and the store's number of each node.
+What every trainer keeps whole is small: labels, the official split, and the store's index of each node.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Partition:
 
     Attributes:
         folder: parts, what they were made of, and labels.
-        nodes: of each part, the store's numbers of its nodes.
-        edges: of each part, the store's numbers of the edges that lead to its nodes.
-        ids: (|V|,): the store's number of each node.
+        nodes: of each part, the store's indices of its nodes.
+        edges: of each part, the store's indices of the edges that lead to its nodes.
+        ids: (|V|,): the store's index of each node.
         dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
         fingerprint: of the dataset that was cut up.
         key: a secret of this partition, by which servers and trainers know each other.

@@ -64,7 +64,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) ->
     ends = np.concatenate([source, destination])
     outside = ends[(ends < 0) | (ends >= num_nodes)]
     if len(outside):
-        faults.add(paths["graph"], f"expected node numbers 0 ... {num_nodes - 1}, found {outside[0]}")
+        faults.add(paths["graph"], f"expected node indices 0 ... {num_nodes - 1}, found {outside[0]}")
     if len(y) + _NUM_VALIDATION > num_listed:
         faults.add(paths["ally"], f"expected at least {len(y) + _NUM_VALIDATION} rows (training and validation), found {num_listed}")
     for part, whole, differs in (("x", "allx", x != allx[: x.shape[0]]), ("y", "ally", y != ally[: len(y)])):
@@ -127,7 +127,7 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
         raise ValueError(f"expected a scipy CSR matrix ({error})") from None
     shape = state.get("_shape", state.get("shape"))
     if type(shape) is not tuple or len(shape) != 2 or not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError("expected a scipy CSR matrix (its shape is not two whole numbers)")
+        raise ValueError("expected a scipy CSR matrix (its shape is not two integers)")
     rows, columns = shape
     if (fault := csr_fault(data, indices, indptr, (rows, columns))) is not None:
         raise ValueError(f"expected a scipy CSR matrix ({fault})")
@@ -182,7 +182,7 @@ def _make_edges(loaded: Any) -> tuple[IntArray, IntArray]:
     if not all(
         type(node) is int and type(others) is list and all(type(other) is int for other in others) for node, others in neighbours.items()
     ):
-        raise ValueError(f"{rule} (its nodes are not whole numbers)")
+        raise ValueError(f"{rule} (its nodes are not integers)")
     source = np.repeat(np.array(list(neighbours), dtype=np.int64), [len(others) for others in neighbours.values()])
     return source, np.array(list(chain.from_iterable(neighbours.values())), dtype=np.int64)
 

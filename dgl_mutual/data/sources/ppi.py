@@ -30,7 +30,7 @@ _MAX_JSON = 1 << 28
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Nodes in the order of their ids: `edges` (2, links) in row numbers, `graph_of` (nodes,), features and labels a row each."""
+    """Nodes in the order of their ids: `edges` (2, links) in row indices, `graph_of` (nodes,), features and labels a row each."""
 
     edges: IntArray
     graph_of: IntArray
@@ -53,7 +53,9 @@ def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Datas
     for array in ("features", "labels"):
         widths = {part: getattr(found, array).shape[1] for part, found in zip(PARTS, parts, strict=True) if found is not None}
         if len(set(widths.values())) > 1:
-            faults.add(folder, f"expected {array} of one width in all parts, found {', '.join(f'{w} ({p})' for p, w in widths.items())}")
+            faults.add(
+                folder, f"expected {array} of as many columns in all parts, found {', '.join(f'{w} ({p})' for p, w in widths.items())}"
+            )
     faults.check()
     found = [part for part in parts if part is not None]
     first = np.cumsum([0, *(len(part.graph_of) for part in found)])
@@ -98,7 +100,7 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
         faults.add(path["labels.npy"], "expected at least one column, found none")
     fractions = ~(np.isfinite(graph_id) & (graph_id == np.round(graph_id)))
     if fractions.any():
-        faults.add(path["graph_id.npy"], f"expected whole numbers, found {graph_id[fractions][0]} in row {int(fractions.argmax())}")
+        faults.add(path["graph_id.npy"], f"expected integers, found {graph_id[fractions][0]} in row {int(fractions.argmax())}")
     if wrong or fault is not None or fractions.any():
         return None
     order = np.argsort(graph_id, kind="stable")
@@ -126,7 +128,7 @@ def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | 
         return None
     strange = [number for number in numbers if type(number) is not int or not -(2**63) <= number < 2**63]
     if strange:
-        faults.add(path, f"expected whole numbers as ids, sources and targets, found {_shown(strange[0])}")
+        faults.add(path, f"expected integers as ids, sources and targets, found {_shown(strange[0])}")
     if type(directed) is not bool:
         faults.add(path, f"directed: expected true or false, found {_shown(directed)}")
     if strange or type(directed) is not bool:

@@ -120,16 +120,14 @@ def _graph_of_nodes(indicator: NumberTable | None, labels: NumberTable | None, f
         return None
     graph_of = indicator.integers(faults)[:, 0]
     steps = np.diff(graph_of, prepend=0)
-    indicator.refuse(faults, graph_of < 1, "expected a graph number from 1 on")
+    indicator.refuse(faults, graph_of < 1, "expected a graph index from 1 on")
     indicator.refuse(faults, steps < 0, "expected the nodes in the order of their graphs")
     if labels is not None:
         num_graphs, num_numbers = len(labels), len(np.unique(graph_of[indicator.valid]))
         if int(graph_of.max()) > num_graphs == num_numbers:
-            rule = (
-                f"expected the graph numbers 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph number was left out"
-            )
+            rule = f"expected the graph indices 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph index was left out"
             indicator.refuse(faults, steps > 1, rule)
-        indicator.refuse(faults, graph_of > num_graphs, f"expected a graph number 1 ... {num_graphs}, the number of graph labels")
+        indicator.refuse(faults, graph_of > num_graphs, f"expected a graph index 1 ... {num_graphs}, the number of graph labels")
     return graph_of
 
 
@@ -140,7 +138,7 @@ def _edges(adjacency: NumberTable | None, graph_of: IntArray | None, faults: Fau
     edges = adjacency.integers(faults).T - 1
     if graph_of is None:
         return None
-    adjacency.refuse(faults, np.any((edges < 0) | (edges >= len(graph_of)), axis=0), f"expected node numbers 1 ... {len(graph_of)}")
+    adjacency.refuse(faults, np.any((edges < 0) | (edges >= len(graph_of)), axis=0), f"expected node indices 1 ... {len(graph_of)}")
     inside = np.where(adjacency.valid, edges, 0)
     adjacency.refuse(faults, graph_of[inside[0]] != graph_of[inside[1]], "expected both ends of an edge in one graph")
     return edges

@@ -43,13 +43,13 @@ def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDA
     """
     rows, columns = shape
     if data.ndim != 1 or not all(part.ndim == 1 and part.dtype.kind in "iu" for part in (indices, indptr)):
-        return "its row pointers and column numbers are not whole numbers"
+        return "its row pointers and column indices are not integers"
     if len(indptr) != rows + 1 or len(indices) != len(data):
         return "its arrays do not fit each other"
     if indptr[0] != 0 or np.any(indptr[1:] < indptr[:-1]) or indptr[-1] > len(indices):
         return "its row pointers do not rise from 0 to the number of entries"
     if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
-        return f"its column numbers are not within 0 ... {columns - 1}"
+        return f"its column indices are not within 0 ... {columns - 1}"
     return None
 
 
@@ -133,9 +133,11 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         except (TypeError, RuntimeError):  # tensors in lists, of types that NumPy does not know, that need gradients, ...
             return native(np.asarray(_with_arrays(values, what)))
     except ValueError as error:
-        raise DataError(f"The {what} make no array ({error}). Give rows of equal length.") from None
+        raise DataError(f"The {what} cannot be converted to an array ({error}). Give rows of equal length.") from None
     except (TypeError, RuntimeError) as error:
-        raise DataError(f"The {what} are {value_and_kind(values)}, which makes no array ({str(error)[:200]}). Give an array.") from None
+        raise DataError(
+            f"The {what} are {value_and_kind(values)}, which cannot be converted to an array ({str(error)[:200]}). Give an array."
+        ) from None
 
 
 def _with_arrays(values: Any, what: str) -> Any:
@@ -149,14 +151,14 @@ def number_of_rows(values: Any, what: str) -> int:
     """The length of anything array-like.
 
     Raises:
-        DataError: it has none, or is a text, a mapping or a set, whose length counts no rows.
+        DataError: it has none, or is a string, a mapping or a set, whose length counts no rows.
     """
     with suppress(TypeError, IndexError, RuntimeError):  # the last from torch's nested tensors
         if hasattr(values, "shape"):
             return int(values.shape[0])
         if not isinstance(values, str | bytes | Mapping | Set):
             return len(values)
-    text = f"the text {values!r:.60}" if isinstance(values, str | bytes) else kind_of(values)
+    text = f"the string {values!r:.60}" if isinstance(values, str | bytes) else kind_of(values)
     raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of what they are of.")
 
 
@@ -187,7 +189,7 @@ def _tensor_checked(values: Any, what: str) -> Iterator[None]:
 
 
 def exact_below(values: Any) -> tuple[float, str]:
-    """The whole number from which on the floats of anything array-like cannot represent every whole number, and the name of their type.
+    """The integer from which on the floats of anything array-like cannot represent every integer, and the name of their type.
 
     It is 2^(m + 1) for a type with m binary digits after the point: 256 for bfloat16, 2048 for float16, 2^24 for float32. Of rows or
     columns of several types the coarsest counts. Infinity and an empty name where there are no floats.
@@ -214,10 +216,10 @@ def _exact_below(kind: Any) -> tuple[float, str]:
 
 
 def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
-    """As `as_array`, of whole numbers such as those of nodes, samples or classes.
+    """As `as_array`, of integers such as those of nodes, samples or classes.
 
     Raises:
-        DataError: see `as_array`; or floats that are so large that different whole numbers may have become the same.
+        DataError: see `as_array`; or floats that are so large that different integers may have become the same.
     """
     array = as_array(values, what)
     limit, kind = min(exact_below(values), exact_below(array))
@@ -225,31 +227,31 @@ def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
         large = np.isfinite(array) & (np.abs(array) >= limit)
         if large.any():
             raise DataError(
-                f"The {what} are {kind} numbers, which cannot represent every whole number from {limit:.0f} on, found "
+                f"The {what} are {kind} numbers, which cannot represent every integer from {limit:.0f} on, found "
                 f"{array[large][0]:.0f}. Make them integers before they are {kind}, for example int64."
             )
     return array
 
 
 def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
-    """Whole numbers as int64, with as many dimensions as asked for.
+    """Integers as int64, with as many dimensions as asked for.
 
     Raises:
-        DataError: other shapes, fractions, numbers beyond int64, floats that cannot represent such whole numbers, or no numbers.
+        DataError: other shapes, fractions, numbers beyond int64, floats that cannot represent such integers, or no numbers.
     """
     array = as_exact_array(values, what)
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
     if array.ndim == 0:  # how NumPy wraps objects that it does not know
-        raise DataError(f"The {what} must be an array of whole numbers, found {value_and_kind(values)}.")
+        raise DataError(f"The {what} must be an array of integers, found {value_and_kind(values)}.")
     if array.ndim != dimensions:
         raise DataError(f"The {what} have the shape {array.shape}. Give an array of {counted(dimensions, 'dimension')}.")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         if not whole.all():
-            raise DataError(f"The {what} must be whole numbers, found {array[~whole][0].item()!r}.")
+            raise DataError(f"The {what} must be integers, found {array[~whole][0].item()!r}.")
     elif array.dtype.kind not in "iu":
-        raise DataError(f"The {what} must be whole numbers, found {array.dtype} values such as {array.ravel()[:1].tolist()[0]!r}.")
+        raise DataError(f"The {what} must be integers, found {array.dtype} values such as {array.ravel()[:1].tolist()[0]!r}.")
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"The {what} must fit 64-bit integers, found {array.max()}.")
     return array.astype(np.int64, copy=False)
@@ -296,7 +298,7 @@ def as_kinds(kinds: FeatureKind | Sequence[FeatureKind] | None, width: int) -> t
     """One kind for each feature column; one stands for all, and none means numbers.
 
     Raises:
-        DataError: another number of kinds than of columns, an unknown kind, or neither a list nor a text.
+        DataError: another number of kinds than of columns, an unknown kind, or neither a list nor a string.
     """
     found: tuple[Any, ...] = (
         (kinds,) * width if isinstance(kinds, str) else by_column(kinds, "kinds of feature columns") or ("number",) * width

@@ -99,7 +99,7 @@ def as_edges(edges: Any, num_nodes: int) -> IntArray:
     Self-loops and duplicates are removed: each convolution adds the loops that it needs.
 
     Raises:
-        DataError: not two rows, no whole numbers, or a node that does not exist.
+        DataError: not two rows, no integers, or a node that does not exist.
     """
     array = check_ends(edges, num_nodes)
     return array if is_canonical(array) else canonical_edges(array[0], array[1], num_nodes, symmetric=False)
@@ -114,10 +114,10 @@ def is_canonical(edges: IntArray) -> bool:
 
 
 def edge_rows(edges: Any) -> IntArray:
-    """Edges as two rows of whole numbers, of an array, or of a data frame with the columns `ENDS`.
+    """Edges as two rows of integers, of an array, or of a data frame with the columns `ENDS`.
 
     Raises:
-        DataError: no two rows of whole numbers, or a data frame with other columns.
+        DataError: no two rows of integers, or a data frame with other columns.
     """
     if hasattr(edges, "columns"):
         edges = _rows_of_frame(edges)

@@ -52,7 +52,7 @@ _MIN_STEPS = 64
 _ROWS = 1 << 14
 #: Names of columns that a message shows.
 _MAX_NAMES = 8
-#: What `pd.api.types.infer_dtype` says of columns that hold no text.
+#: What `pd.api.types.infer_dtype` says of columns that hold no strings.
 _NO_TEXT = frozenset(["integer", "floating", "mixed-integer-float", "boolean", "decimal", "complex", "empty"])
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
@@ -285,7 +285,7 @@ def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
 
 
 def _refuse_categories(features: Any, where: str) -> None:
-    """Raise `DataError` where a column of a data frame holds categories, whose values would be taken as amounts if they are numbers."""
+    """Raise `DataError` where a column of a data frame holds categories, whose values would be treated as numerical if they are numbers."""
     if isinstance(features, pd.DataFrame):
         for name, kind in features.dtypes.items():
             if isinstance(kind, pd.CategoricalDtype):
@@ -303,10 +303,10 @@ def _refuse_text(features: Any, values: npt.NDArray[Any], types: Sequence[str], 
         found = shortened(repr(text), SHOWN)
         if isinstance(features, pd.DataFrame):
             name = features.columns[column]
-            raise DataError(f"{where}, column {name!r}: expected numbers, found text such as {found}. {_encodings(where, name)}")
+            raise DataError(f"{where}, column {name!r}: expected numbers, found strings such as {found}. {_encodings(where, name)}")
         raise DataError(
-            f"{where}, column {column}: expected numbers, found text such as {found}. Encode words and categories as numbers, for example "
-            "one-hot; .astype(float) makes numbers of text."
+            f"{where}, column {column}: expected numbers, found strings such as {found}. Encode words and categories as numbers, for "
+            "example one-hot; .astype(float) makes numbers of strings."
         )
 
 
@@ -314,13 +314,13 @@ def _encodings(where: str, name: object) -> str:
     """What to do with a column of a data frame that holds no numbers."""
     frame = where.replace(" ", "_")
     return (
-        f"If it holds amounts, give {frame}.astype({{{name!r}: float}}); if it holds categories, give pd.get_dummies({frame}, "
+        f"If it is numerical, give {frame}.astype({{{name!r}: float}}); if it holds categories, give pd.get_dummies({frame}, "
         f"columns=[{name!r}], prefix_sep='='), which makes a column of each."
     )
 
 
 def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix, types: Sequence[str]) -> list[bool]:
-    """Which columns were given as whole numbers: by the type of each of a data frame or list of rows, else by `types` (see `_types_of`)."""
+    """Which columns were given as integers: by the type of each of a data frame or list of rows, else by `types` (see `_types_of`)."""
     if isinstance(features, pd.DataFrame):
         return [pd.api.types.is_integer_dtype(kind) for kind in features.dtypes]
     if isinstance(features, list | tuple) and values.dtype.kind == "f":
@@ -329,13 +329,13 @@ def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matri
 
 
 def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, mend: str) -> None:
-    """Warn of whole numbers that may be codes of categories, as in the raw data of OGB: students would take them as amounts.
+    """Warn of integers that may be codes of categories, as in the raw data of OGB: students would treat them as numerical values.
 
     Args:
         values: shape (rows, F), with F names.
-        whole: which columns were given as whole numbers.
+        whole: which columns were given as integers.
         where: what they are called in the message, for example ``The features``.
-        mend: how whole amounts are given without this warning, as the end of a sentence.
+        mend: how numerical integers are given without this warning, as the end of a sentence.
     """
     if sparse.issparse(values) or not len(values) or values.dtype.kind not in "iuf" or not any(whole):
         return
@@ -345,13 +345,13 @@ def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[
         some = f" in {'column' if len(codes) == 1 else 'columns'} {listed([names[column] for column in codes.tolist()], _MAX_NAMES)}"
         span = f"from {low[codes].min():.0f} to {high[codes].max():.0f}"
         warn(
-            f"{where}{'' if len(codes) == len(names) else some} are whole numbers {span}, and are taken as amounts. If they are codes of "
-            f"categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, {mend}."
+            f"{where}{'' if len(codes) == len(names) else some} are integers {span}, and are treated as numerical values. If they are "
+            f"codes of categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are numerical, {mend}."
         )
 
 
 def whole_columns(features: Features, kinds: Sequence[FeatureKind]) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Which columns of numbers are whole numbers from 0, (F,), and whether one of them has others than 0 and 1.
+    """Which columns of numbers are integers from 0, (F,), and whether one of them has others than 0 and 1.
 
     If so, all of them may hold codes of categories: a code may have two values, too.
     """

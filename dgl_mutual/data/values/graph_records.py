@@ -27,7 +27,7 @@ class GraphRecord:
     """One graph.
 
     Attributes:
-        edges: (2, |E|), the graph's own node numbers.
+        edges: (2, |E|), the graph's own node indices.
         features: a row a node, if there are any.
         edge_features: a row an edge, if there are any.
         node_labels: a row a node, if there are any. Labels and masks are kept as the graph holds them, and read where they are used.
@@ -153,7 +153,7 @@ def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
 
 
 def shape_of(labels: Any) -> tuple[int, ...]:
-    """The shape of labels before they are read; of lists the length alone. A number or a text has none."""
+    """The shape of labels before they are read; of lists the length alone. A number or a string has none."""
     if hasattr(labels, "shape"):
         return tuple(labels.shape)
     return (len(labels),) if isinstance(labels, list | tuple) else ()
@@ -199,7 +199,7 @@ def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any
     """The labels that the graphs hold; None where they hold none. On a node task a graph's label may be one for each of its nodes.
 
     Raises:
-        DataError: some graphs have labels and others none, or of another width; on a node task, not one for each node; or see
+        DataError: some graphs have labels and others none, or another number of columns; on a node task, not one for each node; or see
             `label_array`.
     """
     if task == "node":
@@ -232,7 +232,7 @@ def _in_one_column(blocks: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any
     if all(block is None for block in blocks):
         return None
     labels = joined(blocks, "labels")
-    # A column of class numbers is a list of classes; a column of 0.0 and 1.0 is one label, as in OGB.
+    # A column of class indices is a list of classes; a column of 0.0 and 1.0 is one label, as in OGB.
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iubUSO" else labels
 
 
@@ -272,7 +272,7 @@ def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | N
     """The edge features of all graphs, one after another; None where no graph has any. A graph without edges need not have them.
 
     Raises:
-        DataError: only some graphs have them, or they differ in width, or do not fit a graph's edges.
+        DataError: only some graphs have them, or they differ in number, or do not fit a graph's edges.
     """
     found = [record.edge_features for record in records]
     if all(one is None for one in found):

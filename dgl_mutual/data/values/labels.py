@@ -1,4 +1,4 @@
-"""From labels as a person, a spreadsheet or an array holds them to class numbers: one set of rules for files and for objects in memory.
+"""From labels as a person, a spreadsheet or an array holds them to class indices: one set of rules for files and for objects in memory.
 
 Nothing here knows of files: a rule that is broken is a `Refusal`, and who reads a file says in which line.
 """
@@ -46,7 +46,7 @@ _SPREADSHEET_ERRORS = frozenset(["#ref!", "#value!", "#div/0!", "#name?", "#num!
 #: The rule that numbers with fractions break.
 CONTINUOUS = (
     "expected classes: numbers with fractions are a continuous target (regression), and only classification is supported. "
-    "Give classes as whole numbers or words"
+    "Give classes as integers or strings"
 )
 
 #: What is said of rows that are probably classes.
@@ -54,7 +54,7 @@ ONE_HOT = (
     "each sample has exactly one of the {} labels. They are read as independent labels (multi-label); if they are one-hot classes, give "
     "the number of the class instead, for example {}"
 )
-#: How the numbers of one-hot classes are computed, if nothing else is known of the labels.
+#: How the indices of one-hot classes are computed, if nothing else is known of the labels.
 _ARGMAX = "labels.argmax(axis=1)"
 
 #: What is said of a single column, which may be two classes.
@@ -65,13 +65,13 @@ ONE_COLUMN = (
 
 #: What is said of floating-point numbers that are probably measured, as years are.
 FLOATS = (
-    "floating-point numbers without fractions are read as {} classes. If they are amounts to be predicted (regression), note that only "
-    "classification is supported. If they are classes, give integers or text"
+    "floating-point numbers without fractions are read as {} classes. If they are numerical values to be predicted (regression), note that "
+    "only classification is supported. If they are classes, give integers or strings"
 )
-#: More classes than this, given as floating-point numbers, are probably amounts.
+#: More classes than this, given as floating-point numbers, are probably numerical values.
 _MAX_FLOATS = 20
 
-#: Longer whole numbers keep their exponent in a class's name.
+#: Longer integers keep their exponent in a class's name.
 _MAX_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
 #: The rule of scikit-learn's `type_of_target`.
@@ -111,7 +111,7 @@ class Encoding:
 
 
 def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Encoding:
-    """The labels of an array, a list or data of pandas: numbers, text, booleans or categories, with NaN, None or `pd.NA` where unknown.
+    """The labels of an array, a list or data of pandas: numbers, strings, booleans or categories, with NaN, None or `pd.NA` where unknown.
 
     What is read in a way that users should know of is a warning.
 
@@ -149,15 +149,15 @@ def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any
     if isinstance(values, np.matrix) and array.shape[1] == 1:  # a list: matrices of NumPy always have two dimensions
         array = array[:, 0]
     if array.dtype.kind not in "biufUSOMm":
-        raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
+        raise DataError(f"{where}: expected numbers, strings or booleans, found values of type {str(array.dtype)[:60]}.")
     if array.dtype.kind == "f" and isinstance(values, list | tuple) and any(_is_large(value) for value in values):
-        # NumPy makes floats of whole numbers beside NaN, and floats cannot represent every large one.
+        # NumPy makes floats of integers beside NaN, and floats cannot represent every large one.
         array = np.array(values, dtype=object)
     return array
 
 
 def _numbers_of_one_hot(values: Any) -> str:
-    """How the numbers of one-hot classes are computed of labels of this type, for a message."""
+    """How the indices of one-hot classes are computed of labels of this type, for a message."""
     if is_sparse_tensor(values):
         return "labels.to_dense().argmax(1)"
     if sparse.issparse(values):
@@ -207,7 +207,7 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None,
     inexact = _inexact(values, *min((limit, kind), exact_below(values)))
     if inexact is not None:
         return replace(encoding, refusals=(inexact,))
-    # With NaN among them, whole numbers are floating-point ones in any case.
+    # With NaN among them, integers are floating-point ones in any case.
     if values.dtype.kind == "f" and len(encoding.names) > _MAX_FLOATS and not (codes < 0).any():
         encoding = replace(encoding, notes=(*encoding.notes, FLOATS.format(len(encoding.names))))
     looks_like_class = encoding.names in (("1",), ("0", "1")) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
@@ -215,7 +215,7 @@ def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None,
         count = int(np.isin(codes, np.flatnonzero(hidden)).sum())
         note = (
             f"{unknown} in {counted(count, 'sample')} is read as unknown, not as a class. If it is a class, give classes from 0 on, or "
-            "text; if it means unknown, NaN says so"
+            "strings; if it means unknown, NaN says so"
         )
         return replace(encoding, notes=(*encoding.notes, note))
     return encoding
@@ -226,7 +226,7 @@ def _as_text(value: Any) -> str:
 
 
 def _inexact(values: pd.Series[Any], limit: float, kind: str) -> Refusal | None:
-    """The rule that floats break which are so large that different whole numbers may have become the same.
+    """The rule that floats break which are so large that different integers may have become the same.
 
     Args:
         limit, kind: see `exact_below`. Of objects, each is judged by its own type.
@@ -259,7 +259,7 @@ def _is_inexact(number: float | np.floating[Any]) -> bool:
 def _as_inexact(large: BoolArray, first: Any, limit: float, kind: str) -> Refusal:
     return Refusal(
         large,
-        f"expected classes as integers or text, found {first:.0f}: from {limit:.0f} on, {kind} cannot represent every whole number",
+        f"expected classes as integers or strings, found {first:.0f}: from {limit:.0f} on, {kind} cannot represent every integer",
     )
 
 
@@ -388,7 +388,7 @@ def _refusals(
     infinite = [text.casefold() in INFINITE for text in texts]
     fractions = [not _is_whole(number) if number is not None else wrong for number, wrong in zip(numbers, infinite, strict=True)]
     if sum(infinite) == len(words) and any(fractions) and any(number is not None for number in numbers):
-        rule = CONTINUOUS if fractions != infinite else "expected classes as whole numbers or words"
+        rule = CONTINUOUS if fractions != infinite else "expected classes as integers or strings"
         return [Refusal(np.array(fractions)[codes], f"{rule}, found {texts[fractions.index(True)]!r}")]
     too_many = refuse_continuous(num_classes, int((labels >= 0).sum()))
     return [] if too_many is None else [Refusal(None, too_many)]

@@ -14,8 +14,8 @@ def check_name(name: Any) -> None:
     """Raise `DataError` for what is not a valid name for a dataset: tables of results would not show it, or not as it is."""
     if not isinstance(name, str) or not name or name != name.strip() or not is_unicode(name):
         raise DataError(
-            f"{shortened(repr(name))} is not a valid name for a dataset: expected text that is not empty, neither starts nor ends with a "
-            "space, and can be written as UTF-8. Choose another name, for example 'mine'."
+            f"{shortened(repr(name))} is not a valid name for a dataset: expected a string that is not empty, neither starts nor ends with "
+            "a space, and can be written as UTF-8. Choose another name, for example 'mine'."
         )
 
 

@@ -28,17 +28,17 @@ MAX_SPLITS = 1000
 class Split:
     """Sample numbers of one fold. The parts are disjoint; they need not cover the dataset.
 
-    Each part is given as numbers, counted from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64
-    numbers.
+    Each part is given as indices from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64 indices.
 
     Attributes:
         train: training samples with labels.
         val: validation samples, which choose.
         test: test samples.
-        unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
+        unlabelled: training samples without labels, or with hidden ones: students may train on their features and edges, and their labels
+            are never read.
 
     Raises:
-        DataError: a part that holds neither whole numbers nor a mask, or floats that cannot represent such numbers, or a mask of pandas
+        DataError: a part that holds neither integers nor a mask, or floats that cannot represent such numbers, or a mask of pandas
             whose index implies another order.
     """
 
@@ -53,8 +53,7 @@ class Split:
             part = getattr(self, name)
             if not hasattr(part, "__len__") or isinstance(part, str | bytes | set | frozenset | Mapping):
                 raise DataError(
-                    f"The part {name!r} of the split is {value_and_kind(part)}. Give an array of sample numbers, counted "
-                    "from 0, or a boolean mask over all samples."
+                    f"The part {name!r} of the split is {value_and_kind(part)}. Give an array of sample indices from 0, or a boolean mask."
                 )
             array = as_array(part, f"{name} samples")
             is_mask = array.dtype == np.bool_ and array.ndim == 1
@@ -88,7 +87,7 @@ class Split:
         """The split itself, if it is one of so many samples.
 
         Raises:
-            UsageError: `num_samples` is not a whole number.
+            UsageError: `num_samples` is not an integer.
             DataError: an empty part, a sample that does not exist or occurs twice, two parts that share samples, or a mask over another
                 number of samples.
         """

@@ -30,7 +30,7 @@ _FITTING: dict[TargetKind, tuple[ChosenMetric, ...]] = {
 
 
 def check_task(task: object) -> None:
-    """Raise `UsageError` for a task that is neither a text nor None. Whether a dataset has the task is not checked here."""
+    """Raise `UsageError` for a task that is neither a string nor None. Whether a dataset has the task is not checked here."""
     if not isinstance(task, str | None):
         raise unknown("task", task, get_args(TaskName))
 
@@ -74,14 +74,14 @@ class Target:
 
     @property
     def num_columns(self) -> int:
-        """Columns of its labels among those of several targets: one of class numbers, or one a label."""
+        """Columns of its labels among those of several targets: one of class indices, or one a label."""
         if self.parts:
             return sum(part.num_columns for part in self.parts)
         return 1 if self.kind == "single-label" else self.num_outputs
 
     @property
     def unknown(self) -> float:
-        """What an unknown label is: -1 among class numbers, NaN in columns."""
+        """What an unknown label is: -1 among class indices, NaN in columns."""
         return -1 if self.kind == "single-label" else math.nan
 
     def with_metric(self, metric: str) -> Target:
@@ -157,7 +157,7 @@ def unknown_labels(num_samples: int) -> tuple[IntArray, Target]:
 
 
 def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | FloatArray:
-    """Labels as `Dataset` asks for them: class numbers (int64, -1 where unknown), or columns (float32, NaN where unknown).
+    """Labels as `Dataset` asks for them: class indices (int64, -1 where unknown), or columns (float32, NaN where unknown).
 
     Raises:
         DataError: another number of labels than of samples or targets, or a label that the target does not have.

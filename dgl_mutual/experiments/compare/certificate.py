@@ -88,7 +88,7 @@ a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/ma
 counts in full. A graph task: one batch."""
 _TRAJECTORY = """\
 Both sides train with Adam from the same weights and with the same order of graphs; dropout is off, and the exchange starts within a quarter
-of the epochs and counts in full from the middle on. Gradients that are zero but for rounding (a bias before a batch norm) count as zero
+of the epochs and counts in full from the middle on. Gradients that are zero except for rounding (a bias before a batch norm) count as zero
 on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a step size of at most 0.001: beyond, such
 training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
 _COST = """\
@@ -229,5 +229,5 @@ def _p(value: float) -> str:
 def _equivalence(paired: Paired) -> str:
     nothing = "equal differences say nothing"
     if paired.n == 1 or math.isnan(paired.mean):
-        nothing = "one pair says nothing" if paired.n == 1 else "a pair is without a figure"
+        nothing = "one pair says nothing" if paired.n == 1 else "a pair is without a number"
     return {None: nothing, True: "equivalent", False: "not shown"}[paired.equivalent]

@@ -194,7 +194,7 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
-    """The rows that trials.csv will have, without their figures: `test` is 0 where it will be a number."""
+    """The rows that trials.csv will have, without their metrics: `test` is 0 where it will be a number."""
     config, dataset = plan.config, plan.dataset
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     rows = []

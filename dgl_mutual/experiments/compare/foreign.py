@@ -105,7 +105,7 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
 
 
 def _header(file: Path, content: bytes) -> list[str]:
-    """The names of all columns; of one without a name, such as that of row numbers, the empty text.
+    """The names of all columns; of one without a name, such as that of row indices, the empty text.
 
     Every row is counted before pandas takes memory for the columns of the header in each of them.
 
@@ -203,7 +203,7 @@ def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.S
     if wrong.any():
         # Line 1 is the header.
         found = ", ".join(f"line {row + 2}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
-        kind = "a whole number below 2**53" if whole else "a number"
+        kind = "an integer below 2**53" if whole else "a number"
         raise DataError(f"In the results {str(file)!r}, {name} is not {kind} in {int(wrong.sum())} rows ({found}). Correct or remove them.")
     return values
 

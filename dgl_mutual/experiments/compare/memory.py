@@ -43,7 +43,7 @@ def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Pat
     with process_apart() as pool:
         try:
             return pool.submit(_train_and_measure, side, short, split, data_dir, threads).result()
-        except BrokenProcessPool:  # killed for lack of memory: there is no figure, and the rest of the comparison stands
+        except BrokenProcessPool:  # killed for lack of memory: there is no number, and the rest of the comparison stands
             return Memory()
 
 

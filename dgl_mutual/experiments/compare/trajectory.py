@@ -62,7 +62,7 @@ def with_small_steps(config: RunConfig) -> RunConfig:
 
 @contextmanager
 def without_noise(precision: str) -> Iterator[None]:
-    """Within the block, whatever optimizer steps takes for zero what is zero but for rounding.
+    """Within the block, whatever optimizer steps takes for zero what is zero except for rounding.
 
     A bias in front of a batch norm changes nothing, so its gradient is zero. Rounding leaves some 1e-14 of it, and Adam, which divides
     a gradient by its own size, makes real steps of that: two correct programs then drift apart along a direction that means nothing.

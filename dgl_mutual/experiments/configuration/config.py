@@ -71,7 +71,7 @@ class RunConfig(Options):
     seeds: int | None = Field(None, ge=1, le=MAX_SEEDS)
     """Number of seeds, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds)."""
     folds: int | None = Field(None, ge=1)
-    """Number of folds (default: 10 where the protocol has folds; no meaning elsewhere)."""
+    """Number of folds (default: 10 under nested; under splits, all splits of the dataset). Other protocols have none."""
     students: tuple[StudentOptions, ...] = Field(("gcn", "gat", "gin", "sage"), min_length=1, validate_default=True)
     """The cohort: names of architectures, import paths ``package.module:Class``, or mappings of `StudentOptions`."""
     student: StudentOptions = StudentOptions()

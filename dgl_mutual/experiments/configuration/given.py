@@ -25,8 +25,8 @@ def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = Fa
         return config.model_dump(mode="json", exclude=exclude, exclude_unset=exclude_unset)
     except PydanticSerializationError as error:
         raise UsageError(
-            f"The option {unserializable_key(config)!r} is not a plain value that a file can hold ({error}). Give numbers, text, lists or "
-            "mappings, and a class in a grid or within a list as its import path, 'package.module:Class'."
+            f"The option {unserializable_key(config)!r} is not a plain value that a file can hold ({error}). Give numbers, strings, lists "
+            "or mappings, and a class in a grid or within a list as its import path, 'package.module:Class'."
         ) from None
 
 

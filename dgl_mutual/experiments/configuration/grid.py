@@ -70,7 +70,7 @@ def search(points: Sequence[GridPoint], fit: Callable[[int, RunConfig], FitResul
         fit: takes the number of a point and its configuration.
 
     Returns:
-        The result, and for each point its values, ``val`` and ``chosen``: the test figures of the others are never looked at.
+        The result, and for each point its values, ``val`` and ``chosen``: the test metrics of the others are never looked at.
     """
     if len(points) == 1 and not points[0].values:
         return fit(0, points[0].config), []

@@ -16,7 +16,7 @@ from dgl_mutual.utils.imports import is_import_path
 
 
 def import_paths(values: Any) -> Iterator[str]:
-    """Every text ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
+    """Every string ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
 
     It does not matter at which key: strategies, students, weightings, datasets and options of these may all be imported.
     """

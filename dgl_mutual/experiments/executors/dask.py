@@ -101,7 +101,7 @@ class Cluster:
                 yield result
         except distributed.KilledWorker as error:
             raise TrainingError(
-                "Workers of the cluster died one after another of the same trial, probably for lack of memory "
+                "Workers of the cluster died one after another on the same trial, probably for lack of memory "
                 f"(the last at {error.last_worker.address}). Finished trials are kept."
             ) from None
         except (distributed.CancelledError, OSError) as error:

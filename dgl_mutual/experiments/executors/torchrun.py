@@ -32,7 +32,7 @@ def device_of_rank(device: str) -> str:
     if not is_cuda(device):
         return device
     if ":" in device:
-        raise UsageError(f"Under torchrun every process has a GPU of its own, so {device!r} cannot be that of all. Choose --device cuda.")
+        raise UsageError(f"Under torchrun each process uses its own GPU, so --device {device} cannot be used. Give --device cuda.")
     return resolve_device(f"cuda:{number_from_torchrun('LOCAL_RANK')}")
 
 
@@ -43,11 +43,9 @@ def check_torchrun_options(config: RunConfig, jobs: int | None) -> None:
         UsageError: it was asked for.
     """
     if jobs is not None and jobs > 1:
-        raise UsageError(f"Under torchrun all processes train one trial, so --jobs {jobs} cannot be. Leave out --jobs, or torchrun.")
+        raise UsageError(f"Under torchrun all processes train one trial, so --jobs {jobs} cannot be used. Leave it out.")
     if config.training.checkpoint_every is not None:
-        raise UsageError(
-            "A training of several processes cannot be kept while it lasts. Leave out --checkpoint-every; finished trials are kept."
-        )
+        raise UsageError("--checkpoint-every does not work under torchrun. Leave it out; finished trials are kept.")
 
 
 def refuse_idle_processes(config: RunConfig, servers: Path | None, divide: Divided) -> None:
@@ -63,8 +61,7 @@ def refuse_idle_processes(config: RunConfig, servers: Path | None, divide: Divid
         )
     if divide == "students" and not launched() and not is_partition(config.dataset):
         raise UsageError(
-            "--divide students says what several processes share, and there is one. Leave it out, or start several: "
-            "torchrun --nproc-per-node 2 -m dgl_mutual run --divide students ..."
+            "--divide students needs several processes. Start them with torchrun --nproc-per-node 2 -m dgl_mutual run ..., or leave it out."
         )
 
 
@@ -112,7 +109,7 @@ def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
 
 
 def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
-    """Errors of options and figures are the same in all processes. Any other may be of this one alone, and the rest would wait for it."""
+    """Errors of options and metrics are the same in all processes. Any other may be of this one alone, and the rest would wait for it."""
     _, outcome = done
     if outcome.details:
         raise TrainingError(

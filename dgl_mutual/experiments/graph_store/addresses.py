@@ -94,7 +94,7 @@ def _address(line: str, servers: Path) -> Address:
 
 
 def _is_host(text: str) -> bool:
-    """Whether a text can be an address or a name; Python's resolver raises ValueError for others."""
+    """Whether a string can be an address or a name; Python's resolver raises ValueError for others."""
     try:
         return text.isprintable() and 0 < len(text.encode("idna")) <= 255
     except UnicodeError:  # a part of more than 63 characters, or of none

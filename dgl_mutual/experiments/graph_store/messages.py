@@ -1,4 +1,4 @@
-"""Messages between trainers and servers of a partitioned graph, as plain numbers, text and tensors.
+"""Messages between trainers and servers of a partitioned graph, as plain numbers, strings and tensors.
 
 Nothing in a message names a class or a function: DGL's own are pickles, and unpickling runs what the sender likes.
 """
@@ -197,7 +197,7 @@ def check_nodes(message: Message, places: Mapping[str, Sequence[int]], nodes: ra
             raise MessageError(f"{name} without its nodes")
         numbers = message.tensors[place]
         if numbers.dtype != torch.int64 or numbers.ndim != 1:
-            raise MessageError(f"{name} with nodes that are not whole numbers")
+            raise MessageError(f"{name} with nodes that are not integers")
         if len(numbers) and not (nodes.start <= int(numbers.min()) and int(numbers.max()) < nodes.stop):
             raise MessageError(f"{name} for nodes beyond {nodes.start} ... {nodes.stop - 1}")
 

@@ -172,7 +172,7 @@ class ServerTransport(Transport):
     """The connections of the server of one part.
 
     Args:
-        nodes: numbers of the nodes that it has.
+        nodes: indices of the nodes that it has.
     """
 
     def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int, nodes: range) -> None:
@@ -349,7 +349,7 @@ def fast_pull(
     """Rows of node data: this machine's from its memory, others' from their servers, asked together.
 
     Raises:
-        GraphStoreError: a server sends rows of another number, width or type.
+        GraphStoreError: a server sends another number of rows or columns, or another type.
     """
     asked = {part: (parts == part).nonzero().squeeze(1) for part in range(num_machines)}
     others = [part for part, places in asked.items() if part != machine and len(places)]

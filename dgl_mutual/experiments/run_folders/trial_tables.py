@@ -241,7 +241,7 @@ def check_history(file: Path) -> None:
         if list(table.columns[: len(HISTORY_COLUMNS)]) != HISTORY_COLUMNS:
             raise ValueError(f"it does not start with the columns {', '.join(HISTORY_COLUMNS)}")
         if not table["epoch"].str.fullmatch("[0-9]{1,15}").all():
-            raise ValueError("an epoch is no whole number")
+            raise ValueError("an epoch is not an integer")
         pd.to_numeric(table.to_numpy().ravel())
     except ValueError as error:
         raise StoreError(

@@ -188,7 +188,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
 
 
 def is_config_file(named: object) -> bool:
-    """Whether this text or path names a YAML file."""
+    """Whether this string or path names a YAML file."""
     return isinstance(named, str | Path) and str(named).endswith((".yaml", ".yml"))
 
 
@@ -233,9 +233,9 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
         raise ValueError(f"{needed}, not {methods!r}{hint}")
     for name in named:
         if isinstance(name, bool):
-            raise ValueError("names of methods are texts, and YAML reads yes, no, on and off as true or false: write it in quotes, 'on'")
+            raise ValueError("names of methods are strings, and YAML reads yes, no, on and off as true or false: write it in quotes, 'on'")
         if not isinstance(name, str):
-            raise ValueError(f"names of methods are texts, and {name!r} is none: write it in quotes, '{name}'")
+            raise ValueError(f"names of methods are strings, and {name!r} is not: write it in quotes, '{name}'")
         _check_name(name, "method")
     return named
 

@@ -76,7 +76,7 @@ def history(study: optuna.Study, keys: Sequence[str]) -> pd.DataFrame:
             "error": trial.user_attrs.get("error", ""),
         }
         rows.append({**row, **{key: trial.params.get(key) for key in keys}})
-    table = pd.DataFrame(rows, columns=[*TUNING_COLUMNS, *keys], dtype=object)  # a whole number beside an empty cell stays one
+    table = pd.DataFrame(rows, columns=[*TUNING_COLUMNS, *keys], dtype=object)  # an integer beside an empty cell stays one
     return table.astype({"trial": int, **dict.fromkeys(("value", "best", "seconds"), float)})
 
 

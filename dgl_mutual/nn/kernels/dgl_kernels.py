@@ -52,7 +52,7 @@ def column_sums(matrix: SparseMatrix) -> Tensor:
 def _index(pattern: Pattern) -> Any:
     """The pattern as DGL's kernels take it, kept with it: an edge for each non-zero, from its column to its row."""
     if pattern.dgl_graph is None:
-        # DGL 1.1's CPU kernels need the edge numbers in full even where they are 0, 1, 2, ...
+        # DGL 1.1's CPU kernels need the edge indices in full even where they are 0, 1, 2, ...
         numbers = torch.arange(len(pattern.indices), dtype=pattern.indices.dtype, device=pattern.indices.device)
         rows, columns = pattern.shape
         pattern.dgl_graph = dgl.create_block(("csc", (pattern.indptr, pattern.indices, numbers)), num_src_nodes=columns, num_dst_nodes=rows)

@@ -65,7 +65,7 @@ def plots_need(kinds: Sequence[str] | None = None) -> str:
 
 
 def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Every plot that these runs have the figures for, each with a file name of its own. Runs without a finished trial are left out.
+    """Every plot that these runs have the data for, each with a file name of its own. Runs without a finished trial are left out.
 
     Args:
         kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot be combined in one table).

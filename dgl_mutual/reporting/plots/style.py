@@ -111,7 +111,7 @@ def title(axes: Axes, text: str) -> None:
 
 
 def whole_numbers(axes: Axes, label: str = "epoch") -> None:
-    """Label the horizontal axis, and mark whole numbers alone on it."""
+    """Label the horizontal axis, and mark integers alone on it."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel(label)

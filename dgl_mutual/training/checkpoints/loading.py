@@ -61,7 +61,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
         member: which one of a folder: a student, ``best_by_val`` (the student that is best on validation), ``mlp`` or ``ensemble``
             (default).
         trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
-            by default such a student is refused. A text or class, or several, trusts only these packages, modules, import paths or classes.
+            by default such a student is refused. Strings or classes, one or several, trust only these packages, modules, paths or classes.
             Names that installed packages provide need no trust.
 
     A warning says where the code of a student or weighting has changed since it was saved.

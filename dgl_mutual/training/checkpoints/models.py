@@ -161,7 +161,11 @@ class TrainedModel(nn.Module):
         return self.description.feature_names
 
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        """Logits of each node, or of each graph of a batch: see `StudentModule.forward`."""
+        """Logits (samples, C) of each node, or of each graph of a batch, from features (|V|, F).
+
+        Raises:
+            UsageError: the model has positional features, or the graph or its features do not fit it.
+        """
         self._refuse_positions()
         if self.member != ENSEMBLE:
             return self._student.forward(graph, feat)
@@ -170,7 +174,11 @@ class TrainedModel(nn.Module):
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        """The last hidden state of each node or graph: see `StudentModule.embed`."""
+        """The last hidden state of each node or graph, (samples, width).
+
+        Raises:
+            UsageError: see `forward`; or the model is an ensemble.
+        """
         self._refuse_positions()
         if self.member == ENSEMBLE:
             raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
@@ -185,7 +193,7 @@ class TrainedModel(nn.Module):
         masks are not read.
 
         Raises:
-            UsageError: `data` is neither a dataset nor a graph, or its features have another width.
+            UsageError: `data` is neither a dataset nor a graph, or it has another number of features.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         data = align_to(data, self.description) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)

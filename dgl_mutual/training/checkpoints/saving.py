@@ -144,7 +144,7 @@ def _check_portable(options: StudentOptions) -> None:
     except PydanticSerializationError as error:
         raise UsageError(
             f"The student {options.label!r} cannot be saved: its option {unserializable_key(options)!r} is not a plain value ({error}). "
-            "Give numbers, text, lists or mappings, and have the class make of them what it needs."
+            "Give numbers, strings, lists or mappings, and have the class make of them what it needs."
         ) from None
 
 

@@ -28,7 +28,7 @@ def number_from_torchrun(name: str) -> int:
     value = os.environ.get(name, "")
     if not value.isascii() or not value.isdecimal():
         raise UsageError(
-            f"TORCHELASTIC_RUN_ID says that torchrun has started this process, and {name} = {value!r} is no whole number. Start it with "
+            f"TORCHELASTIC_RUN_ID says that torchrun has started this process, and {name} = {value!r} is not an integer. Start it with "
             "torchrun, which sets both, or unset TORCHELASTIC_RUN_ID."
         )
     return int(value)

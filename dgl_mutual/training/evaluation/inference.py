@@ -66,7 +66,7 @@ class Predictor:
         For logits above about 37 it is lost in float64, too: see `FitResult.predict`.
 
         Raises:
-            UsageError: features or edge features of another width than was trained on, or data that `check` refuses.
+            UsageError: another number of features or edge features than it was trained on, or data that `check` refuses.
             DataError: features or logits that are not finite, or a DGL graph without nodes.
         """
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
@@ -154,7 +154,7 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     """Last hidden states (samples, width) of the student `member`: see `StudentModule.embed`.
 
     Raises:
-        UsageError: no such student, or features of another width than it was trained on.
+        UsageError: no such student, or another number of features than it was trained on.
         DataError: features that are not finite.
     """
     if member not in cohort.names:

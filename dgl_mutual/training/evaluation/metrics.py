@@ -18,7 +18,7 @@ from dgl_mutual.errors import TrainingError, unknown
 if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
-#: A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure for each of the M members.
+#: A function of logits (M, N, C) and labels (N,) or (N, C) that gives one value for each of the M members.
 MetricFn = Callable[[Tensor, Tensor], list[float]]
 #: Means that are equal, as over several targets, classes or splits, differ in their last bits by the order in which they are summed.
 _DECIMALS = 12
@@ -52,7 +52,7 @@ def refuse_non_finite_logits(logits: Tensor, names: Sequence[str]) -> None:
 
 
 def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
-    """The function of a metric, whose figures are in [0, 1].
+    """The function of a metric, whose values are in [0, 1].
 
     The logits must be finite (see `refuse_non_finite_logits`). The function raises `TrainingError` where the metric is not defined.
 
@@ -160,7 +160,7 @@ def _mean_over_labels(function: Callable[[Array, int, Array], Array], truth: Arr
     """Of each member the mean over labels that have both classes among their known samples, as OGB does it; NaN where no label is known.
 
     Args:
-        function: (M,) figures of one label: takes which samples it is known of (N,), its column, and these samples' labels.
+        function: (M,) values of one label: takes which samples it is known of (N,), its column, and these samples' labels.
         truth: labels (N, C), NaN where they are unknown.
     """
     if _is_unknown(truth):

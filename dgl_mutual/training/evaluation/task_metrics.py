@@ -26,8 +26,8 @@ class Scores:
     """What members score on some samples.
 
     Attributes:
-        overall: one figure a member; of several tasks, the mean.
-        by_task: the figures of each of several tasks, by metric: ``accuracy(digit)``; empty where there is one task.
+        overall: one value a member; of several tasks, the mean.
+        by_task: the metrics of each of several tasks, by metric: ``accuracy(digit)``; empty where there is one task.
     """
 
     overall: list[float]
@@ -68,7 +68,7 @@ def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
     """How predictions for a dataset are scored.
 
     Args:
-        official: OGB sets by OGB's evaluator, as for all figures that are reported. Otherwise by the same metric, which gives the same but
+        official: OGB sets by OGB's evaluator, as for all metrics that are reported. Otherwise by the same metric, which gives the same but
             for rounding, and ROC-AUC in a fraction of the time: for what is looked at in every epoch.
     """
     if dataset.target.parts is None:

@@ -27,7 +27,7 @@ class TrainingBatch:
 
     Attributes:
         batch: the graphs.
-        samples: (N,): dataset numbers of the batch's samples.
+        samples: (N,): dataset indices of the batch's samples.
         index: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
         labelled: rows of the samples whose labels may be learned from.
     """

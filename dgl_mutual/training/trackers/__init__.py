@@ -1,4 +1,4 @@
-"""Trackers: callbacks that send the figures of a training to TensorBoard, MLflow or Weights & Biases, one tracked run a training.
+"""Trackers: callbacks that send the metrics of a training to TensorBoard, MLflow or Weights & Biases, one tracked run a training.
 
 Installed packages may provide others (entry points of the group ``dgl_mutual.trackers``).
 """

@@ -43,7 +43,7 @@ class TrackedRun:
 
 
 class Tracker(Callback, ABC):
-    """Sends each epoch's row of the history, and at the end every member's figures as ``final/<part>/<member>``.
+    """Sends each epoch's row of the history, and at the end every member's metrics as ``final/<part>/<member>``.
 
     If the service fails during training, a warning says so and the training goes on without it.
 
@@ -103,14 +103,14 @@ class Tracker(Callback, ABC):
 
     @abstractmethod
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Send the figures of one epoch."""
+        """Send the metrics of one epoch."""
 
     @abstractmethod
     def close(self, failed: bool) -> None:
         """End the tracked run."""
 
     def summarise(self, figures: Mapping[str, float], step: int) -> None:
-        """Send the figures that stand at the end."""
+        """Send the metrics that stand at the end."""
         self.log(figures, step)
 
     def on_fit_begin(self, state: TrainingState) -> None:

@@ -20,7 +20,7 @@ _FILES = (".mlflow.lock", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "ml
 
 
 class MLflowTracker(Tracker):
-    """Sends figures by an `MlflowClient` to MLFLOW_TRACKING_URI; where that is not set, to the database ``mlflow.db`` in the run's folder.
+    """Sends metrics by an `MlflowClient` to MLFLOW_TRACKING_URI; where that is not set, to the database ``mlflow.db`` in the run's folder.
 
     ``mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`` shows it.
     """

@@ -22,7 +22,7 @@ def _has_key(wandb: ModuleType) -> bool:
 
 
 class WandbTracker(Tracker):
-    """Sends figures to the project WANDB_PROJECT (default: ``dgl-mutual``). With WANDB_MODE=offline it writes files alone."""
+    """Sends metrics to the project WANDB_PROJECT (default: ``dgl-mutual``). With WANDB_MODE=offline it writes files alone."""
 
     title, package, extra = "Weights & Biases", "wandb", "wandb"
     _run: Any

@@ -74,7 +74,7 @@ def test_equal_differences_are_no_test() -> None:
 def test_a_pair_without_a_figure_is_named_so() -> None:
     pairs = pd.DataFrame({"member": "gcn-0", "ours": [0.5, 0.6], "reference": [0.5, 0.5]})
     (cells,) = cells_of(certificate.accuracy(pairs, {"gcn-0": compare_pairs([math.nan, 0.1], 0.02)}, "rocauc", "seeds").body)
-    assert cells[-1] == "- (a pair is without a figure)"
+    assert cells[-1] == "- (a pair is without a number)"
 
 
 def test_cost_is_a_ratio_where_both_sides_are_known() -> None:

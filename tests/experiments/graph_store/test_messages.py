@@ -200,7 +200,7 @@ def test_only_requests_of_a_training_for_nodes_of_the_part_pass() -> None:
         with pytest.raises(MessageError, match=r"nodes beyond 100 \.\.\. 199"):
             check_nodes(sampling(torch.tensor(outside)), REQUESTED_NODES, nodes)
     for wrong in (torch.zeros(2), torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, dtype=torch.int32)):
-        with pytest.raises(MessageError, match="not whole numbers"):
+        with pytest.raises(MessageError, match="not integers"):
             check_nodes(sampling(wrong), REQUESTED_NODES, nodes)
     with pytest.raises(MessageError, match="without its nodes"):
         check_nodes(Message(SAMPLING_SERVICE_ID, 0, 0, 0, [], []), REQUESTED_NODES, nodes)

@@ -224,7 +224,7 @@ def test_damaged_rows_that_wait_are_not_put_into_a_table(kind: str, tmp_path: Pa
     ("name", "part", "sound", "damaged", "said"),
     [
         ("history.csv", "", "epoch", "apoch", "is not what a run writes .*start with the columns seed, fold, epoch"),
-        ("history.csv", "", "1,0,1,", "1,0,-1,", "is not what a run writes .*an epoch is no whole number"),
+        ("history.csv", "", "1,0,1,", "1,0,-1,", "is not what a run writes .*an epoch is not an integer"),
         ("history.csv", "", ",0.1\n", ",x\n", "is not what a run writes .*'x'"),
         ("reliability.csv", "reliability-", "confidence", "confident", "does not have the columns .*confidence"),
         ("failures.csv", "failures-", "details", "detail", "does not have the columns details"),
