@@ -60,14 +60,14 @@ def data_dir() -> Path:
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that train are forked (see `forked`), with the environment that there was when the first of them was."""
-    from joblib.externals.loky import get_reusable_executor
+    from dgl_mutual.experiments.executors import local
 
     monkeypatch.setattr("joblib.externals.loky.backend.context._DEFAULT_START_METHOD", "forkserver")
     monkeypatch.setattr("dgl_mutual.experiments.executors.local.begin_work", forked.begin_work)
-    get_reusable_executor().shutdown(wait=True)
+    local.take_kept(None)
     forked.start_server()
     yield
-    get_reusable_executor().shutdown(wait=True)
+    local.take_kept(None)
 
 
 @pytest.fixture

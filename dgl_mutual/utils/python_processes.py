@@ -45,7 +45,8 @@ def same_path() -> Iterator[None]:
 
 def surroundings() -> Surroundings:
     """What `take_over` gives a process that is started in `same_path`, where it would be the same as here without it."""
-    return os.getcwd(), os.environ.get(VARIABLE)
+    with _turn:
+        return os.getcwd(), os.environ.get(VARIABLE)
 
 
 def take_over(folder: str, variable: str | None) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
@@ -22,6 +21,7 @@ from dgl_mutual.errors import Interrupted, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines
@@ -204,7 +204,7 @@ def test_a_cohort_that_cannot_work_ends_the_run_and_leaves_nothing(tmp_path: Pat
 
 def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Real training: in this process, in two others, and again."""
-    get_reusable_executor().shutdown(wait=True)  # processes of an earlier test would write to what was its standard error
+    local.take_kept(None)  # processes of an earlier test would write to what was its standard error
     config = parse_config({"students": "gcn,sage", "student": {"hidden": 8}, "seeds": 3, "training": {"epochs": 4}})
     folders = []
     for jobs in (1, 2):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ import os, sys
 sys.path.append({package!r})
 
 if __name__ == "__main__":
-    import joblib
+    from functools import partial
     from dgl_mutual.experiments.executors.local import in_processes
     from dgl_mutual.experiments.processes import process_apart
     from dgl_mutual.utils.imports import import_object
     CALLS = [(os.getcwd, []), (os.getenv, ["PYTHONSAFEPATH"]), (import_object, ["mine:VALUE"])]
-    calls = [joblib.delayed(f)(*a) for f, a in CALLS]
+    calls = [partial(f, *a) for f, a in CALLS]
     print(*sorted(map(str, in_processes(calls, 2, 1)), key=len, reverse=True))
     with process_apart() as pool:
         print(*(pool.submit(f, *a).result() for f, a in CALLS))
@@ -71,8 +72,11 @@ def test_surroundings_come_back(value: str | None, monkeypatch: pytest.MonkeyPat
     if value is not None:
         monkeypatch.setenv(VARIABLE, value)
     before = surroundings()
-    with same_path():
+    with ThreadPoolExecutor(1) as thread, same_path():
         assert os.getcwd() == os.path.dirname(os.__file__)
+        other = thread.submit(surroundings)
+        wait([other], timeout=0.2)
+    assert other.result() == before
     assert surroundings() == before == (str(tmp_path), value)
     take_over("/", "2")
     assert surroundings() == ("/", "2")

@@ -7,16 +7,18 @@ import os
 import pickle
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-import joblib
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend
 
@@ -32,12 +34,18 @@ from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_o
 from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings
 from dgl_mutual.utils.scratch import temporary_folder
 
+_T = TypeVar("_T")
+
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
-
-#: What the processes have that joblib keeps for the next call: the working folder and the import path; None before the first.
-_kept_for: tuple[Any, ...] | None = None
+#: Seconds after which an idle process ends.
+_IDLE = 300
+#: What processes were made for: this process, their number and threads, the working folder, the import path and the environment.
+_MadeFor: TypeAlias = tuple[Any, ...]
+#: The processes that the last call has left for the next one; None while a call has them.
+_kept: tuple[_MadeFor, ProcessPoolExecutor] | None = None
+_turn = threading.Lock()  # for `_kept`
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,12 @@ class Local:
         of_plans = {work.plan_index: work for work in works}
         fresh = any(custom_code(config) for work in of_plans.values() for config in work.configs)
         with kept_datasets([datasets[index] for index in of_plans]) as files:
-            calls = (joblib.delayed(_run_in_worker)(do_work, work, files[id(datasets[work.plan_index])]) for work in works)
+            calls = (partial(_run_in_worker, do_work, work, files[id(datasets[work.plan_index])]) for work in works)
             yield from in_processes(calls, jobs, self.threads, fresh=fresh)
 
 
-def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool = False) -> Generator[Any, None, None]:
-    """Run calls (of `joblib.delayed`) in `jobs` processes of this machine, and yield what they return, in the order in which they end.
+def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, fresh: bool = False) -> Generator[_T, None, None]:
+    """Make calls in `jobs` processes of this machine, and yield what they return, in the order in which they end.
 
     Args:
         fresh: in processes that neither an earlier call has left nor a later one takes over: custom code, and the environment that
@@ -80,6 +88,10 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool =
         TrainingError: a process was killed.
         StoreError: there is no shared memory, or the system lets no more processes start.
     """
+    if multiprocessing.current_process().daemon:
+        warnings.warn("A worker of multiprocessing may start no processes, so nothing runs at the same time here", stacklevel=2)
+        yield from (call() for call in calls)
+        return
     make_room(OF_A_JOB * jobs + RESERVE)
     try:
         with same_path():
@@ -89,23 +101,82 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int, *, fresh: bool =
         raise StoreError(
             f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {mend}"
         ) from None
-    _end_other_processes(fresh=fresh)
-    with joblib.parallel_config(backend=_Processes(inner_max_num_threads=threads)):
-        # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
-        parallel = joblib.Parallel(
-            n_jobs=jobs, return_as="generator_unordered", max_nbytes=None, initializer=begin_work, initargs=(os.getpid(), surroundings())
+    calls = iter(calls)
+    submitted: set[Future[_T]] = set()
+    try:
+        with _pool(jobs, threads, fresh=fresh) as pool:
+            while True:
+                for call in islice(calls, 2 * jobs - len(submitted)):
+                    with _starting(jobs):  # also later on, in place of processes that have ended
+                        submitted.add(pool.submit(call))
+                if not submitted:
+                    return
+                ended, submitted = wait(submitted, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in ended)
+    except TerminatedWorkerError as error:
+        raise TrainingError(_why_ended(str(error), jobs)) from None
+
+
+@contextmanager
+def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecutor]:
+    """Processes for the length of a block: those that the last call has left, if they were made for the same, otherwise new ones.
+
+    A call that begins while another has them, in another thread, gets its own. Where the block is left early, they are killed.
+    """
+    global _kept
+    here = surroundings()
+    with _starting(jobs):
+        made_for = (os.getpid(), jobs, threads, here, tuple(sys.path), dict(os.environ))
+        pool = take_kept(None if fresh else made_for) or ProcessPoolExecutor(
+            jobs, timeout=_IDLE, initializer=begin_work, initargs=(os.getpid(), here), env=_environment(threads)
         )
-        try:
-            yield from _started(parallel, calls, jobs)
-        except TerminatedWorkerError as error:
-            raise TrainingError(_why_ended(str(error), jobs)) from None
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(kill_workers=True)
+        for process in pool._processes.values():  # it ends none where not all of them could be started
+            process.terminate()
+        raise
+    if fresh:
+        pool.shutdown()
+        return
+    with _turn:
+        left, _kept = _kept, (made_for, pool)
+    if left is not None:  # by a call in another thread
+        left[1].shutdown()
 
 
-class _Processes(LokyBackend):  # type: ignore[misc]  # joblib has no types
-    """joblib's processes, also those that replace others later on, with a path like this process's (see `same_path`)."""
+def take_kept(made_for: _MadeFor | None) -> ProcessPoolExecutor | None:
+    """Take the processes that the last call has left, if they were made for the same; otherwise end them."""
+    global _kept
+    with _turn:
+        kept, _kept = _kept, None
+    if kept is None:
+        return None
+    before, pool = kept
+    if before == made_for and not pool._flags.broken:
+        return pool
+    pool.shutdown()
+    return None
 
-    def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]:
-        return {**super()._prepare_worker_env(n_jobs), **safe_path()}
+
+def _environment(threads: int) -> dict[str, str]:
+    """What the environment of processes has beside that of this one: they, and those that replace them, have its path (see `same_path`)."""
+    return {**dict.fromkeys(LokyBackend.MAX_NUM_THREADS_VARS, str(threads)), **safe_path()}
+
+
+@contextmanager
+def _starting(jobs: int) -> Iterator[None]:
+    """Processes may be started within."""
+    try:
+        with same_path(), spared_from_interrupts():
+            yield
+    except Exception as error:
+        mend = too_many_open(error)  # joblib may raise another error in its handling
+        if mend is None and not isinstance(error, OSError):
+            raise
+        why = "Too many open files" if mend else getattr(error, "strerror", None) or error
+        raise StoreError(f"{jobs} processes cannot be started: {why}. {mend or f'Run fewer --jobs than {jobs}.'}") from None
 
 
 def _why_ended(told: str, jobs: int) -> str:
@@ -120,29 +191,6 @@ def _why_ended(told: str, jobs: int) -> str:
         f"A process that trains ended before its work: {', '.join(statuses)}. Finished trials are kept. If it has shown why, above, mend "
         "that; otherwise see where it ends with --jobs 1 (in Python: jobs=1)."
     )
-
-
-def _started(parallel: joblib.Parallel, calls: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """The results of calls, whose processes are started."""
-    try:
-        with same_path(), spared_from_interrupts():
-            results: Iterator[Any] = parallel(calls)
-            return results
-    except Exception as error:
-        mend = too_many_open(error)  # joblib may raise another error in its handling
-        if mend is None and not isinstance(error, OSError):
-            raise
-        why = "Too many open files" if mend else getattr(error, "strerror", None) or error
-        raise StoreError(f"{jobs} processes cannot be started: {why}. {mend or f'Run fewer --jobs than {jobs}.'}") from None
-
-
-def _end_other_processes(*, fresh: bool) -> None:
-    """End processes that an earlier call has left, where it was made from another folder, or custom code is trained."""
-    global _kept_for
-    here = (os.getcwd(), tuple(sys.path), object() if fresh else None)  # an object equals no other
-    if _kept_for not in (None, here):
-        get_reusable_executor().shutdown(wait=True)
-    _kept_for = here
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-import joblib
 import torch
 
 from dgl_mutual.data.dataset import Dataset
@@ -46,7 +45,7 @@ def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: i
     with kept_datasets([dataset]) as files:
         resolved = search.plan.resolved
         arguments = search.plan, files[id(dataset)], compute, progress.epoch_elsewhere, custom_code_digests(resolved)
-        calls = (joblib.delayed(_run_in_worker)(*arguments) for _ in range(missing))
+        calls = (partial(_run_in_worker, *arguments) for _ in range(missing))
         with closing(in_processes(calls, jobs, compute.threads, fresh=bool(custom_code(resolved)))) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
 

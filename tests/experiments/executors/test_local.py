@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -133,7 +137,7 @@ def test_processes_that_train_are_spared_from_interrupts(tmp_path: Path) -> None
 
 
 def print_what_is_blocked() -> None:
-    calls = [joblib.delayed(signal.pthread_sigmask)(signal.SIG_BLOCK, [])] * 2
+    calls = [partial(signal.pthread_sigmask, signal.SIG_BLOCK, [])] * 2
     print([*local.in_processes(calls, 2, 1)], signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
@@ -146,7 +150,7 @@ def said(function: Callable[[], None], folder: Path) -> str:
 
 def call_and_end(function: Callable[[], None]) -> None:
     function()
-    get_reusable_executor().shutdown(wait=True)  # a forked process would wait for its own to end
+    local.take_kept(None)  # a forked process would wait for its own to end
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no such limit")
@@ -161,7 +165,7 @@ def print_why_they_cannot_be_started() -> None:
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (18, 18))
     try:
-        print([*local.in_processes([joblib.delayed(abs)(1)] * 4, 4, 1)])
+        print([*local.in_processes([partial(abs, 1)] * 4, 4, 1)])
     except StoreError as error:
         print(error)
 
@@ -176,11 +180,12 @@ def test_a_worker_shows_a_warning_as_one_line(monkeypatch: pytest.MonkeyPatch) -
 
 def test_processes_end_with_theirs_before_they_have_begun_to_train() -> None:
     code = """
-import os, signal, time, joblib
+import os, signal, time
+from functools import partial
 from dgl_mutual.experiments.executors.local import in_processes
 def calls():
-    for _ in range(2):  # joblib takes as many before it starts the processes
-        yield joblib.delayed(time.sleep)(60)
+    for _ in range(2):  # they are taken in advance
+        yield partial(time.sleep, 60)
     os.kill(os.getpid(), signal.SIGKILL)
 [*in_processes(calls(), 2, 1)]
 """
@@ -209,14 +214,97 @@ def test_a_process_that_ends_by_itself_was_not_killed_for_lack_of_memory(end: Ca
 
 def print_why_it_ended(end: Callable[[], None]) -> None:
     try:
-        [*local.in_processes([joblib.delayed(end)()] * 2, 2, 1)]
+        [*local.in_processes([end] * 2, 2, 1)]
     except TrainingError as error:
         print(error)
+
+
+@pytest.mark.usefixtures("forked_workers")
+@pytest.mark.skipif(os.name == "nt", reason="processes are not killed by a signal there")
+def test_a_call_takes_over_the_processes_that_the_last_one_has_left_if_they_were_made_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pid(**options: Any) -> int:
+        (found,) = local.in_processes([os.getpid], 1, 1, **options)
+        return found
+
+    first = pid()
+    assert pid() == first
+    monkeypatch.setenv("ANY", "1")
+    second = pid()
+    fresh = pid(fresh=True)
+    third = pid()
+    os.kill(third, signal.SIGKILL)
+    time.sleep(0.5)  # until it is noticed
+    assert len({first, second, fresh, third, pid()}) == 5
+
+
+@pytest.mark.usefixtures("forked_workers")
+def test_processes_are_killed_where_not_all_results_are_asked_for() -> None:
+    results = local.in_processes([partial(abs, -1), *[partial(time.sleep, 60)] * 2], 2, 1)
+    assert next(results) == 1
+    begun = time.monotonic()
+    results.close()
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.usefixtures("forked_workers")
+def test_processes_end_where_not_all_of_them_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local.ProcessPoolExecutor, "_start_executor_manager_thread", refused)  # which follows the processes
+    others = multiprocessing.active_children()
+    with pytest.raises(StoreError, match="2 processes cannot be started: Resource temporarily unavailable"):
+        [*local.in_processes([partial(abs, -1)], 2, 1)]
+    started = set(multiprocessing.active_children()) - set(others)
+    for process in started:
+        process.join(30)
+    assert not any(process.is_alive() for process in started)
+
+
+def test_a_process_that_may_have_none_makes_the_calls_itself() -> None:
+    assert forked.returned(results_of_two_calls) == [1, 2]
+
+
+def results_of_two_calls() -> list[int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [*local.in_processes([partial(abs, -1), partial(abs, -2)], 2, 1)]
+
+
+@pytest.mark.parametrize("theirs", ["ours_in_fresh_processes", "joblibs_own"])
+def test_threads_may_have_processes_at_the_same_time(theirs: str, tmp_path: Path) -> None:
+    assert said(partial(print_results_of_threads, theirs), tmp_path).startswith("[0, 1, 2, 3, 4, 5] [0, 1, 2, 3, 4, 5]\n")
+
+
+def print_results_of_threads(theirs: str) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def calls() -> Iterator[Callable[[], int]]:
+        """Of which some are made before others of the other thread, and some after them."""
+        for number in range(6):
+            both.wait()
+            yield partial(abs, number)
+
+    def ours_in_fresh_processes() -> list[int]:
+        return sorted(local.in_processes(calls(), 2, 1, fresh=True))
+
+    def joblibs_own() -> list[int]:
+        parallel = joblib.Parallel(n_jobs=2)
+        pids = parallel([joblib.delayed(os.getpid)()] * 4)
+        results = sorted(parallel(joblib.delayed(call)() for call in calls()))
+        for pid in pids:
+            os.kill(pid, 0)  # it still runs
+        get_reusable_executor().shutdown()
+        return results
+
+    with ThreadPoolExecutor() as threads:
+        their_results = threads.submit(locals()[theirs])
+        print(sorted(local.in_processes(calls(), 2, 1)), their_results.result())
 
 
 def test_processes_that_replace_others_leave_the_working_folder_off_their_path_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    assert local._Processes()._prepare_worker_env(2)[VARIABLE] == "1"
+    assert local._environment(2)[VARIABLE] == "1"
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    assert VARIABLE not in local._Processes()._prepare_worker_env(2)
+    assert VARIABLE not in local._environment(2)
