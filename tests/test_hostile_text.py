@@ -40,6 +40,12 @@ def test_pages(text: str) -> None:
         fill(f"<!-- table: {text}", lambda _: "")
 
 
+def test_what_looks_like_a_fence_in_pages() -> None:
+    line = "`" * N + "x`"
+    page = f"{line}\n<!-- table: x -->\n<!-- end of table -->\n"
+    assert fill(page, lambda _: "table").startswith(f"{line}\n<!-- table: x -->\n")
+
+
 @pytest.mark.parametrize("mark", [MARKS, "\u0f73" * N])  # the latter is a letter to `unicodedata.combining`, and becomes two marks
 def test_names_of_marks(mark: str) -> None:
     assert len(path_name(f"e{mark}").encode()) <= MAX_NAME

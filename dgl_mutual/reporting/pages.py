@@ -18,7 +18,7 @@ _BLOCK = (
     rf"(?P<last>{_END}[^\S\n]*)$"
 )
 #: Code between fences, whose lines are no marks. Without its last line it is not closed, and looked through.
-_CODE = r"^ {0,3}(?P<fence>`{3,}(?!.*`)|~{3,}).*(?:\n(?! {0,3}(?P=fence)[`~]*\s*$).*)*(?P<closed>\n {0,3}(?P=fence).*)?"
+_CODE = r"^ {0,3}(?P<fence>`{3,}(?!`)(?!.*`)|~{3,}).*(?:\n(?! {0,3}(?P=fence)[`~]*\s*$).*)*(?P<closed>\n {0,3}(?P=fence).*)?"
 _BLOCK_OR_CODE = re.compile(rf"{_BLOCK}|{_CODE}", re.MULTILINE)
 _MARKED = re.compile(rf"^{_MARK}", re.MULTILINE)
 

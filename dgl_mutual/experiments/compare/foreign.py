@@ -201,8 +201,7 @@ def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.S
     values = pd.Series(parse_numbers(list(table[name])), index=table.index)
     wrong = ~np.isfinite(values) | (((values % 1 != 0) | (values.abs() >= 2**53)) if whole else False)  # from there on floats are rounded
     if wrong.any():
-        # Line 1 is the header.
-        found = ", ".join(f"line {row + 2}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
+        found = ", ".join(f"row {row + 1}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
         kind = "an integer below 2**53" if whole else "a number"
         raise DataError(f"In the results {str(file)!r}, {name} is not {kind} in {int(wrong.sum())} rows ({found}). Correct or remove them.")
     return values

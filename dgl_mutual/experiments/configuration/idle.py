@@ -160,7 +160,8 @@ def _idle_of_students(asked: RunConfig, resolved: RunConfig, searched: SearchSpa
         open_to_search = {key: domain for key, domain in searched.items() if key.partition(".")[2] not in own.model_fields_set}
         reasons.append(_at_all(without_effect(point, resolved.task) for point in _points(student, "student", open_to_search)))
     given = asked.student.model_fields_set.union(*(own.model_fields_set for own, _ in students))
-    for name in sorted(given - {key.removeprefix("student.") for key in searched if key.startswith("student.")}):
+    others = {key.removeprefix("student.") for key in searched if key.startswith("student.")} | {"options"}  # which custom ones alone have
+    for name in sorted(given - others):
         is_idle = any(name in why for why in reasons)
         # By value: a complete configuration gives every student its own value of what may have been asked for of all.
         asked_for: dict[Any, list[tuple[str, str | None]]] = {}

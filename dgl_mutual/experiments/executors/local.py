@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -39,12 +39,8 @@ _T = TypeVar("_T")
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
-#: Seconds after which an idle process ends.
-_IDLE = 300
-#: What processes were made for: this process, their number and threads, the working folder, the import path and the environment.
-_MadeFor: TypeAlias = tuple[Any, ...]
-#: The processes that the last call has left for the next one; None while a call has them.
-_kept: tuple[_MadeFor, ProcessPoolExecutor] | None = None
+#: The processes that the last call has left for the next one, after what they were made for; None while a call has them.
+_kept: tuple[tuple[Any, ...], ProcessPoolExecutor] | None = None
 _turn = threading.Lock()  # for `_kept`
 
 
@@ -128,7 +124,7 @@ def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecut
     with _starting(jobs):
         made_for = (os.getpid(), jobs, threads, here, tuple(sys.path), dict(os.environ))
         pool = take_kept(None if fresh else made_for) or ProcessPoolExecutor(
-            jobs, timeout=_IDLE, initializer=begin_work, initargs=(os.getpid(), here), env=_environment(threads)
+            jobs, timeout=300, initializer=begin_work, initargs=(os.getpid(), here), env=_environment(threads)
         )
     try:
         yield pool
@@ -146,7 +142,7 @@ def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecut
         left[1].shutdown()
 
 
-def take_kept(made_for: _MadeFor | None) -> ProcessPoolExecutor | None:
+def take_kept(made_for: tuple[Any, ...] | None) -> ProcessPoolExecutor | None:
     """Take the processes that the last call has left, if they were made for the same; otherwise end them."""
     global _kept
     with _turn:

@@ -174,6 +174,8 @@ def admit(sock: socket.socket, key: bytes) -> str:
     if not hmac.compare_digest(proof, _proof(key, b"trainer", ours, theirs, name)):
         sock.sendall(bytes(_DIGEST))  # no proof either: the trainer learns that it is not let in, and need not try again
         raise MessageError("a wrong proof")
+    if not name.isascii():
+        raise MessageError("a wrong name")
     sock.sendall(_proof(key, b"server", ours, theirs))
     return name.decode("ascii")
 

@@ -227,6 +227,7 @@ def test_a_number_of_labels_a_class_changes_the_prior(sizes: tuple[int, int]) ->
     [
         ({"students": "gcn,sage", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since gcn has no attention heads."]),
         ({"students": "gcn,gat", "student": {"heads": 4, "pooling": "sum"}}, []),
+        ({"students": ["sage", {"architecture": "gcn", "options": {}}], "student": {"options": {}}}, []),
         ({"students": "gcn,gat", "student": {"hidden": 12, "heads": 4}}, []),
         ({"students": ["gcn", {"architecture": "gat", "hidden": 12, "heads": 4}]}, []),
         ({"students": "sgc", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since sgc has no attention heads."]),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hmac
 import json
 import pickle
+import secrets
 import socket
 import struct
 import threading
@@ -177,6 +179,15 @@ def test_another_key_is_refused(pair: Pair) -> None:
         introduce(pair[1], KEY, NAME)
     thread.join()
     assert "wrong proof" in str(refused[0])
+
+
+def test_a_name_that_is_not_ascii_is_refused(pair: Pair) -> None:
+    ours = bytes(32)
+    proof = hmac.digest(KEY, b"trainer" + ours + ours + b"\xff" * len(NAME), "sha256")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(MessageError, match="a wrong name"):
+        patched.setattr(secrets, "token_bytes", lambda _: ours)
+        pair[1].sendall(ours + proof + b"\xff" * len(NAME))
+        admit(pair[0], KEY)
 
 
 def test_a_server_without_the_key_is_refused(pair: Pair) -> None:
