@@ -18,6 +18,7 @@ def test_a_trial_is_the_same_twice_in_processes_that_import_from_where_this_one_
     (tmp_path / "dgl_mutual").mkdir()
     (tmp_path / "dgl_mutual" / "__init__.py").write_text("raise SystemExit('not the package')")
     (tmp_path / "json.py").write_text("raise SystemExit('not the library')")
+    forked.start_server()  # it would import what is here, too
     monkeypatch.setattr(sys, "path", [str(Path(dgl_mutual.__file__).parents[1]), *[entry for entry in sys.path if entry]])
     monkeypatch.chdir(tmp_path)
     first, again = determinism._train_apart(1), forked.returned(partial(determinism.train, 1))
