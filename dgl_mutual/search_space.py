@@ -138,7 +138,7 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
                 try:
                     plain_value(value)
                 except ValueError:  # of pydantic
-                    kinds = "Give text, numbers, booleans, None, or tuples of these."
+                    kinds = "Give strings, numbers, booleans, None, or tuples of these."
                     return f"{where}, and a configuration cannot hold the value {value!r:.80}. {kinds}"
         elif not (domain.holds(domain.low) and domain.holds(domain.high)):
             return f"{where}. The ends must be {'numbers' if isinstance(domain, Real) else 'integers'}, the lower one first."

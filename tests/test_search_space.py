@@ -41,7 +41,7 @@ def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
         ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
         ({"kind": Choice(())}, "a choice without values"),
         ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
-        ({"kind": Choice(("a", 1j.conjugate))}, "a configuration cannot hold the value <built-in .* Give text, numbers"),
+        ({"kind": Choice(("a", 1j.conjugate))}, "a configuration cannot hold the value <built-in .* Give strings, numbers"),
         ({"strength": Real(np.float32(2), np.float32(1))}, "The ends must be numbers, the lower one first"),
     ],
 )

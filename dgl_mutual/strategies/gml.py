@@ -21,7 +21,7 @@ from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.gate import GateOptions, gate_of
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import Unlabelled
+from dgl_mutual.strategies.options import ENSEMBLE_ALONE, Unlabelled
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.utils.imports import not_importable
@@ -151,6 +151,7 @@ class GMLOptions(GateOptions, EntropyOptions):
             )
         if num_students <= 2:
             found["mix"] = "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."
+            found["uniform_kl_weight"] = "since each of two students has one peer, of weight 1. Leave it out, or train more students."
         return found
 
     def _for_ensemble_alone(self, num_students: int) -> dict[str, str]:
@@ -166,7 +167,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         names = ["weighting_options", "uniform_kl_weight", "coordinator_inputs"]
         if not self.is_cross_fitted:  # where it is, each student leaves out labels
             names.append("weighting")
-        return dict.fromkeys(names, f"except on the ensemble, {why}")
+        return dict.fromkeys(names, f"{ENSEMBLE_ALONE}{why}")
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

@@ -38,6 +38,10 @@ class Unlabelled:
     pool: bool = False
 
 
+#: How the reason begins why an option has no effect on what students learn, and may have one on the ensemble.
+ENSEMBLE_ALONE = "except on the ensemble, "
+
+
 class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
@@ -56,7 +60,7 @@ class StrategyOptions(Options):
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
 
-        That of one that changes the ensemble, and nothing that students learn, begins with "except on the ensemble, ".
+        That of one that changes the ensemble, and nothing that students learn, begins with `ENSEMBLE_ALONE`.
 
         Args:
             num_students: K.

@@ -432,7 +432,11 @@ def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., obj
     ):
         status, out, err = command_line(*same, *other)
         assert (status, out) == (1, "")
-        assert "holds another comparison, a run, or files of your own (config.yaml, compare.csv, certificate.md)" in err and "--out" in err
+        assert (
+            "holds another comparison, one of an earlier version, a run, or files of your own (config.yaml, compare.csv, certificate.md)"
+            in err
+            and "--out" in err
+        )
     with lock(elsewhere / "kept"):
         assert "Another process is at work in 'kept'" in command_line(*first)[2]
     assert (elsewhere / "kept" / "certificate.md").read_text() == certificate

@@ -83,6 +83,9 @@ def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: 
     status, _, err = command_line(*run, "--sampler", "neighbor")
     assert status == 2
     assert "Say where they are with --servers FILE" in err
+    status, _, err = command_line("distill", *run[1:], "--sampler", "neighbor")
+    assert status == 2
+    assert "no MLP can be distilled there" in err and "--servers" not in err
     (tmp_path / "servers").write_text("127.0.0.1 1\n")
     status, _, err = command_line(*run, "--servers", tmp_path / "servers")
     assert status == 2

@@ -287,15 +287,15 @@ FORGED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes], str]] = {
     "a column": ("outside", lambda array: saved(array[:, np.newaxis]), "expected int64 in 1 dimension, found int64 of shape"),
     "more sources": ("sources", lambda array: saved(np.append(array, 0)), r"expected a number for each of \d+ edges, found"),
     "fewer destinations": ("destinations", lambda array: saved(array[1:]), r"expected a number for each of \d+ edges, found"),
-    "from below": ("sources", lambda array: saved(np.where(array == 5, -1, array)), r"numbers of nodes, 0 \.\.\. \d+, found -1"),
+    "from below": ("sources", lambda array: saved(np.where(array == 5, -1, array)), r"indices of nodes, 0 \.\.\. \d+, found -1"),
     "from beyond": ("sources", lambda array: saved(np.where(array == 5, 2**62, array)), f"found 0 ... {2**62}"),
     "to outside": (
         "destinations",
         lambda array: saved(np.where(array == 5, array.max() + 1, array)),  # the first node outside
-        "destinations.npy: expected numbers of nodes",
+        "destinations.npy: expected indices of nodes",
     ),
-    "fewer outside": ("outside", lambda array: saved(array[:-1]), "sources.npy: expected numbers of nodes"),
-    "beyond the graph": ("outside", lambda array: saved(array + 1797), r"expected numbers of nodes, 0 \.\.\. 1796, found"),
+    "fewer outside": ("outside", lambda array: saved(array[:-1]), "sources.npy: expected indices of nodes"),
+    "beyond the graph": ("outside", lambda array: saved(array + 1797), r"expected indices of nodes, 0 \.\.\. 1796, found"),
     "its own nodes": (
         "outside",
         lambda array: saved(np.full_like(array, 1796)),

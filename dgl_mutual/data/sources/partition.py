@@ -120,7 +120,7 @@ class Partition:
             if name != "outside" and len(array) != num_edges:
                 faults.add(folder / f"{name}.npy", f"expected a number for each of {num_edges} edges, found {len(array)}")
             elif len(array) and not (array.min() >= 0 and array.max() < stop):
-                faults.add(folder / f"{name}.npy", f"expected numbers of nodes, 0 ... {stop - 1}, found {array.min()} ... {array.max()}")
+                faults.add(folder / f"{name}.npy", f"expected indices of nodes, 0 ... {stop - 1}, found {array.min()} ... {array.max()}")
         outside = arrays["outside"]
         if np.any((outside >= nodes.start) & (outside < nodes.stop)):
             own = f"{nodes.start} ... {nodes.stop - 1}"

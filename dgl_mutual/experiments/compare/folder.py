@@ -66,8 +66,8 @@ class ComparisonFolder:
             there = [name for name in COMPARISON_FILES if os.path.lexists(self.folder / name)]
             if there and not self._is_same():
                 raise StoreError(
-                    f"{str(self.folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one "
-                    "would overwrite. Choose another folder with --out, or move the old one away."
+                    f"{str(self.folder)!r} holds another comparison, one of an earlier version, a run, or files of your own "
+                    f"({', '.join(there)}), which this one would overwrite. Choose another folder with --out, or move the old one away."
                 )
             yield
 

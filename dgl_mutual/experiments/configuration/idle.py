@@ -59,11 +59,16 @@ def idle_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]
 
 
 def _nowhere_effective(findings: Iterable[tuple[str, str | None]]) -> dict[str, str]:
-    """What has no effect in any of its findings -> the first reason."""
+    """What has no effect in any of its findings -> a reason (see `_weakest`)."""
     reasons: dict[str, list[str | None]] = {}
     for what, why in findings:
         reasons.setdefault(what, []).append(why)
-    return {what: first for what, (first, *others) in reasons.items() if first is not None and None not in others}
+    return {what: _weakest([why for why in several if why is not None]) for what, several in reasons.items() if None not in several}
+
+
+def _weakest(reasons: Sequence[str]) -> str:
+    """The first reason that names an exception, which must not be said to have no effect; else the first."""
+    return next((why for why in reasons if why.startswith("except ")), reasons[0])
 
 
 def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
@@ -114,8 +119,8 @@ def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator
 
 def _at_all(points: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """Of options without an effect at points, each with a reason: those that are so at all of them."""
-    found, *others = points
-    return {name: why for name, why in found.items() if all(name in other for other in others)}
+    several = list(points)
+    return {name: _weakest([one[name] for one in several]) for name in several[0] if all(name in one for one in several)}
 
 
 def _idle_of_strategy(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:

@@ -143,12 +143,14 @@ def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> Abstra
         UsageError: no servers are named, or the run needs the graph in one place.
         DataError, GraphStoreError: see `read_partition` and `opened`.
     """
+    if config.distill is not None:
+        raise UsageError(f"{config.dataset!r} is a partitioned graph, and no MLP can be distilled there. Train students alone with 'run'.")
     if servers is None:
         raise UsageError(f"{config.dataset!r} is a partitioned graph, which servers hold. Say where they are with --servers FILE.")
-    if config.training.sampler is None or config.noise is not None or config.unlabelled is not None or config.distill is not None:
+    if config.training.sampler is None or config.noise is not None or config.unlabelled is not None:
         raise UsageError(
-            "A partitioned graph is trained on by samples of neighbourhoods, without noise, a pool, or an MLP after it. Add "
-            "--sampler neighbor, and leave out the others."
+            "A partitioned graph is trained on by samples of neighbourhoods, without noise or a pool. Add --sampler neighbor, and leave "
+            "out the others."
         )
     if divide == "students":
         raise UsageError(

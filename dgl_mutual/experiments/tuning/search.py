@@ -41,6 +41,7 @@ from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies.options import ENSEMBLE_ALONE
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.arguments import whole_number
 
@@ -295,7 +296,7 @@ def plan_search(
         key for key in idle if len(idle) == len(space)
     ]
     if named:
-        raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]]}")
+        raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]].removeprefix(ENSEMBLE_ALONE)}")
     takes_edges = any(student.edge_features for student in resolved.students)
     schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
     plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label)

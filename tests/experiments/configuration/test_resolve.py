@@ -273,8 +273,8 @@ def test_a_number_of_labels_a_class_changes_the_prior(sizes: tuple[int, int]) ->
         (
             {"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "attention", "uniform_kl_weight": 3}},
             [
-                f"strategy_options.{option} has no effect, except on the ensemble, since each of two students has one peer to learn from"
-                for option in ("weighting = attention", "uniform_kl_weight = 3.0")
+                "strategy_options.weighting = attention has no effect, except on the ensemble, since each of two students has one peer",
+                "strategy_options.uniform_kl_weight = 3.0 has no effect, since each of two students has one peer, of weight 1.",
             ],
         ),
         (
@@ -417,6 +417,17 @@ def test_nothing_is_said_of_a_ratio_where_a_custom_strategy_may_exchange(ring: D
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_idle([(asked, resolve(asked, ring))])
+
+
+def test_of_several_runs_the_reason_that_names_an_exception_is_told(ring: Dataset) -> None:
+    methods = ({"weighting": "uniform"}, {"weighting": "attention", "weight": 0.0})
+    asked = [parse_config({"strategy": "gml", "strategy_options": {"uniform_kl_weight": 50, **options}}) for options in methods]
+    for several in (asked, asked[::-1]):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warn_of_idle([(one, resolve(one, ring)) for one in several])
+        (told,) = [str(one.message) for one in caught if "uniform_kl_weight" in str(one.message)]
+        assert "uniform_kl_weight = 50.0 has no effect, except on the ensemble, since" in told
 
 
 def test_nothing_is_said_of_a_pool_on_which_an_mlp_is_distilled(pairs: Dataset) -> None:

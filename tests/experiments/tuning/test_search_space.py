@@ -154,6 +154,8 @@ def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_pat
     assert not idle & set(anew.history) and not idle & read_config(anew.folder / "tuning.yaml")["space"].keys()
     with pytest.raises(UsageError, match=r"A search of strategy_options\.mix finds nothing, since each of two students has one peer"):
         quick(ring, tmp_path, search=["strategy_options.mix"])
+    with pytest.raises(UsageError, match=r"A search of strategy_options\.weighting finds nothing, since each of two students has one peer"):
+        quick(ring, tmp_path, search=["strategy_options.weighting"])
 
 
 def searched_by_name() -> list[str]:
