@@ -29,8 +29,9 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
     from dgl_mutual.data.sources.load import load_dataset
-    from dgl_mutual.data.sources.partition import refuse_taken, write_partition
+    from dgl_mutual.data.sources.partition import write_partition
     from dgl_mutual.errors import TaskMismatchError, UsageError
+    from dgl_mutual.utils.files import refuse_taken
     from dgl_mutual.utils.paths import user_path
 
     given, target = user_path(dataset).resolve(), out.resolve()

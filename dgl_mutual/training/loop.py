@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,10 +110,12 @@ class Loop:
             step = self.step_maker.step(active, share, batch, phase.epoch)
             terms = self.strategy_steps.loss_terms(step)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
+            phase.optimizer.zero_grad(set_to_none=True)
+            self.strategy_steps.backward(terms, step)
             losses = {f"{_LOSS}{term}": value for term, value in terms.items()}
             for name, value in {**losses, **self.strategy_steps.logged(step)}.items():
                 values[name].append(value.detach().clone())  # it may be a parameter or buffer, which changes in place
-            self._update(phase, step, terms)
+            self._update(phase, step)
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
@@ -129,12 +131,10 @@ class Loop:
         scores = self.scorer.scores(torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
 
-    def _update(self, phase: Phase, step: Step, terms: Mapping[str, Tensor]) -> None:
-        """One step of the optimizer, given the terms of the loss."""
+    def _update(self, phase: Phase, step: Step) -> None:
+        """One step of the optimizer by the gradients."""
         state = self.state
         trained = [state.cohort.members[k] for k in phase.active]
-        phase.optimizer.zero_grad(set_to_none=True)
-        self.strategy_steps.backward(terms, step)
         self._leave_waiting(phase)
         state.ranks.sum_gradients(trained, state.strategy)
         self.strategy_steps.update(phase.optimizer, step)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.open_files import too_many_open
 from dgl_mutual.utils.paths import refuse_links
 
@@ -71,11 +71,17 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         raise unwritable(path, error) from None
 
 
+def refuse_taken(folder: Path) -> None:
+    """Raise UsageError where something is in the place of a folder that is to be made, but for an empty folder."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten. Remove it, or choose another folder with --out.")
+
+
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """A unique name beside `path` for a file or folder that is made there. What has not been moved at the end of the block is removed.
 
-    What killed processes left behind is removed first (see `sweep`).
+    What killed processes left behind a day ago, or earlier, is removed first (see `sweep`).
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,10 +46,10 @@ def settings_kept() -> Iterator[None]:
 @contextmanager
 def torch_defaults() -> Iterator[None]:
     """Within the block torch computes as it does by default, whatever a user has set: new tensors are float32 and on the CPU where
-    the code names no other type or device, matrix products are in full precision, and autocast is off. Afterwards all settings are as
-    before.
+    the code names no other type or device, and autocast is off. Afterwards all settings are as before.
 
-    Results do not depend on what a script did before it trains. Several threads may be in such blocks at a time: settings of the process
+    Results do not depend on what a script did before it trains, unless it lowered the precision of matrix products
+    (``torch.set_float32_matmul_precision``), which holds. Several threads may be in such blocks at a time: settings of the process
     are those from before the first block when the last one has ended.
     """
     with _put_back(_OF_THREAD), ExitStack() as stack:
@@ -70,7 +70,6 @@ def _open() -> None:
             _before_all = _read(_OF_PROCESS)
         _num_open += 1
         torch.set_default_dtype(torch.float32)
-        torch.set_float32_matmul_precision("highest")
 
 
 def _close() -> None:

@@ -224,11 +224,12 @@ def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tm
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
         with pytest.raises(DataError, match="has room for 10 bytes"):
-            load_dataset("tu/TOY")
+            load_dataset("tu/TOY", data_dir=tmp_path / "work")  # into the user's cache
     assert not any((tmp_path / "work").iterdir())
+    assert not (tmp_path / "cache").exists()
 
 
-def test_what_a_killed_download_left_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+def test_what_a_killed_download_left_a_day_ago_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
     left = tmp_path / "work" / "data" / ".0123456789abcdef.99999999.dgl-mutual.tmp"
     left.mkdir(parents=True)

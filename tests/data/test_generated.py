@@ -17,6 +17,7 @@ from dgl_mutual.cli.main import main
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset, edge_homophily
+from dgl_mutual.data.sources import generated
 from dgl_mutual.data.sources.generated import GENERATORS, draw_edges, generate_dataset
 from dgl_mutual.errors import StoreError, UsageError
 
@@ -115,6 +116,16 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             main(command)
         assert caught.value.code == status
         assert words in "".join(capsys.readouterr())
+
+
+def test_what_comes_to_stand_there_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generated, "_write", lambda *_: (tmp_path / "toy" / "notes").mkdir(parents=True))
+    with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+        generate_dataset("power-law", tmp_path / "toy", seed=0, nodes=500)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "toy", tmp_path / "toy" / "notes"]
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+        generate_dataset("power-law", tmp_path / "link", seed=0, nodes=500)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,13 +140,6 @@ def test_results_do_not_depend_on_the_default_type(tmp_path: Path) -> None:
         np.testing.assert_array_equal(predicted, expected)
 
 
-def test_matrix_products_are_in_full_precision() -> None:
-    torch.set_float32_matmul_precision("medium")
-    with torch_defaults():
-        assert torch.get_float32_matmul_precision() == "highest"
-    assert torch.get_float32_matmul_precision() == "medium"
-
-
 def _everything(folder: Path) -> list[Any]:
     """What a training, its predictions and a file of it give. Of a plain layer, torch itself would choose the type and the device."""
     result = fit([ChangesLater, "gcn"], "gml", strategy_options={"weighting": "consensus"})

@@ -250,11 +250,13 @@ def test_an_epochs_terms_are_means_over_its_steps(fit: Fit, watch: Callable[...,
         def loss_terms(self, step: Step) -> dict[str, Tensor]:
             self.count.add_(1)
             step.log["count"] = self.count
+            step.logits.register_hook(lambda gradient: step.log.update(slope=gradient.norm()))
             weights.append(self.weight.item())
             return {**super().loss_terms(step), "count": self.count, "weight": self.weight}
 
     history = fit(graph_data, strategy=watch(Counter), epochs=2, training={"batch_size": 5}).history
     assert [(row["loss/count"], row["count"]) for row in history] == [(2.5, 2.5), (6.5, 6.5)]
+    assert all(row["slope"] > 0 for row in history)  # logged in the backward pass
     assert [row["loss/weight"] for row in history] == pytest.approx([np.mean(weights[:4]), np.mean(weights[4:])])
 
 

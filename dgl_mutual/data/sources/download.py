@@ -41,7 +41,7 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     if entry.url is None or not missing_files(place, entry):
         return place
     refuse_links(place, root)
-    was_there = root.exists()
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         with unfinished(root / entry.name) as scratch:
             scratch.mkdir()
@@ -53,9 +53,9 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
             f"The dataset {entry.name} cannot be put into {place} ({error}). Check the folder's permissions and space."
         ) from None
     finally:
-        if not was_there:
-            with suppress(OSError):  # not empty
-                root.rmdir()
+        with suppress(OSError):  # not empty
+            for folder in missing:
+                folder.rmdir()
     return place
 
 

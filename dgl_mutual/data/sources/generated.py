@@ -17,7 +17,7 @@ from dgl_mutual.data.sources.ogb_nodes import MAX_NODES
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.arguments import whole_number
-from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.files import refuse_taken, replacing
 
 #: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
 _EXPONENT, _HUB = 2.5, 300.0
@@ -75,19 +75,19 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
         nodes, edges: size of `power-law`.
 
     Raises:
-        UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists.
+        UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists and is not empty.
         StoreError: the folder cannot be written.
     """
     config = _resolve(name, nodes, edges)
     if seed < 0:
         raise UsageError(f"The seed {seed} is negative. Give an integer from 0 on.")
-    if out.exists():
-        raise UsageError(f"{out} exists, and nothing is overwritten. Remove it, or name another folder with --out.")
+    refuse_taken(out)
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     classes = _classes(config, streams[0])
     with replacing(out, durable=False) as made:
         made.mkdir()
         _write(made, config, classes, streams)
+        refuse_taken(out)  # something may have been put there since
     return out
 
 

@@ -5,7 +5,6 @@ What every trainer keeps whole is small: labels, the official split, and the sto
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable
 from contextlib import redirect_stdout
@@ -33,7 +32,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.custom_code import warn
-from dgl_mutual.utils.files import read_bytes, replacing
+from dgl_mutual.utils.files import read_bytes, refuse_taken, replacing
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.wording import counted
 
@@ -193,12 +192,6 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         made.mkdir()
         _write(dataset, num_parts, made)
         refuse_taken(folder)  # something may have been put there since
-
-
-def refuse_taken(folder: Path) -> None:
-    """Raise UsageError where something is in the place of a folder that is to be made, but for an empty folder."""
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten. Remove it, or choose another folder with --out.")
 
 
 def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
