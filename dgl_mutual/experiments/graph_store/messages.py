@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -115,13 +116,13 @@ class Connection:
             MessageError: it is not a message.
             OSError, EOFError: the other end is gone.
         """
-        (size,) = struct.unpack("!I", read_exactly(self._socket, 4))
+        (size,) = struct.unpack("!I", _read(self._socket, 4))
         if size == 0:
             return None
         if size > _MOST_HEADER:
             raise MessageError(f"a header of {size} bytes")
         try:
-            service, sequence, client, server, data, layout, group = _HEADER.validate_json(read_exactly(self._socket, size), strict=True)
+            service, sequence, client, server, data, layout, group = _HEADER.validate_json(_read(self._socket, size), strict=True)
         except ValidationError as error:
             raise MessageError(f"a header with {error.error_count()} faults") from None
         shapes = [(np.dtype(kind), shape) for kind, shape in layout]
@@ -149,27 +150,29 @@ class Connection:
         self._socket.close()
 
 
-def introduce(sock: socket.socket, key: bytes, name: str) -> None:
-    """Prove to a server that this process has its key, and the other way round.
+def introduce(sock: socket.socket, key: bytes, name: str, seconds: float) -> None:
+    """Prove to a server that this process has its key, and the other way round, in so many seconds at most.
 
     Raises:
         MessageError: it is not a server with this key.
         OSError, EOFError: it is gone, or too slow.
     """
-    greeting = read_exactly(sock, len(_GREETING) + _NONCE)
+    end = time.monotonic() + seconds
+    greeting = _read(sock, len(_GREETING) + _NONCE, end)
     if not greeting.startswith(_GREETING):
         raise MessageError("no greeting")
     theirs, ours = greeting[len(_GREETING) :], secrets.token_bytes(_NONCE)
     sock.sendall(ours + _proof(key, b"trainer", theirs, ours, name.encode()) + name.encode())
-    if not hmac.compare_digest(read_exactly(sock, _DIGEST), _proof(key, b"server", theirs, ours)):
+    if not hmac.compare_digest(_read(sock, _DIGEST, end), _proof(key, b"server", theirs, ours)):
         raise MessageError("a wrong proof")
 
 
-def admit(sock: socket.socket, key: bytes) -> str:
-    """The name of a trainer that has proved to have the key; for errors see `introduce`."""
+def admit(sock: socket.socket, key: bytes, seconds: float) -> str:
+    """The name of a trainer that has proved to have the key; for the time and errors see `introduce`."""
+    end = time.monotonic() + seconds
     ours = secrets.token_bytes(_NONCE)
     sock.sendall(_GREETING + ours)
-    answer = read_exactly(sock, _NONCE + _DIGEST + NAME)
+    answer = _read(sock, _NONCE + _DIGEST + NAME, end)
     theirs, proof, name = answer[:_NONCE], answer[_NONCE : _NONCE + _DIGEST], answer[_NONCE + _DIGEST :]
     if not hmac.compare_digest(proof, _proof(key, b"trainer", ours, theirs, name)):
         sock.sendall(bytes(_DIGEST))  # no proof either: the trainer learns that it is not let in, and need not try again
@@ -262,19 +265,23 @@ def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def read_exactly(sock: socket.socket, size: int) -> bytes:
-    """So many bytes.
+def _read(sock: socket.socket, size: int, end: float | None = None) -> bytes:
+    """So many bytes, before the time `end` of the monotonic clock.
 
     Raises:
-        OSError, EOFError: the other end is gone.
+        OSError, EOFError: the other end is gone, or too slow.
     """
     buffer = bytearray(size)
-    _read_into(sock, memoryview(buffer))
+    _read_into(sock, memoryview(buffer), end)
     return bytes(buffer)
 
 
-def _read_into(sock: socket.socket, view: memoryview) -> None:
+def _read_into(sock: socket.socket, view: memoryview, end: float | None = None) -> None:
     while len(view):
+        if end is not None:  # a limit of the socket itself starts again with every byte
+            if (left := end - time.monotonic()) <= 0:
+                raise TimeoutError("timed out")
+            sock.settimeout(left)
         count = sock.recv_into(view)
         if count == 0:
             raise EOFError

@@ -207,12 +207,9 @@ class ServerTransport(Transport):
         return True
 
     def _greet(self, sock: socket.socket, peer: str, arrived: queue.SimpleQueue[Connection], unproved: dict[socket.socket, bool]) -> None:
-        # A time limit of the socket would start again with every byte.
-        limit = threading.Timer(HANDSHAKE_SECONDS, _give_up, [unproved, sock])
-        limit.start()
         fault = "it ended, or took too long, before it had proved that it is a trainer"
         try:
-            name = admit(sock, self._key)
+            name = admit(sock, self._key, HANDSHAKE_SECONDS)
             if unproved.pop(sock, False):
                 arrived.put(Connection(sock, name))
                 return
@@ -220,8 +217,6 @@ class ServerTransport(Transport):
             fault = "it is not a trainer on this partition"
         except (OSError, EOFError):
             pass
-        finally:
-            limit.cancel()
         unproved.pop(sock, False)
         sock.close()
         logging.getLogger(__name__).warning("A connection from %s was closed: %s.", peer, fault)
@@ -279,7 +274,7 @@ class TrainerTransport(Transport):
             except OSError:
                 return False  # DGL tries again, three seconds later
             try:
-                introduce(sock, self._key, self._name)
+                introduce(sock, self._key, self._name, HANDSHAKE_SECONDS)
             except MessageError:
                 sock.close()
                 raise GraphStoreError(

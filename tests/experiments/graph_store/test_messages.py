@@ -7,7 +7,8 @@ import secrets
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,9 +157,9 @@ def test_damaged_states_are_one_error(data: object) -> None:
 
 def test_both_ends_prove_that_they_have_the_key(pair: Pair) -> None:
     names: list[str] = []
-    thread = threading.Thread(target=lambda: names.append(admit(pair[0], KEY)))
+    thread = threading.Thread(target=lambda: names.append(admit(pair[0], KEY, 10)))
     thread.start()
-    introduce(pair[1], KEY, NAME)
+    introduce(pair[1], KEY, NAME, 10)
     thread.join()
     assert names == [NAME]
 
@@ -168,7 +169,7 @@ def test_another_key_is_refused(pair: Pair) -> None:
 
     def serve() -> None:
         try:
-            admit(pair[0], KEY[::-1])
+            admit(pair[0], KEY[::-1], 10)
         except MessageError as error:
             refused.append(error)
             pair[0].close()
@@ -176,7 +177,7 @@ def test_another_key_is_refused(pair: Pair) -> None:
     thread = threading.Thread(target=serve)
     thread.start()
     with pytest.raises(MessageError, match="a wrong proof"):  # not the end of a connection, after which a trainer would try again
-        introduce(pair[1], KEY, NAME)
+        introduce(pair[1], KEY, NAME, 10)
     thread.join()
     assert "wrong proof" in str(refused[0])
 
@@ -187,16 +188,16 @@ def test_a_name_that_is_not_ascii_is_refused(pair: Pair) -> None:
     with pytest.MonkeyPatch.context() as patched, pytest.raises(MessageError, match="a wrong name"):
         patched.setattr(secrets, "token_bytes", lambda _: ours)
         pair[1].sendall(ours + proof + b"\xff" * len(NAME))
-        admit(pair[0], KEY)
+        admit(pair[0], KEY, 10)
 
 
 def test_a_server_without_the_key_is_refused(pair: Pair) -> None:
     pair[0].sendall(b"dgl-mutual/parts" + bytes(32) + bytes(32))
     with pytest.raises(MessageError, match="wrong proof"):
-        introduce(pair[1], KEY, NAME)
+        introduce(pair[1], KEY, NAME, 10)
     pair[1].sendall(b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(64))
     with pytest.raises(MessageError, match="no greeting"):
-        introduce(pair[0], KEY, NAME)
+        introduce(pair[0], KEY, NAME, 10)
 
 
 def sampling(nodes: torch.Tensor) -> Message:
@@ -219,3 +220,19 @@ def test_only_requests_of_a_training_for_nodes_of_the_part_pass() -> None:
     for service in (kvstore.KVSTORE_PUSH, 123456):
         with pytest.raises(MessageError, match="which a training does not need"):
             check_nodes(Message(service, 0, 0, 0, [], []), REQUESTED_NODES, nodes)
+
+
+@pytest.mark.parametrize("greet", [partial(admit, key=KEY), partial(introduce, key=KEY, name=NAME)])
+def test_a_handshake_byte_by_byte_ends_in_time(greet: Callable[..., object], pair: Pair) -> None:
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(0.05):
+            pair[1].sendall(b"d")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        greet(pair[0], seconds=0.3)
+    ended.set()
+    thread.join()
