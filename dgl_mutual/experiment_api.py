@@ -32,9 +32,9 @@ from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans, one_or_several
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.imports import import_object, import_path_of, not_importable
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
 
 T = TypeVar("T")

@@ -56,7 +56,7 @@ class Real(_Range[float]):
 
 
 @dataclass(frozen=True)
-class Whole(_Range[int]):
+class Integer(_Range[int]):
     """An integer from `low` to `high`, both included."""
 
     def stored(self, value: Any) -> int | None:
@@ -73,7 +73,7 @@ class Whole(_Range[int]):
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """One of some values, which are drawn as plain ones: a number of NumPy as one of Python."""
 
     values: tuple[Any, ...]
@@ -114,7 +114,7 @@ class Choice:
 
 
 #: Dotted key within a group of options -> from what its values come.
-SearchSpace: TypeAlias = Mapping[str, "Real | Whole | Choice"]
+SearchSpace: TypeAlias = Mapping[str, "Real | Integer | Categorical"]
 
 
 def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
@@ -124,14 +124,14 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
         fields: of the options, by name. Keys of groups within them are dotted, and only their first part is looked at.
     """
     if not isinstance(space, Mapping):
-        return f"has search_space = {space!r:.80}. It must be a mapping from names of options to Real, Whole or Choice."
+        return f"has search_space = {space!r:.80}. It must be a mapping from names of options to Real, Integer or Categorical."
     for name, domain in space.items():
         if not isinstance(name, str) or name.partition(".")[0] not in fields:
             return f"has a search_space of {name!r:.80}, which is no option of it ({', '.join(fields) or 'it has none'}). Correct the name."
         where = f"has search_space[{name!r}] = {domain!r:.120}"
-        if not isinstance(domain, Real | Whole | Choice):
-            return f"{where}. It must be a Real, Whole or Choice of dgl_mutual.search_space."
-        if isinstance(domain, Choice):
+        if not isinstance(domain, Real | Integer | Categorical):
+            return f"{where}. It must be a Real, Integer or Categorical of dgl_mutual.search_space."
+        if isinstance(domain, Categorical):
             if not domain.values:
                 return f"{where}, a choice without values. Give some."
             for value in domain.values:

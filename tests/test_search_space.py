@@ -12,7 +12,7 @@ import dgl_mutual as dm
 from dgl_mutual.coordinator import WeightingOptions
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options, fault_of_options
-from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.search_space import Categorical, Integer, Real, SearchSpace
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.weightings import WEIGHTINGS
@@ -33,15 +33,15 @@ def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
     [
         ([("strength", Real(0.1, 1.0))], "It must be a mapping from names of options"),
         ({"nothing": Real(0.1, 1.0)}, r"has a search_space of 'nothing', which is no option of it \(strength, kind\)"),
-        ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Whole or Choice"),
+        ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Integer or Categorical"),
         ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
         ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),
         ({"strength": Real(0.0, float("inf"))}, "The ends must be finite"),
-        ({"strength": Whole(3, 1)}, "The ends must be integers"),
+        ({"strength": Integer(3, 1)}, "The ends must be integers"),
         ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
-        ({"kind": Choice(())}, "a choice without values"),
-        ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
-        ({"kind": Choice(("a", 1j.conjugate))}, "a configuration cannot hold the value <built-in .* Give strings, numbers"),
+        ({"kind": Categorical(())}, "a choice without values"),
+        ({"kind": Categorical(("a", "c"))}, "kind = 'c' is refused"),
+        ({"kind": Categorical(("a", 1j.conjugate))}, "a configuration cannot hold the value <built-in .* Give strings, numbers"),
         ({"strength": Real(np.float32(2), np.float32(1))}, "The ends must be numbers, the lower one first"),
     ],
 )
@@ -51,9 +51,9 @@ def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
 
 
 def test_search_spaces_that_can_be_drawn_from():
-    short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
-    short(strategy=searched({"strength": Real(np.float32(0.5), np.float32(2)), "kind": Choice((np.str_("a"), "b"))}))
-    short(strategy=searched({"strength": Whole(np.int64(1), np.int64(3))}))
+    short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Categorical(("a", "b"))}))
+    short(strategy=searched({"strength": Real(np.float32(0.5), np.float32(2)), "kind": Categorical((np.str_("a"), "b"))}))
+    short(strategy=searched({"strength": Integer(np.int64(1), np.int64(3))}))
     short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import dgl_mutual
 from dgl_mutual.data.values import graph_records
 from dgl_mutual.data.values.graph_records import warn_of_weights
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 1}}
 
@@ -104,6 +104,6 @@ def test_where_the_user_has_no_line_the_one_of_the_package_is_named(caught: list
 
 
 def test_code_without_a_file_is_the_users() -> None:
-    code = "from dgl_mutual.utils.custom_code import warn\nwarn('mind this')"
+    code = "from dgl_mutual.utils.user_warnings import warn\nwarn('mind this')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.startswith("<string>:2: UserWarning: mind this")

@@ -24,8 +24,9 @@ from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError, Interrupted
 from dgl_mutual.experiments.processes import ignore_interrupts, own_process
-from dgl_mutual.utils.custom_code import causes, custom_place, described, is_interrupt, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.custom_code import custom_place, described
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
+from dgl_mutual.utils.error_causes import causes, is_interrupt, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.open_files import too_many_open
 from dgl_mutual.version import __version__
 

@@ -16,7 +16,7 @@ from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import SplitError, UsageError, listed, shortened
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: A share of the labels, or an integer number of labels per class, as in scikit-learn: 1.0 is all of them, 1 is one a class.

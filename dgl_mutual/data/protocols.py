@@ -15,7 +15,7 @@ from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import SplitError, UsageError, shortened, unknown
 from dgl_mutual.utils.arguments import whole_number
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 DEFAULT_FOLDS = 10

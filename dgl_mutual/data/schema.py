@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.arrays import FeatureKind, Features
 from dgl_mutual.data.values.features import Columns, compact, degree_names
 from dgl_mutual.errors import DataError, listed
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.
@@ -165,9 +165,9 @@ def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, .
     missing = [name for name in columns if name not in set(found) and name not in optional]
     surplus = [name for name in found if name not in place]
     if repeated or missing or surplus:
-        mend = "Encode the new data as the training data was encoded."
+        fix = "Encode the new data as the training data was encoded."
         if len(found) == len(columns) and not repeated:
-            mend = (
+            fix = (
                 "There are as many columns, under other names. If they mean the same, in the same order, give them the names of the "
                 f"training data: in a file in its header, or in Dataset.from_arrays or from_dgl with {_names_of(owner, what)}. Else encode "
                 "the new data as the training data was encoded."
@@ -177,7 +177,7 @@ def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, .
         raise DataError(
             f"{owner} expects {counted(len(columns), f'{what} column')} and {data} {has} {len(found)}. "
             f"Missing: {lacks}; not expected: {also_has}. {owner}'s columns: {expected}. The data's columns: {has_all}. "
-            f"{mend}"
+            f"{fix}"
         )
     absent = [name for name in columns if name not in set(found) and "=" not in name]
     absent = _no_values(absent, features, found, optional)

@@ -13,7 +13,7 @@ from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 

@@ -12,11 +12,11 @@ from dgl_mutual.experiments.trial import Trial, split_digest, trial_data
 from dgl_mutual.store.tables import KEY
 
 
-def check_data(kept: Kept, plan: Plan, mend: str | None = None) -> None:
+def check_data(kept: Kept, plan: Plan, fix: str | None = None) -> None:
     """Refuse finished trials of other official splits than the dataset has now, or of data that meant something else.
 
     Args:
-        mend: what to do then, for the message (default: another folder, or to start over).
+        fix: what to do then, for the message (default: another folder, or to start over).
 
     Raises:
         StoreError: the columns, targets or classes of the finished trials had other names or kinds, if the run has recorded them; or the
@@ -24,22 +24,22 @@ def check_data(kept: Kept, plan: Plan, mend: str | None = None) -> None:
     """
     if not kept.keys:
         return
-    mend = mend or f"Choose another folder with --out (in Python: out=...), or {kept.start_over(plan.keys)}."
-    _check_schema(kept, plan, mend)
+    fix = fix or f"Choose another folder with --out (in Python: out=...), or {kept.start_over(plan.keys)}."
+    _check_schema(kept, plan, fix)
     if plan.config.protocol in OFFICIAL_PROTOCOLS:
-        _check_official_splits(kept, plan, mend)
+        _check_official_splits(kept, plan, fix)
 
 
-def _check_schema(kept: Kept, plan: Plan, mend: str) -> None:
+def _check_schema(kept: Kept, plan: Plan, fix: str) -> None:
     differ = differences(kept.recorded("schema"), schema_of(plan.dataset))
     if differ:
         raise StoreError(
             f"The numbers of {plan.dataset.name} are those of the trials in {str(kept.folder)!r}, but they mean something else now: "
-            f"{differ}. Names or kinds were changed in its files, or where the dataset is made. {mend}"
+            f"{differ}. Names or kinds were changed in its files, or where the dataset is made. {fix}"
         )
 
 
-def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
+def _check_official_splits(kept: Kept, plan: Plan, fix: str) -> None:
     """See `check_data`. The samples of a trial are made again, with its noise, since trials.csv has the digest of these."""
     digests = kept.trials.groupby(KEY)["split"].first().to_dict()
     first: dict[int, int] = {}
@@ -53,5 +53,5 @@ def _check_official_splits(kept: Kept, plan: Plan, mend: str) -> None:
             raise StoreError(
                 f"The official split of {plan.dataset.name} is another than that of the trials in {str(kept.folder)!r}: seed "
                 f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed. "
-                f"{mend}"
+                f"{fix}"
             )

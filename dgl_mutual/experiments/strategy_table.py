@@ -78,9 +78,9 @@ def options_as_markdown(name: str) -> str:
     return option_table.as_markdown(options_of(STRATEGY_REGISTRY.resolve(name)))
 
 
-def options_of(kind: type[Strategy]) -> list[Option]:
+def options_of(strategy_class: type[Strategy]) -> list[Option]:
     """The options of a strategy, with the defaults of node and graph tasks, with labels hidden or not, where they differ."""
-    options = kind.Options
+    options = strategy_class.Options
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
         made = parse_options(options, {})
@@ -100,18 +100,18 @@ def _link(citation: Citation) -> str:
     return f"[{citation.authors}, {citation.venue}]({citation.url})"
 
 
-def _citation(kind: type[Strategy]) -> Citation | None:
+def _citation(strategy_class: type[Strategy]) -> Citation | None:
     """The source of a strategy; of a custom one its own, since its loss need not be that of its base."""
-    return vars(kind).get("citation") if is_custom(kind) else kind.citation
+    return vars(strategy_class).get("citation") if is_custom(strategy_class) else strategy_class.citation
 
 
-def _derived(kind: type[Strategy]) -> list[str]:
+def _derived(strategy_class: type[Strategy]) -> list[str]:
     """The built-in strategy that a custom one without a source of its own is derived from."""
-    if _citation(kind) is not None:
+    if _citation(strategy_class) is not None:
         return []
     return [
         f"derived from {base.name}"
-        for base in kind.__mro__
+        for base in strategy_class.__mro__
         if issubclass(base, Strategy) and not is_custom(base) and hasattr(base, "citation")
     ][:1]
 

@@ -24,7 +24,7 @@ from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.training.trial_data import TrialData, make_trial_data
-from dgl_mutual.utils.custom_code import memory_checked
+from dgl_mutual.utils.error_causes import memory_checked
 from dgl_mutual.utils.wording import counted
 
 

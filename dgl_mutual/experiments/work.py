@@ -30,7 +30,8 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, TrackerLike, make_tracker
 from dgl_mutual.training.trial_data import TrialData
-from dgl_mutual.utils.custom_code import described, is_interrupt, is_out_of_memory, memory_checked, not_enough_memory
+from dgl_mutual.utils.custom_code import described
+from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory, memory_checked, not_enough_memory
 from dgl_mutual.utils.files import removed, replacing
 from dgl_mutual.utils.torch_settings import threads_kept
 

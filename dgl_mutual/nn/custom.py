@@ -22,8 +22,9 @@ from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in, warn
+from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
 from dgl_mutual.utils.torch_settings import settings_kept
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
 
 #: Rows that tell probabilities from logits that happen to sum to one.
@@ -274,12 +275,12 @@ class CustomStudent(CohortMember):
         if "0-in-degree" not in str(error):
             return
         if self._num_blocks is None:
-            mend = "Add them in forward, graph = dgl.add_self_loop(graph), or make the layer with allow_zero_in_degree=True."
+            fix = "Add them in forward, graph = dgl.add_self_loop(graph), or make the layer with allow_zero_in_degree=True."
         else:  # blocks take no self-loops
-            mend = "Make the layer with allow_zero_in_degree=True."
+            fix = "Make the layer with allow_zero_in_degree=True."
         raise UsageError(
             f"The student {self.name!r} has a layer that takes no nodes without edges into them, and the graph has such nodes "
-            f"({custom_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {mend}"
+            f"({custom_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {fix}"
         ) from error
 
     def _check_call(self, function: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from dgl_mutual.errors import unknown
 from dgl_mutual.options import Options
 from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
-from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.search_space import Categorical, Integer, Real, SearchSpace
 from dgl_mutual.utils.imports import import_path_of, not_importable
 
 #: The built-in architectures: four of this package, six with layers of DGL (gatv2 ... chebnet), and two that use no edges.
@@ -33,18 +33,18 @@ class StudentOptions(Options):
     """
 
     search_space: ClassVar[SearchSpace] = {
-        "hidden": Choice((32, 64, 128)),
-        "depth": Whole(2, 4),
+        "hidden": Categorical((32, 64, 128)),
+        "depth": Integer(2, 4),
         "dropout": Real(0.0, 0.8),
         "input_dropout": Real(0.0, 0.8),
-        "norm": Choice(("none", "batch", "layer")),
-        "residual": Choice((False, True)),
+        "norm": Categorical(("none", "batch", "layer")),
+        "residual": Categorical((False, True)),
     }
     searched_by_name: ClassVar[SearchSpace] = {
-        "readout": Choice(("last", "jumping")),
-        "pooling": Choice(("sum", "mean", "max")),
-        "virtual_node": Choice((False, True)),
-        "input_readout": Choice((False, True)),
+        "readout": Categorical(("last", "jumping")),
+        "pooling": Categorical(("sum", "mean", "max")),
+        "virtual_node": Categorical((False, True)),
+        "input_readout": Categorical((False, True)),
     }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 _DEFAULT_BASELINE = "independent"
 #: In the place of a baseline: nothing is tested.

@@ -26,9 +26,9 @@ from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.arguments import MAX_PRECISION, check_booleans, names_in, whole_number
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import check_regular, replacing
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:

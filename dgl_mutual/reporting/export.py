@@ -14,7 +14,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.store.outputs import refuse_other_endings
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
 #: The ending of a file's name -> the format of the table in it.

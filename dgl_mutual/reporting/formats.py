@@ -6,8 +6,8 @@ import pandas as pd
 
 from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.tables import BETTER, BOLD, WORSE, Cell, TextTable, flat_rows, scale
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.safe_text import csv_text, latex_label, latex_text, lost_in_latex, markdown_text
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import aligned, pipe_table
 
 _LONG = [

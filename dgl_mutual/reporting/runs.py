@@ -23,10 +23,10 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import GIVEN, RESOLVED
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, read_tuning
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import terminal_text
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 _ENTRY = ("folder", "method", "data")

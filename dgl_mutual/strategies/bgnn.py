@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
@@ -24,7 +24,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
-    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Choice((True, False))}
+    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Categorical((True, False))}
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"temperature_hidden": {"weight": (0.0,)}}
     exchange_on: ExchangeOn = "all"
     """Imitate the teacher on all samples of a step, on training samples, labelled or not (training), on the labelled ones

@@ -13,7 +13,7 @@ from torch import Tensor
 from dgl_mutual.coordinator import Weighting, WeightingOptions, mix
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
-from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.best_teacher import BestTeacher
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.cross_fitting import CrossFitting
@@ -61,10 +61,10 @@ class GMLOptions(GateOptions, EntropyOptions):
     search_space: ClassVar[SearchSpace] = {
         **GateOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
-        "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
-        "mix": Choice(("logits", "probabilities")),
+        "weighting": Categorical(("attention", "confidence", "consensus", "uniform")),
+        "mix": Categorical(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
-        "entropy_weight": Choice((0.0, 0.03, 0.1, -0.05)),
+        "entropy_weight": Categorical((0.0, 0.03, 0.1, -0.05)),
     }
     #: Three weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits. The
     #: best student has all weight in the mix.

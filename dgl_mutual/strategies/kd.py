@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import TeachersFirst
 from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
@@ -19,7 +19,7 @@ from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
 class KDOptions(ImitationOptions):
     """Options of `kd`."""
 
-    search_space: ClassVar[SearchSpace] = {**ImitationOptions.search_space, "teacher.hidden": Choice((64, 128, 256))}
+    search_space: ClassVar[SearchSpace] = {**ImitationOptions.search_space, "teacher.hidden": Categorical((64, 128, 256))}
     #: Hinton et al. report 2.5 to 4 for small students and up to 20 for large ones.
     temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     teacher: StudentOptions = StudentOptions(hidden=256)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions
@@ -23,7 +23,7 @@ from dgl_mutual.strategies.step import Step
 class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
-    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Choice(("minlogit", "naive", "mean"))}
+    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Categorical(("minlogit", "naive", "mean"))}
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"target": {"weight": (0.0,)}}
     temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"

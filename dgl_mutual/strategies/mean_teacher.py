@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import OwnPredictions, OwnPredictionsOptions
@@ -16,7 +16,7 @@ from dgl_mutual.strategies.imitation import OwnPredictions, OwnPredictionsOption
 class MeanTeacherOptions(OwnPredictionsOptions):
     """Options of `mean-teacher`."""
 
-    search_space: ClassVar[SearchSpace] = {**OwnPredictionsOptions.search_space, "decay": Choice((0.9, 0.99, 0.999))}
+    search_space: ClassVar[SearchSpace] = {**OwnPredictionsOptions.search_space, "decay": Categorical((0.9, 0.99, 0.999))}
     decay: float = Field(0.99, ge=0, lt=1)
     """alpha: decay of the moving average of the weights."""
 

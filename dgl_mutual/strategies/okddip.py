@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dgl_mutual.coordinator import mask_self, mix
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
@@ -23,7 +23,7 @@ from dgl_mutual.strategies.step import Step
 class OKDDipOptions(ExchangeOptions):
     """Options of `okddip`."""
 
-    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Choice((8, 16, 32))}
+    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Categorical((8, 16, 32))}
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"attention_hidden": {"weight": (0.0,)}}
     #: The paper's.
     temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)

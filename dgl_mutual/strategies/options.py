@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
-from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
 from dgl_mutual.utils.custom_code import blamed, is_custom
 from dgl_mutual.utils.wording import kind_of
@@ -114,7 +114,7 @@ def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, st
 class TeachingOptions(StrategyOptions):
     """How much and from when on members learn from others, and on which samples, if a class has an option ``exchange_on``."""
 
-    search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Choice((None, (0, 0)))}
+    search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Categorical((None, (0, 0)))}
     weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
     """lambda: weight of what is learned from others."""
     exchange_warmup: tuple[int, int] | None = (0, 0)

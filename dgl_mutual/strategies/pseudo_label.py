@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from dgl_mutual.search_space import Choice, SearchSpace
+from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
@@ -19,7 +19,7 @@ from dgl_mutual.strategies.step import Step
 class PseudoLabelOptions(TargetOptions):
     """Options of `pseudo-label`."""
 
-    search_space: ClassVar[SearchSpace] = {**TargetOptions.search_space, "threshold": Choice((0.0, 0.6, 0.8, 0.9, 0.95))}
+    search_space: ClassVar[SearchSpace] = {**TargetOptions.search_space, "threshold": Categorical((0.0, 0.6, 0.8, 0.9, 0.95))}
     exchange_warmup: tuple[int, int] | None = None
     exchange_on: ExchangeOn = "all"
     """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training), or, transductive, to validation

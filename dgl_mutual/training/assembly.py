@@ -37,7 +37,7 @@ from dgl_mutual.utils.wording import counted
 
 
 def assemble(
-    kind: type[Strategy],
+    strategy_class: type[Strategy],
     options: StrategyOptions,
     dataset: Dataset,
     split: Split,
@@ -59,7 +59,7 @@ def assemble(
     training, num_students = method.training, len(method.students)
     if not any(student.edge_features for student in method.students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
-    members = resolve_members(kind, options, method.students, dataset, placement.device)
+    members = resolve_members(strategy_class, options, method.students, dataset, placement.device)
     check_members(members.values(), training)
     _check_ranks(placement.ranks, num_students, training)
     inputs = Inputs.of(dataset, split, training)
@@ -69,7 +69,7 @@ def assemble(
     setting = _setting(dataset, split, members, method, feed, seed, placement.ranks)
     modules = make_members(members, inputs, setting, seed=seed, placement=placement)
     with seed.seeded_globally("initialisation", part=("strategy",)):
-        strategy = make_strategy(kind, options, setting).to(placement.device, placement.dtype)
+        strategy = make_strategy(strategy_class, options, setting).to(placement.device, placement.dtype)
     phases = phases_of(strategy)
     exchange = exchange_of(strategy, phases, training.epochs)
     cohort = Cohort(modules, strategy.coordinator, setting.distribution, tuple(members), num_students, positions=training.positions)

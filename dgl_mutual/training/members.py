@@ -27,7 +27,7 @@ from dgl_mutual.training.strategy_calls import extra_members
 
 
 def resolve_members(
-    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
+    strategy_class: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
 ) -> dict[str, StudentOptions]:
     """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
 
@@ -35,17 +35,17 @@ def resolve_members(
         UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken, or that cannot
             be the name of a file.
     """
-    extras = extra_members(kind, options, students)
+    extras = extra_members(strategy_class, options, students)
     for name, extra in extras:
         if not MEMBER_NAME.fullmatch(name):
             raise UsageError(
-                f"Strategy {kind.name!r} adds a member {name!r}, which cannot be a part of the name of a file. Use letters, digits, '_', "
-                "'-' and '.', and begin with a letter or digit."
+                f"Strategy {strategy_class.name!r} adds a member {name!r}, which cannot be a part of the name of a file. Use letters, "
+                "digits, '_', '-' and '.', and begin with a letter or digit."
             )
         if extra.edge_features and not any(student.edge_features for student in students):
             raise UsageError(
-                f"The member {name!r} of the strategy {kind.name!r} takes edge features, and no student does. Turn them on for a student "
-                "of a dataset that has them, or leave edge_features out of the strategy's options."
+                f"The member {name!r} of the strategy {strategy_class.name!r} takes edge features, and no student does. Turn them on for a "
+                "student of a dataset that has them, or leave edge_features out of the strategy's options."
             )
     resolved = [
         *students,
@@ -55,7 +55,9 @@ def resolve_members(
     taken = (*names, *RESERVED_NAMES)
     twice = sorted({name for name in taken if taken.count(name) > 1})
     if twice:
-        raise UsageError(f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(twice)}. Give each its own.")
+        raise UsageError(
+            f"Strategy {strategy_class.name!r} adds members under names that are taken: {', '.join(twice)}. Give each its own."
+        )
     for name, member in zip(names, resolved, strict=True):
         if runs_on_dgl(member):
             check_device(device, name)

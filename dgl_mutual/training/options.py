@@ -12,7 +12,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
-from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.utils.wording import counted
 
 #: Decay of a moving average of weights: that of `mean-teacher`.
@@ -29,13 +29,13 @@ class TrainingOptions(Options):
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Real(1e-3, 3e-2, log=True),
         "weight_decay": Real(1e-6, 1e-2, log=True),
-        "average": Choice(("none", "ema", "swa")),
+        "average": Categorical(("none", "ema", "swa")),
     }
     searched_by_name: ClassVar[SearchSpace] = {
         "edge_drop": Real(0.0, 0.6),
         "feature_mask": Real(0.0, 0.6),
         "node_drop": Real(0.0, 0.6),
-        "positions": Choice((0, 8, 16)),
+        "positions": Categorical((0, 8, 16)),
     }
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         "fanout": {"sampler": (None,)},

@@ -37,7 +37,7 @@ _MAX_ERROR = 1e-3
 
 
 def propagated_logits(
-    kind: type[Strategy],
+    strategy_class: type[Strategy],
     options: StrategyOptions,
     dataset: Dataset,
     split: Split,
@@ -62,9 +62,9 @@ def propagated_logits(
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
     graph = labelled_graph_of(dataset, split, best)
-    with blamed(f"propagate of the strategy {kind.name!r}", kind), seeded_globally(seed, "propagate"):
-        found = kind.propagate(options, predictions, graph)
-    return as_logits(_checked(found, kind.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
+    with blamed(f"propagate of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(seed, "propagate"):
+        found = strategy_class.propagate(options, predictions, graph)
+    return as_logits(_checked(found, strategy_class.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 
 
 def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> list[Matrix]:
@@ -91,7 +91,7 @@ def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> l
 
 
 def fit_untrained(
-    kind: type[Strategy],
+    strategy_class: type[Strategy],
     options: StrategyOptions,
     dataset: Dataset,
     split: Split,
@@ -107,9 +107,9 @@ def fit_untrained(
     scorer = scorer_of(dataset)
     none = torch.empty(0, dataset.num_nodes, dataset.target.num_outputs, dtype=dtype)
     started = time.perf_counter()
-    logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none, seed)
+    logits = propagated_logits(strategy_class, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
-    found = score_members([MemberFacts(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
+    found = score_members([MemberFacts(strategy_class.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
     (member,) = found.members
     return FitResult(
         members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),
@@ -122,7 +122,7 @@ def fit_untrained(
         dataset=dataset,
         split=split,
         reliability=found.reliability,
-        kept=dict.fromkeys((kind.name, ENSEMBLE), distribution.probabilities(logits.double())[0].numpy()),
+        kept=dict.fromkeys((strategy_class.name, ENSEMBLE), distribution.probabilities(logits.double())[0].numpy()),
     )
 
 

@@ -40,7 +40,8 @@ from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.custom_state import custom_modules
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.utils.code_digest import code_digest
-from dgl_mutual.utils.custom_code import described, is_custom, is_out_of_memory
+from dgl_mutual.utils.custom_code import described, is_custom
+from dgl_mutual.utils.error_causes import is_out_of_memory
 from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import value_and_kind
@@ -272,7 +273,7 @@ def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Unsaved]], now: Map
             raise UsageError(
                 f"{title} changes its attribute {name!r} while it trains, now to {_shown(value)}. Snapshots "
                 "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. "
-                f"{_mend(name.rpartition('.')[2], value)}"
+                f"{_fix(name.rpartition('.')[2], value)}"
             )
 
 
@@ -283,7 +284,7 @@ def _shown(value: Any) -> str:
     return " ".join(repr(value).split())[:80]
 
 
-def _mend(attribute: str, value: Any) -> str:
+def _fix(attribute: str, value: Any) -> str:
     """How a value that changes can be kept."""
     extra = "in get_extra_state and take it back in set_extra_state (of a student or a weighting, a tensor)."
     if is_generator(value):

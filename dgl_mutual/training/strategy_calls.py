@@ -24,24 +24,25 @@ from dgl_mutual.utils.wording import kind_of
 
 
 def extra_members(
-    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions]
+    strategy_class: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions]
 ) -> tuple[tuple[str, StudentOptions], ...]:
     """The members that a strategy adds to the students. What it draws is the same in each call: trials of a run have the same members.
 
     Raises:
         UsageError: it returns something other than pairs of a name and options.
     """
-    with blamed(f"extra_members of the strategy {kind.name!r}", kind), seeded_globally(0, "extra members"):
-        extras = tuple(kind.extra_members(options, students))
+    with blamed(f"extra_members of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(0, "extra members"):
+        extras = tuple(strategy_class.extra_members(options, students))
     for extra in extras:
         if not (isinstance(extra, tuple) and len(extra) == 2 and isinstance(extra[0], str) and isinstance(extra[1], StudentOptions)):
             raise UsageError(
-                f"extra_members of the strategy {kind.name!r} returns {extra!r}. It must return pairs of a name and StudentOptions."
+                f"extra_members of the strategy {strategy_class.name!r} returns {extra!r}. It must return pairs of a name and "
+                "StudentOptions."
             )
     return extras
 
 
-def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setting) -> Strategy:
+def make_strategy(strategy_class: type[Strategy], options: StrategyOptions, setting: Setting) -> Strategy:
     """A strategy for a cohort.
 
     Raises:
@@ -49,25 +50,27 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     """
 
     def make(setting: Setting) -> Strategy:
-        with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"), settings_kept():
-            return kind(options, setting)
+        with blamed(f"The strategy {strategy_class.name!r}", strategy_class, "cannot be made"), settings_kept():
+            return strategy_class(options, setting)
 
     strategy = make(setting)
     if not isinstance(vars(strategy).get("_modules", {}).get("coordinator"), nn.Module):
-        raise UsageError(f"The strategy {kind.name!r} does not call super().__init__(options, setting) in its __init__. Do so first.")
+        raise UsageError(
+            f"The strategy {strategy_class.name!r} does not call super().__init__(options, setting) in its __init__. Do so first."
+        )
     if not isinstance(strategy.coordinator, Coordinator):
         raise UsageError(
-            f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
+            f"The coordinator of the strategy {strategy_class.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
             "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_weighting."
         )
-    if is_custom(kind):
+    if is_custom(strategy_class):
         if fault := fault_of_tensors(strategy, may_be_lazy=True):
-            raise UsageError(f"The strategy {kind.name!r} {fault}")
+            raise UsageError(f"The strategy {strategy_class.name!r} {fault}")
         seeds = itertools.count(setting.seed + 1)
         if same_each_time(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator") in ("kept", "seeded"):
             raise UsageError(
-                f"The strategy {kind.name!r} has modules with the same weights each time it is made, so that all seeds would begin with "
-                "them. Make them in its __init__, not before, and set no seed there but setting.seed."
+                f"The strategy {strategy_class.name!r} has modules with the same weights each time it is made, so that all seeds would "
+                "begin with them. Make them in its __init__, not before, and set no seed there but setting.seed."
             )
     return strategy
 

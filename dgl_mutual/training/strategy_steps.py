@@ -19,7 +19,9 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name, refuse_non_finite
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_out_of_memory, warn
+from dgl_mutual.utils.custom_code import blamed, described, is_custom
+from dgl_mutual.utils.error_causes import is_out_of_memory
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
 
 #: What torch says of a label of -1 in a cross-entropy, a gather or a one-hot encoding.

@@ -68,16 +68,16 @@ def fit_cohort(
     split = replace(split)  # a copy: custom code is given tensors that share its memory
     callbacks = check_callbacks(callbacks)
     dataset = without_labels(dataset, split.unlabelled)
-    kind = resolve_strategy(method.strategy)
-    if any(map(is_custom, (kind, *callbacks))):
+    strategy_class = resolve_strategy(method.strategy)
+    if any(map(is_custom, (strategy_class, *callbacks))):
         dataset = _with_copied_arrays(dataset)
-    options = parse_options(kind.Options, method.strategy_options, "strategy_options")
-    if not kind.trains:
+    options = parse_options(strategy_class.Options, method.strategy_options, "strategy_options")
+    if not strategy_class.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
-        return fit_untrained(kind, options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
-    check_gradients(kind)
-    state, feed, inputs = assemble(kind, options, dataset, split, method, seed, placement)
+        return fit_untrained(strategy_class, options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
+    check_gradients(strategy_class)
+    state, feed, inputs = assemble(strategy_class, options, dataset, split, method, seed, placement)
     clock = EpochClock()
     loop = _loop(state, feed, [*callbacks, clock], snapshots)
     loop.run()
@@ -94,13 +94,13 @@ def _with_copied_arrays(dataset: Dataset) -> Dataset:
     return dataset.replaced(**{name: deepcopy(array) for name, array in arrays.items() if array is not None})
 
 
-def check_gradients(kind: type[Strategy]) -> None:
+def check_gradients(strategy_class: type[Strategy]) -> None:
     """Refuse to train by a strategy where gradients are switched off.
 
     Raises:
         UsageError: they are.
     """
-    if kind.trains and not torch.is_grad_enabled():
+    if strategy_class.trains and not torch.is_grad_enabled():
         raise UsageError(
             "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
             "Call it where they are on."

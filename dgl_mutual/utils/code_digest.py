@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from dgl_mutual.utils.live_code import first_difference
-from dgl_mutual.utils.neighbours import Neighbours
+from dgl_mutual.utils.project_modules import ProjectModules
 
 #: How many modules beside that of a class are followed, the nearest first: the code of large packages is not read at the start of each run.
 _MOST_MODULES = 50
@@ -31,7 +31,7 @@ def code_digest(item: Any, path: str = "") -> str | None:
     None where there is no source, and where the source was changed after the import and before the first call (see `changed_since_import`).
 
     Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Modules beside it are those of the same
-    top-level package and, unless it is installed, those in the same folder (see `Neighbours`), up to 50 of them. Other modules that the
+    top-level package and, unless it is installed, those in the same folder (see `ProjectModules`), up to 50 of them. Other modules that the
     code imports count by their names only.
 
     Args:
@@ -91,7 +91,7 @@ def _texts(parts: list[_Used]) -> dict[tuple[str, str], list[str]]:
 
 
 def _parts(item: Any, path: str, sources: _Sources) -> list[_Used]:
-    """What the code uses of its module, or of the two by which it is found, and of their neighbours."""
+    """What the code uses of its module, or of the two by which it is found, and of the modules of their project."""
     made_of = _origin(item)
     roots = {(str(getattr(made_of, "__module__", "")), str(getattr(made_of, "__qualname__", "")).partition(".")[0])}
     if ":" in path:
@@ -132,11 +132,11 @@ class _Used(NamedTuple):
 
 def _used(module: str, name: str, sources: _Sources) -> list[_Used]:
     """The statements of an imported module that define a name, and those that define the names which these use: first those of the same
-    module, then those of its neighbours. Empty where there is no source."""
+    module, then those of its project. Empty where there is no source."""
     root = _definitions_of(module, None, sources)
     if root is None:
         return []
-    found, neighbours, taken = {module: root}, Neighbours(module), dict[str, dict[str, list[_Statement]]]()
+    found, project, taken = {module: root}, ProjectModules(module), dict[str, dict[str, list[_Statement]]]()
     waiting, seen = deque([(module, name)]), set()
     while waiting:
         here, reference = waiting.popleft()
@@ -146,7 +146,7 @@ def _used(module: str, name: str, sources: _Sources) -> list[_Used]:
         if here not in found:
             if len(found) > _MOST_MODULES:
                 continue
-            found[here] = _definitions_of(here, neighbours.file(here), sources) or _definitions("")
+            found[here] = _definitions_of(here, project.file(here), sources) or _definitions("")
         waiting.append((here, "*"))  # what ``from module import *`` gives may be any name
         defined = reference.partition(".")[0]
         statements = found[here].of(defined)
@@ -155,7 +155,7 @@ def _used(module: str, name: str, sources: _Sources) -> list[_Used]:
         for statement in statements:
             waiting += [(here, used) for used in sorted(statement.references)]
             if "import" in statement.text:
-                waiting += neighbours.imported(statement.node, here, reference)
+                waiting += project.imported(statement.node, here, reference)
     trees = {one: definitions.tree for one, definitions in found.items()}
     return [_Used(one, one == module, trees, taken.get(one, {})) for one in [module, *sorted(found.keys() - {module})]]
 

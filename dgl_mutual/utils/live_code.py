@@ -14,7 +14,7 @@ from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
-from dgl_mutual.utils.neighbours import absolute_source
+from dgl_mutual.utils.project_modules import absolute_source
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 #: Values that nothing changes but an assignment.

@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import suppress
 
-from dgl_mutual.utils.custom_code import causes
+from dgl_mutual.utils.error_causes import causes
 
 #: Files that are open beside those that are counted: libraries, tables, temporary files.
 RESERVE = 32

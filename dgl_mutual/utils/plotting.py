@@ -20,7 +20,7 @@ def import_matplotlib() -> ModuleType:
     except ModuleNotFoundError:
         raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
     except (ValueError, OSError) as error:
-        raise UsageError(f"matplotlib cannot be imported with these settings of it: {error!s:.300}. {_mend(error)}") from None
+        raise UsageError(f"matplotlib cannot be imported with these settings of it: {error!s:.300}. {_fix(error)}") from None
     if has_wrong_source_date():
         raise UsageError(
             f"matplotlib cannot date figures: {shown_values([SOURCE_DATE])} is not a date. Give whole seconds since 1970, or remove the "
@@ -29,7 +29,7 @@ def import_matplotlib() -> ModuleType:
     return matplotlib
 
 
-def _mend(error: ValueError | OSError) -> str:
+def _fix(error: ValueError | OSError) -> str:
     backend = os.environ.get("MPLBACKEND")
     if backend and not isinstance(error, UnicodeDecodeError | OSError):
         return f"The environment variable MPLBACKEND is {backend[:80]!r}: correct it, or remove it with 'unset MPLBACKEND'."

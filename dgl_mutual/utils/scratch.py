@@ -78,8 +78,8 @@ def temporary_folder() -> TemporaryFolder:
         _sweep(Path(tempfile.gettempdir()))
         return TemporaryFolder()
     except OSError as error:
-        mend = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
-        raise StoreError(f"No folder for temporary files can be made: {error.strerror or error}. {mend}") from None
+        fix = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
+        raise StoreError(f"No folder for temporary files can be made: {error.strerror or error}. {fix}") from None
 
 
 def _lock_of(scratch: Path) -> filelock.BaseFileLock:

@@ -192,12 +192,12 @@ def test_settings_that_matplotlib_refuses_are_named(wrong: str, tmp_path: Path) 
     run = write_run(tmp_path)
     environment = {"MPLBACKEND": "garbage"} if wrong == "MPLBACKEND" else {"MATPLOTLIBRC": str(tmp_path / "own")}
     (tmp_path / "own").write_bytes(b"font.family: \xff\n")
-    mend = "unset MPLBACKEND" if wrong == "MPLBACKEND" else "Correct its file matplotlibrc, which has to be UTF-8, or move it away: in"
+    fix = "unset MPLBACKEND" if wrong == "MPLBACKEND" else "Correct its file matplotlibrc, which has to be UTF-8, or move it away: in"
     for command, status in ((("plot", run, "--out", tmp_path / "plots"), 2), (("doctor",), 0)):
         log = tmp_path / f"{command[0]}.txt"
         process = forked.start(forked.command, *command, log=log, environment=environment)  # which has not imported matplotlib
         assert forked.statuses([process]) == [status]
-        assert "matplotlib cannot be imported with these settings of it: " in log.read_text() and mend in log.read_text()
+        assert "matplotlib cannot be imported with these settings of it: " in log.read_text() and fix in log.read_text()
 
 
 @pytest.mark.parametrize(("value", "status"), [("99999999999999", 2), ("0", 0)])

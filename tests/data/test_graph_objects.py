@@ -118,12 +118,12 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
-    for labels, mend in (
+    for labels, fix in (
         ({"glabel": torch.tensor([0, 1])}, r"from_dgl\(graphs, labels=labels\['glabel'\]\)"),
         ({}, r"from_dgl\(graphs\)"),
         (torch.tensor([0, 1]), r"from_dgl\(graphs, labels=labels\)"),
     ):
-        with pytest.raises(DataError, match=rf"Unpack it: graphs, labels = dgl\.load_graphs\(\.\.\.\), then .*{mend}"):
+        with pytest.raises(DataError, match=rf"Unpack it: graphs, labels = dgl\.load_graphs\(\.\.\.\), then .*{fix}"):
             Dataset.from_dgl(([dgl_graph(), dgl_graph()], labels))
     with pytest.raises(DataError, match="node features of graph 1 have rows of the shape"):
         Dataset.from_dgl([dgl_graph(), dgl_graph(feat=FEATURES[:, :1])], labels=[0, 1])

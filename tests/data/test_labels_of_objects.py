@@ -136,8 +136,8 @@ def test_what_is_said_of_one_hot_labels_works(as_labels: Callable[[np.ndarray], 
     labels = as_labels(np.eye(3, dtype=np.int64)[[2, 0, 1, 1]])
     with pytest.warns(UserWarning, match="if they are one-hot classes, give the number of the class instead, for example ") as caught:
         Dataset.from_arrays(EDGES, FEATURES, labels)
-    mend = str(caught[0].message).split("for example ")[1].removesuffix(".")
-    assert Dataset.from_arrays(EDGES, FEATURES, eval(mend, {"labels": labels, "np": np})).labels.tolist() == [2, 0, 1, 1]
+    fix = str(caught[0].message).split("for example ")[1].removesuffix(".")
+    assert Dataset.from_arrays(EDGES, FEATURES, eval(fix, {"labels": labels, "np": np})).labels.tolist() == [2, 0, 1, 1]
 
 
 def test_a_single_column_of_numpys_matrix_holds_classes() -> None:

@@ -1,4 +1,4 @@
-"""What a saved student cannot predict for, and what cannot be a pool, is refused with a mend that works."""
+"""What a saved student cannot predict for, and what cannot be a pool, is refused with a fix that works."""
 
 from __future__ import annotations
 

@@ -380,8 +380,8 @@ def test_a_refusal_changes_nothing_in_any_folder(
     with pytest.raises(StoreError, match="the feature columns were v, w"):
         train(other, {"independent": seeds if resume else 1, "gml": seeds, "dml": 1}, resume=resume)
     assert (files(), len(ran)) == (before, number)
-    mend = "with --no-resume" if resume else r"with all of its 3 seeds.*--no-resume --seeds 3 .* in Python: resume=False, seeds=3"
-    with pytest.raises(StoreError, match=rf"the feature columns were v, w.* start over {mend}"):
+    fix = "with --no-resume" if resume else r"with all of its 3 seeds.*--no-resume --seeds 3 .* in Python: resume=False, seeds=3"
+    with pytest.raises(StoreError, match=rf"the feature columns were v, w.* start over {fix}"):
         train(other, {"gml": seeds}, resume=resume)
     assert (files(), len(ran)) == (before, number)
     train(other, {"independent": 1, "gml": 3}, resume=False)

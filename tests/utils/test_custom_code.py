@@ -15,7 +15,8 @@ from torch import nn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.utils import custom_code
-from dgl_mutual.utils.custom_code import blamed, described, is_custom, is_interrupt, is_out_of_memory
+from dgl_mutual.utils.custom_code import blamed, described, is_custom
+from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory
 
 
 class Own: ...

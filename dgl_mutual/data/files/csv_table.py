@@ -20,9 +20,9 @@ from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.data.values.features import FINITE, unusable
 from dgl_mutual.data.values.labels import MISSING
 from dgl_mutual.errors import SHOWN, listed, shortened
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
 from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: What separates cells in files whose maker did not say so.

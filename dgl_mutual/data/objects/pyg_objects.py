@@ -11,7 +11,7 @@ from dgl_mutual.data.values.graph_records import GraphRecord, as_matrix, items_o
 from dgl_mutual.data.values.split import MASKS
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, listed
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
 
 

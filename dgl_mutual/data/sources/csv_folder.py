@@ -30,8 +30,8 @@ from dgl_mutual.data.values.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.values.split import MASKS
 from dgl_mutual.data.values.target import Target, TaskName, join_targets, unknown_labels
 from dgl_mutual.errors import TaskMismatchError, UsageError, listed
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.exact_numbers import is_number
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 _ONLY_GRAPH = "0"

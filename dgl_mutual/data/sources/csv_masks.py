@@ -14,7 +14,7 @@ from dgl_mutual.data.files.csv_table import CsvTable, without_brackets
 from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.data.values.split import MASKS, Split, splits_of_masks
 from dgl_mutual.errors import DataError, listed
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: ``train``, ``is_valid``, ``test_set``, ``val_idx_0``, ``TrainMask``, ...

@@ -13,7 +13,8 @@ from dgl_mutual.data.sources.catalog import Entry, known_datasets, lookup
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, DglMutualError
 from dgl_mutual.registry import Found, Registry
-from dgl_mutual.utils.custom_code import described, is_out_of_memory
+from dgl_mutual.utils.custom_code import described
+from dgl_mutual.utils.error_causes import is_out_of_memory
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.wording import kind_of
 

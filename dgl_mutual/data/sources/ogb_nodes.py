@@ -24,7 +24,7 @@ from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degre
 from dgl_mutual.data.values.labels import note_identifiers, refuse_continuous
 from dgl_mutual.data.values.split import Split, as_splits
 from dgl_mutual.data.values.target import Target
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")

@@ -31,9 +31,9 @@ from dgl_mutual.data.values.target import Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.options import plain_message
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.files import read_bytes, refuse_taken, replacing
 from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 _MANIFEST, _NODES = "partition.json", "nodes.npz"

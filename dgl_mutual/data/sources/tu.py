@@ -17,7 +17,7 @@ from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.values.labels import CONTINUOUS, note_identifiers, refuse_continuous
 from dgl_mutual.data.values.target import Target
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 
@@ -109,7 +109,7 @@ def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -
             path,
             f"the file is missing, and {attributes.name} is a continuous target: this is a regression set, and only classification is "
             "supported",
-            mend=f"Choose another dataset, or write {path.name} with the class of each graph.",
+            fix=f"Choose another dataset, or write {path.name} with the class of each graph.",
         )
     return None
 

@@ -10,7 +10,7 @@ from dgl_mutual.data.values.arrays import Features, IntArray, as_exact_array, as
 from dgl_mutual.data.values.features import Columns, compact
 from dgl_mutual.errors import DataError, listed, shortened
 from dgl_mutual.utils.arguments import check_booleans
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: What the columns of a data frame of edges are called, as in files of the CSV form.

@@ -25,13 +25,13 @@ class Fault:
         file: the file that breaks it.
         line: its 1-based line; None where the file has no lines (a pickle, an archive) or the fault is the whole file's.
         rule: what was expected and what was found.
-        mend: what to do about it, where that is not the hint of the dataset.
+        fix: what to do about it, where that is not the hint of the dataset.
     """
 
     file: Path
     line: int | None
     rule: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.rule}"
@@ -53,14 +53,14 @@ class Faults:
         self.labels = labels
         self._folder = folder
 
-    def add(self, file: Path, rule: str, line: int | None = None, *, mend: str = "") -> None:
+    def add(self, file: Path, rule: str, line: int | None = None, *, fix: str = "") -> None:
         if self._folder is not None and _leads_out(file, self._folder):
             rule = (
                 f"the file is not as expected, and what it holds is not shown, since it is a link out of the dataset's folder, to "
                 f"{str(file.resolve())!r}; put a copy in its place to see more"
             )
             line = None
-        self.found.append(Fault(file, line, shortened(rule.removesuffix("."), most=1000), mend))
+        self.found.append(Fault(file, line, shortened(rule.removesuffix("."), most=1000), fix))
 
     def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
         """One fault at the first of `lines`, saying how many lines break the rule; none if no line does."""
@@ -79,7 +79,7 @@ class Faults:
             command = f"dgl-mutual data verify DATASET{'' if self.labels else ' --no-labels'}"
             more = f"\n{counted(others, 'more kind')} of fault; '{command}' lists them all." if others else ""
             hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
-            hint = self.found[0].mend or hint
+            hint = self.found[0].fix or hint
             raise DataError(f"{self.found[0]}.{more}\n{hint}")
 
 

@@ -26,7 +26,7 @@ from dgl_mutual.data.values.arrays import (
 )
 from dgl_mutual.data.values.names import refuse_duplicate_names
 from dgl_mutual.errors import SHOWN, DataError, listed, shortened
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
@@ -328,14 +328,14 @@ def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matri
     return [kind == "integer" for kind in types]
 
 
-def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, mend: str) -> None:
+def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, fix: str) -> None:
     """Warn of integers that may be codes of categories, as in the raw data of OGB: students would treat them as numerical values.
 
     Args:
         values: shape (rows, F), with F names.
         whole: which columns were given as integers.
         where: what they are called in the message, for example ``The features``.
-        mend: how numerical integers are given without this warning, as the end of a sentence.
+        fix: how numerical integers are given without this warning, as the end of a sentence.
     """
     if sparse.issparse(values) or not len(values) or values.dtype.kind not in "iuf" or not any(whole):
         return
@@ -346,7 +346,7 @@ def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[
         span = f"from {low[codes].min():.0f} to {high[codes].max():.0f}"
         warn(
             f"{where}{'' if len(codes) == len(names) else some} are integers {span}, and are treated as numerical values. If they are "
-            f"codes of categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are numerical, {mend}."
+            f"codes of categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are numerical, {fix}."
         )
 
 

@@ -15,7 +15,7 @@ from dgl_mutual.data.values.arrays import IntArray, as_array, as_exact_array, ex
 from dgl_mutual.data.values.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, UsageError, listed
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 #: How deep graphs may lie in sequences: pairs in lists in parts of a dataset, say. An object may give itself as its first item.

@@ -21,8 +21,8 @@ from scipy import sparse
 
 from dgl_mutual.data.values.arrays import as_array, exact_below, is_sparse_tensor, native
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
 BoolArray = npt.NDArray[np.bool_]

@@ -226,8 +226,10 @@ def _check_test_labels(plan: Plan) -> None:
 
 def _members(config: RunConfig) -> list[str]:
     """The members in trials.csv, in its order."""
-    kind = resolve_strategy(config.strategy)
-    own = [*student_names(config.students), *(name for name, _ in added_members(config))] if kind.trains else [kind.name]
+    strategy_class = resolve_strategy(config.strategy)
+    own = (
+        [*student_names(config.students), *(name for name, _ in added_members(config))] if strategy_class.trains else [strategy_class.name]
+    )
     return [*own, MEAN, BEST, ENSEMBLE, *([] if config.distill is None else [MLP_MEMBER])]
 
 

@@ -172,8 +172,8 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     ]
     lines = tuple(line for line in unmatched if line)
     if matched.empty:
-        mend = "Check dataset names, seeds and folds." if unknown_labels.empty else "Give the labels of the test part."
-        raise DataError(f"No row of the results matches a trial of ours. {'; '.join(lines)}. {mend}")
+        fix = "Check dataset names, seeds and folds." if unknown_labels.empty else "Give the labels of the test part."
+        raise DataError(f"No row of the results matches a trial of ours. {'; '.join(lines)}. {fix}")
     table = matched[["seed", "fold", "member"]].assign(ours=matched["test"], reference=matched["test_reference"])
     return Pairing(table.reset_index(drop=True), lines)
 

@@ -20,8 +20,8 @@ from dgl_mutual.training.state import TrainingState
 
 def assembled(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> tuple[TrainingState, Feed]:
     """The training of a trial before its first step, and its batches."""
-    kind, options = resolve_strategy(config.strategy), strategy_options_of(config)
-    state, feed, _ = assemble(kind, options, dataset, trial.split, method_of(config), trial.trial_seed, Placement(dtype=dtype))
+    strategy_class, options = resolve_strategy(config.strategy), strategy_options_of(config)
+    state, feed, _ = assemble(strategy_class, options, dataset, trial.split, method_of(config), trial.trial_seed, Placement(dtype=dtype))
     return state, feed
 
 

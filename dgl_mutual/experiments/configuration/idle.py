@@ -19,7 +19,8 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import reasons_from, resolved_options
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.utils.custom_code import is_custom, warn
+from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.user_warnings import warn
 
 #: What was asked for, as messages name it -> why it has no effect, or None if it has one.
 _Findings: TypeAlias = Iterator[tuple[str, str | None]]
@@ -74,13 +75,13 @@ def _weakest(reasons: Sequence[str]) -> str:
 def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
     """What was asked for of one run."""
     yield from _idle_of_strategy(asked, resolved, searched)
-    kind = resolve_strategy(resolved.strategy)
-    if kind.trains:
+    strategy_class = resolve_strategy(resolved.strategy)
+    if strategy_class.trains:
         yield from _idle_of_students(asked, resolved, searched)
-        others = {"unlabelled_ratio": _why_labelled_alone(kind, resolved, searched), "edge_drop": _why_no_edges(resolved)}
+        others = {"unlabelled_ratio": _why_labelled_alone(strategy_class, resolved, searched), "edge_drop": _why_no_edges(resolved)}
         yield from _idle_of_training(asked, resolved, searched, others)
     if resolved.unlabelled is not None:  # a pool is among the training samples by which inputs are scaled
-        why = _why_labelled_alone(kind, resolved, searched)
+        why = _why_labelled_alone(strategy_class, resolved, searched)
         but = "except on the scaling of numeric features, " if resolved.training.scale_inputs else ""
         yield f"unlabelled = {resolved.unlabelled}", None if why is None else f"{but}{why}"
 
@@ -92,7 +93,7 @@ def _why_no_edges(resolved: RunConfig) -> str | None:
     return None if any(uses_edges(member) for _, member in added_members(resolved)) else "since no member of the cohort uses edges."
 
 
-def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:
+def _why_labelled_alone(strategy_class: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:
     """Why all members learn from labelled samples alone; None if they do not, or a custom strategy does not say.
 
     An MLP is distilled on unlabelled samples, too.
@@ -101,7 +102,7 @@ def _why_labelled_alone(kind: type[Strategy], resolved: RunConfig, searched: Sea
         return None
     options = strategy_options_of(resolved)
     if not hasattr(options, "exchange_on"):
-        return None if is_custom(kind) else f"since students of {kind.name} learn from labelled samples alone."
+        return None if is_custom(strategy_class) else f"since students of {strategy_class.name} learn from labelled samples alone."
     if any(point.exchange_on != "labelled" for point in _points(options, "strategy_options", searched)):
         return None
     return "since students learn from others on labelled samples alone (strategy_options.exchange_on = labelled). Leave one of the two out."
@@ -200,8 +201,8 @@ def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], o
     Raises:
         UsageError: names what has no effect.
     """
-    kind = resolve_strategy(strategy)
-    if kind.trains:
+    strategy_class = resolve_strategy(strategy)
+    if strategy_class.trains:
         return
     idle = [
         name
@@ -214,6 +215,6 @@ def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], o
     idle += others
     if idle:
         raise UsageError(
-            f"Strategy {kind.name!r} trains nothing, so what was given has no effect: {', '.join(idle)}. Leave it out, or choose a "
-            "strategy that trains students, for example correct-and-smooth."
+            f"Strategy {strategy_class.name!r} trains nothing, so what was given has no effect: {', '.join(idle)}. Leave it out, or choose "
+            "a strategy that trains students, for example correct-and-smooth."
         )

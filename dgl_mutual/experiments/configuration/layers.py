@@ -10,9 +10,9 @@ import yaml
 from dgl_mutual.errors import UsageError
 from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import assignments
 
 DEFAULT_STRATEGY = "gml"

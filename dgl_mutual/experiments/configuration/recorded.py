@@ -13,7 +13,7 @@ from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.layers import merge, unflatten
 from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values
 from dgl_mutual.store.configuration import GIVEN, RESOLVED, Role, has_both, identity, keys_of
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import assignments
 
 

@@ -50,10 +50,11 @@ from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.utils.custom_code import blamed, warn
+from dgl_mutual.utils.custom_code import blamed
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
 from dgl_mutual.utils.torch_settings import torch_defaults
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -87,13 +88,13 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     protocol = default_protocol(dataset) if config.protocol is None else config.protocol
     _check_batch_size(config.training, dataset, protocol, split)
     default = default_folds(dataset, protocol)
-    kind = resolve_strategy(config.strategy)
-    if kind.propagates:
-        check_propagation(kind.name, dataset)
+    strategy_class = resolve_strategy(config.strategy)
+    if strategy_class.propagates:
+        check_propagation(strategy_class.name, dataset)
         if config.distill is not None:
             raise UsageError(
-                f"An MLP is distilled from predictions of the students, and {kind.name!r} makes its predictions after training. Leave out "
-                "'distill', or choose another strategy, for example independent."
+                f"An MLP is distilled from predictions of the students, and {strategy_class.name!r} makes its predictions after training. "
+                "Leave out 'distill', or choose another strategy, for example independent."
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate  # 1.0: all of them
     options = strategy_options_of(config)
@@ -101,8 +102,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         _check_inductive(options)
     strategy_options = resolved_options(options, config.training.epochs, dataset.task, _unlabelled(dataset, protocol, split, label_rate))
     training = resolve_training(config.training, dataset)
-    _check_views(kind, training, dataset.task)
-    if kind.trains:
+    _check_views(strategy_class, training, dataset.task)
+    if strategy_class.trains:
         check_members(students, training)
     return config.model_copy(
         update={
@@ -186,12 +187,12 @@ def _unlabelled(dataset: Dataset, protocol: str, split: Split | None, label_rate
     return Unlabelled(equal_counts=isinstance(label_rate, int) and not one_size, pool=dataset.num_pool > 0)
 
 
-def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
+def _check_views(strategy_class: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
     """Refuse views without some nodes where the strategy compares the states of all."""
-    if training.node_drop and task == "graph" and kind.needs_all_states:
+    if training.node_drop and task == "graph" and strategy_class.needs_all_states:
         raise UsageError(
-            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
-            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
+            f"Strategy {strategy_class.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes "
+            "nodes from graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
         )
 
 
@@ -281,12 +282,12 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
 
 
 def _warn_without_unlabelled(config: RunConfig, dataset: Dataset, split: Split) -> None:
-    kind, on = resolve_strategy(config.strategy), config.strategy_options.get("exchange_on")
+    strategy_class, on = resolve_strategy(config.strategy), config.strategy_options.get("exchange_on")
     sees_labelled_alone = on == "training" or (on == "all" and (dataset.task == "graph" or splits_whole_graphs(dataset, split)))
-    if kind.needs_unlabelled and sees_labelled_alone and not len(split.unlabelled):
+    if strategy_class.needs_unlabelled and sees_labelled_alone and not len(split.unlabelled):
         warn(
-            f"The strategy {kind.name!r} learns from samples without labels, and there are none, so it trains students independently. Hide "
-            "labels (label_rate), give a pool of unlabelled graphs, or choose strategy_options.exchange_on=transductive."
+            f"The strategy {strategy_class.name!r} learns from samples without labels, and there are none, so it trains students "
+            "independently. Hide labels (label_rate), give a pool of unlabelled graphs, or set strategy_options.exchange_on=transductive."
         )
 
 

@@ -93,9 +93,9 @@ def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, 
         with same_path():
             multiprocessing.Lock()
     except OSError as error:
-        mend = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
+        fix = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
         raise StoreError(
-            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {mend}"
+            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {fix}"
         ) from None
     calls = iter(calls)
     submitted: set[Future[_T]] = set()
@@ -168,11 +168,11 @@ def _starting(jobs: int) -> Iterator[None]:
         with same_path(), spared_from_interrupts():
             yield
     except Exception as error:
-        mend = too_many_open(error)  # joblib may raise another error in its handling
-        if mend is None and not isinstance(error, OSError):
+        fix = too_many_open(error)  # joblib may raise another error in its handling
+        if fix is None and not isinstance(error, OSError):
             raise
-        why = "Too many open files" if mend else getattr(error, "strerror", None) or error
-        raise StoreError(f"{jobs} processes cannot be started: {why}. {mend or f'Run fewer --jobs than {jobs}.'}") from None
+        why = "Too many open files" if fix else getattr(error, "strerror", None) or error
+        raise StoreError(f"{jobs} processes cannot be started: {why}. {fix or f'Run fewer --jobs than {jobs}.'}") from None
 
 
 def _why_ended(told: str, jobs: int) -> str:
@@ -184,7 +184,7 @@ def _why_ended(told: str, jobs: int) -> str:
             f"go on with fewer --jobs (in Python: jobs) than {jobs}."
         )
     return (
-        f"A process that trains ended before its work: {', '.join(statuses)}. Finished trials are kept. If it has shown why, above, mend "
+        f"A process that trains ended before its work: {', '.join(statuses)}. Finished trials are kept. If it has shown why, above, fix "
         "that; otherwise see where it ends with --jobs 1 (in Python: jobs=1)."
     )
 
@@ -204,9 +204,9 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
                 with file.open("wb") as stream:
                     pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)
             except OSError as error:
-                mend = too_many_open(error) or "Make room, name another folder with the environment's TMPDIR, or run with --jobs 1."
+                fix = too_many_open(error) or "Make room, name another folder with the environment's TMPDIR, or run with --jobs 1."
                 raise StoreError(
-                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). {mend}"
+                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). {fix}"
                 ) from None
         yield files
 

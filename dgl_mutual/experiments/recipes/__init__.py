@@ -15,8 +15,8 @@ from dgl_mutual.data.sources.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.store.configuration import Role, keys_of
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.plain_yaml import read_yaml
+from dgl_mutual.utils.user_warnings import warn
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"

@@ -18,7 +18,8 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
-from dgl_mutual.utils.custom_code import is_custom, warn
+from dgl_mutual.utils.custom_code import is_custom
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, Weighting
 
@@ -36,12 +37,12 @@ def custom_code(config: RunConfig) -> list[Found[Any]]:
     return [found for found in named if is_custom(found.value)]
 
 
-def _chosen_weighting(kind: type[Strategy], config: RunConfig) -> str | type[Weighting] | None:
+def _chosen_weighting(strategy_class: type[Strategy], config: RunConfig) -> str | type[Weighting] | None:
     """The weighting that a custom strategy chooses by its class and its options; None where it chooses none, or by what is known later."""
-    if not is_custom(kind):
+    if not is_custom(strategy_class):
         return None
     with suppress(Exception):  # where it needs what __init__ makes; what is wrong with it is told when it is made
-        strategy = object.__new__(kind)
+        strategy = object.__new__(strategy_class)
         nn.Module.__init__(strategy)
         strategy.options = strategy_options_of(config)
         found = strategy.coordinator_weighting()

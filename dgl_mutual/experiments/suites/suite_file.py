@@ -20,11 +20,11 @@ from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.arguments import fault_of_list
-from dgl_mutual.utils.custom_code import warn
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import assignments, counted
 
 _FOLDER = resources.files("dgl_mutual.experiments.suites")

@@ -21,7 +21,7 @@ from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import is_interrupt, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna

@@ -134,9 +134,9 @@ def _refuse_untunable(config: RunConfig) -> None:
             "The configuration has a grid, which is a search of its own. Take it back with --set grid=null, so that all options that are "
             f"not given are tuned, or give each of its keys a value, for example {values}."
         )
-    kind = resolve_strategy(config.strategy)
-    if not kind.trains:
-        raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
+    strategy_class = resolve_strategy(config.strategy)
+    if not strategy_class.trains:
+        raise UsageError(f"Strategy {strategy_class.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
     if config.distill is not None:
         raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
 

@@ -17,7 +17,7 @@ from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
 from dgl_mutual.statistics import CORRECTED_T, FEWEST_FOLDS, FEWEST_PAIRS, holm
 from dgl_mutual.store.members import ENSEMBLE, MEAN
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

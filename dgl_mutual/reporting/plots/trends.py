@@ -20,7 +20,7 @@ from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, finished, 
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.members import ENSEMBLE, MEAN
-from dgl_mutual.utils.custom_code import warn
+from dgl_mutual.utils.user_warnings import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -34,13 +34,14 @@ from dgl_mutual.training.checkpoints.models import (
 )
 from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
-from dgl_mutual.utils.custom_code import is_custom, warn
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable
 from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.paths import user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.random_streams import streams_kept
 from dgl_mutual.utils.torch_settings import torch_defaults
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 

@@ -29,9 +29,10 @@ from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
 from dgl_mutual.training.checkpoints.models import MAX_DESCRIPTION, Description, MLPShape, Preprocessing
 from dgl_mutual.training.checkpoints.origins import origin_of
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
-from dgl_mutual.utils.custom_code import is_custom, warn
+from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
 from dgl_mutual.utils.plain_json import read_json
+from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 

@@ -48,7 +48,7 @@ class Ranks:
         """Index of the random stream that this process draws from: another one where it sees other samples."""
         return 0
 
-    def check(self, divided: Divided, count: int, what: str, mend: str) -> None:
+    def check(self, divided: Divided, count: int, what: str, fix: str) -> None:
         """Refuse to divide so few samples or students, if they are what the processes divide.
 
         Args:
@@ -59,7 +59,7 @@ class Ranks:
         """
         if self.divides == divided and count < self.size:
             raise UsageError(
-                f"{self.size} processes cannot divide {what} among them. Start torchrun with --nproc-per-node {count} or less, or {mend}."
+                f"{self.size} processes cannot divide {what} among them. Start torchrun with --nproc-per-node {count} or less, or {fix}."
             )
 
     def share(self, samples: IntArray) -> IntArray:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import level_of_caller, refuse_other_arguments
+from dgl_mutual.utils.custom_code import refuse_other_arguments
+from dgl_mutual.utils.user_warnings import level_of_caller
 
 
 @dataclass(frozen=True)

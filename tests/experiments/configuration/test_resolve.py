@@ -23,7 +23,7 @@ from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
-from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.search_space import Categorical, Integer, Real
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
@@ -350,23 +350,23 @@ def test_an_option_is_said_to_have_no_effect_where_it_has_none_at_any_point(
 @pytest.mark.parametrize(
     ("values", "drawn", "expected"),
     [
-        ({"student": {"pooling": "max"}}, {"student.hidden": Choice((8, 16))}, ["student.pooling = max has no effect"]),
-        ({"student": {"pooling": "max"}}, {"student.pooling": Choice(("sum", "max"))}, []),
+        ({"student": {"pooling": "max"}}, {"student.hidden": Categorical((8, 16))}, ["student.pooling = max has no effect"]),
+        ({"student": {"pooling": "max"}}, {"student.pooling": Categorical(("sum", "max"))}, []),
         (
             {"students": "gcn", "student": {"depth": 1, "norm": "layer"}},
-            {"student.hidden": Choice((8, 16))},
+            {"student.hidden": Categorical((8, 16))},
             ["student.norm = layer has no effect"],
         ),
-        ({"students": "gcn", "student": {"depth": 1, "norm": "layer"}}, {"student.depth": Whole(1, 2)}, []),
+        ({"students": "gcn", "student": {"depth": 1, "norm": "layer"}}, {"student.depth": Integer(1, 2)}, []),
         ({"strategy": "gml", "strategy_options": {"direction": "best", "mix": "logits"}}, {}, ["strategy_options.mix = logits"]),
         (
             {"strategy": "gml", "strategy_options": {"direction": "best", "mix": "logits"}},
-            {"strategy_options.mix": Choice(("logits", "probabilities"))},
+            {"strategy_options.mix": Categorical(("logits", "probabilities"))},
             [],
         ),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, {"strategy_options.temperature": Real(0.5, 5.0)}, []),
-        ({"training": {"average_decay": 0.9}}, {"training.average": Choice(("none", "ema", "swa"))}, []),
-        ({"training": {"average_decay": 0.9}}, {"training.average": Choice(("none", "swa"))}, ["training.average_decay = 0.9 has no"]),
+        ({"training": {"average_decay": 0.9}}, {"training.average": Categorical(("none", "ema", "swa"))}, []),
+        ({"training": {"average_decay": 0.9}}, {"training.average": Categorical(("none", "swa"))}, ["training.average_decay = 0.9 has no"]),
     ],
 )
 def test_nothing_is_said_of_options_that_a_search_gives_an_effect(

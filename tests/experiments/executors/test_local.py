@@ -200,7 +200,7 @@ def calls():
     [
         (
             partial(os._exit, 3),
-            "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, mend that; otherwise see ",
+            "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, fix that; otherwise see ",
         ),
         (
             partial(signal.raise_signal, signal.SIGKILL),

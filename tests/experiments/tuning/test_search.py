@@ -28,7 +28,7 @@ from dgl_mutual.experiments.tuning.objective import PruningReports
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
 from dgl_mutual.experiments.tuning.records import begun_trials
 from dgl_mutual.experiments.tuning.search import tune
-from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.search_space import Categorical, Integer, Real
 from dgl_mutual.store.files import BEST_FILE
 from tests.experiments.tuning.searches import QUICK, faking, quick, search_in
 
@@ -149,8 +149,8 @@ def test_every_second_trial_changes_a_third_of_the_options_of_the_best_one(
 
 def test_defaults_are_stored_where_they_are_in_the_range() -> None:
     assert (Real(0.1, 1.0).stored(0.5), Real(0.1, 1.0).stored(2), Real(0.1, 1.0).stored(None)) == (0.5, None, None)
-    assert (Whole(2, 4).stored(3), Whole(2, 4).stored(5), Whole(2, 4).stored(True)) == (3, None, None)
-    mixed = Choice((None, (0, 0), False))
+    assert (Integer(2, 4).stored(3), Integer(2, 4).stored(5), Integer(2, 4).stored(True)) == (3, None, None)
+    mixed = Categorical((None, (0, 0), False))
     assert [mixed.stored(value) for value in (None, [0, 0], False, 0, [1, 1])] == ["null", "[0, 0]", False, None, None]
 
 
@@ -380,7 +380,7 @@ def test_with_hidden_labels_a_search_begins_with_their_defaults(
 
 def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: Dataset) -> None:
     resolved = resolve(parse_config({"dataset": "ring", "label_rate": 0.5}), ring)
-    space = {"strategy_options.entropy_weight": Choice((0.0, 0.1)), "strategy_options.exchange_warmup": Choice((None, (0, 0)))}
+    space = {"strategy_options.entropy_weight": Categorical((0.0, 0.1)), "strategy_options.exchange_warmup": Categorical((None, (0, 0)))}
     assert set(defaults_of(resolved, space)) == {"strategy_options.exchange_warmup"}
 
 

@@ -18,7 +18,7 @@ from dgl_mutual.experiments.configuration.grid import point_of
 from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
-from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.store.files import BEST_FILE
 from dgl_mutual.strategies import STRATEGY_REGISTRY, ExchangeOptions, ExchangeStrategy
 from dgl_mutual.training.options import TrainingOptions
@@ -70,10 +70,10 @@ class Kind(enum.Enum):
 class Searched(ExchangeStrategy):
     class Options(ExchangeOptions):
         search_space: ClassVar[SearchSpace] = {
-            "kind": Choice((Kind.A, Kind.B)),
-            "file": Choice((Path("x"), Path("y"))),
-            "places": Choice((frozenset({3, 1}), frozenset({2}))),
-            "count": Choice((np.int64(1), np.int64(2))),
+            "kind": Categorical((Kind.A, Kind.B)),
+            "file": Categorical((Path("x"), Path("y"))),
+            "places": Categorical((frozenset({3, 1}), frozenset({2}))),
+            "count": Categorical((np.int64(1), np.int64(2))),
             "rate": Real(np.float32(0.5), np.float32(2)),
             "idle": Real(0.1, 1.0),
         }
@@ -129,7 +129,7 @@ def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, mo
 
 class Weighed(Searched):
     class Options(ExchangeOptions):
-        search_space: ClassVar[SearchSpace] = {"weight": Choice((0.0, 1.0)), "temperature": Real(0.5, 5.0)}
+        search_space: ClassVar[SearchSpace] = {"weight": Categorical((0.0, 1.0)), "temperature": Real(0.5, 5.0)}
 
 
 def test_what_shapes_the_exchange_is_drawn_where_there_is_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_search_spaces_are_declared_and_both_ends_are_options(ring: Dataset) -> 
         space = search_space(config, named)
         assert shared <= set(space) and {key for key in space if key.startswith("strategy_options.")} == set(space) - shared
         for key, domain in space.items():
-            for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
+            for value in domain.values if isinstance(domain, Categorical) else (domain.low, domain.high):
                 resolve(point_of(given_values(config), {key: value}), ring)
 
 

@@ -19,7 +19,7 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.configuration.config import parse_config
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
-from dgl_mutual.search_space import Whole
+from dgl_mutual.search_space import Integer
 from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, TUNING_FILE
 from dgl_mutual.utils.files import unwritable
 from tests.experiments.tuning.searches import QUICK, faking, quick, search_in
@@ -254,7 +254,7 @@ def test_the_first_trial_has_all_defaults_after_a_kill(ring: Dataset, tmp_path: 
 def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill(ring: Dataset, tmp_path: Path) -> None:
 
     config = parse_config({**QUICK, "students": [{"architecture": name, "hidden": width} for name, width in (("gcn", 4), ("sage", 8))]})
-    space = {"student.depth": Whole(9, 12)}  # without the default
+    space = {"student.depth": Integer(9, 12)}  # without the default
     search = search_in(tmp_path / "s", ring, config, space)
     with search.opened():
         with search.claim(2) as first:  # its process ends without a word

@@ -15,7 +15,7 @@ _LIBRARIES = ("dgl_mutual", "dgl", "numpy", "torch")
 _OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
-class Neighbours:
+class ProjectModules:
     """The modules of the same top-level package and, unless it is installed, those in the folder that it lies in.
 
     Folders there that are projects of their own do not count, as a clone of a library.
@@ -60,7 +60,7 @@ class Neighbours:
         """What a statement imports of such modules: the module, and the name in it, which is empty for the whole.
 
         Args:
-            module: the one that has the statement: the imported one, or one of its neighbours.
+            module: the one that has the statement: the imported one, or one of its project.
             reference: the name that the statement is to define, as it is used: ``layers`` or ``layers.Mlp``; empty for all names.
         """
         for path in _imported_paths(statement, self._package_of(module), reference):

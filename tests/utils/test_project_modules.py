@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
-from dgl_mutual.utils.neighbours import Neighbours
+from dgl_mutual.utils.project_modules import ProjectModules
 
 FILES = {
     "near_ext/__init__.py": "from .parts import Shown\n",
@@ -157,18 +157,20 @@ def test_what_is_not_used_of_it_is_no_change(write: Callable[..., None], name: s
 def test_an_installed_package_is_followed_into_no_other(write: Callable[..., None], tmp_path: Path) -> None:
     write()
     net("Beside")
-    there = {name for name in ("near_ext.layers", "near_beside", "numpy", "json", "near_none") if Neighbours("near_ext.nets").file(name)}
+    there = {
+        name for name in ("near_ext.layers", "near_beside", "numpy", "json", "near_none") if ProjectModules("near_ext.nets").file(name)
+    }
     assert there == {"near_ext.layers", "near_beside"}
     (tmp_path / "near_ext-1.0.dist-info").mkdir()
-    assert Neighbours("near_ext.nets").file("near_beside") is None
-    assert Neighbours("near_ext.nets").file("near_ext.layers") == tmp_path / "near_ext" / "layers.py"
+    assert ProjectModules("near_ext.nets").file("near_beside") is None
+    assert ProjectModules("near_ext.nets").file("near_ext.layers") == tmp_path / "near_ext" / "layers.py"
 
 
 def test_a_file_of_another_module_of_that_name_is_not_taken(write: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     write()
     net("Beside")
     monkeypatch.setattr(sys.modules["near_beside"], "__file__", __file__)
-    assert Neighbours("near_ext.nets").file("near_beside") is None
+    assert ProjectModules("near_ext.nets").file("near_beside") is None
 
 
 @pytest.fixture
@@ -300,10 +302,10 @@ def test_a_project_of_its_own_beside_a_script_is_not_followed(write: Callable[..
     write()
     (tmp_path / "near_script.py").write_text("from near_ext.layers import Mlp\n")
     importlib.import_module("near_script")
-    assert Neighbours("near_script").file("near_ext.layers") is not None
+    assert ProjectModules("near_script").file("near_ext.layers") is not None
     (tmp_path / "near_ext" / "pyproject.toml").touch()
-    assert Neighbours("near_script").file("near_ext.layers") is None
-    assert Neighbours("near_ext.layers").file("near_ext.parts") is not None
+    assert ProjectModules("near_script").file("near_ext.layers") is None
+    assert ProjectModules("near_ext.layers").file("near_ext.parts") is not None
 
 
 def test_large_packages_are_read_once_and_not_to_their_end(

@@ -1,0 +1,66 @@
+"""What caused an error: lack of memory, or an interrupt."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dgl_mutual.errors import TrainingError
+
+_LESS_MEMORY = "Train smaller students, smaller batches, or with fewer unlabelled samples (--unlabelled-ratio), or run fewer --jobs."
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised from or in the handling of, as a traceback shows them: the last one came first."""
+    seen: list[BaseException] = []
+    caused: BaseException | None = error
+    while caused is not None and all(caused is not before for before in seen):
+        yield caused
+        seen.append(caused)
+        caused = caused.__cause__ or (None if caused.__suppress_context__ else caused.__context__)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a keyboard interrupt, or a signal that ends a command, caused an error.
+
+    Before Python 3.12 a class that is being made, as in an import, turns whatever a `__set_name__` raises into a RuntimeError.
+    """
+    return any(isinstance(cause, KeyboardInterrupt) for cause in causes(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that there is not enough memory, or that a size is too large. Torch has no such class for the CPU."""
+    messages = (
+        *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
+        *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment"),
+    )
+    torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
+        return True
+    # Where a compiled library does not fit into memory, it cannot be imported.
+    kinds = RuntimeError | ValueError | OverflowError | ImportError | OSError
+    return isinstance(error, kinds) and any(text in str(error) for text in messages)
+
+
+def not_enough_memory(error: BaseException, hint: str = _LESS_MEMORY) -> str:
+    """The message for an out-of-memory error: the requested size, if torch reports it, and `hint`."""
+    asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
+    size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
+    return f"There is not enough memory for this{size}. {hint}"
+
+
+@contextmanager
+def memory_checked(hint: str) -> Iterator[None]:
+    """Turn an out-of-memory error of a training into one of the package.
+
+    Raises:
+        TrainingError: with `hint` (see `not_enough_memory`).
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(not_enough_memory(error, hint)) from error
