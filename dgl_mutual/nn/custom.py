@@ -42,8 +42,8 @@ class CustomStudent(CohortMember):
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
     The features are scaled like those of other members (``training.scale_inputs``); a trained student takes them as they are, and scales
-    them itself. Where a column may hold codes of categories (on the training part integers from 0, and others than 0 and 1 among them),
-    no column of integers is scaled, so that embeddings can look them up.
+    them itself. A column that may hold codes of categories, that is, integers from 0 on the training part, is not scaled, so that
+    embeddings can look them up.
 
     A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it, or its default is
     something other than None, "node" or "graph".

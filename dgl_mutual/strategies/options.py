@@ -38,8 +38,9 @@ class Unlabelled:
     pool: bool = False
 
 
-#: How the reason begins why an option has no effect on what students learn, and may have one on the ensemble.
-ENSEMBLE_ALONE = "except on the ensemble, "
+#: How a reason begins why an option has no effect, where it has one on something else than what students learn.
+EXCEPT = "except on "
+ENSEMBLE_ALONE = f"{EXCEPT}the ensemble, "
 
 
 class StrategyOptions(Options):
@@ -60,7 +61,7 @@ class StrategyOptions(Options):
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
 
-        That of one that changes the ensemble, and nothing that students learn, begins with `ENSEMBLE_ALONE`.
+        That of one that changes the ensemble, and nothing that students learn, begins with ``except on the ensemble, ``.
 
         Args:
             num_students: K.

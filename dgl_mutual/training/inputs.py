@@ -20,7 +20,7 @@ from dgl_mutual.data.scaling import (
     with_scaled_columns,
     with_scaled_edge_columns,
 )
-from dgl_mutual.data.values.features import whole_columns
+from dgl_mutual.data.values.features import integer_columns
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.module import CohortMember, EdgeInput
@@ -68,13 +68,11 @@ class Inputs:
         dataset, one = self._unscaled, np.float32(1)
         if self.scales is None:
             return None, None
-        of_nodes, node_codes = whole_columns(training_rows(dataset, self._split), dataset.feature_kinds)
+        of_nodes = np.where(integer_columns(training_rows(dataset, self._split), dataset.feature_kinds), self.scales, one)
         edge_rows = training_edge_rows(dataset, self._split)
         if self.edge_scales is None or edge_rows is None:
-            return np.where(of_nodes & node_codes, self.scales, one), None
-        of_edges, edge_codes = whole_columns(edge_rows, dataset.edge_feature_kinds)
-        there_are = node_codes or edge_codes
-        return np.where(of_nodes & there_are, self.scales, one), np.where(of_edges & there_are, self.edge_scales, one)
+            return of_nodes, None
+        return of_nodes, np.where(integer_columns(edge_rows, dataset.edge_feature_kinds), self.edge_scales, one)
 
     def fold_scaling(self, students: Iterable[CohortMember], device: torch.device) -> None:
         """Put the scales into the first layers, so that students take inputs as they are."""

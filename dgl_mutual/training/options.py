@@ -76,9 +76,8 @@ class TrainingOptions(Options):
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
-    (default: yes, but no on a node task whose features are mostly zeros, as words are, or on a partitioned graph). Where a
-    column may hold codes of categories (integers from 0, and others than 0 and 1 among them), a custom student takes columns of
-    integers as they are in training, too."""
+    (default: yes, but no on a node task whose features are mostly zeros, as words are, or on a partitioned graph). Columns that
+    may hold codes of categories (integers from 0 on the training part) a custom student takes as they are in training, too."""
     positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     average: Literal["none", "ema", "swa"] = "none"

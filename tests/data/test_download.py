@@ -231,11 +231,11 @@ def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tm
 
 def test_what_a_killed_download_left_a_day_ago_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
-    left = tmp_path / "work" / "data" / ".0123456789abcdef.99999999.dgl-mutual.tmp"
+    left = tmp_path / "work" / "data" / "tu" / ".0123456789abcdef.99999999.dgl-mutual.tmp"
     left.mkdir(parents=True)
     os.utime(left, (0, 0))
     load_dataset("tu/TOY")
-    assert [path.name for path in left.parent.iterdir()] == ["tu"]
+    assert [path.name for path in left.parent.iterdir()] == ["TOY"]
 
 
 def test_only_https(tmp_path: Path) -> None:

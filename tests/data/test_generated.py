@@ -128,6 +128,17 @@ def test_what_comes_to_stand_there_meanwhile_is_kept(tmp_path: Path, monkeypatch
         generate_dataset("power-law", tmp_path / "link", seed=0, nodes=500)
 
 
+def test_an_empty_folder_is_filled_and_a_link_to_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("disk", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (tmp_path / "link", Path()):
+        generate_dataset("power-law", out, seed=0, nodes=500)
+    assert (tmp_path / "link").is_symlink()
+    assert [load_dataset(str(tmp_path / name)).num_nodes for name in ("disk", "here")] == [500, 500]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"Cannot write '.*file/toy'.*Choose another place that you may write to"):

@@ -41,9 +41,9 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     if entry.url is None or not missing_files(place, entry):
         return place
     refuse_links(place, root)
-    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    missing = [folder for folder in place.parents if not folder.exists()]
     try:
-        with unfinished(root / entry.name) as scratch:
+        with unfinished(place) as scratch:
             scratch.mkdir()
             arrived = _fetch_archive(entry, scratch, progress) if entry.is_archive else _fetch_files(entry, place, scratch, progress)
             _check_hashes(entry, arrived)

@@ -350,23 +350,17 @@ def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[
         )
 
 
-def whole_columns(features: Features, kinds: Sequence[FeatureKind]) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Which columns of numbers are integers from 0, (F,), and whether one of them has others than 0 and 1.
-
-    If so, all of them may hold codes of categories: a code may have two values, too.
-    """
+def integer_columns(features: Features, kinds: Sequence[FeatureKind]) -> npt.NDArray[np.bool_]:
+    """Which columns of numbers are integers from 0, and may be codes of categories: (F,)."""
     whole = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
-    is_high = np.zeros_like(whole)
     if isinstance(features, np.ndarray):
         for start in range(0, len(features), _ROWS):  # needs no second matrix
             rows = features[start : start + _ROWS]
             whole &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
-            is_high |= (rows > 1).any(axis=0)
     else:
         values = features.data
         whole[features.indices[(values < 0) | (values != np.round(values))]] = False
-        is_high[features.indices[values > 1]] = True
-    return whole, bool((whole & is_high).any())
+    return whole
 
 
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:

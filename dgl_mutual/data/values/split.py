@@ -26,7 +26,7 @@ MAX_SPLITS = 1000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Sample numbers of one fold. The parts are disjoint; they need not cover the dataset.
+    """Sample indices of one fold. The parts are disjoint; they need not cover the dataset.
 
     Each part is given as indices from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64 indices.
 

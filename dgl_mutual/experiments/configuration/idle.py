@@ -17,7 +17,7 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import reasons_from, resolved_options
+from dgl_mutual.strategies.options import EXCEPT, reasons_from, resolved_options
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.user_warnings import warn
@@ -69,7 +69,7 @@ def _nowhere_effective(findings: Iterable[tuple[str, str | None]]) -> dict[str, 
 
 def _weakest(reasons: Sequence[str]) -> str:
     """The first reason that names an exception, which must not be said to have no effect; else the first."""
-    return next((why for why in reasons if why.startswith("except ")), reasons[0])
+    return next((why for why in reasons if why.startswith(EXCEPT)), reasons[0])
 
 
 def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Findings:
@@ -82,7 +82,7 @@ def _idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> _Find
         yield from _idle_of_training(asked, resolved, searched, others)
     if resolved.unlabelled is not None:  # a pool is among the training samples by which inputs are scaled
         why = _why_labelled_alone(strategy_class, resolved, searched)
-        but = "except on the scaling of numeric features, " if resolved.training.scale_inputs else ""
+        but = f"{EXCEPT}the scaling of numeric features, " if resolved.training.scale_inputs else ""
         yield f"unlabelled = {resolved.unlabelled}", None if why is None else f"{but}{why}"
 
 
