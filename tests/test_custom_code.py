@@ -214,6 +214,10 @@ _OPTION_METHODS = ("resolved", "without_effect")
             (strategy(Options=options(**{name: lambda *_, **__: None})), f"{name} of the options 'Mine' returns None. It must return")
             for name in _OPTION_METHODS
         ),
+        (
+            strategy(Options=options(without_effect=lambda *_: {"extra": True})),
+            r"returns {'extra': True} \(a dict\)\. It must return a mapping from names of options to reasons, as strings",
+        ),
         (strategy(Options=options(model_post_init=_raises)), r"The options 'Mine' cannot be made: RuntimeError: mine \(.*line"),
         (strategy(Options=options(model_dump=_raises)), "The options 'Mine' cannot be turned into plain values: RuntimeError: mine"),
     ],

@@ -31,7 +31,7 @@ PATH = UserPath()
 data_dir_option = click.option(
     "--data-dir",
     type=PATH,
-    help="Data folder, only read (default: $DGL_MUTUAL_DATA, else ./data). Downloads go to the user's cache.",
+    help="Data folder (default: $DGL_MUTUAL_DATA). It is only read; downloads go to your cache. Without either: ./data, downloads too.",
 )
 targets_option = click.option(
     "--targets",

@@ -15,7 +15,7 @@ from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Opt
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
 from dgl_mutual.utils.custom_code import blamed, is_custom
-from dgl_mutual.utils.wording import kind_of
+from dgl_mutual.utils.wording import kind_of, value_and_kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -107,8 +107,8 @@ def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, st
     what = f"without_effect of the options {type(options).__name__!r}"
     with blamed(what, options):
         found = options.without_effect(num_students)
-    if not isinstance(found, Mapping):
-        raise UsageError(f"{what} returns {kind_of(found)}. It must return a mapping from names of options to reasons.")
+    if not isinstance(found, Mapping) or not all(isinstance(why, str) for why in found.values()):
+        raise UsageError(f"{what} returns {value_and_kind(found)}. It must return a mapping from names of options to reasons, as strings.")
     return found
 
 

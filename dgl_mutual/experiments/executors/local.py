@@ -98,19 +98,27 @@ def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, 
             f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {fix}"
         ) from None
     calls = iter(calls)
-    submitted: set[Future[_T]] = set()
+    pending: set[Future[_T]] = set()
     try:
         with _pool(jobs, threads, fresh=fresh) as pool:
             while True:
-                for call in islice(calls, 2 * jobs - len(submitted)):
+                for call in islice(calls, 2 * jobs - len(pending)):
                     with _starting(jobs):  # also later on, in place of processes that have ended
-                        submitted.add(pool.submit(call))
-                if not submitted:
+                        pending.add(pool.submit(call))
+                if not pending:
                     return
-                ended, submitted = wait(submitted, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ended)
-    except TerminatedWorkerError as error:
-        raise TrainingError(_why_ended(str(error), jobs)) from None
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    pending.remove(future)
+                    yield future.result()
+    except Exception as error:
+        yield from (future.result() for future in pending if _has_result(future))  # finished while the caller worked on the last one
+        if isinstance(error, TerminatedWorkerError):
+            raise TrainingError(_why_ended(str(error), jobs)) from None
+        raise
+
+
+def _has_result(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 @contextmanager
@@ -120,6 +128,7 @@ def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecut
     A call that begins while another has them, in another thread, gets its own. Where the block is left early, they are killed.
     """
     global _kept
+    fresh = fresh or multiprocessing.parent_process() is not None  # a process of multiprocessing waits for its own before it ends
     here = surroundings()
     with _starting(jobs):
         made_for = (os.getpid(), jobs, threads, here, tuple(sys.path), dict(os.environ))

@@ -238,6 +238,32 @@ def test_a_call_takes_over_the_processes_that_the_last_one_has_left_if_they_were
 
 
 @pytest.mark.usefixtures("forked_workers")
+@pytest.mark.skipif(os.name == "nt", reason="processes are not killed by a signal there")
+def test_what_has_ended_before_a_process_is_killed_is_not_lost() -> None:
+    kill = partial(signal.raise_signal, signal.SIGKILL)
+    results = local.in_processes([partial(abs, -1), partial(abs, -2), partial(abs, -3), kill, partial(abs, -4)], 2, 1)
+    returned = [next(results)]
+    time.sleep(2)  # the caller works on the first one meanwhile
+    with pytest.raises(TrainingError, match="was killed"):
+        returned.extend(results)  # type: ignore[arg-type]  # one by one
+    assert {1, 2, 3} <= {*returned}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no fork")
+def test_a_process_of_multiprocessing_ends_after_such_calls() -> None:
+    process = multiprocessing.get_context("fork").Process(target=_call_twice)
+    process.start()
+    process.join(60)
+    status = process.exitcode
+    process.kill()
+    assert status == 0
+
+
+def _call_twice() -> None:
+    assert sorted(local.in_processes([partial(abs, -1), partial(abs, -2)], 2, 1)) == [1, 2]
+
+
+@pytest.mark.usefixtures("forked_workers")
 def test_processes_are_killed_where_not_all_results_are_asked_for() -> None:
     results = local.in_processes([partial(abs, -1), *[partial(time.sleep, 60)] * 2], 2, 1)
     assert next(results) == 1
