@@ -17,6 +17,7 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.training.callbacks import Callback
@@ -242,3 +243,9 @@ def test_a_run_of_a_folder_with_an_mlp_distilled(tmp_path: Path) -> None:
     for metric, report in reports.items():
         trials = pd.read_csv(report.folder / "trials.csv")
         assert set(trials["metric"]) == {metric or "macro-f1"} and "mlp" in set(trials["member"])
+
+
+def test_runs_of_other_metrics_have_a_dataset_of_their_own() -> None:
+    source = DataSource()
+    configs = [parse_config({"dataset": "digits", "metric": metric}) for metric in (None, "macro-f1", "balanced-accuracy")]
+    assert [source.load(config).target.metric for config in configs] == ["accuracy", "macro-f1", "balanced-accuracy"]

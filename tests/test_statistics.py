@@ -325,3 +325,13 @@ def test_equal_differences_show_no_equivalence(differences: list[float]) -> None
 @pytest.mark.parametrize("differences", [[math.nan] * 3, [0.001, math.nan, 0.002]])
 def test_a_difference_that_is_not_a_number_shows_no_equivalence(differences: list[float]) -> None:
     assert compare_pairs(differences, 0.01).equivalent is None
+
+
+def test_scores_that_differ_in_their_last_bit_are_equal() -> None:
+    found = rank_methods(np.array([[0.3, 0.1 + 0.2, 0.3]] * 5), ["a", "b", "c"])
+    assert found.ranks == {"a": 2.0, "b": 2.0, "c": 2.0}
+    assert found.p == pytest.approx(1.0)
+
+
+def test_methods_that_are_as_far_apart_as_the_critical_difference_are_not_told_apart() -> None:
+    assert Ranking({"a": 1.0, "b": 1.5}, 10, 0.01, 0.5).groups == [["a", "b"]]

@@ -308,3 +308,26 @@ def test_a_name_of_a_file_that_is_too_long(build_csv: Build) -> None:
     assert meta != NODE_META
     with pytest.raises(DataError, match="File name too long"):
         load_dataset(build_csv(**{**NODE_FILES, "meta_yaml": meta}))
+
+
+def test_nodes_keep_their_order_in_each_of_two_graphs_that_take_turns(build_csv: Build) -> None:
+    rows = [f"{graph},{node},{node}" for node in range(500) for graph in (7, 3)]
+    nodes = "\n".join(["graph_id,node_id,feat", *rows, ""])
+    dataset = load_dataset(build_csv(nodes_csv=nodes, edges_csv="graph_id,src_id,dst_id\n7,0,1\n"))
+    np.testing.assert_array_equal(dataset.features, [[node] for _ in range(2) for node in range(500)])
+
+
+def test_several_labels_of_graphs_are_scored_by_roc_auc_and_of_nodes_by_f1(build_csv: Build) -> None:
+    assert load_dataset(build_csv(graphs_csv='graph_id,label\n3,"1,1"\n7,"0,1"\n')).target.metric == "rocauc"
+    nodes = 'node_id,label,age\n10,"1,0",1\n30,"0,1",2\n20,"1,1",0\n5,"0,0",0\n'
+    assert load_dataset(build_csv(**{**NODE_FILES, "nodes_csv": nodes})).target.metric == "micro-f1"
+
+
+def test_numbered_masks_are_folds_in_the_order_of_their_numbers(build_csv: Build) -> None:
+    numbers = (2, 10)
+    columns = {f"{part}_mask_{number}": place for part, place in (("train", 0), ("val", 1), ("test", 2)) for number in numbers}
+    rows = [[int((place + int(name.endswith("_10"))) % 3 == node) for name, place in columns.items()] for node in range(3)]
+    lines = [f"{node},{node % 2},{','.join(map(str, row))}" for node, row in enumerate(rows)]
+    nodes = "\n".join([f"node_id,label,{','.join(columns)}", *lines, ""])
+    dataset = load_dataset(build_csv(**{**NODE_FILES, "nodes_csv": nodes, "edges_csv": "src_id,dst_id\n0,1\n1,2\n"}))
+    assert [split.train.tolist() for split in dataset.official_splits] == [[0], [1]]

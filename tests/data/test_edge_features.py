@@ -369,3 +369,14 @@ def test_names_without_edge_features_are_refused() -> None:
 def test_keys_of_dgl_graphs_are_strings(keys: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is not a key of the graph's data"):
         Dataset.from_dgl(dgl_graph(), **keys)
+
+
+def test_taking_first_nodes_out_keeps_features_with_their_edges() -> None:
+    """Edges are sorted by destination: those of the nodes that are taken out come first."""
+    from dgl_mutual.data.values.split import Split
+
+    scene = make_trial_data(toy(), Split([2], [3], [0, 1]), 0.5, seed=0)
+    assert scene.nodes is not None and len(scene.nodes) == 3
+    assert {tuple(scene.nodes[list(ends)]): tuple(row) for ends, row in by_ends(scene.seen).items()} == {
+        ends: tuple(row) for ends, row in by_ends(toy()).items() if set(ends) <= set(scene.nodes.tolist())
+    }

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy import sparse
 
 from dgl_mutual.data import Split, load_dataset
@@ -71,3 +72,15 @@ def test_real_data_keep_their_fingerprint(data_dir: Path) -> None:
     assert {name: fingerprint(dataset.without_edge_features()) for name, dataset in datasets.items()} == known
     with_edge_features = {"MUTAG": "081acb629fee", "ogbg-molbace": "e574c07d1566"}
     assert {name: fingerprint(datasets[name]) for name in with_edge_features} == with_edge_features
+
+
+def test_an_unknown_label_is_no_negative(build_ogb: Build) -> None:
+    dataset = load_dataset("ogbg-molbace", data_dir=build_ogb(raw__graph_label="1\nnan\n0\n").parent.parent, offline=True)
+    assert fingerprint(replace(dataset, labels=np.nan_to_num(dataset.labels))) != fingerprint(dataset)
+
+
+def test_all_rows_count_also_of_features_that_are_hashed_in_parts(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(build_tu())
+    known = fingerprint(dataset)
+    monkeypatch.setattr("dgl_mutual.data.fingerprint._ROWS", 2)
+    assert fingerprint(dataset) == known

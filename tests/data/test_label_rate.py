@@ -23,6 +23,9 @@ from dgl_mutual.data.label_rate import (
 )
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DataError, SplitError, UsageError
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.trial import Trial, split_digest, trial_data
+from tests.data.test_pool import dataset_of, graphs
 
 SAMPLES = 200
 CLASSES = np.repeat([0, 1, 2], [120, 60, 20])
@@ -346,3 +349,14 @@ def test_a_class_of_one_other_part_alone_is_told(part: str) -> None:
     parts = {"train": rest[20:], "val": rest[:10], "test": rest[10:20], part: rare}
     with pytest.warns(UserWarning, match="no sample with the class '2'"):
         warn_of_unlearned(dataset, Split(**parts))
+
+
+def test_hidden_labels_are_no_part_of_what_tells_splits_apart() -> None:
+    dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]), np.array([4, 5]))
+    assert split_digest(dataset, split) == split_digest(without_labels(dataset, split.unlabelled), split)
+
+
+def test_what_a_trial_trains_on_has_no_hidden_label() -> None:
+    dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]), np.array([4, 5]))
+    seen = trial_data(Trial(0, 0, split), parse_config({}), dataset).seen
+    assert seen.labels[[4, 5]].tolist() == [-1, -1] and np.array_equal(seen.labels[:4], dataset.labels[:4])

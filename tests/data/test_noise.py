@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.features_of_edges import with_features_of_edges
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.noise import NOISES, NoiseSpec, add_noise
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.trial import Trial, trial_data
+from tests.data.test_pool import dataset_of, graphs
 
 
 def make_dataset(*, graphs: int = 4, nodes: int = 30, symmetric: bool = True, task: str = "graph", multi_label: bool = False) -> Dataset:
@@ -221,3 +226,16 @@ def test_new_edges_are_all_different_where_few_pairs_are_free() -> None:
     assert dataset.edges.shape[1] == 600
     for seed in range(3):
         assert add_noise(dataset, split, NoiseSpec.parse("edge-add:1"), seed=seed).edges.shape[1] == 1200
+
+
+def test_noise_is_another_one_in_each_trial() -> None:
+    dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]))
+    config = parse_config({"noise": "feature:0.2"})
+    noisy = [fingerprint(trial_data(Trial(seed, fold, split), config, dataset).seen) for seed, fold in ((0, 0), (1, 0), (0, 1), (0, 0))]
+    assert noisy[0] == noisy[3] and len(set(noisy)) == 3
+
+
+def test_degrees_of_a_directed_graph_are_those_of_incoming_edges() -> None:
+    ends = np.array([[0, 0, 0, 1], [1, 2, 3, 3]])
+    dataset = Dataset.from_arrays(ends, None, [0, 1, 0, 1])
+    np.testing.assert_array_equal(with_features_of_edges(dataset, "a test").features, dataset.features)

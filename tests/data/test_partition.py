@@ -337,3 +337,12 @@ def test_a_damaged_partition_is_one_message(content: str, tmp_path: Path) -> Non
     (tmp_path / "partition.json").write_text(content)
     with pytest.raises(DataError, match=r"is not a valid partition .*Remove it, and create it again"):
         read_partition(tmp_path)
+
+
+def test_degrees_of_a_directed_graph_are_not_swapped(tmp_path: Path) -> None:
+    digits = load_dataset("digits", "node")
+    one_way = digits.replaced(edges=digits.edges[:, digits.edges[0] < digits.edges[1]])
+    write_partition(one_way, 1, tmp_path / "parts")
+    stored = read_partition(tmp_path / "parts").read_node_data(0)
+    np.testing.assert_array_equal(stored["in_degree"][:, 0], np.diff(one_way.in_offsets))
+    np.testing.assert_array_equal(stored["out_degree"][:, 0], np.bincount(one_way.edges[0], minlength=one_way.num_nodes))

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from dgl_mutual.data import describe_dataset, load_dataset, verify_dataset
 from dgl_mutual.errors import DataError
+from tests.data.conftest import planetoid_parts
 
 Build = Callable[..., Path]
 
@@ -119,3 +120,11 @@ def test_cora_equals_torch_geometric(data_dir: Path, tmp_path: Path) -> None:
     assert ours.official_split is not None
     np.testing.assert_array_equal(ours.official_split.test, np.flatnonzero(theirs.test_mask.numpy()))
     np.testing.assert_array_equal(ours.official_split.val, np.flatnonzero(theirs.val_mask.numpy()))
+
+
+def test_rows_of_zeros_are_nodes_without_a_label(build_planetoid: Build) -> None:
+    ally, ty = (np.array(planetoid_parts()[part]) for part in ("ally", "ty"))
+    ally[515], ty[1] = 0, 0
+    dataset = load_dataset("cora", data_dir=build_planetoid(ally=ally, ty=ty).parent, offline=True)
+    assert dataset.labels[[514, 515, 516]].tolist() == [0, -1, 0]
+    assert dataset.labels[[520, 521, 522, 523]].tolist() == [1, 0, -1, -1]

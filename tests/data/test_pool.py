@@ -17,7 +17,7 @@ from dgl_mutual.data.values.features import compact
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
-from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features
+from dgl_mutual.experiments.loading import DataSource, joined_with_pool, takes_edge_features
 
 Graph = tuple[np.ndarray, np.ndarray]  # edges (2, |E|), features (|V|, 2)
 
@@ -220,3 +220,60 @@ def test_a_pool_of_one_graph_is_told_how_it_is_made() -> None:
     for students, takes in cases.items():
         shared = {"edge_features": False} if students == "gcn" else {}
         assert takes_edge_features(parse_config({"students": students, "student": shared}).cohort) is takes
+
+
+def test_runs_whose_students_take_no_edge_features_have_a_pool_of_their_own() -> None:
+    many = graphs(0)
+    dataset, pool = (
+        one.replaced(edge_features=np.full((one.num_edges, 1), value, dtype=np.float32), edge_feature_names=("b",), edge_feature_kinds=())
+        for one, value in ((dataset_of(many), 1.0), (dataset_of([*graphs(1, 3), *many[:4]], "pool"), 2.0))
+    )
+    source = DataSource(in_memory={"some": dataset}, pool=pool)
+    with_edges, without = (parse_config({"unlabelled": "pool", "students": students}) for students in ("gcn,mlp", "mlp,bag"))
+    assert source.load(with_edges, "some").num_pool == 7
+    with pytest.warns(UserWarning, match=r"4 of 7 graphs are in 'some', too"):
+        assert source.load(without, "some").num_pool == 3
+
+
+def test_a_pool_in_memory_stands_for_its_own_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.loading.read_pool", lambda name, **_: dataset_of(graphs(2, 3), name))
+    source = DataSource(in_memory={"some": dataset_of(graphs(0))}, pool=dataset_of(graphs(1, 5), "pool"))
+    assert [source.load(parse_config({"unlabelled": name}), "some").num_pool for name in ("pool", "other")] == [5, 3]
+
+
+def test_edge_features_of_a_pool_stay_with_their_edges_where_graphs_are_left_out() -> None:
+    many = graphs(0)
+    dataset, pool = dataset_of(many), dataset_of([many[0], *graphs(1, 5)], "pool")
+    # Of each edge the sum of its ends' features, so that a graph that is left out is the same in both.
+    dataset, pool = (
+        one.replaced(
+            edge_features=one.features[one.edges[0], :1] + one.features[one.edges[1], :1],
+            edge_feature_names=("b",),
+            edge_feature_kinds=(),
+        )
+        for one in (dataset, pool)
+    )
+    joined, dropped = with_pool(dataset, pool)
+    assert dropped == 1
+    ends = joined.features[joined.edges[0], :1] + joined.features[joined.edges[1], :1]
+    np.testing.assert_array_equal(compact(joined.edge_features), ends)
+
+
+def test_zeros_that_are_stored_do_not_make_another_graph() -> None:
+    dataset = dataset_of(graphs(0))
+    features = np.array(dataset.features)
+    stored = sparse.csr_matrix(features + 1)
+    stored.data -= 1  # with explicit zeros
+    assert stored.nnz > np.count_nonzero(features)
+    np.testing.assert_array_equal(graph_hashes(dataset), graph_hashes(dataset.replaced(features=stored)))
+
+
+def test_the_hash_looks_further_than_at_neighbours() -> None:
+    def path(*ones: int) -> tuple[np.ndarray, np.ndarray]:
+        first = np.arange(len(ones) - 1)
+        ends = np.stack([first, first + 1])
+        return np.concatenate([ends, ends[::-1]], axis=1), np.array([[one, 0] for one in ones], dtype=np.float32)
+
+    # Nodes have the same features and the same neighbours in both; three steps away they differ.
+    hashes = graph_hashes(dataset_of([path(1, 0, 0, 0, 0, 0, 0, 1, 0, 0), path(1, 0, 0, 0, 0, 0, 1, 0, 0, 0)]))
+    assert hashes[0] != hashes[1]

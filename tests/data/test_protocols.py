@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from dgl_mutual.data import Dataset, Split, Target, available_protocols, default_protocol, describe_dataset, load_dataset, make_splits
 from dgl_mutual.data.protocols import splits_whole_graphs
@@ -287,3 +287,22 @@ def test_graphs_without_a_label_are_told(protocol: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             make_splits(dataset.replaced(evaluator="ogbg-molmuv"), protocol, seed=0, folds=3)
+
+
+def test_multi_label_outer_folds_are_scikit_learns() -> None:
+    labels = np.random.default_rng(0).integers(2, size=(30, 2)).astype(np.float32)
+    folds = KFold(3, shuffle=True, random_state=1).split(np.zeros(30))
+    for split, (_, held_out) in zip(make_splits(toy("graph", labels), "nested", seed=1, folds=3), folds, strict=True):
+        np.testing.assert_array_equal(split.test, held_out)
+
+
+def test_unlabelled_nodes_of_another_part_s_graph_do_not_make_the_split_one_by_graph() -> None:
+    dataset = replace(toy("node", np.arange(12) % 2), node_offsets=np.array([0, 4, 8, 12]))
+    whole = Split(np.arange(4), np.arange(4, 6), np.arange(8, 12))
+    assert splits_whole_graphs(dataset, whole)
+    assert not splits_whole_graphs(dataset, replace(whole, unlabelled=np.arange(6, 8)))
+
+
+def test_no_two_seeds_have_the_same_split_because_they_are_far_apart() -> None:
+    firsts = [make_splits(GRAPHS, "holdout", seed=seed)[0] for seed in (1, 1 + 2**8, 1 + 2**16, 1 + 2**31)]
+    assert not any(same(firsts[0], other) for other in firsts[1:])

@@ -115,3 +115,15 @@ def test_sums_of_edge_features_stay_as_they_are(dataset: Dataset) -> None:
     sums = replace(dataset, feature_kinds=("number", "number", "edge-sum", *dataset.feature_kinds[3:]))
     assert column_scales(dataset, SPLIT)[2] != 1
     np.testing.assert_array_equal(column_scales(sums, SPLIT)[[0, 1, 2]], [*column_scales(dataset, SPLIT)[:2], 1])
+
+
+def test_on_a_node_task_edges_that_end_in_training_nodes_count() -> None:
+    ends = np.array([[0, 1, 2, 3], [1, 0, 1, 0]])  # of the last two the sources are no training nodes
+    edges = Dataset.from_arrays(
+        np.concatenate([ends, ends[::-1, 2:]], axis=1),
+        np.ones((4, 1), dtype=np.float32),
+        np.arange(4) % 2,
+        edge_features=np.array([[8.0], [-8.0], [8.0], [-8.0], [1e6], [-1e6]]),
+        edge_feature_kinds=("number",),
+    )
+    assert edge_column_scales(edges, Split(np.array([0, 1]), np.array([2]), np.array([3]))).tolist() == [1 / 8]

@@ -21,6 +21,8 @@ from dgl_mutual.data.sources.verify import verify_dataset
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import Target, join_targets, parts_of
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.configuration.config import parse_config
+from dgl_mutual.experiments.loading import DataSource
 
 KIND = Target("single-label", ("x", "y"), "accuracy", "kind")
 MARK = Target("multi-label", ("mark",), "rocauc", "mark")
@@ -253,3 +255,9 @@ def test_labels_by_name_are_checked(labels: dict[object, object], message: str) 
 def test_one_number_is_no_labels() -> None:
     with pytest.raises(DataError, match=r"The labels are an int\. Give a list"):
         Dataset.from_dgl(dgl.graph(([0], [1])), 3, feat=None)
+
+
+def test_runs_of_other_targets_have_a_dataset_of_their_own() -> None:
+    source = DataSource()
+    configs = [parse_config({"dataset": "digits-multi", "targets": targets}) for targets in ("digit", "even", "digit,even")]
+    assert [source.load(config).target.num_outputs for config in configs] == [10, 1, 11]

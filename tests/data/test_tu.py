@@ -274,3 +274,9 @@ def test_published_counts(data_dir: Path, name: str, graphs: int, classes: int, 
     assert round(dataset.num_nodes / graphs, 2) == nodes
     assert dataset.num_edges / 2 / graphs == pytest.approx(edges, abs=0.011)
     assert len(np.unique(dataset.labels)) == classes
+
+
+def test_each_column_of_node_labels_is_one_hot_by_itself(build_tu: Build) -> None:
+    dataset = load_dataset(build_tu(node_labels="0, 1\n3, 1\n0, 2\n3, 1\n3, 2\n", node_attributes=None))
+    assert dataset.feature_names == ("label=0", "label=3", "label 1=1", "label 1=2")
+    np.testing.assert_array_equal(dataset.features, [[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]])

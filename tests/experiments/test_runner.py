@@ -404,3 +404,11 @@ def test_what_students_do_not_take_need_not_mean_the_same(
     go_on("length")
     with pytest.raises(StoreError, match=r"the edge feature columns were length \(\w+\) and are width"):
         go_on("width")
+
+
+def test_the_summary_is_of_the_seeds_that_were_asked_for(tmp_path: Path, fake_training: Install) -> None:
+    fake_training()
+    few, many = (parse_config({"task": "graph", "seeds": seeds, "folds": 2}) for seeds in (1, 3))
+    first = run(few, out=tmp_path, compute=Compute(jobs=1)).summary
+    assert set(run(many, out=tmp_path, compute=Compute(jobs=1)).summary["n"]) == {6}
+    assert run(few, out=tmp_path, compute=Compute(jobs=1)).summary.equals(first)

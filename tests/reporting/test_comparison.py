@@ -551,3 +551,30 @@ def test_a_member_of_one_dataset_alone_has_no_ranks(tmp_path: Path) -> None:
                 table = pd.read_csv(file)
                 table[table["member"] != "ensemble"].to_csv(file, index=False)
     assert set(compared(tmp_path).rankings) == {"mean", "best_by_val"}
+
+
+def test_an_experiment_adjusts_over_the_methods_that_are_compared(tmp_path: Path) -> None:
+    levels = {"a": 0.5, "b": 0.7, "c": 0.6}
+    runs = [(write_run(tmp_path, "Cora", method, seeds=6, level=level), method, "Cora") for method, level in levels.items()]
+    found = Experiment(write_suite(tmp_path, "s", runs)).compare("b", "a", members="mean")
+    assert found["p_holm"].tolist() == found["p"].tolist() == [2 / 2**6]
+
+
+def test_nothing_is_ranked_where_one_of_several_datasets_counts_twice(tmp_path: Path) -> None:
+    for method in ("gml", "dml", "independent"):
+        for data, noise in (("Cora", None), ("Cora", "edge:0.2"), ("CiteSeer", None)):
+            write_run(tmp_path, data, method, seeds=3, config={"noise": noise})
+    comparison = compare(gather(load_runs([tmp_path])))
+    assert comparison.rows["data"].nunique() == 3 and comparison.rankings == {}
+
+
+def test_the_ratio_of_several_splits_is_their_mean(tmp_path: Path) -> None:
+    scores = {"independent": [0.80, 0.81, 0.79, 0.82], "gml": [0.83, 0.82, 0.82, 0.86]}
+    for strategy, own in scores.items():
+        folder = write_run(tmp_path, strategy=strategy, seeds=1, folds=4, protocol="splits", scores=own, config={"task": "node"})
+        table = pd.read_csv(folder / "trials.csv")
+        table.assign(test_to_train=0.1 * (1 + table["fold"])).to_csv(folder / "trials.csv", index=False)
+    rows = compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean"]).rows
+    differences = np.subtract(scores["gml"], scores["independent"])
+    t = differences.mean() / np.sqrt((1 / 4 + 0.25) * differences.var(ddof=1))
+    assert rows["p"].dropna().tolist() == pytest.approx([2 * stats.t.sf(t, 3)])

@@ -247,3 +247,24 @@ def test_latex_compiles(name: str, request: pytest.FixtureRequest, tmp_path: Pat
 
 def test_p_values_are_short() -> None:
     assert [p_text(value) for value in (1.0, 0.0432, 0.00195, 1e-9)] == ["p = 1", "p = 0.043", "p = 0.0019", "p < 0.0001"]
+
+
+def test_a_mark_is_of_the_adjusted_p(tmp_path: Path) -> None:
+    """Six seeds give 2 / 2^6 = 0.031 at the least, and twice that in a table of two tests."""
+    gains = 0.01 * np.arange(1, 7)
+    for strategy, gain in (("independent", 0 * gains), ("dml", gains), ("gml", 2 * gains)):
+        write_run(tmp_path, strategy=strategy, seeds=6, scores=(0.7 + gain).tolist())
+    comparison = compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean"])
+    assert (comparison.rows["p"].dropna() < 0.05).all() and (comparison.rows["p_holm"].dropna() > 0.05).all()
+    table = to_markdown(text_table(comparison)).partition("\n\n")[0]
+    assert "†" not in table and "‡" not in table
+    assert "p = 0.031, after the adjustment p = 0.062: no mark may only mean too few" in " ".join(text_table(comparison).caption)
+
+
+def test_the_caption_says_it_of_seeds_beside_folds(tmp_path: Path) -> None:
+    gains = 0.01 * np.arange(1, 5)
+    for strategy, gain in (("independent", 0 * gains), ("gml", gains)):
+        write_run(tmp_path, strategy=strategy, seeds=4, scores=(0.7 + gain).tolist())
+        write_run(tmp_path, "A", strategy, seeds=1, folds=4, scores=(0.7 + gain).tolist())
+    comparison = compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean"])
+    assert "The smallest that so few seeds can give is p = 0.12" in " ".join(text_table(comparison).caption)

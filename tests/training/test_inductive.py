@@ -188,3 +188,11 @@ def test_a_folder_in_csv_form_is_inductive_where_its_masks_are(tmp_path: Path) -
     dataset = load_dataset(tmp_path)
     assert dataset.task == "node" and dataset.num_graphs == 6
     assert dataset.official_split is not None and splits_whole_graphs(dataset, dataset.official_split)
+
+
+def test_a_graph_with_labelled_and_other_nodes_is_seen_once(dataset: Dataset, split: Split) -> None:
+    some = replace(split, train=split.train[::3])
+    feed = feed_of(dataset, some)
+    feed.add_unlabelled(np.setdiff1d(split.train, some.train))
+    seen = torch.cat([batch.samples for batch in feed.training_batches()])
+    assert sorted(seen.tolist()) == split.train.tolist()

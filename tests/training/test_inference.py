@@ -204,3 +204,10 @@ def test_a_graph_without_edges_needs_no_edge_features(fit: Fit, graph_data: Data
     kept = alone.clone()
     kept.edata["feat"] = torch.zeros(0, 2)
     np.testing.assert_array_equal(result.predict(alone), result.predict(kept))
+
+
+def test_samples_keep_their_numbers_in_batches(fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = inference.Predictor(fit(graph_data, epochs=1).cohort, "ensemble")
+    monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 11)
+    found = predictor.rows_of(graph_data[0], lambda batch, samples: samples)
+    np.testing.assert_array_equal(found, np.arange(graph_data[0].num_samples))

@@ -270,3 +270,18 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, ring: Dataset) -> None:
 
 def prepare_named(ring: Dataset, name: str) -> str:
     return run_name(resolve(parse_config({"dataset": name}), ring))
+
+
+@pytest.mark.parametrize("seeds", [(2, 3), (3, 2)])
+def test_of_one_run_by_two_names_the_most_seeds_are_run(seeds: tuple[int, int], tmp_path: Path, ring: Dataset) -> None:
+    methods = {f"gml {number}": {"strategy": "gml", "seeds": number} for number in seeds}
+    suite = parse_options(Suite, {"datasets": ["ring"], "methods": methods})
+    (plan,) = plan_suite("twice", suite, out=tmp_path, data=DataSource(in_memory={"ring": ring})).plans
+    assert len(plan.trials) == 3
+
+
+def test_what_a_search_has_chosen_is_for_its_own_data_and_method() -> None:
+    tuned = {(data, "gml"): {"training": {"epochs": epochs}} for data, epochs in (("ring", 7), ("couples", 9))}
+    runs = configurations(parse_options(Suite, SMALL), tuned=tuned)
+    found = {(run.data, run.method): run.config.training.epochs for run in runs}
+    assert (found["ring", "gml"], found["couples", "gml"]) == (7, 9) and found["ring", "independent"] not in (7, 9)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
@@ -19,6 +20,7 @@ from dgl_mutual.experiments.suites import tune_suite
 from dgl_mutual.experiments.suites.suite_file import Suite
 from dgl_mutual.experiments.suites.tune_suite import prepare_suite
 from dgl_mutual.options import parse_options
+from dgl_mutual.store.files import SETTINGS_FILE
 from tests.experiments.tuning.searches import faking
 
 
@@ -95,3 +97,22 @@ def test_a_dataset_that_a_search_or_a_run_cannot_split_is_left_out_for_all_metho
     assert tuning is not None and [*tuning.searches] == [("ring", "dml"), ("ring", "independent")]
     assert {run.data for run, _ in plan.entries} == {"ring"} and len(plan.entries) == 3
     assert {name: str(why) for name, why in plan.missing.items()} == {"rare": "independent on rare: no such split"}
+
+
+def test_a_search_averages_over_the_splits_that_its_dataset_asks_for(
+    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    values = {
+        "base": {"students": "gcn,sage", "training": {"epochs": 2}, "seeds": 1},
+        "datasets": [{"dataset": "ring", "tuning": {"trials": 1, "splits": 3}}],
+        "methods": {"independent": {}, "gml": {}},
+    }
+    data = DataSource(in_memory={"ring": ring})
+    _, tuning = prepare_suite(
+        "small", parse_options(Suite, values), out=tmp_path, data=data, compute=Compute(jobs=1), leave_out=True, tuned=2
+    )
+    assert tuning is not None
+    for search in tuning.searches.values():
+        assert len(search.history) == 1 and yaml.safe_load((search.folder / SETTINGS_FILE).read_text())["splits"] == 3

@@ -406,3 +406,12 @@ def test_a_search_does_not_go_on_with_another_official_split(ring: Dataset, tmp_
     assert len(quick(exchanged, tmp_path, trials=1, config={"protocol": "holdout"}).history) == 1
     (begun.folder / "tuning.yaml").unlink()
     assert len(quick(exchanged, tmp_path, trials=4).history) == 4, "the file is for people to read"
+
+
+def test_what_is_reported_is_the_mean_with_the_trainings_before() -> None:
+    pytest.importorskip("optuna")
+    told: list[tuple[float, int]] = []
+    trial = SimpleNamespace(report=lambda value, step: told.append((value, step)), should_prune=lambda: False)
+    state = SimpleNamespace(current=SimpleNamespace(is_last=True, epoch=10), mean_metric=0.6)
+    PruningReports(trial, [0.2, 0.4], 50).on_epoch_end(state)
+    assert told == [(pytest.approx(0.4), 60)]
