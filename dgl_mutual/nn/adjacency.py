@@ -220,25 +220,25 @@ class Adjacency:
         """
         return None if not self.is_sample else self.in_degrees / self._seen_degrees.clamp(min=1)
 
-    def _with_loops(self, of_edges: Tensor, of_loops: Tensor) -> Tensor:
-        """A value for each edge and one for each destination, in the order of `looped_pattern`."""
-        places = torch.arange(len(of_edges), device=self.device) + self.pattern.rows
+    def _with_loops(self, edge_values: Tensor, loop_values: Tensor) -> Tensor:
+        """Merge the values of the edges and of the destinations' self-loops in the order of `looped_pattern`."""
+        edges = torch.arange(len(edge_values), device=self.device) + self.pattern.rows
         loops = self.in_offsets[1:] + torch.arange(self.num_destinations, device=self.device)
-        together = of_edges.new_empty(len(of_edges) + len(of_loops))
-        together[places], together[loops] = of_edges, of_loops
-        return together
+        values = edge_values.new_empty(len(edge_values) + len(loop_values))
+        values[edges], values[loops] = edge_values, loop_values
+        return values
 
-    def _along_edges(self, of_destinations: Tensor) -> Tensor:
-        """(destinations, 1) as a value for each edge."""
-        return torch.repeat_interleave(of_destinations.squeeze(1), self.in_offsets.diff(), output_size=len(self.sources))
+    def _along_edges(self, destination_values: Tensor) -> Tensor:
+        """Repeat the value of each destination (destinations, 1) for its in-edges: (edges,)."""
+        return torch.repeat_interleave(destination_values.squeeze(1), self.in_offsets.diff(), output_size=len(self.sources))
 
 
 def _by_head(pattern: Pattern, heads: int) -> Pattern:
     rows, columns = pattern.shape
     count = heads * len(pattern.indices)
-    kind = torch.int32 if max(count, heads * rows, heads * columns) < 2**31 else torch.int64
-    starts, degrees, indices = (part.to(kind) for part in (pattern.indptr[:-1], pattern.indptr.diff(), pattern.indices))
-    head = torch.arange(heads, dtype=kind, device=starts.device)
+    dtype = torch.int32 if max(count, heads * rows, heads * columns) < 2**31 else torch.int64
+    starts, degrees, indices = (part.to(dtype) for part in (pattern.indptr[:-1], pattern.indptr.diff(), pattern.indices))
+    head = torch.arange(heads, dtype=dtype, device=starts.device)
     new_starts = torch.addcmul(starts.unsqueeze(1) * heads, degrees.unsqueeze(1), head).flatten()
     # A head at a time: with all heads in one array this takes four times as long.
     place = torch.arange(len(indices), device=starts.device) + (starts * (heads - 1)).index_select(0, pattern.rows)

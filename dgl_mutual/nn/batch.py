@@ -98,17 +98,17 @@ class GraphBatch(Adjacency, Batch):
             )
         source, destination = given_edges = edges_of(graph)
         offsets = batch_offsets(graph, given_edges)
-        of_edges: Tensor | None = None
+        edge_rows: Tensor | None = None
         if edge_features:
-            given = _edge_features_of(graph, edge_features).to(device, dtype)
-            table = as_array(given, "edge features")
+            given_rows = _edge_features_of(graph, edge_features).to(device, dtype)
+            table = as_array(given_rows, "edge features")
             edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=table)
-            of_edges = given[torch.as_tensor(rows, device=device)]
+            edge_rows = given_rows[torch.as_tensor(rows, device=device)]
         else:
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())
-        in_offsets, node_offsets = (torch.as_tensor(one, device=device) for one in (offsets_of(in_degrees), offsets))
-        return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets, of_edges)
+        in_offsets, node_offsets = (torch.as_tensor(array, device=device) for array in (offsets_of(in_degrees), offsets))
+        return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets, edge_rows)
 
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (self,) * depth

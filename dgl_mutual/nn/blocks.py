@@ -149,7 +149,7 @@ class _ChunkedAdjacency(Adjacency):
         # The degrees of the sources cannot be counted in a chunk.
         all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)
         dst_index = rows if self.is_whole else nodes
-        of_edges = None if self.edge_features is None else take_rows(self.edge_features, edges)
+        edge_features = None if self.edge_features is None else take_rows(self.edge_features, edges)
         return Adjacency(
             in_offsets,
             self.sources[edges],
@@ -157,7 +157,7 @@ class _ChunkedAdjacency(Adjacency):
             num_sources=self.num_sources,
             dst_index=dst_index,
             degrees=all_degrees,
-            edge_features=of_edges,
+            edge_features=edge_features,
         )
 
 

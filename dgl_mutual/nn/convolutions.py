@@ -358,12 +358,13 @@ class GATConvolution(Convolution):
         if generator is not None and self.attention_dropout > 0:
             shape = graph.attention_pattern(self.heads).indices.shape
             multiplier = keep_multiplier(shape, self.attention_dropout, generator, values.dtype)
-        of_edges = None
+        edge_score_fn = None
         if self.edge_weight is not None:
             assert self.attention_edge is not None
             weight = (self.edge_weight.view(-1, *self.attention_edge.shape) * self.attention_edge).sum(-1)  # (D, heads)
-            of_edges = partial(edge_scores, weight=weight)
-        return attention(graph, values, source, graph.at_destinations(destination), multiplier, self.negative_slope, of_edges) + self.bias
+            edge_score_fn = partial(edge_scores, weight=weight)
+        destination = graph.at_destinations(destination)
+        return attention(graph, values, source, destination, multiplier, self.negative_slope, edge_score_fn) + self.bias
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:

@@ -96,8 +96,8 @@ def _made_from(seed: int, make: Callable[[], nn.Module]) -> tuple[nn.Module, tup
     """A module made from global random streams that begin with a seed, and the states in which these end."""
     with custom_streams(torch.Generator().manual_seed(seed), torch.device("cpu")):
         made = make()
-        of_numpy = np.random.get_state(legacy=False)["state"]
-        return made, (torch.get_rng_state().tolist(), random.getstate(), (of_numpy["key"].tolist(), of_numpy["pos"]))
+        numpy_state = np.random.get_state(legacy=False)["state"]
+        return made, (torch.get_rng_state().tolist(), random.getstate(), (numpy_state["key"].tolist(), numpy_state["pos"]))
 
 
 def _equal(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:

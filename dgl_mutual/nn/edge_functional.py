@@ -79,10 +79,11 @@ class _Messages(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None, None]:
-        of_x, of_self_weight, of_messages = _gradients(ctx, grads[0])
+        grad_x, grad_self_weight, grad_messages = _gradients(ctx, grads[0])
         features = ctx.features
-        of_weight = kernels.spmm(features.transposed, of_messages) if isinstance(features, SparseMatrix) else features.t() @ of_messages
-        return of_x, of_self_weight, of_weight, None, None, None
+        is_sparse = isinstance(features, SparseMatrix)
+        grad_weight = kernels.spmm(features.transposed, grad_messages) if is_sparse else features.t() @ grad_messages
+        return grad_x, grad_self_weight, grad_weight, None, None, None
 
 
 class _RepeatedMessages(torch.autograd.Function):
@@ -98,8 +99,8 @@ class _RepeatedMessages(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None, None]:
-        of_x, of_self_weight, of_messages = _gradients(ctx, grads[0])
-        return of_x, of_self_weight, kernels.segment_sums(of_messages, *ctx.codes.groups), None, None, None
+        grad_x, grad_self_weight, grad_messages = _gradients(ctx, grads[0])
+        return grad_x, grad_self_weight, kernels.segment_sums(grad_messages, *ctx.codes.groups), None, None, None
 
 
 def _aggregate(ctx: Any, x: Tensor, self_weight: Tensor | None, messages: Tensor, weights: Tensor | None, pattern: Pattern) -> Tensor:
@@ -119,16 +120,16 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     messages, *own = ctx.saved_tensors
     pattern: Pattern = ctx.pattern
     grad = grad.contiguous()
-    of_messages = grad.index_select(0, pattern.rows)
+    grad_messages = grad.index_select(0, pattern.rows)
     if ctx.weights is not None:
-        of_messages.mul_(ctx.weights.unsqueeze(1))
-    torch.ops.aten.threshold_backward.grad_input(of_messages, messages, 0, grad_input=of_messages)
+        grad_messages.mul_(ctx.weights.unsqueeze(1))
+    torch.ops.aten.threshold_backward.grad_input(grad_messages, messages, 0, grad_input=grad_messages)
     transpose, order = pattern.transpose
-    of_x = kernels.segment_sums(of_messages, transpose.indptr, order)
+    grad_x = kernels.segment_sums(grad_messages, transpose.indptr, order)
     if not own:
-        return of_x, None, of_messages
+        return grad_x, None, grad_messages
     x, self_weight = own
-    return of_x.addcmul_(grad, self_weight), torch.dot(x.reshape(-1), grad.view(-1)).view(1), of_messages
+    return grad_x.addcmul_(grad, self_weight), torch.dot(x.reshape(-1), grad.view(-1)).view(1), grad_messages
 
 
 class _Permuted(torch.autograd.Function):

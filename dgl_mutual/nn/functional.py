@@ -105,7 +105,7 @@ def attention(
     destination: Tensor,
     multiplier: Tensor | None,
     negative_slope: float = 0.2,
-    of_edges: Callable[[Adjacency], Tensor] | None = None,
+    edge_score_fn: Callable[[Adjacency], Tensor] | None = None,
 ) -> Tensor:
     """sum_{j in N(i) + i} m_ij a_ij v_j with a_ij = softmax_j(LeakyReLU(s_j + d_i + e_ij)), head by head.
 
@@ -113,17 +113,19 @@ def attention(
         values: (sources, heads * width), heads side by side.
         source, destination: s (sources, heads) and d (destinations, heads).
         multiplier: m, dropout on the attention weights, in the order of `graph.attention_pattern(heads)`, or None.
-        of_edges: gives e of a graph or chunk in the order of its attention pattern; None for 0.
+        edge_score_fn: returns e for a graph or chunk in the order of its attention pattern; None for 0.
 
     Returns:
         (destinations, heads * width).
     """
     assert multiplier is None or not graph.is_chunked, "chunks are for evaluation"
-    heads, whole = source.shape[1], slice(None)
+    heads, all_rows = source.shape[1], slice(None)
     parts = []
     for rows, part in graph.chunks():
-        own, scores = destination if rows == whole else destination[rows], None if of_edges is None else of_edges(part)
-        parts.append(apply(_Attention, part.attention_pattern(heads), values, source, own, multiplier, negative_slope, scores))
+        chunk_destination = destination if rows == all_rows else destination[rows]
+        edge_scores = None if edge_score_fn is None else edge_score_fn(part)
+        pattern = part.attention_pattern(heads)
+        parts.append(apply(_Attention, pattern, values, source, chunk_destination, multiplier, negative_slope, edge_scores))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -150,9 +152,9 @@ class _SpMM(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         matrix, grad = ctx.matrix, grads[0]
-        of_x = kernels.spmm(matrix.transposed, grad) if ctx.needs_input_grad[0] else None
-        of_plus = (grad.sum(0) if ctx.shared_row else grad) if ctx.needs_input_grad[2] else None
-        return of_x, None, of_plus
+        grad_x = kernels.spmm(matrix.transposed, grad) if ctx.needs_input_grad[0] else None
+        grad_plus = (grad.sum(0) if ctx.shared_row else grad) if ctx.needs_input_grad[2] else None
+        return grad_x, None, grad_plus
 
 
 class _TakenRows(torch.autograd.Function):
@@ -183,8 +185,8 @@ class _SumWithSelf(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         grad = grads[0].contiguous()
-        of_factor = torch.dot(ctx.saved_tensors[0].reshape(-1), grad.view(-1)).view(1)
-        return kernels.spmm(ctx.matrix.transposed, grad), of_factor, grad.sum(0), None
+        grad_factor = torch.dot(ctx.saved_tensors[0].reshape(-1), grad.view(-1)).view(1)
+        return kernels.spmm(ctx.matrix.transposed, grad), grad_factor, grad.sum(0), None
 
 
 class _ScoreHeads(torch.autograd.Function):
@@ -203,12 +205,12 @@ class _ScoreHeads(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         values, *matrices = ctx.saved_tensors
-        of_values = grads[0] @ matrices[0].t()
+        grad_values = grads[0] @ matrices[0].t()
         for grad, matrix in zip(grads[1:], matrices[1:], strict=True):
-            of_values.addmm_(grad, matrix.t())
+            grad_values.addmm_(grad, matrix.t())
         heads = grads[0].shape[1]
-        of_vectors = ((values.t() @ grad).view(heads, -1, heads).diagonal(dim1=0, dim2=2).t() for grad in grads)
-        return of_values, *of_vectors
+        grad_vectors = ((values.t() @ grad).view(heads, -1, heads).diagonal(dim1=0, dim2=2).t() for grad in grads)
+        return grad_values, *grad_vectors
 
 
 class _Attention(torch.autograd.Function):
@@ -227,13 +229,13 @@ class _Attention(torch.autograd.Function):
         destination: Tensor,
         multiplier: Tensor | None,
         negative_slope: float,
-        of_edges: Tensor | None,
+        edge_scores: Tensor | None,
     ) -> Tensor:
         heads = source.shape[1]
         values = values.reshape(len(values) * heads, values.shape[1] // heads)
         scores = source.reshape(-1).index_select(0, pattern.indices).add_(destination.reshape(-1).index_select(0, pattern.rows))
-        if of_edges is not None:
-            scores.add_(of_edges)
+        if edge_scores is not None:
+            scores.add_(edge_scores)
         scores = F.leaky_relu_(scores, negative_slope)
         weights = SparseMatrix(pattern, scores.exp() if _are_safe(scores) else _exp_below_one(pattern, scores))
         kept = weights if multiplier is None else SparseMatrix(pattern, weights.values * multiplier)
@@ -251,15 +253,15 @@ class _Attention(torch.autograd.Function):
         kept: SparseMatrix = ctx.kept
         grad = grads[0].reshape(result.shape) * scale
         at_rows = (result * grad).sum(1)
-        of_scores = kernels.sddmm(kept, grad, values).mul_(kept.values)
-        of_scores.addcmul_(weights.values, at_rows.index_select(0, kept.pattern.rows), value=-1)
+        grad_activated = kernels.sddmm(kept, grad, values).mul_(kept.values)
+        grad_activated.addcmul_(weights.values, at_rows.index_select(0, kept.pattern.rows), value=-1)
         # LeakyReLU keeps the sign, so its output says which branch was taken.
-        grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(of_scores, scores, ctx.negative_slope, True))
-        of_source, of_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
-        of_values = kernels.spmm(kept.transposed, grad)
-        of_values = of_values.view(len(values) // heads, heads * values.shape[1])
-        of_edges = grad_scores.values if ctx.needs_input_grad[6] else None
-        return None, of_values, of_source.view(-1, heads), of_destination.view(-1, heads), None, None, of_edges
+        grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(grad_activated, scores, ctx.negative_slope, True))
+        grad_source, grad_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
+        grad_values = kernels.spmm(kept.transposed, grad)
+        grad_values = grad_values.view(len(values) // heads, heads * values.shape[1])
+        grad_edge_scores = grad_scores.values if ctx.needs_input_grad[6] else None
+        return None, grad_values, grad_source.view(-1, heads), grad_destination.view(-1, heads), None, None, grad_edge_scores
 
 
 def _are_safe(scores: Tensor) -> bool:

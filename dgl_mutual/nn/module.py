@@ -92,8 +92,8 @@ class StudentModule(nn.Module, ABC):
     def __repr__(self) -> str:
         """A readable line: what it predicts from what, and its size."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
-        of_edges = f" and {counted(self.edge_features, 'edge feature', form=',')}" if self.edge_features else ""
-        widths = f"{counted(self.in_features, 'feature', form=',')}{of_edges} -> {counted(self.num_outputs, 'output', form=',')}"
+        edge_width = f" and {counted(self.edge_features, 'edge feature', form=',')}" if self.edge_features else ""
+        widths = f"{counted(self.in_features, 'feature', form=',')}{edge_width} -> {counted(self.num_outputs, 'output', form=',')}"
         return f"{self.title} ({self.task} task): {widths}, {counted(parameters, 'parameter', form=',')}"
 
     @property

@@ -51,8 +51,8 @@ def perturbed(
 def _with_edges(batch: GraphBatch, kept: Tensor) -> GraphBatch:
     """The edges that are marked: (edges,)."""
     num_kept_before = offsets_of(kept)
-    of_edges = None if batch.edge_features is None else take_rows(batch.edge_features, torch.nonzero(kept).squeeze(1))
-    return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], batch.features, batch.node_offsets, of_edges)
+    edge_features = None if batch.edge_features is None else take_rows(batch.edge_features, torch.nonzero(kept).squeeze(1))
+    return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], batch.features, batch.node_offsets, edge_features)
 
 
 def _without_nodes(batch: GraphBatch, rate: float, generator: torch.Generator) -> GraphBatch:

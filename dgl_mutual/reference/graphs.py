@@ -25,12 +25,12 @@ def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data
     _check_memory(dataset, dtype)
     features = torch.as_tensor(_dense(dataset.features), dtype=dtype)
     edges = torch.as_tensor(dataset.edges)
-    of_edges = None if dataset.edge_features is None else torch.as_tensor(_dense(dataset.edge_features), dtype=dtype)
+    edge_attr = None if dataset.edge_features is None else torch.as_tensor(_dense(dataset.edge_features), dtype=dtype)
     labels = torch.as_tensor(dataset.labels)
     if labels.is_floating_point():
         labels = labels.to(dtype)
     if dataset.task == "node":
-        return [Data(x=features, edge_index=edges, edge_attr=of_edges, y=labels, sample=torch.arange(dataset.num_nodes))]
+        return [Data(x=features, edge_index=edges, edge_attr=edge_attr, y=labels, sample=torch.arange(dataset.num_nodes))]
     graphs = []
     for number in range(dataset.num_graphs):
         first, last = dataset.node_offsets[number : number + 2]
@@ -39,7 +39,7 @@ def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data
             Data(
                 x=features[first:last],
                 edge_index=edges[:, first_edge:last_edge] - first,
-                edge_attr=None if of_edges is None else of_edges[first_edge:last_edge],
+                edge_attr=None if edge_attr is None else edge_attr[first_edge:last_edge],
                 y=labels[number : number + 1],
                 sample=torch.tensor([number]),
             )

@@ -182,9 +182,9 @@ def _coordinator_loss(
     losses = [supervised(weighted_sum(chosen, seen), labels) for chosen in (*weights, everyone)]
     loss = torch.stack(losses).mean()
     if options["uniform_kl_weight"] > 0:
-        of_peers = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
-        uniform = torch.full_like(of_peers, 1 / (len(seen) - 1))
+        peer_weights = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
+        uniform = torch.full_like(peer_weights, 1 / (len(seen) - 1))
         # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over listeners, samples and classes.
-        pull = F.kl_div(of_peers.clamp(min=1e-12).log(), uniform, reduction="none").sum(dim=1).mean()
+        pull = F.kl_div(peer_weights.clamp(min=1e-12).log(), uniform, reduction="none").sum(dim=1).mean()
         loss = loss + options["uniform_kl_weight"] * pull
     return loss

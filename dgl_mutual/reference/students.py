@@ -141,12 +141,12 @@ class ReferenceStudent(torch.nn.Module):
         """Logits of the nodes, or of the graphs that `batch` assigns the nodes to."""
         if self.edges is not None and self.edges.node_columns is not None:
             x = x[:, list(self.edges.node_columns)]
-        of_edges = () if self.edges is None else (edge_attr,)
+        edge_arguments = () if self.edges is None else (edge_attr,)
         features, states = x, []
         virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, conv in enumerate(self.convs):
             entering = F.dropout(x, p=self.dropout if layer else self.input_dropout, training=self.training)
-            x = conv(entering, edge_index, *of_edges)
+            x = conv(entering, edge_index, *edge_arguments)
             if layer == len(self.convs) - 1 and self.classifier is None:
                 return x
             if len(self.residuals):

@@ -78,8 +78,8 @@ def test_messages_and_their_gradients(norm: Norm, sparse_: bool, make_dataset: M
     x, weight = torch.randn(11, 5, dtype=torch.float64, requires_grad=True), torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     ours, plain = aggregate_messages(graph, norm, x, weight), plain_messages(graph, norm, x, weight)
     torch.testing.assert_close(ours, plain)
-    of_ours = torch.randn_like(ours)
-    torch.testing.assert_close(torch.autograd.grad(ours, (x, weight), of_ours), torch.autograd.grad(plain, (x, weight), of_ours))
+    grad = torch.randn_like(ours)
+    torch.testing.assert_close(torch.autograd.grad(ours, (x, weight), grad), torch.autograd.grad(plain, (x, weight), grad))
 
 
 @sparse
@@ -88,12 +88,12 @@ def test_scores_of_edges_and_loops(heads: int, sparse_: bool, make_dataset: Make
     graph = batch_of(with_edges(make_dataset((7, 4), directed=True), sparse_=sparse_))
     weight = torch.randn(3, heads, dtype=torch.float64, requires_grad=True)
     assert graph.edge_features is not None
-    of_edges = linear(graph.edge_features, weight)
+    projected = linear(graph.edge_features, weight)
     pattern = graph.attention_pattern(heads)
     expected = []
     for row in range(pattern.shape[0]):
         node, head = divmod(row, heads)
-        mine = of_edges[int(graph.in_offsets[node]) : int(graph.in_offsets[node + 1]), head]
+        mine = projected[int(graph.in_offsets[node]) : int(graph.in_offsets[node + 1]), head]
         expected += [*mine, mine.mean() if len(mine) else mine.sum()]
     ours = edge_scores(graph, weight)
     torch.testing.assert_close(ours, torch.stack(expected))

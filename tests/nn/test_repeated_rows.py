@@ -103,11 +103,11 @@ def molecules(make_dataset: MakeDataset, *, sparse_: bool) -> Dataset:
     """Graphs whose nodes have one of four, and edges one of three, rows of features."""
     dataset, random = make_dataset(SIZES, directed=True, edges_per_node=3), np.random.default_rng(0)
     atoms, bonds = (random.normal(size=shape).astype(np.float32) for shape in ((4, 5), (3, 2)))
-    of_edges = bonds[random.integers(3, size=dataset.num_edges)]
+    edge_features = bonds[random.integers(3, size=dataset.num_edges)]
     return dataset.replaced(
         features=sparse.csr_matrix(atoms[random.integers(4, size=dataset.num_nodes)]),
         feature_kinds=("edge-sum", "number", "number", "edge-sum", "number"),
-        edge_features=sparse.csr_matrix(of_edges) if sparse_ else of_edges,
+        edge_features=sparse.csr_matrix(edge_features) if sparse_ else edge_features,
         edge_feature_names=("e0", "e1"),
     )
 

@@ -100,8 +100,8 @@ def test_dropped_nodes_that_stay_lose_their_features_and_the_mean_stays(is_spars
 def test_dropped_nodes_of_graphs_go_with_their_edges(edge_drop):
     batch = whole()
     marks = torch.arange(batch.num_nodes, dtype=torch.float32)[:, None].expand(-1, 5)
-    of_edges = torch.stack([batch.sources, batch.pattern.rows], 1).float()
-    batch = GraphBatch(batch.in_offsets, batch.sources, marks, batch.node_offsets, of_edges)
+    edge_features = torch.stack([batch.sources, batch.pattern.rows], 1).float()
+    batch = GraphBatch(batch.in_offsets, batch.sources, marks, batch.node_offsets, edge_features)
     graph_of = torch.repeat_interleave(torch.arange(batch.num_graphs), batch.graph_sizes)
     for seed in range(20):
         dropped = view(batch, edge_drop, 0.0, seed, node_drop=0.4, keeps_nodes=False)
