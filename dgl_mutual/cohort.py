@@ -31,12 +31,12 @@ class Cohort(nn.Module):
     A strategy may add members (a teacher, a leader): they follow the students and are not part of the ensemble.
 
     Args:
-        members: the students, and then those that the strategy has added.
+        members: the students, followed by members that the strategy added.
 
     Attributes:
-        names: one name a member; of a student, its architecture and its place, for example ``gat-1``.
+        names: one name per member; for a student, its architecture and place, for example ``gat-1``.
         num_students: K.
-        positions: steps of the random walk whose return probabilities the students take as the last of their features.
+        positions: number of random-walk steps whose return probabilities are the students' last features.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Cohort(nn.Module):
 
     @property
     def members(self) -> Sequence[CohortMember]:
-        """All members: the K students, and then those that the strategy has added."""
+        """All members: the K students, followed by members that the strategy added."""
         return cast("Sequence[CohortMember]", self._members)
 
     @property
@@ -73,7 +73,7 @@ class Cohort(nn.Module):
     def forward(
         self, batch: Batch, members: Sequence[int] | None = None, generators: Sequence[torch.Generator] | None = None
     ) -> list[StudentOutput]:
-        """One output a member (by default of all members); `generators` has one dropout stream for each of all members."""
+        """One output per member (default: all members); `generators` has a dropout stream for every member of the cohort."""
         chosen = range(len(self)) if members is None else members
         return [self.members[k].forward_batch(batch, generators[k] if generators is not None else None) for k in chosen]
 
@@ -86,7 +86,7 @@ class Cohort(nn.Module):
         return self._in_parts(self._weighed, logits, samples, dim=2)
 
     def _in_parts(self, compute: Callable[[Tensor, Tensor], Tensor], logits: Tensor, samples: Tensor, dim: int) -> Tensor:
-        """`compute` of the students' logits on so many samples at a time, joined along the samples of its results."""
+        """Apply `compute` to the students' logits in parts of `_SAMPLES` samples, and concatenate the results along `dim`."""
         logits = logits[: self.num_students]
         if len(samples) <= _SAMPLES:
             return compute(logits, samples)

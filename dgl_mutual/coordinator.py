@@ -1,7 +1,7 @@
 """The ensemble coordinator: it weighs the peers' logits per sample (the adaptive logit weighting unit of arXiv 2510.19223).
 
-Every weighting is one softmax over the students of a score that a subclass of `Weighting` computes (see `dgl_mutual.weightings`). A
-student's own column is left out when the mix is to teach that student, and kept when it is the ensemble's prediction.
+Every weighting is a softmax over the students of scores that a subclass of `Weighting` computes (see `dgl_mutual.weightings`). A student's
+own column is left out if the mix teaches that student, and kept if it is the prediction of the ensemble.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from dgl_mutual.utils.wording import kind_of
 
 @dataclass(frozen=True)
 class CoordinatorConfig:
-    """All that is needed to make a coordinator, and to make it again from a file.
+    """The complete configuration of a coordinator, from which it can also be rebuilt.
 
     Attributes:
         weighting: the name of a weighting, its import path, or the class itself.
         num_samples: N of a full-batch node task; None if the set of samples is not fixed.
-        tasks: how many of the outputs each of several tasks has; None where there is one task.
+        tasks: number of outputs of each of several tasks; None for one task.
         options: the weighting's options as plain values.
-        multi_label: for each task, whether its outputs are independent binary labels, and not classes (empty: no task has such labels).
+        multi_label: for each task, whether its outputs are independent binary labels rather than classes (empty: no task has such labels).
     """
 
     weighting: str | type[Weighting]
@@ -65,11 +65,12 @@ class Coordinator(nn.Module, ABC):
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Start again as the uniform mean."""
+        """Reset to the uniform mean."""
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
-        """Learn from the students' predictions on the samples of the exchange, without labels; called in each step in which the exchange is
-        on. By default nothing is learned.
+        """Learn from the students' predictions on exchange samples, without labels; called in each step with the exchange on.
+
+        The default learns nothing.
 
         Args:
             logits: (K, N, C).
@@ -78,11 +79,11 @@ class Coordinator(nn.Module, ABC):
         return
 
     def task_coordinators(self) -> Sequence[Coordinator]:
-        """The coordinators of several tasks; without them, this one."""
+        """The coordinator of each task; this one if there is one task."""
         return (self,)
 
     def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
-        """Call `observe`; an error that a custom weighting raises is named."""
+        """Call `observe`; errors of a custom weighting name it."""
         with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits, samples):
             self.observe(logits, samples)
 
@@ -93,7 +94,7 @@ class Coordinator(nn.Module, ABC):
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
 
-        NOTE[PAPER]: the scores of the ensemble are the mean of the students' scores. The paper leaves open what they are.
+        NOTE[PAPER]: the scores of the ensemble are the mean of the students' scores. The paper leaves them open.
         """
         return torch.softmax(self.checked_scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
 
@@ -103,7 +104,7 @@ class Coordinator(nn.Module, ABC):
         return torch.softmax(torch.cat([mask_self(scores), scores.mean(0, keepdim=True)]), dim=1)
 
     def checked_scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        """`scores`, expanded over receivers and peers. Those of a custom weighting are checked first."""
+        """Compute `scores`, expanded over receivers and peers. Those of a custom weighting are checked first."""
         if not is_custom(self):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
@@ -116,18 +117,17 @@ class Coordinator(nn.Module, ABC):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
             raise UsageError(f"scores of {title[0].lower()}{title[1:]} returns {kind_of(scores)}. It must return a tensor of log-weights.")
-        fits = scores.dim() == 4 and all(found in (1, asked) for found, asked in zip(scores.shape, (k, k, n, c), strict=True))
+        fits = scores.dim() == 4 and all(size in (1, full) for size, full in zip(scores.shape, (k, k, n, c), strict=True))
         if not fits or not scores.is_floating_point() or scores.layout != torch.strided:
             sparse = "sparse " if scores.layout != torch.strided else ""
             raise UsageError(
-                f"{title} gives {sparse}scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected are dense "
-                f"floating-point numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be "
-                "1."
+                f"{title} returns {sparse}scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected dense "
+                f"floating-point numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), each of which may be 1."
             )
         scores = scores.expand(k, k, *scores.shape[2:])
         if bool((scores.isnan() | (scores == math.inf)).any()) or bool(mask_self(scores).isneginf().all(1).any()):
             raise TrainingError(
-                f"{title} gives scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
+                f"{title} returns scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
                 "divisions by zero and logarithms of zero."
             )
         return scores
@@ -147,7 +147,7 @@ class HiddenOptions(WeightingOptions):
 class Weighting(Coordinator):
     """Base class of weightings. A new one is a file in `dgl_mutual.weightings`, or a custom class, named by its import path.
 
-    What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` gives.
+    State kept from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` returns.
 
     Class attributes:
         name: what users type.
@@ -158,48 +158,48 @@ class Weighting(Coordinator):
     Options: ClassVar[type[WeightingOptions]] = WeightingOptions
 
     def __init__(self, options: WeightingOptions, config: CoordinatorConfig) -> None:
-        """Make the weighting for so many students, outputs and samples as `config` says; its own `tasks` is always None.
+        """Make the weighting for the numbers of students, outputs and samples in `config`, whose `tasks` is always None.
 
         Raises:
-            UsageError: a setting that the weighting has no form for.
+            UsageError: a setting that the weighting does not support.
         """
         super().__init__()
         self.options = options
         self.config = config
 
     def reset_parameters(self) -> None:
-        """Start again as the uniform mean. A weighting with weights of its own overrides this."""
+        """Reset to the uniform mean. A weighting with weights of its own overrides this."""
 
 
 @contextmanager
 def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
-    """Refuse custom code that changes tensors which others read, too."""
+    """Refuse custom code that changes shared tensors in place."""
     before = versions(*tensors)
     yield
     if versions(*tensors) != before and is_custom(weighting):
         raise UsageError(
-            f"The weighting {type(weighting).__name__!r} changes the logits, confidence or samples that it is given. Use operations that "
+            f"The weighting {type(weighting).__name__!r} changes the logits, confidence or samples that it receives. Use operations that "
             "make a new tensor, for example logits / 2 in place of logits /= 2."
         )
 
 
 def mask_self(scores: Tensor) -> Tensor:
-    """Scores (K, K, N, 1 or C) in which no student attends to itself: minus infinity where receiver and peer are the same."""
-    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)[:, :, None, None]
-    return scores.masked_fill(own, -math.inf)
+    """Set scores (K, K, N, 1 or C) to minus infinity where receiver and peer are the same student."""
+    is_self = torch.eye(len(scores), dtype=torch.bool, device=scores.device)[:, :, None, None]
+    return scores.masked_fill(is_self, -math.inf)
 
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """sum_j weights[r, j] * values[j]: weights (R, K, N, 1 or C), values (K, N, C), result (R, N, C)."""
     terms = zip(weights.unbind(1), values.unbind(0), strict=True)
     mixed = torch.mul(*next(terms))
-    for weight, value in terms:  # one product after another: the (R, K, N, C) intermediate would cost three times as long
+    for weight, value in terms:  # one product at a time: the (R, K, N, C) intermediate would take three times as long
         mixed = torch.addcmul(mixed, weight, value)
     return mixed
 
 
 class PerTask(Coordinator):
-    """Several tasks at once: each has a coordinator of its own, which sees the logits of that task and the confidence in it.
+    """Several tasks at once: each has a coordinator of its own, which sees the logits and confidence of that task.
 
     Shapes: confidence (K, N, T); the others as in `Coordinator`, C being the logits of all tasks side by side.
     """

@@ -1,11 +1,11 @@
-"""DGL, imported so that it works with the installed Python and torch: ``from dgl_mutual.dgl_compat import dgl``.
+"""Imports DGL so that it works with the installed Python and torch: ``from dgl_mutual.dgl_compat import dgl``.
 
-DGL 2.0 to 2.3 load `dgl.graphbolt` with everything else, and later releases with `dgl.distributed`. It is DGL's own loader of mini-batches,
-which this package does not use, and its library exists for the torch of each release's time only. DGL 2.1, the one release with a wheel
-for Python 3.12 on the package index, has it for torch 2.0.0 to 2.2.1, and needs an old `torchdata` as well. Where it cannot be loaded, and
-there alone, an empty module stands under its name, which says so when something in it is used. DGL 1.1 has no such part.
+`import dgl` loads `dgl.graphbolt` in DGL 2.0 to 2.3, and `import dgl.distributed` does so in later releases. GraphBolt is DGL's loader of
+mini-batches, which this package does not use. Each release has its library only for the torch versions of its time: DGL 2.1, the one
+release with a wheel for Python 3.12 on the package index, for torch 2.0.0 to 2.2.1, and it needs an old `torchdata` as well. Only where it
+cannot be loaded, an empty module replaces it, which raises an error that says so when it is used. DGL 1.1 has no GraphBolt.
 
-Everything else in the package takes DGL from here. Scripts that import `dgl` themselves import this module first.
+All other modules of the package import DGL from here. Scripts that import `dgl` themselves must import this module first.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class FusedCSCSamplingGraph:
 
 
 class MissingGraphBolt(ModuleType):
-    """Stands for `dgl.graphbolt` where that cannot be loaded."""
+    """Replaces `dgl.graphbolt` where it cannot be loaded."""
 
     FusedCSCSamplingGraph = FusedCSCSamplingGraph
 
     def __getattr__(self, name: str) -> Any:
-        # An AttributeError, so that hasattr() answers no; whoever asks a module for its path or its origin gets the usual answer.
+        # An AttributeError, so that hasattr() returns False. Names such as __path__ and __spec__ get the usual message.
         raise AttributeError(name if name.startswith("__") else _missing(name))
 
 
 def graphbolt_loads(dgl_folder: Path, torch_version: str, torchdata_folder: Path | None) -> bool:
-    """Whether the files are there from which `import dgl.graphbolt` would load.
+    """Whether the files that `import dgl.graphbolt` needs are there.
 
     Args:
-        dgl_folder: of the installed package.
+        dgl_folder: folder of the installed package.
         torch_version: as in ``2.13.0+cpu``; a library is for one release, whatever its build.
-        torchdata_folder: of the installed package, if it is.
+        torchdata_folder: folder of the installed package, if any.
     """
     graphbolt = dgl_folder / "graphbolt"
     library = f"*graphbolt_pytorch_{torch_version.partition('+')[0]}.*"  # .so, .dylib or .dll
@@ -61,22 +61,22 @@ def graphbolt_loads(dgl_folder: Path, torch_version: str, torchdata_folder: Path
 
 
 def _folder(package: str) -> Path | None:
-    """Where a package is installed, without importing it."""
-    found = importlib.util.find_spec(package)
-    return Path(found.origin).parent if found is not None and found.origin else None
+    """The folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def _stand_in() -> None:
-    """Put the empty module in place where `import dgl` or `import dgl.distributed` would fail for the lack of the real one."""
+    """Register the empty module where `import dgl` or `import dgl.distributed` would fail without GraphBolt."""
     folder = _folder("dgl")
     if GRAPHBOLT in sys.modules or folder is None or not (folder / "graphbolt").is_dir():
         return
     try:
         loads = graphbolt_loads(folder, version("torch"), _folder("torchdata"))
-    except PackageNotFoundError:  # without torch DGL says what is missing
+    except PackageNotFoundError:  # without torch, DGL's own error says what is missing
         return
     if not loads:
-        # What an import that has failed before left behind would be taken for whole.
+        # Modules that a failed import left behind would be taken for complete.
         for name in [name for name in sys.modules if name.startswith("dgl.")]:
             del sys.modules[name]
         sys.modules[GRAPHBOLT] = MissingGraphBolt(GRAPHBOLT, "Not available with this torch.")

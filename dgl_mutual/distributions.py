@@ -1,6 +1,6 @@
 """Predictive distributions: a softmax over classes, or one Bernoulli per label. Every loss of the package is written in these terms.
 
-Pure functions of tensors: of all packages this module needs torch alone.
+Pure functions of tensors: torch is the only package that this module needs.
 """
 
 from __future__ import annotations
@@ -53,26 +53,26 @@ class Distribution(ABC):
 
     @abstractmethod
     def known(self, labels: Tensor) -> Tensor:
-        """Which labels are known, in the labels' shape."""
+        """A mask of the known labels, in the labels' shape."""
 
     @abstractmethod
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); where the label is unknown the number means nothing."""
+        """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); meaningless for unknown labels."""
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood in nats, averaged over the known labels, each counting by its weight if given: shape (...).
+        """Negative log-likelihood in nats, averaged over the known labels, weighted if weights are given: shape (...).
 
         Args:
-            weights: in the labels' shape, or with the leading dimensions of `logits`, if each student weighs labels in its own way.
+            weights: in the labels' shape, or with the leading dimensions of `logits`, if each student has weights of its own.
         """
         known = self.known(labels)
         shares = known if weights is None else known * weights
         total = shares.flatten(-labels.ndim).sum(-1)
-        total = torch.where(total > 0, total, 1)  # not a tiny number, by which a gradient of zero would be divided
+        total = torch.where(total > 0, total, 1)  # not a tiny number: zero gradients are divided by it, too
         return (self.nll(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
 
     def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """What students minimise: `supervised`, unless it is also learned how much each of several tasks counts."""
+        """The loss of students: `supervised`, unless weights of several tasks are learned, too."""
         return self.supervised(logits, labels, weights)
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def normalised(self, values: Tensor) -> Tensor:
-        """Positive numbers (..., N, C) as probabilities: those of classes are divided by their sum, those of binary labels stay."""
+        """Convert positive numbers (..., N, C) to probabilities: for classes divided by their sum, for binary labels unchanged."""
 
     @abstractmethod
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
@@ -105,7 +105,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
-        """p(y) of a sample of which nothing is known: (C,) probabilities in float64, estimated from the known labels.
+        """The class prior p(y): (C,) probabilities in float64, estimated from the known labels.
 
         Each value of a label counts once more than it occurs (Laplace's rule of succession), so that none has probability 0.
         """
@@ -128,12 +128,12 @@ class Distribution(ABC):
 
     @property
     def widths(self) -> tuple[int, ...] | None:
-        """How many logits each of several tasks has; None where there is one task."""
+        """Number of logits of each of several tasks; None for one task."""
         return None
 
     @property
     def multi_label(self) -> tuple[bool, ...]:
-        """For each task, whether its outputs are independent binary labels, and not classes."""
+        """For each task, whether its outputs are independent binary labels rather than classes."""
         return (self.has_columns,)
 
     def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
@@ -141,11 +141,11 @@ class Distribution(ABC):
         yield self, logits, labels
 
     def by_task(self, values: Tensor) -> list[Tensor]:
-        """What there is for each label, (..., N) or (..., N, columns), for each task its own (views)."""
+        """Split per-label values, (..., N) or (..., N, columns), into those of each task (views)."""
         return [values]
 
     def over_tasks(self, values: list[Tensor]) -> Tensor:
-        """sum_t w_t values_t: what was found for each task, weighed as the task is. Gradients do not reach the weights."""
+        """sum_t w_t values_t, with the weights w_t of the tasks. Gradients do not reach the weights."""
         return torch.stack(values).sum(0)
 
     def logged(self) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class Distribution(ABC):
         return {}
 
     def reset_parameters(self) -> None:
-        """Start anew what is learned: nothing, unless it is learned how much each of several tasks counts."""
+        """Reset the learned weights of several tasks, if any."""
         return
 
 
@@ -239,8 +239,8 @@ class Bernoulli(Distribution):
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         scaled = _at(logits, temperature)
         cross = -target * F.logsigmoid(scaled) - (1 - target) * F.logsigmoid(-scaled)
-        own = _p_log_p(target) + _p_log_p(1 - target)
-        return (own + cross).mean(-1)
+        negative_entropy = _p_log_p(target) + _p_log_p(1 - target)
+        return (negative_entropy + cross).mean(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         p = torch.sigmoid(logits)
@@ -251,15 +251,15 @@ class Bernoulli(Distribution):
 
     def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
         # The mean of 1 - p is computed from -z: in 1 - mean(p) small probabilities would be rounded away.
-        sides = ((_mean_over_samples(torch.sigmoid(z)), q) for z, q in ((logits, marginal), (-logits, 1 - marginal)))
-        return torch.stack([(_p_log_p(p) - p * q.log()).mean(-1) for p, q in sides]).sum(0)
+        outcomes = ((_mean_over_samples(torch.sigmoid(z)), q) for z, q in ((logits, marginal), (-logits, 1 - marginal)))
+        return torch.stack([(_p_log_p(p) - p * q.log()).mean(-1) for p, q in outcomes]).sum(0)
 
     def max_probability(self, probabilities: Tensor) -> Tensor:
         return torch.maximum(probabilities, 1 - probabilities).mean(-1)
 
 
 def distribution_of(kind: str) -> Distribution:
-    """The distribution of a `Target.kind`.
+    """Make the distribution of a `Target.kind`.
 
     Raises:
         UsageError: neither ``single-label`` nor ``multi-label``.

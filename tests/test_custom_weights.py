@@ -48,14 +48,14 @@ class Given(Net):
         self.layer.weight = nn.Parameter(_GIVEN.clone() if copies else _GIVEN)
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:The student .* begins with the same weights")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:The student .* starts with the same weights")
 @pytest.mark.parametrize("student", [Eye, Empty, {"architecture": Given, "options": {"copies": True}}])
 def test_weights_of_a_student_may_be_computed_read_or_of_no_numbers(student: Any) -> None:
     assert fit([student, "gcn"]).epochs == 2
 
 
 def test_a_student_that_begins_with_the_same_weights_in_every_seed_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match=r"The student .*Eye begins with the same weights each time it is made: all seeds begin alike"):
+    with pytest.warns(UserWarning, match=r"The student .*Eye starts with the same weights each time it is made: all seeds start alike"):
         fit([Eye, Net])
 
 

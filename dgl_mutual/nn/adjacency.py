@@ -20,14 +20,14 @@ Norm: TypeAlias = Literal["sum", "mean", "symmetric"]
 class Adjacency:
     """A bipartite graph whose destinations are a subset of its sources; on a whole graph both are all nodes.
 
-    DGL calls it a block, or message-flow graph. What all students need is computed once, on first use, and kept.
+    DGL calls it a block, or message-flow graph. Quantities that all students share are computed on first use and cached.
 
     Attributes:
         in_offsets, sources: CSC form without self-loops: the in-neighbours of destination v are sources[in_offsets[v]:in_offsets[v + 1]].
         num_sources: number of sources.
         dst_index: positions of the destinations among the sources; ``slice(None)`` where they are the same nodes.
-        dtype: floating-point type of what is computed here.
-        is_chunked: it is too large to compute anything for all edges at once, so operations go through `chunks` (evaluation only).
+        dtype: floating-point type of computed values.
+        is_chunked: whether it is too large for operations on all edges at once, which then go through `chunks` (evaluation only).
         edge_features: e_ij (edges, D) in the order of `sources`, if students take any.
         constant_features: features of the sources that stay the same for all students and passes (sources, F), if any.
     """
@@ -51,8 +51,8 @@ class Adjacency:
 
         Args:
             num_sources, dst_index: default: as on a whole graph.
-            degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
-                a sample of; default: those here.
+            degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this
+                one was sampled from; default: those of this graph.
             edge_features: see the attribute.
         """
         self.in_offsets = in_offsets
@@ -73,7 +73,7 @@ class Adjacency:
 
     @property
     def is_whole(self) -> bool:
-        """The destinations are the sources."""
+        """Whether the destinations are the sources."""
         return self.dst_index == slice(None)
 
     @property
@@ -83,20 +83,20 @@ class Adjacency:
 
     @property
     def narrows(self) -> bool:
-        """There are at least twice as many sources as destinations, as where neighbours are sampled."""
+        """Whether there are at least twice as many sources as destinations, as with sampled neighbours."""
         return self.num_sources >= 2 * self.num_destinations
 
     def at_destinations(self, x: Tensor) -> Tensor:
-        """The rows of the destinations among those of the sources."""
+        """Select the rows of the destinations from those of the sources."""
         return x if self.is_whole else take_rows(x, self.dst_index)
 
     @property
     def whole(self) -> Adjacency:
-        """The graph that the chunks are of, where `is_chunked`; else the adjacency itself."""
+        """The entire graph of a chunked adjacency; otherwise the adjacency itself."""
         return self
 
     def chunks(self) -> Iterator[tuple[slice, Adjacency]]:
-        """Ranges of destinations, and the adjacency of each from the same sources. One chunk unless `is_chunked`."""
+        """Yield ranges of destinations and the adjacency of each, over the same sources. One chunk unless `is_chunked`."""
         yield slice(None), self
 
     @cached_property
@@ -106,16 +106,16 @@ class Adjacency:
 
     @cached_property
     def looped_pattern(self) -> Pattern:
-        """`pattern` with a self-loop of each destination, the last non-zero of its row."""
+        """`pattern` with a self-loop for each destination, as the last non-zero of its row."""
         nodes = torch.arange(self.num_sources, device=self.device)[self.dst_index]
         offsets = self.in_offsets + torch.arange(len(self.in_offsets), device=self.device)
         return Pattern(offsets, self._with_loops(self.sources, nodes), self.num_sources)
 
     @cached_method
     def attention_pattern(self, heads: int) -> Pattern:
-        """`looped_pattern` for each head by itself: row i * heads + h has the columns j * heads + h.
+        """`looped_pattern` once per head: row i * heads + h has the columns j * heads + h.
 
-        So head h of node i, in an array (nodes, heads), has the row's number in the flattened array, and no array needs another layout.
+        Rows are thus positions in a flattened array (nodes, heads), and no array needs another layout.
         """
         return self.looped_pattern if heads == 1 else _by_head(self.looped_pattern, heads)
 
@@ -123,7 +123,7 @@ class Adjacency:
     def normalised(self, norm: Norm) -> SparseMatrix:
         """The adjacency matrix A (destinations, sources) with a normalisation; ``symmetric`` counts self-loops.
 
-        sum: A_ij = 1; from a sample of the neighbours, an estimate of the sum over all. mean: A_ij = 1 / |N(i)|; an empty row is 0.
+        sum: A_ij = 1; with sampled neighbours, an estimate of the sum over all. mean: A_ij = 1 / |N(i)|; an empty row is 0.
         symmetric: A_ij = 1 / sqrt(d_i d_j), d_i in-degrees and d_j out-degrees with self-loops (Kipf and Welling, ICLR 2017, eq. 2).
         """
         weights = self.edge_weights(norm)
@@ -158,7 +158,7 @@ class Adjacency:
         sizes = torch.ones(count + self.num_destinations, dtype=torch.int64, device=self.device)
         sizes[loops] = self.in_offsets.diff()
         indptr = offsets_of(sizes)
-        # A row of the looped pattern is its edges one by one, then all of them once more.
+        # Each row of the looped pattern takes its edges one by one, then all of them again for the mean.
         numbers = torch.arange(count, device=self.device)
         rows = self.pattern.rows.long()
         columns, values = numbers.new_empty(2 * count), self.in_offsets.new_ones(2 * count, dtype=self.dtype)
@@ -169,9 +169,9 @@ class Adjacency:
 
     @cached_method
     def attention_order(self, heads: int) -> tuple[Tensor, Tensor]:
-        """The places in an array (edges + destinations, heads), in the order of `looped_pattern`, of the non-zeros of `attention_pattern`.
+        """The permutation from the order of `looped_pattern` to that of `attention_pattern`, and its inverse.
 
-        And the inverse of this permutation.
+        They index the flattened array (edges + destinations, heads).
         """
         pattern = self.looped_pattern
         starts, rows = pattern.indptr[:-1].long(), pattern.rows.long()
@@ -191,19 +191,19 @@ class Adjacency:
 
     @cached_property
     def sum_and_loops(self) -> tuple[Tensor, Tensor]:
-        """The values of the norm ``sum`` in the order of `looped_pattern`, 0 at the loops; and 1 at the loops, 0 elsewhere."""
+        """Two arrays in the order of `looped_pattern`: the values of the norm ``sum``, 0 at the loops; and 1 at the loops, 0 elsewhere."""
         edges = self.normalised("sum").values
         loops = edges.new_ones(self.num_destinations)
         return self._with_loops(edges, torch.zeros_like(loops)), self._with_loops(torch.zeros_like(edges), loops)
 
     @cached_property
     def in_degrees(self) -> Tensor:
-        """(destinations, 1): number of in-neighbours without the node itself; of a sample: in the graph that it was drawn from."""
+        """(destinations, 1): number of in-neighbours without the node itself; for a sample, in the graph that it was drawn from."""
         return self._seen_degrees if self._degrees is None else self._degrees[0]
 
     @cached_property
     def out_degrees(self) -> Tensor:
-        """(sources, 1): number of out-neighbours, as `in_degrees`."""
+        """(sources, 1): number of out-neighbours, counted as in `in_degrees`."""
         if self._degrees is not None:
             return self._degrees[1]
         return torch.bincount(self.sources, minlength=self.num_sources).to(self.dtype).unsqueeze(1)
@@ -214,9 +214,9 @@ class Adjacency:
 
     @property
     def _sampling_scale(self) -> Tensor | None:
-        """(destinations, 1): number of neighbours over number of sampled neighbours; None where all are there.
+        """(destinations, 1): number of neighbours over number of sampled neighbours; None without sampling.
 
-        NOTE: without it a sum (gin, gcn) would be of another size in training than over all neighbours in evaluation.
+        NOTE: without it, sums (gin, gcn) would have another scale in training than over all neighbours in evaluation.
         """
         return None if not self.is_sample else self.in_degrees / self._seen_degrees.clamp(min=1)
 
@@ -240,7 +240,7 @@ def _by_head(pattern: Pattern, heads: int) -> Pattern:
     starts, degrees, indices = (part.to(dtype) for part in (pattern.indptr[:-1], pattern.indptr.diff(), pattern.indices))
     head = torch.arange(heads, dtype=dtype, device=starts.device)
     new_starts = torch.addcmul(starts.unsqueeze(1) * heads, degrees.unsqueeze(1), head).flatten()
-    # A head at a time: with all heads in one array this takes four times as long.
+    # One head at a time: with all heads in one array this takes four times as long.
     place = torch.arange(len(indices), device=starts.device) + (starts * (heads - 1)).index_select(0, pattern.rows)
     step = degrees.index_select(0, pattern.rows)
     new_columns, first_columns = indices.new_empty(count), indices * heads

@@ -37,7 +37,7 @@ def _fault(value: Any) -> str | None:
     return None
 
 
-#: Plain types of parameters, what values may be, and what is said of others.
+#: Plain types of parameters, the types of accepted values, and their name in messages.
 _PLAIN_TYPES: tuple[tuple[type, tuple[type, ...], str], ...] = (
     (int, (Integral,), "an integer"),
     (float, (Real,), "a number"),
@@ -59,8 +59,8 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
     surplus = sorted(options.model_fields_set - {"architecture", "options", "edge_features"})
     if surplus:
         raise UsageError(
-            f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Leave them out, or, if its class or "
-            f"function takes them, give {{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
+            f"The options {', '.join(surplus)} are for built-in students, and {options.label} is not one. Leave them out, or, if its class "
+            f"or function takes them, give {{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
         )
     make = STUDENT_REGISTRY.resolve(options.architecture)
     signature = _signature(make)
@@ -82,13 +82,13 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
 
 
 def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | None:
-    """What is wrong with a value for a parameter of a plain type (int, float, str or bool), or of one of them or None; None for others."""
+    """Describe why a value does not fit a parameter of type int, float, str or bool, optional or not; None otherwise."""
     if parameter is None or (value is None and parameter.default is None):
         return None
-    kinds = get_args(parameter.annotation) if get_origin(parameter.annotation) in (Union, UnionType) else (parameter.annotation,)
-    others = [kind for kind in kinds if kind is not NoneType]
-    plain = [(types, needed) for kind, types, needed in _PLAIN_TYPES if others == [kind]]
-    if not plain or (value is None and NoneType in kinds):
+    members = get_args(parameter.annotation) if get_origin(parameter.annotation) in (Union, UnionType) else (parameter.annotation,)
+    value_types = [member for member in members if member is not NoneType]
+    plain = [(types, needed) for plain_type, types, needed in _PLAIN_TYPES if value_types == [plain_type]]
+    if not plain or (value is None and NoneType in members):
         return None
     ((types, needed),) = plain
     fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
@@ -96,35 +96,39 @@ def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | No
 
 
 def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:
-    """What the class or function of a custom student is called with after (in_features, num_outputs), by name: its options, and `task` if
-    it has a parameter of this name that the options do not give, without a default, or with the default None, "node" or "graph". With
-    another default, the parameter means something else."""
+    """Keyword arguments for the class or function of a custom student: its options and `task`.
+
+    `task` is passed if a parameter of this name has no default, or the default None, "node" or "graph", and no option sets it. With another
+    default, the parameter has another meaning.
+    """
     signature = _signature(make)
     parameters = [] if signature is None else list(signature.parameters.values())
     takes_task = any(
-        one.name == "task"
-        and (one.kind is one.KEYWORD_ONLY or (place > 1 and one.kind is one.POSITIONAL_OR_KEYWORD))
-        and (one.default is one.empty or one.default is None or (isinstance(one.default, str) and one.default in ("node", "graph")))
-        for place, one in enumerate(parameters)
+        param.name == "task"
+        and (param.kind is param.KEYWORD_ONLY or (place > 1 and param.kind is param.POSITIONAL_OR_KEYWORD))
+        and (
+            param.default is param.empty or param.default is None or (isinstance(param.default, str) and param.default in ("node", "graph"))
+        )
+        for place, param in enumerate(parameters)
     )
     return {**({"task": task} if takes_task else {}), **options.options}
 
 
 def _signature(make: Callable[..., Any]) -> inspect.Signature | None:
-    """None of some classes written in C."""
-    for evaluates in (True, False):  # annotations may name what is imported for type checkers alone
+    """The signature; None for some classes written in C."""
+    for evaluates in (True, False):  # annotations may name imports of type checkers only
         with suppress(Exception):
             return inspect.signature(make, eval_str=evaluates)
     return None
 
 
 def has_node_states(options: StudentOptions, task: TaskName) -> bool:
-    """Whether a student has states of nodes on this task."""
+    """Whether a student has node states on this task."""
     return options.is_custom or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
 
 
 def uses_edges(options: StudentOptions) -> bool:
-    """Whether edges can change what a student predicts; True of a custom student, of which this is not known."""
+    """Whether edges can change what a student predicts; True for custom students, for which this is unknown."""
     return options.is_custom or ARCHITECTURES[options.architecture_name].uses_edges
 
 
@@ -134,26 +138,26 @@ def runs_on_dgl(options: StudentOptions) -> bool:
 
 
 def num_blocks(options: StudentOptions) -> int:
-    """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of a custom class.
+    """Number of blocks that a student needs with sampled neighbours: its depth, or the `num_blocks` of a custom class.
 
     Raises:
-        UsageError: the student has no form for sampled neighbourhoods.
+        UsageError: the student does not support sampled neighbourhoods.
     """
     if not options.is_custom:
         if not ARCHITECTURES[options.architecture_name].takes_blocks:
             raise UsageError(
-                f"A layer of {options.architecture} needs more than the in-neighbours of a node, so such students have no form for sampled "
+                f"A layer of {options.architecture} needs more than the in-neighbours of a node, so such students cannot train on sampled "
                 "neighbourhoods. Leave out --sampler, or choose another architecture, for example gatv2."
             )
         return options.depth or 0
-    found = getattr(STUDENT_REGISTRY.resolve(options.architecture), "num_blocks", None)
-    if found is None:
+    declared = getattr(STUDENT_REGISTRY.resolve(options.architecture), "num_blocks", None)
+    if declared is None:
         raise UsageError(
-            f"The student {options.architecture_name} does not say that it takes sampled neighbourhoods. If its forward takes a list of "
-            "DGL's blocks in place of the graph, set the class attribute num_blocks to their number. Otherwise leave out --sampler."
+            f"The student {options.architecture_name} does not declare that it takes sampled neighbourhoods. If its forward takes a list "
+            "of DGL's blocks in place of the graph, set the class attribute num_blocks to their number. Otherwise leave out --sampler."
         )
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+    if not isinstance(declared, int) or isinstance(declared, bool) or declared < 1:
         raise UsageError(
-            f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to an integer from 1 on."
+            f"The student {options.architecture_name} has num_blocks = {declared!r}. Set the class attribute to a positive integer."
         )
-    return found
+    return declared

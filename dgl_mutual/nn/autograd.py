@@ -10,6 +10,6 @@ from torch import Tensor
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
-    """`function.apply`, which torch leaves without types, of a function with one result."""
+    """Call `function.apply`, which torch leaves untyped, for a function with one result."""
     typed: Callable[..., Tensor] = function.apply
     return typed(*arguments)

@@ -28,17 +28,17 @@ class Batch(ABC):
 
     @abstractmethod
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
-        """The adjacency of each convolution of a student that has `depth` of them, first to last.
+        """The adjacency of each convolution of a student with `depth` convolutions, first to last.
 
-        The destinations of one are the sources of the next; those of the last are the samples of a node task.
+        The destinations of each are the sources of the next; those of the last are the samples of a node task.
         """
 
     @abstractmethod
     def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
-        """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task.
+        """Features of the sources of the first convolution; with a depth of 0, of the samples of a node task.
 
         Args:
-            columns: those of the feature columns that are wanted, in increasing order; default: all.
+            columns: feature columns to take, in increasing order; default: all.
         """
 
 
@@ -74,17 +74,17 @@ class GraphBatch(Adjacency, Batch):
         *,
         edge_features: int = 0,
     ) -> GraphBatch:
-        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges.
+        """Convert a homogeneous DGL graph, batched or not. Self-loops and duplicate edges are removed, as in every dataset.
 
-        Of duplicate edges the first counts; a warning tells where their features differ.
+        Of duplicate edges the first one counts; a warning is issued if their features differ.
 
         Args:
             feat: node features (|V|, F); default: ``graph.ndata["feat"]``.
-            edge_features: D of the edge features that are taken from ``graph.edata["feat"]`` (edges, D); 0 for none.
+            edge_features: D, the width of ``graph.edata["feat"]`` (edges, D); 0 to take no edge features.
 
         Raises:
-            UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or it
-                has another number of edge features.
+            UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or the
+                number of edge features differs.
             DataError: the batch information does not fit the graph (see `batch_offsets`).
         """
         check_homogeneous(graph)
@@ -94,16 +94,16 @@ class GraphBatch(Adjacency, Batch):
         if features.ndim != 2 or len(features) != graph.num_nodes():
             raise UsageError(
                 f"Node features 'feat' have the shape {tuple(features.shape)} and the graph has {graph.num_nodes()} nodes. "
-                f"Expected is one row per node: ({graph.num_nodes()}, columns)."
+                f"Expected one row per node: ({graph.num_nodes()}, columns)."
             )
-        source, destination = given_edges = edges_of(graph)
-        offsets = batch_offsets(graph, given_edges)
+        source, destination = raw_edges = edges_of(graph)
+        offsets = batch_offsets(graph, raw_edges)
         edge_rows: Tensor | None = None
         if edge_features:
-            given_rows = _edge_features_of(graph, edge_features).to(device, dtype)
-            table = as_array(given_rows, "edge features")
+            edge_data = _edge_features_of(graph, edge_features).to(device, dtype)
+            table = as_array(edge_data, "edge features")
             edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=table)
-            edge_rows = given_rows[torch.as_tensor(rows, device=device)]
+            edge_rows = edge_data[torch.as_tensor(rows, device=device)]
         else:
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())
@@ -118,7 +118,7 @@ class GraphBatch(Adjacency, Batch):
 
     @cached_method
     def with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
-        """These columns of the features, taken once for all students."""
+        """These feature columns, cached for all students."""
         return take_columns(self.features, columns)
 
     @property
@@ -136,23 +136,23 @@ class GraphBatch(Adjacency, Batch):
 
     @cached_property
     def batch_index(self) -> Tensor:
-        """(|V|,): the graph that each node belongs to."""
+        """(|V|,): the index of each node's graph."""
         numbers = torch.arange(self.num_graphs, device=self.device)
         return torch.repeat_interleave(numbers, self.graph_sizes, output_size=self.num_nodes)
 
 
 def check_homogeneous(graph: dgl.DGLGraph) -> None:
-    """Refuse what is not a homogeneous DGLGraph.
+    """Check that a graph is a homogeneous DGLGraph.
 
     Raises:
-        UsageError: see above.
+        UsageError: it is not.
     """
     if not isinstance(graph, dgl.DGLGraph):
         raise UsageError(f"Expected a DGLGraph, found {kind_of(graph)}.")
     if graph.is_block or not graph.is_homogeneous:
-        kinds = ", ".join(map(str, graph.canonical_etypes))
+        edge_types = ", ".join(map(str, graph.canonical_etypes))
         raise UsageError(
-            f"The graph is heterogeneous or bipartite (edge types: {kinds}), and students take homogeneous graphs only. "
+            f"The graph is heterogeneous or bipartite (edge types: {edge_types}), and students take homogeneous graphs only. "
             "Convert it with dgl.to_homogeneous(graph, ndata=['feat'])."
         )
 
@@ -160,9 +160,9 @@ def check_homogeneous(graph: dgl.DGLGraph) -> None:
 def _features_of(graph: dgl.DGLGraph) -> Tensor:
     if "feat" not in graph.ndata:
         raise UsageError(
-            f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']. Where students "
-            "were trained on one-hot in-degrees (feat=None), predict dgl_mutual.Dataset.from_dgl(graph, feat=None), to classify graphs "
-            "with task='graph'."
+            f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']. For students "
+            "trained on one-hot in-degrees (feat=None), predict dgl_mutual.Dataset.from_dgl(graph, feat=None), with task='graph' to "
+            "classify graphs."
         )
     features: Tensor = graph.ndata["feat"]
     return features
@@ -183,17 +183,17 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
     if features.ndim != 2 or features.shape[1] != width:
         raise UsageError(
             f"The student was trained with {counted(width, 'edge feature')}, and graph.edata['feat'] has the shape {shape}. Expected "
-            f"is ({graph.num_edges()}, {width}), encoded as in the training data."
+            f"({graph.num_edges()}, {width}), encoded as in the training data."
         )
     return features
 
 
 class FeatureRows:
-    """The features of a dataset's nodes or edges, of which a batch takes some rows: sparse where the table is, else dense.
+    """Node or edge features of a dataset, from which batches take rows: sparse if the features are, else dense.
 
     Args:
         features: (rows, F).
-        repeats: rows as `RepeatedRows`, if there are few distinct ones.
+        repeats: whether to return `RepeatedRows` if there are few distinct rows.
     """
 
     def __init__(self, features: Features, device: torch.device, dtype: torch.dtype, *, repeats: bool) -> None:
@@ -205,7 +205,7 @@ class FeatureRows:
         self._dense = torch.as_tensor(features, dtype=dtype, device=device) if is_dense else None
 
     def __getitem__(self, rows: IntArray | slice) -> NodeFeatures:
-        """These rows."""
+        """Take these rows."""
         if self._distinct is not None:
             table, codes = self._distinct
             return RepeatedRows.of_table(table, codes[rows], self.device, self.dtype)
@@ -215,7 +215,7 @@ class FeatureRows:
 
 
 class Collator:
-    """Makes batches of a dataset's graphs by index arithmetic on its arrays: no graph is ever built one by one."""
+    """Builds batches of a dataset's graphs by index arithmetic on its arrays, never graph by graph."""
 
     def __init__(self, dataset: Dataset, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.dataset = dataset
@@ -256,7 +256,7 @@ class Collator:
 
 
 def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """The elements of the chosen ranges one after another, the new offsets, and by how much each range moved."""
+    """The concatenated elements of the chosen ranges, their new offsets, and how far each range moved."""
     sizes = offsets[chosen + 1] - offsets[chosen]
     new_offsets = offsets_of(sizes)
     shift = new_offsets[:-1] - offsets[chosen]

@@ -15,7 +15,7 @@ from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures, Rows, offsets_of, take_columns, take_rows
 from dgl_mutual.utils.caching import cached_method
 
-#: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
+#: Maximum numbers of nodes and edges in a chunk of a layer-wise pass; a single node may have more edges.
 CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
 
 
@@ -23,7 +23,7 @@ class BlockBatch(Batch):
     """An adjacency for each convolution, the last of them for the samples: DGL's blocks (message-flow graphs).
 
     A student with fewer convolutions than there are blocks uses the last ones: the destinations of a block are its first sources, so the
-    input of such a student is the first rows of the features.
+    inputs of such a student are the first rows of the features.
     """
 
     def __init__(self, adjacencies: Sequence[Adjacency], features: NodeFeatures) -> None:
@@ -33,12 +33,12 @@ class BlockBatch(Batch):
 
     @classmethod
     def of(cls, blocks: Sequence[dgl.DGLGraph], whole: Any, device: torch.device) -> BlockBatch:
-        """The blocks that DGL's samplers draw from a graph, with the data of its nodes, on a device.
+        """Make a batch on a device from blocks that DGL's samplers drew from a graph.
 
         The blocks may be on the CPU: DGL itself needs no support for the device.
 
         Args:
-            whole: a `GraphBatch`, or something else with its dtype, degrees and features, whose rows can be indexed by node index.
+            whole: a `GraphBatch`, or another object with its dtype, degrees and features, whose rows are indexed by node.
         """
         adjacencies = []
         for block in blocks:
@@ -79,9 +79,9 @@ class BlockBatch(Batch):
 
 
 class LayerwiseBatch(Batch):
-    """The whole graph, every convolution on all nodes before the next one, the last one on the samples alone.
+    """The whole graph layer by layer: each convolution runs on all nodes before the next one, the last one on the samples alone.
 
-    The logits are those of one pass over the whole graph, and memory for edges is bounded. It is for evaluation: a backward pass would
+    The logits equal those of one pass over the whole graph, with bounded memory for edges. For evaluation only: a backward pass would
     need all intermediate values.
     """
 
@@ -141,7 +141,7 @@ class _ChunkedAdjacency(Adjacency):
     def _chunk(self, rows: slice, first: Tensor, degrees: Tensor) -> Adjacency:
         nodes = self._nodes[rows]
         in_offsets = offsets_of(degrees)
-        if self.is_whole:  # the nodes of a chunk follow each other, and so do their edges
+        if self.is_whole:  # the edges of consecutive nodes are consecutive
             edges: Rows = slice(int(first[0]), int(first[-1] + degrees[-1]))
         else:
             shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
@@ -162,7 +162,7 @@ class _ChunkedAdjacency(Adjacency):
 
 
 def _drawn_edges(block: dgl.DGLGraph) -> Tensor:
-    """Numbers, in the graph that a block was drawn from, of its edges in CSC order."""
+    """Indices of a block's edges, in CSC order, in the graph that it was drawn from."""
     order: Tensor = block.adj_tensors("csc")[2]
     numbers: Tensor = block.edata[dgl.EID]
     return numbers[order]

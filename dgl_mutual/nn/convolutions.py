@@ -1,5 +1,4 @@
-"""The four convolutions. `propagate` projects and aggregates in the cheaper order, which the result does not depend on. Features may be
-sparse.
+"""The four convolutions. `propagate` projects and aggregates in the cheaper order, with the same result. Features may be sparse.
 
 Symbols: V nodes, N(i) the in-neighbours of i without i, W weights, b bias, F_in and F_out widths.
 """
@@ -26,17 +25,17 @@ from dgl_mutual.nn.norm import batch_norm
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What a convolution is built for: its place in a student, its widths and options.
+    """The place of a convolution in a student, its widths and options.
 
     Attributes:
         index: its place, from 0.
         is_last: whether it is the last one.
-        gives_logits: whether its output is the logits, rather than hidden states.
+        gives_logits: whether it outputs logits rather than hidden states.
         in_features, out_features: F_in and F_out.
-        hidden: width inside the layer, where it has an inside (gin).
+        hidden: width of hidden states within the layer (gin).
         heads: attention heads (gat); F_out is the width of all heads together.
-        dropout: rate on what the layer itself draws (gat: attention weights).
-        batch_norm: normalise inside the layer (gin).
+        dropout: dropout rate within the layer (gat: on attention weights).
+        batch_norm: whether to normalise within the layer (gin).
         edge_features: D; 0 for a layer that takes no edge features.
     """
 
@@ -56,17 +55,16 @@ class Convolution(nn.Module, ABC):
     """One message-passing layer.
 
     Attributes:
-        default_dropout: dropout rate of the architecture's own paper on its input (node task).
+        default_dropout: dropout rate on its input in the architecture's paper (node task).
         default_depth: number of such layers in a student, by task.
-        takes_edge_features: whether it has a form for edges with features.
-        takes_blocks: whether it can run on a block, which has no other nodes than its destinations and their in-neighbours, as where
-            neighbours are sampled.
+        takes_edge_features: whether it supports edge features.
+        takes_blocks: whether it can run on a block, that is on destinations and their in-neighbours alone, as with sampled neighbours.
         runs_on_dgl: whether it runs on a DGLGraph.
         uses_edges: whether its output depends on edges.
-        has_heads: whether it has attention heads, of which each has a part of the width.
-        pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
+        has_heads: whether it has attention heads, which divide the width.
+        pools_first: whether, on a graph task, node features are pooled before the first layer; there are no node states then.
         inner: options of hidden layers that also affect the output layer, since it has a hidden layer of its own.
-        inner_with_edges: the same, where it takes edge features.
+        inner_with_edges: further such options with edge features.
     """
 
     default_dropout: ClassVar[float] = 0.5
@@ -87,12 +85,12 @@ class Convolution(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        """New states of the destinations of a graph.
+        """Compute new states of the destinations of a graph.
 
         Shapes: x (sources, F_in), result (destinations, F_out).
 
         Args:
-            generator: draws dropout in training; None otherwise.
+            generator: random stream for dropout in training; None otherwise.
         """
 
     @property
@@ -102,12 +100,12 @@ class Convolution(nn.Module, ABC):
         return (self.weight,)
 
     def fold_input_scaling(self, scales: Tensor) -> None:
-        """Change the input weights so that the layer takes unscaled features after training on features times `scales` (F_in,)."""
+        """Fold `scales` (F_in,) into the input weights: after training on features times `scales`, the layer takes unscaled ones."""
         for weight in self.input_weights:
             weight.mul_(scales.unsqueeze(1))
 
     def initial(self, x: NodeFeatures) -> Tensor | None:
-        """Of the first layer: initial states from the features, which `forward` of all layers then takes, too; None if there are none."""
+        """Initial states, computed from the features by the first layer, as a further argument of `forward` of all layers; else None."""
         return None
 
     @abstractmethod
@@ -126,15 +124,15 @@ class Convolution(nn.Module, ABC):
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
-        """The activation after a hidden layer of this kind; x may be overwritten."""
+        """The activation after a hidden layer of this class; it may overwrite x."""
         return torch.relu_(x)
 
 
 class Messages(nn.Module):
-    """What a layer makes of states and edge features: messages relu(W_0 x_j + W_e e_ij + b_e), aggregated at the destinations.
+    """Messages of states and edge features, relu(W_0 x_j + W_e e_ij + b_e), aggregated at the destinations.
 
-    A message is not linear, so states are projected before it: W_0 (F_in, hidden) is there in the first layer only, and the states of later
-    layers are taken as they are.
+    Messages are not linear, so features are projected beforehand, by W_0 (F_in, hidden) of the first layer. Later layers have no W_0: the
+    message takes x_j itself.
     """
 
     def __init__(self, layer: LayerSpec) -> None:
@@ -157,12 +155,12 @@ class Messages(nn.Module):
         return states
 
     def forward(self, graph: Adjacency, norm: Norm, states: Tensor, self_weight: Tensor | None = None) -> Tensor:
-        """The aggregated messages, and the node's own state times `self_weight` (1,), if there is one: (destinations, hidden)."""
+        """Aggregate messages, and add the node's own state times `self_weight` (1,), if given: (destinations, hidden)."""
         return aggregate_messages(graph, norm, states, self.weight, self.bias, self_weight)
 
 
 class MessageConvolution(Convolution):
-    """A layer that aggregates the states of neighbours, or with edge features the messages that `Messages` makes of both.
+    """A layer that aggregates states of neighbours or, with edge features, `Messages` of both.
 
     Attributes:
         messages: None for a layer that takes no edge features.
@@ -193,12 +191,12 @@ class MessageConvolution(Convolution):
 class GCNConvolution(Convolution):
     """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2.
 
-    NOTE[PAPER]: of a directed graph d_i counts in-edges and d_j out-edges, as in DGL's GraphConv.
-    NOTE: where neighbours are sampled, degrees stay those of the whole graph, so that a node means the same in training and evaluation.
+    NOTE[PAPER]: on a directed graph d_i counts in-edges and d_j out-edges, as in DGL's GraphConv.
+    NOTE: with sampled neighbours, degrees stay those of the whole graph, so that they mean the same in training and evaluation.
 
-    With edge features, as OGB's GCN for molecules (Hu et al., NeurIPS 2020, arXiv 2005.00687), r learned:
-    h_i = sum_{j in N(i)} relu(W x_j + b + W_e e_ij) / sqrt(d_i d_j) + relu(W x_i + b + r) / d_i. A layer that gives logits then has a
-    linear map after it: a sum of what ReLU gives is never negative.
+    With edge features it is OGB's GCN for molecules (Hu et al., NeurIPS 2020, arXiv 2005.00687) with a learned r:
+    h_i = sum_{j in N(i)} relu(W x_j + b + W_e e_ij) / sqrt(d_i d_j) + relu(W x_i + b + r) / d_i. A layer that outputs
+    logits is then followed by a linear map, since sums of ReLU outputs are never negative.
     """
 
     takes_edge_features: ClassVar[bool] = True
@@ -230,8 +228,8 @@ class GCNConvolution(Convolution):
         if self.edge_weight is not None:
             assert self.root is not None
             values = linear(x, self.weight, self.bias)
-            own = torch.relu_(graph.at_destinations(values) + self.root) * graph.loop_weights
-            states = aggregate_messages(graph, "symmetric", values, self.edge_weight) + own
+            self_message = torch.relu_(graph.at_destinations(values) + self.root) * graph.loop_weights
+            states = aggregate_messages(graph, "symmetric", values, self.edge_weight) + self_message
             return states if self.last is None else F.linear(states, self.last.weight, self.last.bias)
         return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
 
@@ -239,7 +237,7 @@ class GCNConvolution(Convolution):
 class SAGEConvolution(MessageConvolution):
     """h_i = W_self x_i + W_neigh mean_{j in N(i)} x_j + b. Hamilton et al., NeurIPS 2017, arXiv 1706.02216, the mean aggregator.
 
-    With edge features neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in the first layer W_0 x is x.
+    With edge features, relu(x_j + W_e e_ij + b_e) replaces x_j, and W_0 x replaces x in the first layer.
     """
 
     def __init__(self, layer: LayerSpec) -> None:
@@ -265,8 +263,8 @@ class SAGEConvolution(MessageConvolution):
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
             states = self.messages.states(x)
-            own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
-            return torch.addmm(own, self.messages(graph, "mean", states), self.neighbour_weight)
+            projected = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
+            return torch.addmm(projected, self.messages(graph, "mean", states), self.neighbour_weight)
         return propagate(graph, "mean", x, self.neighbour_weight, plus=self_linear(graph, x, self.self_weight, self.bias))
 
 
@@ -275,8 +273,8 @@ class GINConvolution(MessageConvolution):
 
     Xu et al., ICLR 2019, arXiv 1810.00826, eq. 4.1. The MLP's first linear map is applied before the sum.
 
-    With edge features GINE (Hu et al., ICLR 2020, arXiv 1905.12265): neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in
-    the first layer W_0 x is x.
+    With edge features it is GINE (Hu et al., ICLR 2020, arXiv 1905.12265): relu(x_j + W_e e_ij + b_e) replaces x_j, and W_0 x replaces x in
+    the first layer.
     """
 
     inner: ClassVar[frozenset[str]] = frozenset({"hidden", "norm"})
@@ -315,9 +313,9 @@ class GINConvolution(MessageConvolution):
 class GATConvolution(Convolution):
     """h_i = sum_{j in N(i) + i} a_ij W x_j + b, a_ij = softmax_j(LeakyReLU(<a_source, W x_j> + <a_destination, W x_i>)), per head.
 
-    Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads stand side by side; a layer that gives logits has one head.
-    NOTE[PAPER]: the output layer has one head, as that of the paper on Cora and CiteSeer.
-    NOTE: where neighbours are sampled, the softmax runs over those that are there, as in DGL's GATConv.
+    Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads are concatenated; a layer that outputs logits has one head.
+    NOTE[PAPER]: the output layer has one head, as in the paper on Cora and CiteSeer.
+    NOTE: with sampled neighbours, the softmax runs over these alone, as in DGL's GATConv.
 
     With edge features the score has a third term, <a_edge, W_e e_ij>, as in `torch_geometric.nn.GATConv`; e_ii is the mean over N(i).
     """
@@ -352,7 +350,7 @@ class GATConvolution(Convolution):
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         values = linear(x, self.weight)
-        # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
+        # A second, narrow product: as further columns of the first it would double the time of that where x is sparse.
         source, destination = score_heads(values, self.attention_source, self.attention_destination)
         multiplier = None
         if generator is not None and self.attention_dropout > 0:

@@ -40,7 +40,7 @@ class Pattern:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(non-zeros,): the row index of each."""
+        """(non-zeros,): the row index of each non-zero."""
         numbers = torch.arange(self.shape[0], dtype=self.indices.dtype, device=self.indices.device)
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
 
@@ -51,7 +51,7 @@ class Pattern:
 
     @cached_method
     def differences(self, dtype: torch.dtype) -> SparseMatrix:
-        """The matrix (non-zeros, columns), of a square one, that gives for each non-zero what stands at its column less that at its row."""
+        """Difference operator M of a square pattern: (M x)_e = x[column(e)] - x[row(e)]; shape (non-zeros, columns)."""
         count = len(self.indices)
         indptr = 2 * torch.arange(count + 1, device=self.indices.device)
         signs = torch.tensor([1, -1], dtype=dtype, device=self.indices.device).repeat(count)
@@ -59,7 +59,7 @@ class Pattern:
 
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
-        """The pattern of the transpose, and the position in this one of each of its non-zeros."""
+        """The transposed pattern, and for each of its non-zeros the position in this pattern."""
         if self.indices.device.type == "cpu":
             return self._transpose_by_scipy()
         in_order, order = torch.sort(self.indices, stable=True)
@@ -68,7 +68,7 @@ class Pattern:
         return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order.to(self.indices.dtype)
 
     def _transpose_by_scipy(self) -> tuple[Pattern, Tensor]:
-        """On a CPU this takes a fraction of the time of a sort."""
+        """Transpose on a CPU, in a fraction of the time of a sort."""
         indptr, indices = self.indptr.numpy(), self.indices.numpy()
         numbered = sparse.csr_matrix((np.arange(len(indices), dtype=indices.dtype), indices, indptr), shape=self.shape).tocsc()
         t_indptr, t_indices, order = (torch.as_tensor(part) for part in (numbered.indptr, numbered.indices, numbered.data))
@@ -114,11 +114,11 @@ class SparseMatrix:
 
 
 class Codes:
-    """Which of some distinct rows each row of a matrix is.
+    """The index of each row of a matrix in a table of distinct rows.
 
     Attributes:
-        numbers: (rows,), from 0, as 32-bit integers.
-        count: R, of distinct rows.
+        numbers: table indices (rows,), as 32-bit integers.
+        count: R, the number of distinct rows.
     """
 
     def __init__(self, numbers: Tensor, count: int) -> None:
@@ -141,20 +141,20 @@ class Codes:
 
 
 def offsets_of(counts: Tensor) -> Tensor:
-    """(n + 1,): where each of n consecutive ranges of these sizes begins, and where the last ends; of a mask, how many are kept before."""
+    """Cumulative sums from 0, (n + 1,): the bounds of n consecutive ranges of these sizes; for a mask, how many are True before each."""
     total = counts.cumsum(0)
     return torch.cat([total.new_zeros(1), total])
 
 
 class RepeatedRows(SparseMatrix):
-    """A matrix of few distinct rows, such as the features of atoms and bonds. It can be used wherever a sparse matrix can.
+    """A matrix with few distinct rows, such as the features of atoms and bonds. It can be used wherever a sparse matrix can.
 
     Products are computed for the distinct rows only. This takes a fraction of the time, above all in the backward pass, where a sparse
     matrix has to be transposed.
 
     Attributes:
         table: the distinct rows (R, F), dense.
-        codes: which of them each row is.
+        codes: the index of each row in the table.
     """
 
     def __init__(self, table: Tensor, codes: Codes) -> None:
@@ -163,7 +163,7 @@ class RepeatedRows(SparseMatrix):
 
     @classmethod
     def of_table(cls, table: FloatArray, codes: IntArray, device: torch.device | str, dtype: torch.dtype) -> RepeatedRows:
-        """The rows ``table[codes]``. Of a large table, only the rows that occur are copied."""
+        """Make the rows ``table[codes]``. Of a large table, only the rows that occur are copied."""
         if len(table) > 64:
             occurs = np.zeros(len(table), dtype=bool)
             occurs[codes] = True
@@ -191,7 +191,7 @@ class RepeatedRows(SparseMatrix):
         return take_rows(distinct, self.codes.numbers.long())
 
     @cached_property
-    def pattern(self) -> Pattern:  # type: ignore[override]  # derived where it is asked for
+    def pattern(self) -> Pattern:  # type: ignore[override]  # computed on demand
         return self._as_sparse.pattern
 
     @cached_property
@@ -212,7 +212,7 @@ def take_rows(x: Tensor, rows: Rows) -> Tensor: ...
 @overload
 def take_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix: ...
 def take_rows(x: NodeFeatures, rows: Rows) -> NodeFeatures:
-    """The chosen rows of a dense or sparse matrix, or of anything else that can be indexed by them."""
+    """Select rows of a dense or sparse matrix, or of any other object that can be indexed by row."""
     if isinstance(x, RepeatedRows):
         return RepeatedRows(x.table, Codes(take_rows(x.codes.numbers, rows), x.codes.count))
     if isinstance(x, SparseMatrix):
@@ -226,7 +226,7 @@ def take_columns(x: Tensor, columns: Sequence[int]) -> Tensor: ...
 @overload
 def take_columns(x: SparseMatrix, columns: Sequence[int]) -> SparseMatrix: ...
 def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
-    """The chosen columns, in increasing order, of a dense or sparse matrix."""
+    """Select columns, given in increasing order, of a dense or sparse matrix."""
     if isinstance(x, Tensor):
         return x[:, torch.as_tensor(columns, device=x.device)]
     if isinstance(x, RepeatedRows):
@@ -235,15 +235,15 @@ def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
     place = pattern.indices.new_full((pattern.shape[1],), -1)
     place[torch.as_tensor(columns, device=place.device)] = torch.arange(len(columns), dtype=place.dtype, device=place.device)
     moved = place.index_select(0, pattern.indices)
-    kept = moved >= 0
-    before = offsets_of(kept)
-    entries = torch.nonzero(kept).squeeze(1)
+    is_taken = moved >= 0
+    before = offsets_of(is_taken)
+    entries = torch.nonzero(is_taken).squeeze(1)
     taken = Pattern(before.index_select(0, pattern.indptr), moved.index_select(0, entries), len(columns))
     return SparseMatrix(taken, x.values.index_select(0, entries))
 
 
 def _sparse_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix:
-    if isinstance(rows, slice) and rows.step in (None, 1):  # they follow each other, and so do their entries
+    if isinstance(rows, slice) and rows.step in (None, 1):  # the entries of consecutive rows are consecutive
         start, stop, _ = rows.indices(x.shape[0])
         indptr = x.pattern.indptr[start : max(start, stop) + 1]
         part = slice(int(indptr[0]), int(indptr[-1]))

@@ -45,23 +45,23 @@ class CustomStudent(CohortMember):
     them itself. A column that may hold codes of categories, that is, integers from 0 on the training part, is not scaled, so that
     embeddings can look them up.
 
-    A class or function with a parameter ``task`` is given "node" or "graph" for it, unless its own options give it, or its default is
-    something other than None, "node" or "graph".
+    A parameter ``task`` of the class or function receives "node" or "graph", unless its own options set it, or its default is something
+    other than None, "node" or "graph".
 
-    The module may change features in place and write into the graph's data: what it gets are copies.
+    The module may change features in place and write into the graph's data: it gets copies.
 
     With the option ``edge_features: true``, each of these graphs has the edge features as ``graph.edata["feat"]``, a dense matrix (|E|, D).
     Unlike built-in students, it also gets the node feature columns that are sums of edge features.
 
-    Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
-    not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
+    Random numbers that `forward` draws from torch, NumPy or Python, for example in dropout, come from the student's own stream: results do
+    not depend on its peers. In evaluation they are the same each time. It must seed generators of its own, and DGL's samplers, itself.
 
-    What the module remembers from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or a
-    tensor that `get_extra_state` gives: a file that is saved has these alone. An interrupted training that goes on also has its dense
-    buffers with ``persistent=False``.
+    State that the module keeps from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or
+    a tensor that `get_extra_state` returns: saved files contain nothing else. A resumed training also has its dense buffers with
+    ``persistent=False``.
 
-    An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
-    logits. Strategies that learn from hidden states do not take custom students either way.
+    An optional method ``embed(graph, feat)`` returns its last hidden states, (|V|, width) or (graphs, width). Without it `embed` returns
+    the logits. Strategies that learn from hidden states take no custom students in either case.
 
     Args:
         options: the class or function, and its own options.
@@ -70,12 +70,12 @@ class CustomStudent(CohortMember):
         edge_features: D, the number of edge features; 0 for none.
 
     Raises:
-        UsageError: the class or function cannot be found or called, or gives no module with parameters.
+        UsageError: the class or function cannot be found or called, or returns no module with parameters.
     """
 
-    #: Columns are multiplied by it; not all ones after a training on scaled features.
+    #: Factors of the feature columns; all ones unless the training scaled features.
     input_scale: Tensor
-    #: The same of edge features.
+    #: The same for edge features.
     edge_scale: Tensor | None
 
     def __init__(
@@ -96,24 +96,23 @@ class CustomStudent(CohortMember):
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
 
     def check_weights(self) -> None:
-        """Refuse a class or function that gives the same weights each time it is called, and warn if it computes them (see
-        `same_each_time`).
+        """Refuse a class or function whose weights are the same on each call, and warn if it computes them.
 
         Raises:
-            UsageError: it keeps them, or sets a seed.
+            UsageError: it keeps them, or sets a seed (see `same_each_time`).
         """
         cause = same_each_time(self.module, self._made)
         if cause == "computed":
             warn(
-                f"The student {self.options.label} begins with the same weights each time it is made: all seeds begin alike, and several "
-                "such students of a cohort stay alike without dropout. If that is not meant, draw its weights in __init__ from torch's "
+                f"The student {self.options.label} starts with the same weights each time it is made: all seeds start alike, and several "
+                "such students of a cohort stay alike without dropout. If this is not intended, draw its weights in __init__ from torch's "
                 "global random stream."
             )
         elif cause is not None:
             raise UsageError(
                 f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
-                f"too. Make new layers in the __init__ of {self.options.label}, not before, begin with copies of tensors that are kept "
-                "elsewhere (clone()), and set no seed there, as torch.manual_seed does."
+                f"too. In the __init__ of {self.options.label}, make new layers, start from copies of tensors that are kept elsewhere "
+                "(clone()), and set no seed (torch.manual_seed)."
             )
 
     def _made(self) -> nn.Module:
@@ -129,7 +128,7 @@ class CustomStudent(CohortMember):
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             raise UsageError(
                 f"All parameters of the student {self.name!r} are frozen (requires_grad=False), so nothing can be trained. Leave "
-                "some of them as they are made."
+                "some of them trainable."
             )
         if not parameters:
             raise UsageError(
@@ -143,13 +142,13 @@ class CustomStudent(CohortMember):
         return module
 
     def train(self, mode: bool = True) -> CustomStudent:
-        """Set the mode, as every module does; an error that the custom module raises is named."""
+        """Set the mode, as in every module; errors of the custom module name the student."""
         with blamed(f"train of the student {self.name!r}"):
             super().train(mode)
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
-        """The state, as that of every module; an error that the custom module raises is named."""
+        """The state, as of every module; errors of the custom module name the student."""
         with blamed(f"state_dict of the student {self.name!r}"):
             state: dict[str, Any] = super().state_dict(*args, **kwargs)
         return state
@@ -181,7 +180,7 @@ class CustomStudent(CohortMember):
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         graphs, feat, num_samples, rows = self._inputs(batch)
-        logits = self._called(self.module, graphs, feat, generator)
+        logits = self._call(self.module, graphs, feat, generator)
         self._check(logits, num_samples, feat)
         logits = logits.to(feat.dtype)
         if rows is not None:
@@ -193,16 +192,16 @@ class CustomStudent(CohortMember):
         if not callable(embed):
             return super().embed_batch(batch, generator)
         graphs, feat, num_samples, rows = self._inputs(batch)
-        states = self._called(embed, graphs, feat, generator)
+        states = self._call(embed, graphs, feat, generator)
         if not isinstance(states, Tensor) or states.layout != torch.strided or states.dim() != 2 or len(states) != num_samples:
-            found = f"the shape {tuple(states.shape)}" if isinstance(states, Tensor) else f"the type {type(states).__name__}"
+            actual = f"the shape {tuple(states.shape)}" if isinstance(states, Tensor) else f"the type {type(states).__name__}"
             if isinstance(states, Tensor) and states.layout != torch.strided:
-                found = "a sparse tensor"
-            raise UsageError(f"The method embed of the student {self.name!r} gives {found}. Expected is a tensor ({num_samples}, width).")
+                actual = "a sparse tensor"
+            raise UsageError(f"The method embed of the student {self.name!r} returns {actual}. Expected a tensor ({num_samples}, width).")
         return states if rows is None else states[rows]
 
     def _inputs(self, batch: Batch) -> tuple[Any, Tensor, int, Tensor | None]:
-        """What the module is called with, the number of samples that it must answer for, and which of them are asked for."""
+        """The module's arguments, the number of samples that it predicts, and the rows to return (None for all)."""
         if isinstance(batch, LayerwiseBatch):
             return *self._inputs(batch.whole)[:3], batch.samples
         if isinstance(batch, BlockBatch):
@@ -224,10 +223,10 @@ class CustomStudent(CohortMember):
             graph.edata["feat"] = feat * self.edge_scale if bool((self.edge_scale != 1).any()) else feat
         return graph
 
-    def _called(
+    def _call(
         self, function: Callable[..., Any], graph: dgl.DGLGraph | list[dgl.DGLGraph], feat: Tensor, generator: torch.Generator | None
     ) -> Any:
-        """What the module, or a method of it, gives."""
+        """Call the module, or a method of it."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
         with blamed(f"The student {self.name!r}"), custom_streams(generator, feat.device), settings_kept():
@@ -245,7 +244,7 @@ class CustomStudent(CohortMember):
         return result
 
     def _explain_missing_column(self, error: KeyError) -> None:
-        """Raise `UsageError` if the module has asked a graph for data that it does not hold."""
+        """Raise `UsageError` if the module asked a graph for data that it does not hold."""
         if not raised_in(error, "dgl"):
             return
         edges = ""
@@ -260,7 +259,7 @@ class CustomStudent(CohortMember):
         ) from error
 
     def _explain_precision(self, error: RuntimeError, precision: torch.dtype) -> None:
-        """Raise `UsageError` if the module computes in the precision that it was made in, and no longer has."""
+        """Raise `UsageError` if the module still computes in the precision that it was made in."""
         others = self._made_in - {precision}
         if not others or "dtype" not in str(error):
             return
@@ -271,7 +270,7 @@ class CustomStudent(CohortMember):
         ) from error
 
     def _explain_isolated_nodes(self, error: dgl.DGLError) -> None:
-        """Raise `UsageError` if a layer of DGL refuses nodes without edges into them: what it proposes is undone in every dataset."""
+        """Raise `UsageError` if a layer of DGL refuses nodes without in-edges: datasets undo the mend that DGL proposes."""
         if "0-in-degree" not in str(error):
             return
         if self._num_blocks is None:
@@ -279,8 +278,8 @@ class CustomStudent(CohortMember):
         else:  # blocks take no self-loops
             fix = "Make the layer with allow_zero_in_degree=True."
         raise UsageError(
-            f"The student {self.name!r} has a layer that takes no nodes without edges into them, and the graph has such nodes "
-            f"({custom_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {fix}"
+            f"The student {self.name!r} has a layer that refuses nodes without in-edges, and the graph has such nodes "
+            f"({custom_place(error)}). Graphs of datasets hold no self-loops, even if they were added before. {fix}"
         ) from error
 
     def _check_call(self, function: Callable[..., Any]) -> None:
@@ -299,20 +298,20 @@ class CustomStudent(CohortMember):
 
     def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
         if not isinstance(logits, Tensor):
-            raise UsageError(f"The student {self.name!r} gives {kind_of(logits)}. Its forward must return the logits, a tensor.")
+            raise UsageError(f"The student {self.name!r} returns {kind_of(logits)}. Its forward must return the logits, a tensor.")
         if logits.layout != torch.strided:
-            raise UsageError(f"The student {self.name!r} gives sparse logits. Its forward must return a dense tensor: logits.to_dense().")
+            raise UsageError(f"The student {self.name!r} returns sparse logits. Its forward must return a dense tensor: logits.to_dense().")
         expected = (num_samples, self.num_outputs)
         if tuple(logits.shape) != expected:
             rows = "graphs" if self.task == "graph" else "nodes"
             pooling = " Pool node states, for example with dgl.mean_nodes." if self.task == "graph" else ""
             raise UsageError(
-                f"The student {self.name!r} gives logits of the shape {tuple(logits.shape)}. Expected is {expected}: ({rows}, "
+                f"The student {self.name!r} returns logits of the shape {tuple(logits.shape)}. Expected {expected}: ({rows}, "
                 f"outputs).{pooling}"
             )
         if not logits.is_floating_point() or logits.device != feat.device:
             raise UsageError(
-                f"The student {self.name!r} gives {logits.dtype} logits on {logits.device}. Expected are floating-point numbers "
+                f"The student {self.name!r} returns {logits.dtype} logits on {logits.device}. Expected floating-point numbers "
                 f"on {feat.device}."
             )
         if self.training and torch.is_grad_enabled() and not logits.requires_grad:
@@ -321,7 +320,7 @@ class CustomStudent(CohortMember):
             )
         if not bool(logits.isfinite().all()):
             raise TrainingError(
-                f"The student {self.name!r} gives logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
+                f"The student {self.name!r} returns logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
                 "and logarithms of zero, for example at nodes without neighbours, or lower training.learning_rate."
             )
         if self.training and not self._is_judged and len(logits) >= _ENOUGH_ROWS:
@@ -330,10 +329,10 @@ class CustomStudent(CohortMember):
 
     @torch.no_grad()
     def _warn_of_probabilities(self, logits: Tensor) -> None:
-        """Warn if all rows are distributions over the classes. Outputs of a sigmoid are not told: logits can look like them."""
+        """Warn if all rows are distributions over the classes. Outputs of a sigmoid are not detected: logits can look like them."""
         if self.num_outputs > 1 and bool((logits >= 0).all()) and bool(((logits.double().sum(-1) - 1).abs() < 1e-2).all()):
             warn(
-                f"The student {self.name!r} gives probabilities, it seems: its outputs are not negative, and sum to 1 in each row. A "
+                f"The student {self.name!r} seems to return probabilities: its outputs are not negative and sum to 1 in each row. A "
                 "softmax is applied to them in training and prediction, so they would be nearly uniform. Return logits: leave out the "
                 "softmax at the end of forward."
             )

@@ -15,7 +15,7 @@ from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.utils.custom_code import described
 from dgl_mutual.utils.wording import kind_of
 
-#: Seeds of the streams that further modules are made from: none that a user would choose, from which the first one may have been made.
+#: Seeds from which further modules are made. No user would choose them, and the first module may have been made from a user's seed.
 _OTHER_SEEDS = (0x5EED_0F_0_7E57, 0x5EED_0F_1_7E57)
 
 
@@ -23,33 +23,33 @@ def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | N
     """Why a module cannot be trained, as the end of a sentence that starts with its name; None if it can.
 
     Args:
-        may_be_lazy: its lazy layers get their shapes in the first step.
+        may_be_lazy: whether lazy layers are allowed; they get their shapes in the first step.
     """
     try:
-        called = "parameters"
+        method = "parameters"
         tensors: list[Tensor] = list(module.parameters())
-        called = "buffers"
+        method = "buffers"
         tensors += module.buffers()
-        called = "state_dict"
+        method = "state_dict"
         state = module.state_dict()
     except Exception as error:
-        return f"has a method {called}() that raised an error: {described(error)}"
+        return f"has a method {method}() that raised an error: {described(error)}"
     if not isinstance(state, Mapping):
         return f"has a method state_dict() that returns {kind_of(state)}. It must return a mapping from names to tensors."
     if not may_be_lazy and any(map(is_lazy, tensors)):
         return "has lazy layers, whose size is not known yet. Give them in_features."
     if any(tensor.is_meta for tensor in tensors):
         return "has weights on the device 'meta', which hold no numbers. Make them on the CPU."
-    for kind in map(type, module.modules()):
-        gives, takes = (getattr(kind, name) is not getattr(nn.Module, name) for name in ("get_extra_state", "set_extra_state"))
-        if gives != takes:
-            there, missing = ("get_extra_state", "set_extra_state")[:: 1 if gives else -1]
-            return f"defines {there} and not {missing} in {kind.__name__}, so its state could not be given back. Define {missing}, too."
+    for module_class in map(type, module.modules()):
+        saves, loads = (getattr(module_class, name) is not getattr(nn.Module, name) for name in ("get_extra_state", "set_extra_state"))
+        if saves != loads:
+            defined, missing = ("get_extra_state", "set_extra_state")[:: 1 if saves else -1]
+            return f"defines {defined} and not {missing} in {module_class.__name__}, so state cannot be restored. Define {missing}, too."
     return None
 
 
 def fault_of_state(module: nn.Module) -> str | None:
-    """As `fault_of_tensors`, or what in the state of a module cannot be kept."""
+    """As `fault_of_tensors`; also for state of a module that cannot be saved."""
     if fault := fault_of_tensors(module):
         return fault
     for name, value in module.state_dict().items():
@@ -58,7 +58,7 @@ def fault_of_state(module: nn.Module) -> str | None:
         if value.layout != torch.strided:
             return f"has a sparse tensor {name}, which cannot be saved. Keep it dense, or register it with persistent=False."
         if repeats(value):
-            return f"has a tensor {name} several values of which share memory, as expand() makes them. Make a copy: {name}.clone()."
+            return f"has a tensor {name} in which several values share memory, as after expand(). Make a copy: {name}.clone()."
     return None
 
 
@@ -67,16 +67,16 @@ Cause: TypeAlias = Literal["kept", "seeded", "computed"]
 
 
 def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> Cause | None:
-    """Why a module has the same trainable weights each time it is made; None if it has not.
+    """Why a module has the same trainable weights each time it is made; None if it does not.
 
-    They are kept if they share memory with those of another one, seeded if they are the same numbers while it seeds a global random stream
-    of torch's CPU, NumPy or Python, and else computed, read from a file, or drawn from a generator of its own. Weights that are all equal,
-    as zeros are, do not count.
+    kept: they share memory with those of another one. seeded: they are equal, and making the module seeds a global random stream of torch
+    (CPU), NumPy or Python. computed: they are equal for another reason, for example read from a file, or drawn from a generator of its own.
+    Tensors whose values are all equal, such as zeros, do not count.
 
     Args:
-        module: one that has been made.
+        module: the first module.
         make: makes another one.
-        without: the name of a part that does not count.
+        without: the name of a submodule to ignore.
     """
     ours = _trainable(module, without)
     if not ours:
@@ -87,17 +87,17 @@ def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without:
         return "kept"
     if not _equal(ours, others):
         return None
-    # Weights that are drawn and overwritten move a stream, too. One that has been seeded ends in the same state wherever it began.
+    # Weights that are drawn and overwritten advance a stream, too. A seeded stream ends in the same state wherever it began.
     is_seeded = any(first == second for first, second in zip(ends, _made_from(_OTHER_SEEDS[1], make)[1], strict=True))
     return "seeded" if is_seeded else "computed"
 
 
 def _made_from(seed: int, make: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[Any, ...]]:
-    """A module made from global random streams that begin with a seed, and the states in which these end."""
+    """Make a module from global random streams with this seed; return it and the final states of the streams."""
     with custom_streams(torch.Generator().manual_seed(seed), torch.device("cpu")):
-        made = make()
+        module = make()
         numpy_state = np.random.get_state(legacy=False)["state"]
-        return made, (torch.get_rng_state().tolist(), random.getstate(), (numpy_state["key"].tolist(), numpy_state["pos"]))
+        return module, (torch.get_rng_state().tolist(), random.getstate(), (numpy_state["key"].tolist(), numpy_state["pos"]))
 
 
 def _equal(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
@@ -106,12 +106,12 @@ def _equal(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
 
 
 def memory_of(weights: Mapping[str, Tensor]) -> set[int]:
-    """Where tensors are kept: tensors that share memory have an address in common."""
-    return {one.untyped_storage().data_ptr() if one.layout == torch.strided else id(one) for one in weights.values()}
+    """The memory addresses of tensors: tensors that share memory have one in common."""
+    return {tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor) for tensor in weights.values()}
 
 
 def _trainable(module: nn.Module, without: str = "") -> dict[str, Tensor]:
-    """The trainable weights by name, except for lazy ones and those of no numbers."""
+    """The trainable weights by name, without lazy and empty ones."""
     return {
         name: parameter
         for name, parameter in module.named_parameters()

@@ -14,14 +14,14 @@ from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_rows
 from dgl_mutual.nn.kernels import dgl_kernels
 
-_KEPT: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
 
 
 def check_device(device: torch.device, name: str) -> None:
-    """Check that DGL can have graphs on a device, for students that are given them.
+    """Check that DGL supports graphs on a device, for a student that runs on them.
 
     Args:
-        name: what the message calls the student.
+        name: the name of the student in the message.
 
     Raises:
         UsageError: DGL's build does not support the device.
@@ -35,17 +35,17 @@ def check_device(device: torch.device, name: str) -> None:
 
 
 def graph_of(adjacency: Adjacency, *, loops: bool = False) -> dgl.DGLGraph:
-    """An adjacency as a DGLGraph: a batched graph for a `GraphBatch`, else a block where the destinations are the first of the sources.
+    """Convert an adjacency to a DGLGraph: a batched graph for a `GraphBatch`, a block if the destinations are the first sources.
 
-    What is written into its node and edge data does not stay there.
+    Data written to its nodes and edges is not kept.
 
     Args:
-        loops: with a self-loop at every destination; otherwise without any.
+        loops: whether every destination has a self-loop; otherwise there are none.
     """
-    kept = _KEPT.setdefault(adjacency, {})
-    if loops not in kept:
-        kept[loops] = _graph_of(adjacency, loops)
-    return kept[loops].local_var()
+    graphs = _CACHE.setdefault(adjacency, {})
+    if loops not in graphs:
+        graphs[loops] = _graph_of(adjacency, loops)
+    return graphs[loops].local_var()
 
 
 def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
@@ -66,7 +66,7 @@ def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
 
 
 def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGLGraph, Tensor]:
-    """A block of those sources alone that its destinations need, the destinations first, and the indices of these sources."""
+    """Make a block of the sources that its destinations need, the destinations first; return it and the indices of these sources."""
     destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.dst_index]
     place = adjacency.sources.new_full((adjacency.num_sources,), -1)
     place[destinations] = torch.arange(len(destinations), device=adjacency.device)
@@ -83,7 +83,7 @@ def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGL
 
 
 def dense(x: NodeFeatures, rows: Tensor | None = None) -> Tensor:
-    """Features as an ordinary tensor, or these rows of them."""
+    """Convert features, or the given rows of them, to a dense tensor."""
     if rows is not None:
         x = take_rows(x, rows)
     if isinstance(x, RepeatedRows):

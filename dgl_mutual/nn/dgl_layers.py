@@ -1,4 +1,4 @@
-"""Architectures made of DGL's own layers (`dgl.nn`), as convolutions of the common skeleton.
+"""Architectures built from DGL's own layers (`dgl.nn`), as convolutions of the common skeleton.
 
 All options of `StudentOptions` apply as they do to the other architectures, except for `heads`, which only gatv2 has. Unless a class says
 otherwise, the adjacency A includes self-loops, as in DGL's examples, and D is the degree matrix of A.
@@ -31,7 +31,7 @@ class DGLConvolution(Convolution):
     Attributes:
         loops: whether the graph has self-loops.
         layer: DGL's layer.
-        input_layers: paths of the linear maps that x is given to, possibly several times side by side (x, A x, A^2 x, ...).
+        input_layers: paths of the linear maps that take x, possibly with its powers side by side (x, A x, A^2 x, ...).
     """
 
     loops: ClassVar[bool] = True
@@ -40,7 +40,7 @@ class DGLConvolution(Convolution):
     input_layers: ClassVar[tuple[str, ...]]
 
     def run(self, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
-        """New states of the graph's destinations; x: states of its sources."""
+        """Compute new states of the graph's destinations; x: states of its sources."""
         states: Tensor = self.layer(graph, x)
         return states
 
@@ -50,7 +50,7 @@ class DGLConvolution(Convolution):
     def _forward(
         self, run: Callable[[dgl.DGLGraph, Tensor], Tensor], graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None
     ) -> Tensor:
-        """What `run` gives on the graph, or on each of its chunks."""
+        """Apply `run` to the graph, or to each of its chunks."""
         self.train(generator is not None)  # dropout within a layer follows the generator, as everywhere
         with torch_stream(generator, graph.device):
             if self.takes_blocks and graph.is_chunked:
@@ -90,7 +90,7 @@ def _resettable(module: nn.Module) -> Iterator[Any]:
 class GATv2Convolution(DGLConvolution):
     """h_i = sum_j a_ij W_s x_j, a_ij = softmax_j(<a, LeakyReLU(W_s x_j + W_d x_i)>), per head: `dgl.nn.GATv2Conv`.
 
-    Brody et al., ICLR 2022, arXiv 2105.14491, eq. 7. Heads are concatenated; a layer that gives logits has one head. Dropout also applies
+    Brody et al., ICLR 2022, arXiv 2105.14491, eq. 7. Heads are concatenated; a layer that outputs logits has one head. Dropout also applies
     to the attention weights.
     """
 
@@ -123,7 +123,7 @@ class APPNPConvolution(DGLConvolution):
     Gasteiger et al., ICLR 2019, arXiv 1810.05997, eq. 4; alpha = 0.1 and 10 steps are the paper's. Dropout also applies to the edges of
     every step, as in the paper.
 
-    NOTE[PAPER]: of a directed graph the right D counts out-edges, and the left one in-edges, as in DGL's layer.
+    NOTE[PAPER]: on a directed graph the right D counts out-edges, and the left one in-edges, as in DGL's layer.
     """
 
     input_layers = ("linear",)
@@ -146,13 +146,13 @@ class GCN2Convolution(DGLConvolution):
     """h^l = ((1 - alpha) P h^(l-1) + alpha h^0) ((1 - b_l) I + b_l W), P = D^-1/2 A D^-1/2, b_l = log(lambda / l + 1): `dgl.nn.GCN2Conv`.
 
     Chen et al. (GCNII), ICML 2020, arXiv 2007.02133, eq. 5; alpha = 0.1 and lambda = 0.5 are the authors' for Cora. A linear
-    layer with ReLU before the first convolution gives h^0; on a node task a linear layer after the last one gives the logits.
+    layer with ReLU before the first convolution computes h^0; on a node task a linear layer after the last one computes the logits.
 
     NOTE[PAPER]: W starts uniform in +-1/sqrt(width), as in the authors' code; DGL's start is normal with variance 1.
     """
 
     input_layers = ("start",)
-    takes_blocks = False  # the initial states of a block's destinations are not at hand where neighbours are sampled
+    takes_blocks = False  # the initial states of a block's destinations are not available with sampled neighbours
     inner = frozenset({"hidden"})
 
     @classmethod
@@ -214,7 +214,7 @@ class TAGConvolution(DGLConvolution):
         self.layer = dglnn.TAGConv(layer.in_features, layer.out_features, k=2)
 
     def reset_parameters(self) -> None:
-        self.layer.lin.reset_parameters()  # DGL's leaves the bias as it is
+        self.layer.lin.reset_parameters()  # DGL's does not reset the bias
         super().reset_parameters()
 
 

@@ -26,12 +26,12 @@ def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, 
     lane = torch.int8 if (rate * 256).is_integer() else torch.int16
     levels = 1 << 8 * lane.itemsize
     dropped = min(round(rate * levels), levels - 1)
-    count, in_a_draw = shape.numel(), 8 // lane.itemsize
-    lanes = torch.empty((count + in_a_draw - 1) // in_a_draw, dtype=torch.int64, device=generator.device)
+    count, per_draw = shape.numel(), 8 // lane.itemsize
+    lanes = torch.empty((count + per_draw - 1) // per_draw, dtype=torch.int64, device=generator.device)
     lanes.random_(-(2**63), None, generator=generator)
-    kept = torch.empty(count, dtype=dtype, device=generator.device)
-    torch.ge(lanes.view(lane)[:count], dropped - levels // 2, out=kept)  # a third of the time of a comparison and a conversion
-    return kept.mul_(levels / (levels - dropped)).view(shape)
+    multiplier = torch.empty(count, dtype=dtype, device=generator.device)
+    torch.ge(lanes.view(lane)[:count], dropped - levels // 2, out=multiplier)  # a third of the time of a comparison and a conversion
+    return multiplier.mul_(levels / (levels - dropped)).view(shape)
 
 
 @overload
@@ -41,11 +41,11 @@ def dropout(x: SparseMatrix, rate: float, generator: torch.Generator | None) -> 
 def dropout(x: NodeFeatures, rate: float, generator: torch.Generator | None) -> NodeFeatures:
     """x with each element zeroed with probability `rate` and the rest scaled by 1 / (1 - rate); x itself where `generator` is None.
 
-    Of a sparse matrix only the non-zeros are drawn: the same distribution as on the dense matrix, since a dropped zero is still a zero.
+    For a sparse matrix only the non-zeros are drawn. The distribution is that of the dense matrix, since a dropped zero is still a zero.
     """
     if generator is None or rate == 0.0:
         return x
     if isinstance(x, SparseMatrix):
         return SparseMatrix(x.pattern, x.values * keep_multiplier(x.values.shape, rate, generator, x.values.dtype))
-    kept = keep_multiplier(x.shape, rate, generator, x.dtype)
-    return x * kept if x.requires_grad else kept.mul_(x)
+    multiplier = keep_multiplier(x.shape, rate, generator, x.dtype)
+    return x * multiplier if x.requires_grad else multiplier.mul_(x)

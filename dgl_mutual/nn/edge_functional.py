@@ -1,4 +1,4 @@
-"""Message passing over edges with features, with gradients: what no product with an adjacency matrix can express."""
+"""Differentiable message passing over edges with features, which no product with an adjacency matrix can express."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def aggregate_messages(
         bias: b (width,); None for 0.
         self_weight: f (1,); None for 0.
     """
-    within = self_weight if graph.is_whole and not graph.is_chunked else None
-    parts = [_aggregated(part, norm, x, edge_weight, bias, within) for _, part in graph.chunks()]
+    fused_weight = self_weight if graph.is_whole and not graph.is_chunked else None
+    parts = [_aggregated(part, norm, x, edge_weight, bias, fused_weight) for _, part in graph.chunks()]
     sums = parts[0] if len(parts) == 1 else torch.cat(parts)
-    if self_weight is None or within is not None:
+    if self_weight is None or fused_weight is not None:
         return sums
     return torch.addcmul(sums, graph.at_destinations(x), self_weight)
 
@@ -41,7 +41,7 @@ def _aggregated(graph: Adjacency, norm: Norm, x: Tensor, weight: Tensor, bias: T
     if isinstance(features, RepeatedRows):
         return apply(_RepeatedMessages, x, self_weight, linear(features.table, weight, bias), features.codes, weights, graph.pattern)
     if bias is not None:
-        # All of b is in the states that are gathered, and none in those of the node itself.
+        # b is part of the gathered states, but not of the node's own.
         sums = apply(_Messages, x + bias, None, weight, features, weights, graph.pattern)
         return sums if self_weight is None else torch.addcmul(sums, x, self_weight)
     return apply(_Messages, x, self_weight, weight, features, weights, graph.pattern)
@@ -87,7 +87,7 @@ class _Messages(torch.autograd.Function):
 
 
 class _RepeatedMessages(torch.autograd.Function):
-    """`_Messages` where edges have few distinct features, which are projected before: y_i = sum_j A_ij relu(x_j + t_c(ij)) + f x_i."""
+    """`_Messages` for edges with few distinct features, projected beforehand: y_i = sum_j A_ij relu(x_j + t_c(ij)) + f x_i."""
 
     @staticmethod
     def forward(
@@ -117,7 +117,7 @@ def _aggregate(ctx: Any, x: Tensor, self_weight: Tensor | None, messages: Tensor
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     """The gradients of x, of f, and of the messages before the ReLU."""
-    messages, *own = ctx.saved_tensors
+    messages, *self_term = ctx.saved_tensors
     pattern: Pattern = ctx.pattern
     grad = grad.contiguous()
     grad_messages = grad.index_select(0, pattern.rows)
@@ -126,14 +126,14 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     torch.ops.aten.threshold_backward.grad_input(grad_messages, messages, 0, grad_input=grad_messages)
     transpose, order = pattern.transpose
     grad_x = kernels.segment_sums(grad_messages, transpose.indptr, order)
-    if not own:
+    if not self_term:
         return grad_x, None, grad_messages
-    x, self_weight = own
+    x, self_weight = self_term
     return grad_x.addcmul_(grad, self_weight), torch.dot(x.reshape(-1), grad.view(-1)).view(1), grad_messages
 
 
 class _Permuted(torch.autograd.Function):
-    """x[order], where `inverse` is the inverse permutation: its backward pass gathers, too."""
+    """x[order], where `inverse` is the inverse permutation: with it the backward pass gathers, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

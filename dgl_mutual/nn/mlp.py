@@ -23,7 +23,7 @@ class MLP(StudentModule):
         in_features, hidden, num_outputs: widths.
         depth: number of linear layers, at least 2.
         rate: dropout rate between layers.
-        positions: steps of the random walk whose return probabilities are the last of its features.
+        positions: number of random-walk steps whose return probabilities are its last features.
     """
 
     def __init__(

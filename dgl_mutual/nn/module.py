@@ -21,7 +21,7 @@ from dgl_mutual.utils.wording import counted
 
 @dataclass(frozen=True)
 class EdgeInput:
-    """The number of edge features, and the node feature columns, of a student that takes edge features, or uses no edges.
+    """The edge features and node feature columns of a student that takes edge features, or uses no edges.
 
     Attributes:
         width: D; 0 where edges have no features.
@@ -47,8 +47,8 @@ class StudentOutput:
     Attributes:
         logits: (samples, C).
         hidden: states of each hidden layer, first to last, each (|V|, width); where neighbours are sampled, of the sampled nodes.
-        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves. What
-            `input_readout` adds to the logits is no part of it.
+        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits. The logits of
+            `input_readout` are not part of it.
     """
 
     logits: Tensor
@@ -74,12 +74,12 @@ class StudentModule(nn.Module, ABC):
 
     @property
     def custom_module(self) -> nn.Module | None:
-        """The custom module that it runs, if it does."""
+        """The custom module that it runs, if any."""
         return None
 
     @abstractmethod
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
-        """Logits and states of every sample of a batch.
+        """Compute logits and states of every sample of a batch.
 
         Args:
             generator: the random stream for dropout; None switches dropout off.
@@ -90,7 +90,7 @@ class StudentModule(nn.Module, ABC):
         return self.forward_batch(batch, generator).embedding
 
     def __repr__(self) -> str:
-        """A readable line: what it predicts from what, and its size."""
+        """One line with its task, widths and number of parameters."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         edge_width = f" and {counted(self.edge_features, 'edge feature', form=',')}" if self.edge_features else ""
         widths = f"{counted(self.in_features, 'feature', form=',')}{edge_width} -> {counted(self.num_outputs, 'output', form=',')}"
@@ -107,10 +107,10 @@ class StudentModule(nn.Module, ABC):
 
     @abstractmethod
     def fold_input_scaling(self, scales: Tensor) -> None:
-        """Change the input weights so that the student takes unscaled features after training on features times `scales` (F,)."""
+        """Fold `scales` (F,) into the input weights: after training on features times `scales`, the student takes unscaled ones."""
 
-    def fold_edge_scaling(self, scales: Tensor) -> None:  # a student that takes no edge features has nothing to change
-        """As `fold_input_scaling`, of edge features: `scales` (D,)."""
+    def fold_edge_scaling(self, scales: Tensor) -> None:  # without edge features there is nothing to fold
+        """As `fold_input_scaling`, for edge features: `scales` (D,)."""
 
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Logits: (|V|, C) on a node task, (graphs, C) on a graph task.
@@ -119,7 +119,7 @@ class StudentModule(nn.Module, ABC):
 
         Args:
             graph: a homogeneous graph; on a graph task a batch of graphs made by `dgl.batch`, or one graph. Self-loops and duplicate edges
-                are removed, as from every dataset. A student that takes edge features finds them in ``graph.edata["feat"]`` (|E|, D).
+                are removed, as in every dataset. A student that takes edge features reads them from ``graph.edata["feat"]`` (|E|, D).
             feat: node features (|V|, F).
 
         Raises:

@@ -8,7 +8,7 @@ from torch import Tensor
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
-#: Rows of noise that are drawn for evaluation on a graph task: the nodes of each graph use them in order, and start again after the last.
+#: Number of noise rows for evaluation on a graph task. The nodes of each graph take them in order, starting again after the last.
 _ROWS = 256
 
 
@@ -23,10 +23,9 @@ def with_noise(
     Args:
         x: (|V|, F), dense or sparse.
         amount: a, in [0, 1].
-        generator: random numbers are drawn from it. None, as in evaluation: the noise is the same in each call, and for dense and sparse
-            features.
-        offsets: (graphs + 1,), where the nodes of each graph begin. In evaluation the noise on a graph then depends on that graph alone,
-            and not on the others of its batch.
+        generator: source of the noise. None, as in evaluation: the noise is the same in each call, and for dense and sparse features.
+        offsets: (graphs + 1,), where the nodes of each graph begin. In evaluation the noise on a graph then does not depend on
+            other graphs of its batch.
         task: on a graph task, graphs are many and small, and share the drawn rows.
     """
     values = x.values if isinstance(x, SparseMatrix) else x
@@ -50,14 +49,14 @@ def _noise_of(values: Tensor, generator: torch.Generator | None = None) -> Tenso
 
 
 def _noise_of_nonzeros(values: Tensor) -> Tensor:
-    """Standard normal numbers, drawn for the values that are not zero in row-major order: for others 0. The same in each call."""
+    """Standard normal numbers for the non-zero values, drawn in row-major order; 0 for the others. The same in each call."""
     noise, is_drawn = torch.zeros_like(values), values != 0
     noise[is_drawn] = _noise_of(values[is_drawn])
     return noise
 
 
 def _noise_of_graphs(x: NodeFeatures, offsets: Tensor) -> Tensor:
-    """Standard normal numbers, one for each value; they depend on the position of its node within its graph."""
+    """Standard normal numbers, one for each value; they depend on the position of a node in its graph."""
     values = x.values if isinstance(x, SparseMatrix) else x
     rows = _noise_of(values.new_empty(_ROWS, x.shape[1]))
     starts = torch.repeat_interleave(offsets[:-1], offsets.diff())

@@ -37,12 +37,12 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def batch_norm(width: int) -> BatchNorm:
-    """A batch norm with the momentum of students."""
+    """Make a batch norm with the momentum of students."""
     return BatchNorm(width, momentum=BATCH_NORM_MOMENTUM)
 
 
 def make_norm(name: str | None, width: int) -> nn.Module:
-    """The normalisation of this name (see `StudentOptions.norm`): batch, layer, or none, which changes nothing."""
+    """Make a normalisation by name (see `StudentOptions.norm`): batch, layer, or none, the identity."""
     if name == "batch":
         return batch_norm(width)
     return nn.LayerNorm(width) if name == "layer" else nn.Identity()

@@ -17,12 +17,12 @@ from dgl_mutual.utils.imports import import_path_of, not_importable
 #: The built-in architectures: four of this package, six with layers of DGL (gatv2 ... chebnet), and two that use no edges.
 ARCHITECTURE_NAMES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
 
-#: How fast a batch norm's running statistics follow. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
+#: Momentum of a batch norm's running statistics. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
 #: an epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
 BATCH_NORM_MOMENTUM = 0.3
 
 
-#: Options of students that only graph tasks have.
+#: Options of students for graph tasks only.
 GRAPH_TASK_OPTIONS = ("pooling", "virtual_node", "input_readout")
 
 
@@ -49,7 +49,7 @@ class StudentOptions(Options):
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on
     summed node features), the name of one that an installed package provides, an import path ``package.module:Class``, or a class or
-    function (in_features, num_outputs, **options) that gives a module; one with a parameter `task` is given "node" or "graph" for it."""
+    function (in_features, num_outputs, **options) that returns a module; a parameter `task` receives "node" or "graph"."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the class or function of a custom student takes."""
     depth: int | None = Field(None, ge=1, le=32)
@@ -93,9 +93,9 @@ class StudentOptions(Options):
     @field_validator("architecture", mode="before")
     @classmethod
     def _name(cls, architecture: Any) -> Any:
-        """A class as the import path that another process finds it by; one that has none stays as it is, for this process alone.
+        """Replace a class by its import path, for other processes; a class without one stays as it is, for this process alone.
 
-        Of a name only the spelling is checked: nothing is imported here.
+        Names are only checked for spelling: nothing is imported here.
         """
         if not isinstance(architecture, str) and not callable(architecture):
             raise ValueError("give a name, an import path, or a class or function (in_features, num_outputs) that makes a module")
@@ -114,12 +114,12 @@ class StudentOptions(Options):
 
     @property
     def architecture_name(self) -> str:
-        """The architecture as text, also where it is a class."""
+        """The architecture as text, also if it is a class."""
         return self.architecture if isinstance(self.architecture, str) else import_path_of(self.architecture)
 
     @property
     def label(self) -> str:
-        """The architecture in the name of a member or a file, which begins with a letter, digit or ``_``: ``gcn``; ``MyNet`` of
+        """The architecture in the name of a member or a file, which begins with a letter, digit or ``_``: ``gcn``; ``MyNet`` for
         ``mypkg.nets:MyNet``."""
         name = self.architecture_name
         label = re.sub(r"[^\w.-]+", "-", name.rpartition(":")[2].rpartition(".")[2] if ":" in name else name)
@@ -127,14 +127,14 @@ class StudentOptions(Options):
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what has no meaning for the student."""
+        """Leave out options that have no meaning for the student."""
         values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
         plain: dict[str, Any] = handler(values)
-        kept = ("architecture", "options", *(["edge_features"] if self.edge_features else []))
-        return {key: value for key, value in plain.items() if (key in kept if self.is_custom else key != "options")}
+        custom_keys = ("architecture", "options", *(["edge_features"] if self.edge_features else []))
+        return {key: value for key, value in plain.items() if (key in custom_keys if self.is_custom else key != "options")}
 
     def first_epoch(self, epochs: int) -> int:
-        """First epoch in which the student learns, in a phase of `epochs` epochs: if it is to wait, neither the first nor none of them."""
+        """First epoch in which the student learns, of a phase of `epochs`: 0, or with `starts_after` at least 1 and at most the last."""
         if self.is_custom or self.starts_after is None:
             return 0
         return min(max(1, round(self.starts_after * epochs)), epochs - 1)

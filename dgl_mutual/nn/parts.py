@@ -29,13 +29,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class VirtualNode(nn.Module):
     """A node that all nodes of a graph are joined with: v <- MLP_l(v + sum_i x_i), x_i <- x_i + v after each hidden layer l but the last.
 
-    Gilmer et al., ICML 2017, arXiv 1704.01212, section 5.2; MLP and start are those of OGB's example (arXiv 2005.00687).
-    NOTE[PAPER]: the sum is of the states that the layer gives. OGB's example takes those that it was given, so that with three layers only
-    the last one hears of other nodes.
+    Gilmer et al., ICML 2017, arXiv 1704.01212, section 5.2; MLP and initial state as in OGB's example (arXiv 2005.00687).
+    NOTE[PAPER]: the sum is over the layer's output states. OGB's example sums its input states, so that with three layers only the last one
+    receives information of other nodes.
 
     Args:
-        width: of the states.
-        updates: number of layers after which there is one.
+        width: width of the states.
+        updates: number of layers that an update follows.
     """
 
     def __init__(self, width: int, updates: int) -> None:
@@ -74,8 +74,8 @@ class InputReadout(nn.Module):
 
     Args:
         in_features, hidden, num_outputs: F, the width of the hidden layer, and C.
-        norm: of the hidden layer.
-        rate: of dropout before the last map.
+        norm: normalisation of the hidden layer.
+        rate: dropout rate before the last map.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from dgl_mutual.nn.batch import GraphBatch
 
 
 def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
-    """The sum, mean or max of the node states of each graph; zero for a graph with no nodes.
+    """Pool the node states of each graph by sum, mean or max; zero for a graph without nodes.
 
     Shapes: x (|V|, F), result (graphs, F).
     """
@@ -39,10 +39,10 @@ class _Sum(torch.autograd.Function):
 
 
 class _Max(torch.autograd.Function):
-    """Nodes that share their graph's maximum share its gradient alike, as in `Tensor.amax`.
+    """Nodes that attain their graph's maximum share its gradient equally, as in `Tensor.amax`.
 
-    Torch's own gradient does so where it is positive, and gives each of them the whole of a negative one. Nodes of the same surroundings,
-    of which molecules have many, share maxima.
+    The gradient of `segment_reduce` does so if it is positive; a negative one reaches each of these nodes in full. Ties are frequent in
+    molecules, in which many nodes have the same surroundings.
     """
 
     @staticmethod

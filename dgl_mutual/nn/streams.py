@@ -21,11 +21,11 @@ def global_generator(device: torch.device) -> torch.Generator:
 
 @contextmanager
 def torch_stream(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
+    """Use `generator` as torch's global random stream within a block; afterwards the global one continues as if nothing had been drawn.
 
-    So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
-    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `custom_streams`). One thread at a time
-    (see `alone`).
+    Layers that draw from the global stream thus use that of their student, independently of other students. Without a generator, as in
+    evaluation, the stream is the same each time. Streams of other libraries do not change (see `custom_streams`). One thread at a time (see
+    `alone`).
     """
     default = global_generator(device)
     if generator is default:  # a user calls the student directly
@@ -53,7 +53,7 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
 
 @contextmanager
 def custom_streams(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """As `torch_stream`, for custom code: the global streams of Python and NumPy follow from torch's."""
+    """As `torch_stream`, for custom code: the global streams of Python and NumPy are seeded from torch's."""
     if generator is global_generator(device):
         yield
         return

@@ -54,7 +54,7 @@ STRUCTURE_FREE: dict[str, type[Convolution]] = {"mlp": MLPConvolution, "bag": Ba
 
 
 def bags(batch: GraphBatch) -> GraphBatch:
-    """Each graph as one node without edges, whose features are the sum of its nodes' features."""
+    """Replace each graph by one node without edges, whose features are the sum of its nodes' features."""
     nodes = torch.arange(batch.num_graphs + 1, device=batch.device)
     no_edges = nodes.new_empty(0)
     return GraphBatch(torch.zeros_like(nodes), no_edges, pool(batch, dense(batch.features), "sum"), nodes)

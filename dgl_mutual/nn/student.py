@@ -44,38 +44,36 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
             f"'options' are for students of your own, and {options.architecture} is a built-in one. Set its options directly, for example "
             f"{{architecture: {options.architecture}, hidden: 32}}."
         )
-    kind = ARCHITECTURES[options.architecture_name]
-    if kind.has_heads and options.hidden % options.heads:
+    convolution_class = ARCHITECTURES[options.architecture_name]
+    if convolution_class.has_heads and options.hidden % options.heads:
         raise UsageError(
             f"A {options.architecture} student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a "
             "multiple of the heads."
         )
-    if options.edge_features and not kind.takes_edge_features:
-        able = ", ".join(name for name, one in ARCHITECTURES.items() if one.takes_edge_features)
-        raise UsageError(
-            f"Students of the kind {options.architecture} take no edge features. Leave edge_features out, or choose one of: {able}."
-        )
+    if options.edge_features and not convolution_class.takes_edge_features:
+        able = ", ".join(name for name, other in ARCHITECTURES.items() if other.takes_edge_features)
+        raise UsageError(f"{options.architecture} students take no edge features. Leave edge_features out, or choose one of: {able}.")
     if options.edge_features and not has_edge_features:
         raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
-    node = task == "node"
-    if options.virtual_node and node:
-        raise UsageError("student.virtual_node joins all nodes of a graph, and is for the graph task. Leave it out.")
-    if options.input_readout and node:
-        raise UsageError("student.input_readout pools the features of a graph's nodes, and is for the graph task. Leave it out.")
+    is_node_task = task == "node"
+    if options.virtual_node and is_node_task:
+        raise UsageError("student.virtual_node joins all nodes of a graph, and is for graph tasks. Leave it out.")
+    if options.input_readout and is_node_task:
+        raise UsageError("student.input_readout pools the features of a graph's nodes, and is for graph tasks. Leave it out.")
     defaults = {
-        "depth": kind.default_depth[task],
-        "dropout": kind.default_dropout if node else 0.5,
-        "norm": "none" if node else "batch",
-        "readout": "last" if node else "jumping",
-        "edge_features": has_edge_features and kind.takes_edge_features,
+        "depth": convolution_class.default_depth[task],
+        "dropout": convolution_class.default_dropout if is_node_task else 0.5,
+        "norm": "none" if is_node_task else "batch",
+        "readout": "last" if is_node_task else "jumping",
+        "edge_features": has_edge_features and convolution_class.takes_edge_features,
     }
     resolved = options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
-    # It is updated between layers.
+    # A virtual node is updated between layers.
     return resolved.model_copy(update={"virtual_node": False}) if resolved.virtual_node and resolved.depth == 1 else resolved
 
 
 def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
-    """Options that change nothing of such a student -> why, as the end of a sentence. A custom student has none of them.
+    """Options without effect on such a student -> the reason, as the end of a sentence; empty for a custom student.
 
     Args:
         options: resolved options (see `resolve_student`).
@@ -83,18 +81,18 @@ def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
     if options.is_custom:
         return {}
     name = options.architecture_name
-    kind = ARCHITECTURES[name]
-    idle = {} if kind.has_heads else {"heads": f"since {name} has no attention heads."}
+    convolution_class = ARCHITECTURES[name]
+    idle = {} if convolution_class.has_heads else {"heads": f"since {name} has no attention heads."}
     if task == "node":
         idle["pooling"] = "since a node task has no states of graphs."
         if options.depth == 1 and options.readout == "last":
             why = f"since the one layer of {name} gives the logits, and there is no hidden one. Give student.depth=2, for example."
-            within = kind.inner | (kind.inner_with_edges if options.edge_features else set())
-            idle = {key: why for key in ("hidden", "heads", "norm", "activation", "residual") if key not in within} | idle
+            inner = convolution_class.inner | (convolution_class.inner_with_edges if options.edge_features else set())
+            idle = {key: why for key in ("hidden", "heads", "norm", "activation", "residual") if key not in inner} | idle
             if options.norm == "layer":  # the hidden layer within a convolution has batch norm or none
                 idle["norm"] = why
         return idle
-    if kind.pools_first:
+    if convolution_class.pools_first:
         idle["pooling"] = f"since {name} sums the features of nodes before its first layer."
     if options.depth == 1:
         why = f"since {name} has one layer here. Give student.depth=2, for example."
@@ -108,7 +106,7 @@ def has_classifier(options: StudentOptions, task: TaskName) -> bool:
 
 
 def state_widths(options: StudentOptions, task: TaskName, num_outputs: int) -> tuple[int, ...]:
-    """Widths of what each convolution of a built-in student gives, first to last: of hidden layers, or the last one of the logits.
+    """Output width of each convolution of a built-in student, first to last. The last one may output the logits.
 
     Args:
         options: resolved options (see `resolve_student`).
@@ -128,7 +126,7 @@ class Student(CohortMember):
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
-        edges: the features of the dataset that come from edges, if there are any. A student that uses edges takes it into account only with
+        edges: the features of the dataset that come from edges, if any. A student that uses edges ignores it without
             ``options.edge_features``.
     """
 
@@ -141,19 +139,21 @@ class Student(CohortMember):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.depth = options.depth
-        make = ARCHITECTURES[options.architecture_name]
+        convolution_class = ARCHITECTURES[options.architecture_name]
         self.edge_features = edges.width if edges is not None and options.edge_features else 0
-        self.node_columns = edges.node_columns if edges is not None and (options.edge_features or not make.uses_edges) else None
-        self.pools_first = make.pools_first and task == "graph"
+        self.node_columns = (
+            edges.node_columns if edges is not None and (options.edge_features or not convolution_class.uses_edges) else None
+        )
+        self.pools_first = convolution_class.pools_first and task == "graph"
         in_width = in_features if self.node_columns is None else len(self.node_columns)
         self.has_classifier = has_classifier(options, task)
-        # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
+        # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gains.
         self.hidden_rate = options.dropout if task == "node" else 0.0
         self.input_rate = self.hidden_rate if options.input_dropout is None else options.input_dropout
         self.classifier_rate = options.dropout
         num_hidden = self.depth if self.has_classifier else self.depth - 1
         self.convolutions = nn.ModuleList(
-            make(
+            convolution_class(
                 LayerSpec(
                     in_features=in_width if index == 0 else options.hidden,
                     out_features=width,
@@ -174,7 +174,7 @@ class Student(CohortMember):
         residuals = (MLPConvolution(LayerSpec(width, options.hidden)) for width in widths[:num_hidden])
         self.residuals = nn.ModuleList(residuals) if options.residual else None
         self.virtual_node = VirtualNode(options.hidden, self.depth - 1) if options.virtual_node else None
-        self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
+        self.activation = convolution_class.activation if options.activation is None else ACTIVATIONS[options.activation]
         out_width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(out_width, num_outputs) if self.has_classifier else None
         self.input_readout: InputReadout | None = None
@@ -209,14 +209,14 @@ class Student(CohortMember):
 
     @torch.no_grad()
     def fold_edge_scaling(self, scales: Tensor) -> None:
-        """As `fold_input_scaling`, of edge features: `scales` (D,)."""
+        """As `fold_input_scaling`, for edge features: `scales` (D,)."""
         for convolution in self.convolutions:
             assert isinstance(convolution, Convolution)
             for weight in convolution.edge_parameters:
                 weight.mul_(scales.unsqueeze(1))
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
-        """Logits of every sample of the batch.
+        """Compute logits and states of every sample of the batch.
 
         Args:
             generator: the student's own stream for dropout; None switches dropout off.
@@ -251,8 +251,8 @@ class Student(CohortMember):
             if self.virtual_node is not None and layer < self.depth - 1:
                 x, virtual = self.virtual_node(batch, layer, x, virtual)
         assert self.classifier is not None
-        seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
-        embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in seen], dim=1)
+        read_layers = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
+        embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in read_layers], dim=1)
         logits = self.classifier(dropout(embedding, self.classifier_rate, generator))
         if self.input_readout is not None:
             assert isinstance(batch, GraphBatch)
@@ -272,7 +272,7 @@ class Student(CohortMember):
 def make_student(
     options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "", edges: EdgeInput | None = None
 ) -> CohortMember:
-    """A built-in student, or a custom one.
+    """Make a built-in student or a custom one.
 
     Args:
         options: resolved options (see `resolve_student`).

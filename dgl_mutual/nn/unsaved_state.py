@@ -1,4 +1,4 @@
-"""What custom modules keep outside of their state_dict: plain attributes, and buffers that are not saved with the weights."""
+"""State of custom modules outside of their state_dict: plain attributes, and buffers that are not saved with the weights."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from dgl_mutual.utils.custom_code import is_of_user
 
 #: Attributes that every module has.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
-#: Packages whose modules save all that they need to go on with.
+#: Packages whose modules save all that they need to continue.
 _LIBRARIES = ("dgl", "dgl_mutual", "torch", "torch_geometric")
-#: Random generators, and what gives their state.
+#: Classes of random generators, and functions that return their state.
 _GENERATORS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (random.Random, lambda one: one.getstate()),
-    (np.random.Generator, lambda one: one.bit_generator.state),
-    (np.random.BitGenerator, lambda one: one.state),
-    (np.random.RandomState, lambda one: one.get_state(legacy=False)),
-    (torch.Generator, lambda one: one.get_state()),
+    (random.Random, lambda generator: generator.getstate()),
+    (np.random.Generator, lambda generator: generator.bit_generator.state),
+    (np.random.BitGenerator, lambda generator: generator.state),
+    (np.random.RandomState, lambda generator: generator.get_state(legacy=False)),
+    (torch.Generator, lambda generator: generator.get_state()),
 )
-#: Those of the global random streams, which are kept elsewhere.
+#: The generators of the global random streams, whose state is kept elsewhere.
 _GLOBAL_GENERATORS = (random._inst, np.random.mtrand._rand, torch.default_generator)
 
 
-#: Levels of containers and objects within each other that are compared.
+#: Maximum depth of nested containers and objects that are compared.
 _MOST_LEVELS = 50
-#: What containers and objects have in their digests, by their ids; each is kept with its own, so that no other one gets its id.
+#: Containers and objects with their digests, by id. Keeping the objects prevents another one from getting the same id.
 _Seen: TypeAlias = dict[int, tuple[Any, str]]
 
 
 class Unsaved(NamedTuple):
-    """The value of an attribute, which may change later, and a digest of what it was."""
+    """The value of an attribute, which may change later, and a digest of its present state."""
 
     value: Any
     digest: str
@@ -52,24 +52,23 @@ class Unsaved(NamedTuple):
 
 def is_generator(value: Any) -> bool:
     """Whether a value is a random generator."""
-    return isinstance(value, tuple(kind for kind, _ in _GENERATORS))
+    return isinstance(value, tuple(generator_class for generator_class, _ in _GENERATORS))
 
 
 def unsaved_values(module: nn.Module) -> dict[str, Unsaved]:
-    """What custom code keeps in plain attributes of a module and its parts, by dotted names.
+    """Values that custom code keeps in plain attributes of a module and its submodules, by dotted names.
 
     These are numbers, strings, tensors, arrays, sets, the states of random generators, and the attributes of objects of a user's classes,
-    also in lists and dicts. Of modules of torch, DGL and PyG these are floats alone, such as the rate of a dropout, since they
-    may cache what they like, and of this package's own nothing. Left out are modules with a `get_extra_state` of their own and what is
-    below them, since what they save is up to them; what `functools.cached_property` and hooks of torch keep; and tensors that share memory
-    with parameters and buffers.
+    also in lists and dicts. Modules of torch, DGL and PyG may cache anything, so only their floats count, such as a dropout rate; modules
+    of this package do not count. Left out are modules with a `get_extra_state` of their own and their submodules, which decide themselves
+    what they save; values of `functools.cached_property` and of torch's hooks; and tensors that share memory with parameters and buffers.
     """
-    saved = memory_of({name: one for name, one in _tensors(module) if not is_lazy(one)})
-    kept = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
+    saved = memory_of({name: tensor for name, tensor in _tensors(module) if not is_lazy(tensor)})
+    own_state = [prefix for prefix, part in module.named_modules() if type(part).get_extra_state is not nn.Module.get_extra_state]
     return {
         f"{prefix}.{name}".removeprefix("."): Unsaved(value, digest)
         for prefix, part in module.named_modules()
-        if not any(not above or f"{prefix}.".startswith(f"{above}.") for above in kept)
+        if not any(not above or f"{prefix}.".startswith(f"{above}.") for above in own_state)
         for name, value in _attributes(part).items()
         if _is_custom(part) or (isinstance(value, float) and _library_of(part) != "dgl_mutual")
         if name not in _computed_by_hooks(part) and (digest := _digest(value, saved))
@@ -77,10 +76,10 @@ def unsaved_values(module: nn.Module) -> dict[str, Unsaved]:
 
 
 def unsaved_buffers(module: nn.Module) -> dict[str, Tensor | None]:
-    """The buffers with ``persistent=False`` of a module and its parts, by dotted names.
+    """The buffers with ``persistent=False`` of a module and its submodules, by dotted names.
 
-    Left out are those of modules of torch, DGL, PyG and this package, and what a file cannot hold: sparse, lazy and quantized tensors, and
-    complex numbers of double precision.
+    Left out are buffers of modules of torch, DGL, PyG and this package, and those that a file cannot hold: sparse, lazy and quantized
+    tensors, and complex numbers of double precision.
     """
     return {
         f"{prefix}.{name}".removeprefix("."): buffer
@@ -93,16 +92,16 @@ def unsaved_buffers(module: nn.Module) -> dict[str, Tensor | None]:
 
 
 @torch.no_grad()
-def restore_unsaved_buffers(module: nn.Module, found: Mapping[str, Tensor | None], device: torch.device) -> None:
-    """Take back what `unsaved_buffers` gave: in place where the shape is the same, since others may share the memory.
+def restore_unsaved_buffers(module: nn.Module, buffers: Mapping[str, Tensor | None], device: torch.device) -> None:
+    """Restore the result of `unsaved_buffers`, in place where the shape is the same, since other tensors may share the memory.
 
     Args:
-        device: where buffers of another shape, and those that the module has not made yet, are put.
+        device: device of buffers of another shape, and of those that the module has not made yet.
 
     Raises:
-        AttributeError, KeyError, TypeError: it is not of such a module.
+        AttributeError, KeyError, TypeError: the buffers are not those of such a module.
     """
-    for path, value in found.items():
+    for path, value in buffers.items():
         prefix, _, name = path.rpartition(".")
         part = module.get_submodule(prefix)
         present = part._buffers.get(name)
@@ -115,13 +114,13 @@ def restore_unsaved_buffers(module: nn.Module, found: Mapping[str, Tensor | None
 
 
 def changed_names(before: Mapping[str, Unsaved], now: Mapping[str, Unsaved]) -> list[str]:
-    """The names of values that differ between two of what `unsaved_values` gives; what is missing counts as None."""
+    """The names of values that differ between two results of `unsaved_values`; a missing value counts as None."""
     none = Unsaved(None, _digest(None))
     return [name for name in {**before, **now} if before.get(name, none).digest != now.get(name, none).digest]
 
 
 def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
-    """The names of values that differ between two modules of one class, and that a saved file does not have.
+    """The names of values that differ between two modules of one class and are not in saved files.
 
     These are values in plain attributes and buffers with ``persistent=False``, also of modules of torch, DGL and PyG.
     """
@@ -142,17 +141,17 @@ def _library_of(part: nn.Module) -> str:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """The plain attributes of a module by name, without those of its parts; or of another object. `cached_property` has none."""
+    """The plain attributes of a module, without submodules, or of another object, by name, except values of `cached_property`."""
     return {
-        name: one
-        for name, one in vars(value).items()
+        name: attribute
+        for name, attribute in vars(value).items()
         if not (isinstance(value, nn.Module) and name in _OF_ANY_MODULE)
         and not isinstance(getattr(type(value), name, None), cached_property)
     }
 
 
 def _unsaved(module: nn.Module) -> dict[str, Unsaved]:
-    """All plain attributes and unsaved buffers of a module and its parts, by dotted names."""
+    """All plain attributes and unsaved buffers of a module and its submodules, by dotted names."""
     return {
         f"{prefix}.{name}".removeprefix("."): Unsaved(value, _digest(value))
         for prefix, part in module.named_modules()
@@ -167,12 +166,12 @@ def _computed_by_hooks(module: nn.Module) -> set[str]:
 
 
 def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None, level: int = 0) -> str:
-    """A text that is the same where a value is the same; empty for what is not compared, such as an object of a library.
+    """A string that is equal for equal values; empty for values that are not compared, such as objects of a library.
 
     Args:
-        saved: where tensors are kept that count as None.
-        seen: the containers and objects that were met before; those that this value is in have an empty digest, so that cycles end.
-        level: how many containers and objects this value is in.
+        saved: memory addresses of tensors that count as None.
+        seen: containers and objects met before; those that contain this value have an empty digest, which ends cycles.
+        level: number of containers and objects around this value.
     """
     if isinstance(value, bool | int | float | str | np.generic | NoneType):
         plain = value.item() if isinstance(value, np.generic) else value
@@ -193,11 +192,11 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
     inner = partial(_digest, saved=saved, seen=seen, level=level + 1)
     parts: list[str] = []
     if isinstance(value, set | frozenset):
-        parts = ["set", *sorted(inner(one) or type(one).__name__ for one in value)]
+        parts = ["set", *sorted(inner(item) or type(item).__name__ for item in value)]
     elif isinstance(value, Mapping):
         parts = [
             "mapping",
-            *sorted(f"{inner(key) or type(key).__name__}: {digest}" for key, one in value.items() if (digest := inner(one))),
+            *sorted(f"{inner(key) or type(key).__name__}: {digest}" for key, item in value.items() if (digest := inner(item))),
         ]
     elif isinstance(value, list | tuple | deque):
         parts = ["sequence", *filter(None, map(inner, value))]
@@ -209,7 +208,7 @@ def _digest(value: Any, saved: Set[int] = frozenset(), seen: _Seen | None = None
 
 
 def digest_of_tensor(tensor: Tensor) -> str:
-    """A text that tells a tensor's values, dtype, shape and device; of a view, what is beside it in memory does not count."""
+    """A digest of a tensor's values, dtype, shape and device, without memory outside of a view."""
     tensor = tensor.detach()
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
         file = BytesIO()
@@ -226,17 +225,17 @@ def _hash(content: bytes) -> str:
 
 
 def _held(value: Any) -> Any:
-    """What a random generator, a module that is no part of another one, or an object of a class of a user holds; None of others."""
-    for kind, state in _GENERATORS:
-        if isinstance(value, kind):
-            if not any(value is one for one in _GLOBAL_GENERATORS):
-                with suppress(NotImplementedError):  # that of the system has no state
+    """The state of a random generator, of a module outside of another one, or of an object of a user's class; None for others."""
+    for generator_class, state in _GENERATORS:
+        if isinstance(value, generator_class):
+            if not any(value is generator for generator in _GLOBAL_GENERATORS):
+                with suppress(NotImplementedError):  # the system's generator has no state
                     return state(value)
             return None
     if isinstance(value, nn.Module):
-        return {name: one for name, one in _tensors(value) if not is_lazy(one)}
-    kind = type(value)
-    if kind not in (SimpleNamespace, Namespace) and (issubclass(kind, type) or not is_of_user(kind)):
+        return {name: tensor for name, tensor in _tensors(value) if not is_lazy(tensor)}
+    value_class = type(value)
+    if value_class not in (SimpleNamespace, Namespace) and (issubclass(value_class, type) or not is_of_user(value_class)):
         return None
-    slots = [name for above in kind.__mro__ for name in getattr(above, "__slots__", ()) if hasattr(value, name)]
+    slots = [name for base in value_class.__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
     return {**(_attributes(value) if hasattr(value, "__dict__") else {}), **{name: getattr(value, name) for name in slots}}

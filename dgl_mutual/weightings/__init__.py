@@ -1,6 +1,6 @@
-"""Registry of the coordinator's weightings, and what their authors import.
+"""Registry of the coordinator's weightings, and the names that their authors import.
 
-A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
+A new one is a file here, which is found automatically, or a class anywhere else, named by its import path or an entry point of a package
 (group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).
 """
 
@@ -39,10 +39,10 @@ WEIGHTING_REGISTRY: Registry[type[Weighting]] = Registry("weighting", WEIGHTINGS
 
 
 def make_coordinator(config: CoordinatorConfig) -> Coordinator:
-    """The coordinator that a configuration describes, with fresh weights; for several tasks, one for each.
+    """Make the coordinator of a configuration, with fresh weights; for several tasks, one for each.
 
     Raises:
-        UsageError: a weighting that does not exist, options that it does not have, or a setting that it has no form for.
+        UsageError: an unknown weighting, unknown options, or a setting that the weighting does not support.
     """
     if config.tasks is not None:
         each = [
@@ -50,23 +50,23 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
             for width, multi_label in zip(config.tasks, config.multi_label or (False,) * len(config.tasks), strict=True)
         ]
         return PerTask(each, config.tasks, config)
-    kind = WEIGHTING_REGISTRY.resolve(config.weighting)
-    options = parse_options(kind.Options, config.options, "strategy_options.weighting_options")
-    title = f"The weighting {kind.__name__!r}"
+    weighting_class = WEIGHTING_REGISTRY.resolve(config.weighting)
+    options = parse_options(weighting_class.Options, config.options, "strategy_options.weighting_options")
+    title = f"The weighting {weighting_class.__name__!r}"
 
     def make() -> Weighting:
-        with blamed(title, kind, "cannot be made"), settings_kept():
-            return kind(options, config)
+        with blamed(title, weighting_class, "cannot be made"), settings_kept():
+            return weighting_class(options, config)
 
-    made = make()
-    if not isinstance(getattr(made, "config", None), CoordinatorConfig):
+    weighting = make()
+    if not isinstance(getattr(weighting, "config", None), CoordinatorConfig):
         raise UsageError(f"{title} does not call super().__init__(options, config) in its __init__. Do so first.")
-    if is_custom(kind):
-        if fault := fault_of_state(made):
+    if is_custom(weighting_class):
+        if fault := fault_of_state(weighting):
             raise UsageError(f"{title} {fault}")
-        if same_each_time(made, make) in ("kept", "seeded"):
+        if same_each_time(weighting, make) in ("kept", "seeded"):
             raise UsageError(
-                f"{title} has the same weights each time it is made, so that all seeds would begin with them. Make them in its __init__, "
-                "not before, and set no seed there, as torch.manual_seed does."
+                f"{title} has the same weights each time it is made, so that all seeds would start with them. Make them in its __init__, "
+                "and set no seed there (torch.manual_seed)."
             )
-    return made
+    return weighting

@@ -33,9 +33,9 @@ class Attention(Weighting):
         self.key.reset_parameters()
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        # Laid out with the samples innermost, where sums over the few logits are fast.
+        # Samples are innermost, where sums over the few logits are fast.
         evidence = torch.cat([logits.transpose(1, 2), confidence.unsqueeze(1)], dim=1)
         # <W_q x, W_k y> = <x, (W_q^T W_k) y>: the product of the two small matrices first saves the K x K x N x h intermediate.
         bilinear = self.query.weight.t() @ self.key.weight / math.sqrt(self.key.out_features)
-        asked = bilinear.t() @ evidence
-        return (asked.unsqueeze(1) * evidence.unsqueeze(0)).sum(2).unsqueeze(-1)
+        queries = bilinear.t() @ evidence
+        return (queries.unsqueeze(1) * evidence.unsqueeze(0)).sum(2).unsqueeze(-1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
-#: Largest logarithm of the ratio of two weights; float32 holds its exponential and that of its negative.
+#: Largest logarithm of the ratio of two weights; float32 can hold its exponential and that of its negative.
 _LARGEST_RATIO = 60.0
 
 
@@ -29,8 +29,8 @@ class ConsensusOptions(WeightingOptions):
 class Consensus(Weighting):
     """a_ij(v) ~ (r_j / (1 - r_j))^power, where r_j is the precision of peer j for the class that it predicts on v. No label is used.
 
-    The precision r_j(c) is estimated on the samples of the exchange on which j predicts c: the share of them on which the consensus is also
-    c. The consensus is the class with the largest weighted sum of probabilities, at temperature 1, of all students other than j. In the
+    The precision r_j(c) is estimated on the exchange samples on which j predicts c: the share of them on which the consensus is also c. The
+    consensus is the class with the largest weighted sum of probabilities, at temperature 1, of all students other than j. In the
     first round all students weigh the same.
 
     With multi-label targets each label is a problem of two classes, with its own weights. Inductive: the counts are kept, and give the
@@ -46,7 +46,7 @@ class Consensus(Weighting):
     Options = ConsensusOptions
     options: ConsensusOptions
 
-    #: (K, problems, classes): on how many samples each student predicted a class, and on how many of these the consensus was the same.
+    #: (K, problems, classes): the number of samples on which each student predicted a class, and of those on which the consensus agreed.
     predicted: Tensor
     agreed: Tensor
 
@@ -66,22 +66,22 @@ class Consensus(Weighting):
         num_students, num_samples, _ = logits.shape
         if num_students == 1 or num_samples == 0:
             return
-        kept = max(0.0, 1 - num_samples / self.options.memory)
+        decay = max(0.0, 1 - num_samples / self.options.memory)
         probabilities, choices = self._probabilities(logits), self._choices(logits)
         others = 1 - torch.eye(num_students, dtype=logits.dtype, device=logits.device)
-        predicted = (kept * self.predicted).scatter_add_(2, choices, torch.ones_like(choices, dtype=logits.dtype))
+        predicted = (decay * self.predicted).scatter_add_(2, choices, torch.ones_like(choices, dtype=logits.dtype))
         agreed = self.agreed
         log_weights = torch.zeros_like(self.predicted)
         for _ in range(self.options.rounds):
             votes = log_weights.gather(2, choices)
-            # Beside a vote of almost all weight the others must not vanish: the one who has it is compared with their consensus.
+            # Other votes must not vanish beside a dominant one: the student that casts it is compared with their consensus.
             votes = votes.maximum(votes.amax(0) - _LARGEST_RATIO)
             weighed = probabilities * votes.softmax(0).unsqueeze(2)
-            # A product leaves j out. The sum of all minus j's share would be rounding errors where j has nearly all of the weight.
-            without = (others @ weighed.flatten(1)).view_as(weighed)
+            # The product leaves j out. The sum of all minus j's share would be rounding errors where j has nearly all of the weight.
+            other_votes = (others @ weighed.flatten(1)).view_as(weighed)
             # Comparing with the maximum takes a tenth of the time of an argmax.
-            same = without.gather(2, choices.unsqueeze(2)).squeeze(2) >= without.amax(2)
-            agreed = (kept * self.agreed).scatter_add_(2, choices, same.to(logits.dtype))
+            same = other_votes.gather(2, choices.unsqueeze(2)).squeeze(2) >= other_votes.amax(2)
+            agreed = (decay * self.agreed).scatter_add_(2, choices, same.to(logits.dtype))
             log_weights = self._log_weights(predicted, agreed)
         self.predicted.copy_(predicted)
         self.agreed.copy_(agreed)
@@ -91,7 +91,7 @@ class Consensus(Weighting):
         return scores.expand(len(logits), *scores.shape)
 
     def precision(self) -> Tensor:
-        """r: (K, problems, classes), one problem unless the target is multi-label, whose classes are then no and yes."""
+        """r: (K, problems, classes). There is one problem unless the target is multi-label; classes are then no and yes."""
         return torch.sigmoid(self._log_weights(self.predicted, self.agreed) / self.options.power)
 
     def _log_weights(self, predicted: Tensor, agreed: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights from the odds that a peer is right, learned on labels that it has not learned from."""
+"""Weights from the odds that a peer is right, fitted on labels that it has not learned from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CrossFitted(Weighting):
     of "j is right" on j's own part. They start at zero, which gives uniform weights, and are regularised towards them
     (`strategy_options.uniform_kl_weight`).
 
-    NOTE: the other students have learned from the labels of j's part. So each peer is fitted by itself there, and not a mix of all peers,
-    as in `attention`. K + 1 numbers are learned in total.
+    NOTE: the other students have learned from the labels of j's part. So each peer is fitted by itself there, not as part of a mix
+    of all peers as in `attention`. K + 1 numbers are learned in total.
     """
 
     name = "cross-fitted"

@@ -176,5 +176,5 @@ def test_a_stream_is_the_students_own_and_leaves_torchs_alone() -> None:
 @pytest.mark.parametrize("number", [True, 0, 1.5])
 def test_the_number_of_blocks_of_a_custom_student_is_a_whole_number(number: object) -> None:
     mine = type("Mine", (torch.nn.Module,), {"num_blocks": number})
-    with pytest.raises(UsageError, match="Set the class attribute to an integer from 1 on"):
+    with pytest.raises(UsageError, match="Set the class attribute to a positive integer"):
         num_blocks(StudentOptions(architecture=mine))

@@ -228,7 +228,7 @@ def test_what_is_on_by_default_and_what_is_refused() -> None:
     assert resolve_student(off, "graph", has_edge_features=True).edge_features is False
     with pytest.raises(UsageError, match="the dataset has no edge features"):
         resolve_student(StudentOptions(edge_features=True), "graph")
-    with pytest.raises(UsageError, match=r"kind gatv2 take no edge features.*gcn, gat, gin, sage"):
+    with pytest.raises(UsageError, match=r"gatv2 students take no edge features.*gcn, gat, gin, sage"):
         resolve_student(StudentOptions(architecture="gatv2", edge_features=True), "graph", has_edge_features=True)
 
 

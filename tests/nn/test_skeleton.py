@@ -269,7 +269,7 @@ def test_all_weights_are_drawn_anew(make_dataset: MakeDataset) -> None:
 
 def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_dataset: MakeDataset) -> None:
     for name in ("virtual_node", "input_readout"):
-        with pytest.raises(UsageError, match=rf"student\.{name} .*for the graph task"):
+        with pytest.raises(UsageError, match=rf"student\.{name} .*for graph tasks"):
             resolve_student(StudentOptions(**{name: True}), "node")
     dataset = make_dataset((5, 4, 6, 7, 5, 5))
     decisive = identity(resolved_values(resolve(parse_config({}), dataset)))

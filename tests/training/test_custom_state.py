@@ -205,7 +205,7 @@ def test_a_strategy_that_changes_what_others_read_is_refused(name):
     ids=["scores", "samples", "observe", "observed samples"],
 )
 def test_a_weighting_that_changes_what_others_read_is_refused(mine):
-    with pytest.raises(UsageError, match="weighting 'Mine' changes the logits, confidence or samples that it is given"):
+    with pytest.raises(UsageError, match="weighting 'Mine' changes the logits, confidence or samples that it receives"):
         short(strategy_options={"weighting": mine, "exchange_warmup": (0, 0)})
 
 
@@ -302,7 +302,7 @@ class Expanded(Linear):
         (Queue, r"The student 'Queue-1' changes the shape of module\.queue from \(0,\) to \(1,\) while it trains"),
         (LaterBuffer, r"module\.mean of the student 'LaterBuffer-1' is made while it trains"),
         (Sparse, r"'Sparse-1' has a sparse tensor matrix, which cannot be saved"),
-        (Expanded, r"'Expanded-1' has a tensor zeros several values of which share memory.*zeros\.clone\(\)"),
+        (Expanded, r"'Expanded-1' has a tensor zeros in which several values share memory.*zeros\.clone\(\)"),
     ],
 )
 def test_a_student_whose_state_cannot_be_kept_is_refused(student, message, node_data, fit):

@@ -58,16 +58,16 @@ class Extra(Linear):
 @pytest.mark.parametrize(
     ("student", "error", "message"),
     [
-        (bad(lambda z: z[:, :2]), UsageError, r"'Bad-1' gives logits of the shape \(48, 2\). Expected is \(48, 3\): \(nodes, outputs\)"),
+        (bad(lambda z: z[:, :2]), UsageError, r"'Bad-1' returns logits of the shape \(48, 2\). Expected \(48, 3\): \(nodes, outputs\)"),
         (bad(lambda z: z[:5]), UsageError, r"shape \(5, 3\)"),
         (bad(lambda z: z[None]), UsageError, r"shape \(1, 48, 3\)"),
-        (bad(lambda z: (z, z)), UsageError, "'Bad-1' gives a tuple. Its forward must return the logits"),
-        (bad(lambda z: None), UsageError, "gives None"),
-        (bad(lambda z: z.detach().numpy()), UsageError, "gives an ndarray"),
-        (bad(lambda z: z.long()), UsageError, "gives torch.int64 logits"),
+        (bad(lambda z: (z, z)), UsageError, "'Bad-1' returns a tuple. Its forward must return the logits"),
+        (bad(lambda z: None), UsageError, "returns None"),
+        (bad(lambda z: z.detach().numpy()), UsageError, "returns an ndarray"),
+        (bad(lambda z: z.long()), UsageError, "returns torch.int64 logits"),
         (bad(lambda z: z.detach()), UsageError, "'Bad-1' do not depend on its parameters"),
-        (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
-        (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' returns logits that are not finite"),
+        (bad(lambda z: z / 0), TrainingError, r"'Bad-1' returns logits that are not finite"),
         (bad(lambda z: z.long().float()), UsageError, "'Bad-1' do not depend on its parameters"),
         (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_custom_student_faults.py, line \d+\)"),
         (Bare, UsageError, "'Bare-1' has no parameters to train"),
@@ -86,9 +86,9 @@ def test_a_wrong_student_is_named(student, error, message, node_data, fit):
 
 
 def test_probabilities_are_told_once_and_logits_are_not(node_data, fit):
-    with pytest.warns(UserWarning, match=r"'Bad-1' gives probabilities, it seems.* Return logits") as shown:
+    with pytest.warns(UserWarning, match=r"'Bad-1' seems to return probabilities.* Return logits") as shown:
         fit(node_data, ("gcn", custom(bad(lambda z: z.softmax(-1)))), epochs=3)
-    assert sum("gives probabilities" in str(one.message) for one in shown) == 1
+    assert sum("seems to return probabilities" in str(one.message) for one in shown) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for logits in (lambda z: z.log_softmax(-1), lambda z: z.sigmoid(), lambda z: z - z.mean(-1, keepdim=True) + 1 / 3):
@@ -132,7 +132,7 @@ def test_a_key_error_of_a_custom_student_stays_one(node_data, fit):
 
 
 def test_a_graph_student_must_pool(graph_data, fit):
-    with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
+    with pytest.raises(UsageError, match=r"'Linear-1' returns logits of the shape .* \(graphs, outputs\)\. Pool node states"):
         fit(graph_data, ("gcn", custom(Linear)), epochs=1)
 
 
@@ -141,7 +141,7 @@ def test_wrong_options_are_named(node_data, fit):
         UsageError, match=r"cannot be called with \(in_features, num_outputs, hiden=...\): .*'hiden'\. It takes \(in_f.*hidden"
     ):
         fit(node_data, ("gcn", custom(Net, hiden=3)), epochs=1)
-    with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is none.*options: \{hidden: \.\.\.\}"):
+    with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is not one.*options: \{hidden: \.\.\.\}"):
         fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
     with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
         fit(node_data, ("sage", custom("gcn", hidden=3)), epochs=1)

@@ -131,7 +131,7 @@ def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
 def test_a_wrong_embed_is_named(node_data, fit, monkeypatch):
     result = fit(node_data, ("gcn", custom(Embedding)), strategy="independent", epochs=1)
     monkeypatch.setattr(Embedding, "embed", lambda self, graph, feat: feat.sum())
-    with pytest.raises(UsageError, match=r"embed of the student 'Embedding-1' gives the shape \(\)\. Expected is a tensor \(\d+, width\)"):
+    with pytest.raises(UsageError, match=r"embed of the student 'Embedding-1' returns the shape \(\)\. Expected a tensor \(\d+, width\)"):
         result.embeddings(member="Embedding-1")
 
 
@@ -161,7 +161,7 @@ def test_sampled_training_gives_blocks_to_a_student_that_takes_them(node_data, f
     result = fit(node_data, ("gcn", custom(BlockNet)), epochs=3, **sampled)
     assert 0 <= result["BlockNet-1"].test <= 1
     assert fit(node_data, ("gcn", custom(BlockNet)), epochs=3)["BlockNet-1"].parameters == result["BlockNet-1"].parameters
-    with pytest.raises(UsageError, match=r"custom_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
+    with pytest.raises(UsageError, match=r"custom_students:Net does not declare that it takes sampled neighbourhoods\..*num_blocks"):
         fit(node_data, ("gcn", custom(Net)), epochs=1, **sampled)
     with pytest.raises(UsageError, match="A layer of appnp needs more than the in-neighbours"):
         fit(node_data, ("gcn", "appnp"), epochs=1, **sampled)

@@ -1,4 +1,4 @@
-"""The kernels by DGL. This module alone uses what DGL does not document.
+"""The kernels of DGL. No other module uses its private kernels.
 
 `dgl.ops` wraps each kernel in an autograd function and checks its arguments on every call, which costs more than the kernel itself on the
 graphs of this field (50 microseconds against 5-60), so they are called directly here.
@@ -23,7 +23,7 @@ def supports(device: str) -> bool:
     """Whether this build of DGL has kernels for the device."""
     try:
         dgl.graph(([0], [0])).to(device)
-    except Exception:  # DGL raises errors of many kinds here, according to its version
+    except Exception:  # the type of the error depends on DGL's version
         return False
     return True
 
@@ -50,7 +50,7 @@ def column_sums(matrix: SparseMatrix) -> Tensor:
 
 
 def _index(pattern: Pattern) -> Any:
-    """The pattern as DGL's kernels take it, kept with it: an edge for each non-zero, from its column to its row."""
+    """The pattern as a graph index of DGL, cached on the pattern: an edge for each non-zero, from its column to its row."""
     if pattern.dgl_graph is None:
         # DGL 1.1's CPU kernels need the edge indices in full even where they are 0, 1, 2, ...
         numbers = torch.arange(len(pattern.indices), dtype=pattern.indices.dtype, device=pattern.indices.device)

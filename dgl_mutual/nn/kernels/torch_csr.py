@@ -1,4 +1,4 @@
-"""The kernels by torch's products with CSR matrices: MKL's on a CPU, cuSPARSE's on a GPU."""
+"""The kernels built on torch's products with CSR matrices: MKL on a CPU, cuSPARSE on a GPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def row_sums(matrix: SparseMatrix) -> Tensor:
         return torch.segment_reduce(values, "sum", offsets=pattern.indptr.long(), axis=0, initial=0)
     if torch.get_num_threads() == 1:  # one thread sums 24,000 non-zeros in 26 microseconds like this, and in 49 by MKL; two in 27 and 20
         return values.new_zeros(pattern.shape[0]).index_add_(0, pattern.rows, values)
-    # A one for every column would be looked up for each non-zero: 20 times as long where columns are many more than rows.
+    # With a vector of ones for all columns, each non-zero looks up its own: 20 times as long where columns far outnumber rows.
     one_column = torch.sparse_csr_tensor(pattern.indptr, pattern.one_column, values, (pattern.shape[0], 1), check_invariants=False)
     return torch.mv(one_column, values.new_ones(1))
 
@@ -39,4 +39,4 @@ def column_sums(matrix: SparseMatrix) -> Tensor:
     values, pattern = matrix.values, matrix.pattern
     if values.device.type != "cpu":
         return row_sums(matrix.transposed)
-    return values.new_zeros(pattern.shape[1]).index_add_(0, pattern.indices, values)  # half the time of the rows of the transpose
+    return values.new_zeros(pattern.shape[1]).index_add_(0, pattern.indices, values)  # half the time of the transpose's row sums
