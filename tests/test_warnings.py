@@ -74,7 +74,7 @@ def _options_of_another_method_in_a_search(folder: Path) -> None:
         (_folder_with_an_unused_column, "colour is not used"),
         (_codes, "are treated as numerical values"),
         (_a_recipe, "the recipe mutag-small that the node task"),
-        (_a_student_that_torch_calls, "gives probabilities"),
+        (_a_student_that_torch_calls, "seems to return probabilities"),
         (_options_of_another_method, "Options of gml that independent does not take over"),
         (_options_of_another_method_in_a_search, "Options of gml that independent does not take over"),
     ],

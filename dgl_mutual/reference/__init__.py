@@ -1,4 +1,4 @@
-"""The same method once more, on torch_geometric and plain torch, written the way torch_geometric's documentation writes such code.
+"""A second implementation of the method, on torch_geometric and plain torch, in the style of torch_geometric's documentation.
 
-It shares options, data arrays, splits and metrics with the package and nothing else, so that agreement between the two says something.
+It shares options, data arrays, splits and metrics with the package and nothing else, so that agreement of the two is evidence.
 """

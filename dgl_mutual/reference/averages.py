@@ -11,16 +11,16 @@ from dgl_mutual.training.averages import AverageKind
 
 
 class WeightAverage:
-    """An average w' of the weights w of a student, which is assessed in the student's place.
+    """An average w' of the weights w of a student, which is evaluated in the student's place.
 
-    Written out: the package uses torch's `AveragedModel`, and parity shows that it uses it rightly.
+    The update is written out. The package uses torch's `AveragedModel`, and parity shows that it does so correctly.
 
-    ema: w' <- a w' + (1 - a) w after step t, a = min(1 - 1 / (t + 1), decay); so are the running statistics of batch norm (Tarvainen and
-    Valpola, NeurIPS 2017). swa: the mean of w after each epoch (Izmailov et al., UAI 2018); the running statistics are to be recomputed.
+    ema: w' <- a w' + (1 - a) w after step t, a = min(1 - 1 / (t + 1), decay); likewise the running statistics of batch norm (Tarvainen and
+    Valpola, NeurIPS 2017). swa: the mean of w after each epoch (Izmailov et al., UAI 2018); running statistics must be recomputed.
 
     Args:
         kind: ema or swa.
-        decay: of ema.
+        decay: decay rate of ema.
         start: the first epoch whose weights are averaged.
     """
 
@@ -31,22 +31,22 @@ class WeightAverage:
 
     @property
     def served(self) -> nn.Module:
-        """What is assessed: the student itself before there is an average, which ema from epoch 0 has at once."""
+        """The evaluated module: the average, or the student until there is one; ema from epoch 0 has one at once."""
         return self.averaged if self.count or (self.kind == "ema" and self.start == 0) else self.student
 
     def after_step(self, epoch: int) -> None:
-        """Take in the weights after a step of an epoch."""
+        """Update with the weights after a step of an epoch."""
         if self.kind == "ema" and epoch >= self.start:
             self._update(min(1 - 1 / (self.count + 1), self.decay))
 
     def after_epoch(self, epoch: int) -> None:
-        """Take in the weights after an epoch."""
+        """Update with the weights after an epoch."""
         if self.kind == "swa" and epoch >= self.start:
             self._update(1 - 1 / (self.count + 1))
 
     @torch.no_grad()
-    def _update(self, kept: float) -> None:
+    def _update(self, decay: float) -> None:
         latest = self.student.state_dict()
         for name, value in self.averaged.state_dict().items():
-            value.copy_(kept * value + (1 - kept) * latest[name] if value.is_floating_point() else latest[name])
+            value.copy_(decay * value + (1 - decay) * latest[name] if value.is_floating_point() else latest[name])
         self.count += 1

@@ -1,4 +1,4 @@
-"""The coordinator once more, pair by pair: the weight of peer j in the target of student i on each sample."""
+"""The reference coordinator, pair by pair: the weight of peer j in the target of student i on each sample."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ReferenceCoordinator(torch.nn.Module, ABC):
 
     @abstractmethod
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
-        """Logarithm of j's weight for i, before normalisation."""
+        """The logarithm of j's weight for i, before normalisation."""
 
     def observe(self, logits: Sequence[Tensor]) -> None:
-        """Take note of predictions on samples of the exchange. Most coordinators do not."""
+        """Learn from predictions on exchange samples. Most coordinators do not."""
         return
 
     def peer_weights(self, i: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> dict[int, Tensor]:
@@ -42,7 +42,7 @@ def weighted_sum(weights: dict[int, Tensor], values: Sequence[Tensor]) -> Tensor
 
 
 class Uniform(ReferenceCoordinator):
-    """Everyone the same."""
+    """Equal weights."""
 
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
         return torch.zeros_like(confidences[j]).unsqueeze(-1)
@@ -75,7 +75,7 @@ class Attention(ReferenceCoordinator):
 
 
 class Classwise(ReferenceCoordinator):
-    """log sigmoid(MLP([z_j, c_j])): a weight a class."""
+    """log sigmoid(MLP([z_j, c_j])): one weight per class."""
 
     def __init__(self, num_outputs: int, hidden: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Classwise(ReferenceCoordinator):
 
 
 class Transductive(ReferenceCoordinator):
-    """(c_j * chi_j) phi_j: a row of chi a sample."""
+    """(c_j * chi_j) phi_j: one row of chi per sample."""
 
     def __init__(self, num_students: int, num_samples: int, num_outputs: int, hidden: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Transductive(ReferenceCoordinator):
 
 
 class Consensus(ReferenceCoordinator):
-    """power * log(r / (1 - r)), r the precision of j for what it predicts, against the vote of the others. Each label is a problem."""
+    """power * log(r / (1 - r)), r the precision of j for its predicted class, against the vote of the others. Each label is a problem."""
 
     predicted: Tensor
     agreed: Tensor
@@ -115,30 +115,30 @@ class Consensus(ReferenceCoordinator):
 
     @torch.no_grad()
     def observe(self, logits: Sequence[Tensor]) -> None:
-        kept = max(0.0, 1 - len(logits[0]) / self.options["memory"])
+        decay = max(0.0, 1 - len(logits[0]) / self.options["memory"])
         tables = [self._table(z) for z in logits]  # each (problems, N, classes)
-        said = [table.argmax(dim=-1) for table in tables]
+        choices = [table.argmax(dim=-1) for table in tables]
         num_classes = tables[0].shape[-1]
-        predicted, agreed = kept * self.predicted, kept * self.agreed
+        predicted, agreed = decay * self.predicted, decay * self.agreed
         log_odds = torch.zeros_like(self.predicted)
         for _ in range(int(self.options["rounds"])):
-            predicted, agreed = kept * self.predicted, kept * self.agreed
+            predicted, agreed = decay * self.predicted, decay * self.agreed
             for j in range(len(logits)):
-                # Divided by the largest, so that no power of the odds is too large for a number.
-                weights = [log_odds[k].gather(1, said[k]) for k in range(len(logits))]
+                # Divided by the largest weight, so that no power of the odds overflows.
+                weights = [log_odds[k].gather(1, choices[k]) for k in range(len(logits))]
                 largest = torch.stack(weights).amax(dim=0)
                 votes = sum((weights[k] - largest).exp().unsqueeze(-1) * tables[k] for k in range(len(logits)) if k != j)
                 assert isinstance(votes, Tensor)
-                same = votes.argmax(dim=-1) == said[j]
+                same = votes.argmax(dim=-1) == choices[j]
                 for label in range(num_classes):
-                    predicted[j, :, label] += (said[j] == label).sum(dim=1)
-                    agreed[j, :, label] += ((said[j] == label) & same).sum(dim=1)
+                    predicted[j, :, label] += (choices[j] == label).sum(dim=1)
+                    agreed[j, :, label] += ((choices[j] == label) & same).sum(dim=1)
             log_odds = self._log_odds(predicted, agreed)
         self.predicted, self.agreed = predicted, agreed
 
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
-        said = self._table(logits[j]).argmax(dim=-1)
-        return self._log_odds(self.predicted, self.agreed)[j].gather(1, said).t()
+        choices = self._table(logits[j]).argmax(dim=-1)
+        return self._log_odds(self.predicted, self.agreed)[j].gather(1, choices).t()
 
     def _table(self, z: Tensor) -> Tensor:
         """Probabilities (problems, N, classes)."""
@@ -164,7 +164,7 @@ def make_coordinator(
     temperature: float = 0.05,
     **options: float,
 ) -> ReferenceCoordinator:
-    """The coordinator of a name, with that weighting's options."""
+    """Make the coordinator of a weighting by name, with its options."""
     choices: dict[str, Callable[[], ReferenceCoordinator]] = {
         "attention": lambda: Attention(num_outputs, hidden),
         "classwise": lambda: Classwise(num_outputs, hidden),

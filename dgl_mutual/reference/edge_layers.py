@@ -1,4 +1,4 @@
-"""Convolutions of torch_geometric on edges with features, and those that its and OGB's examples make of its parts."""
+"""Convolutions of torch_geometric with edge features, and layers that its and OGB's examples build from its parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch_geometric.utils import degree
 
 
 class GINELayer(GINEConv):  # type: ignore[misc]  # torch_geometric has no types
-    """`GINEConv`; the first layer encodes the features before it."""
+    """`GINEConv`; an encoder precedes it in the first layer."""
 
     def __init__(self, mlp: torch.nn.Module, encoder: torch.nn.Linear | None, edge_features: int) -> None:
         super().__init__(mlp, train_eps=True, edge_dim=edge_features)
@@ -42,7 +42,7 @@ class SAGELayer(MessagePassing):  # type: ignore[misc]  # as above
 
 
 class GCNLayer(MessagePassing):  # type: ignore[misc]  # as above
-    """The GCN of OGB's examples (``examples/graphproppred/mol/conv.py``), with a linear map where it gives logits."""
+    """The GCN of OGB's examples (``examples/graphproppred/mol/conv.py``), followed by a linear map if it outputs logits."""
 
     def __init__(self, width: int, hidden: int, edge_features: int, outputs: int | None) -> None:
         super().__init__(aggr="add")

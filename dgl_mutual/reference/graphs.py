@@ -1,4 +1,4 @@
-"""A dataset's arrays as torch_geometric graphs, and the way back, which shows that nothing was lost."""
+"""Conversion of a dataset's arrays to torch_geometric graphs, and back, which shows that nothing was lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dgl_mutual.errors import DataError
 
 
 def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data]:
-    """One `Data` a graph, features dense; `sample` holds the dataset's indices of its samples (nodes, or the graph itself).
+    """One `Data` per graph, with dense features; `sample` holds the dataset's indices of its samples (nodes, or the graph itself).
 
     Raises:
         DataError: the dense features would not fit into memory.
@@ -48,7 +48,7 @@ def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data
 
 
 def from_graphs(graphs: Sequence[Data], dataset: Dataset) -> Dataset:
-    """`dataset` with its arrays taken from the graphs, as the students of the reference see them."""
+    """Replace the arrays of `dataset` by those of the graphs, as the students of the reference see them."""
     if dataset.task == "node":
         whole: Any = graphs[0]
         offsets = dataset.node_offsets
@@ -70,13 +70,13 @@ def _dense(features: Features) -> FloatArray:
 
 
 def _check_memory(dataset: Dataset, dtype: torch.dtype) -> None:
-    if not hasattr(os, "sysconf"):  # Windows does not tell
+    if not hasattr(os, "sysconf"):  # not on Windows
         return
     needed = (dataset.num_nodes * dataset.num_features + dataset.num_edges * dataset.num_edge_features) * dtype.itemsize
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there / 2:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory / 2:
         raise DataError(
             f"The reference cannot load {dataset.name}: its dense features, {dataset.num_nodes} x {dataset.num_features}, take "
-            f"{needed / 2**30:.1f} GiB of this machine's {there / 2**30:.1f} GiB. Compare on a smaller dataset; "
+            f"{needed / 2**30:.1f} GiB of this machine's {memory / 2**30:.1f} GiB. Compare on a smaller dataset; "
             "`dgl-mutual run`, which keeps features sparse, needs no reference."
         )

@@ -1,4 +1,4 @@
-"""The losses once more, in plain torch: one function a strategy, student by student.
+"""Reference losses in plain torch: one function per strategy, student by student.
 
 Symbols: z_i logits of student i (N, C), y labels, T temperature, p = softmax(z / T), or a sigmoid per label on multi-label data.
 """
@@ -18,14 +18,14 @@ from dgl_mutual.reference.coordinator import ReferenceCoordinator, weighted_sum
 
 @dataclass(frozen=True)
 class ReferenceStep:
-    """What a loss is made of.
+    """The inputs of a loss.
 
     Attributes:
-        logits: z_i with gradient, one (N, C) a student.
-        targets: what the peers are taken to say, without gradient, one (N, C) a student.
-        labels, samples: of the N samples.
-        labelled, exchange: rows that are learned from by label, and by imitation.
-        ramp: factor on imitation.
+        logits: z_i with gradient, one (N, C) per student.
+        targets: logits of the peers, without gradient, one (N, C) per student.
+        labels, samples: labels and indices of the N samples.
+        labelled, exchange: rows for the supervised term, and for the exchange.
+        ramp: factor of the exchange.
         prior: the class prior (C,).
     """
 
@@ -78,10 +78,10 @@ def class_prior(y: Tensor, num_outputs: int) -> Tensor:
 
 def divergence_of_mean(z: Tensor, prior: Tensor, multi_label: bool) -> Tensor:
     """KL of the mean prediction from the class prior, averaged over labels: a scalar."""
-    kind = torch.distributions.Bernoulli if multi_label else torch.distributions.Categorical
+    distribution_class = torch.distributions.Bernoulli if multi_label else torch.distributions.Categorical
     mean = probabilities(z, 1.0, multi_label).mean(dim=0)
-    apart: Tensor = torch.distributions.kl_divergence(kind(probs=mean), kind(probs=prior))
-    return apart.mean()
+    divergences: Tensor = torch.distributions.kl_divergence(distribution_class(probs=mean), distribution_class(probs=prior))
+    return divergences.mean()
 
 
 def independent(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
@@ -113,9 +113,9 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
     exchanged = [z[step.exchange] for z in step.logits]
     if step.ramp > 0:
         with torch.no_grad():
-            spoken = [z[step.exchange] for z in step.targets]
-            coordinator.observe(spoken)
-            targets = _mixed_targets(spoken, step.samples[step.exchange], options, coordinator, multi_label)
+            peers = [z[step.exchange] for z in step.targets]
+            coordinator.observe(peers)
+            targets = _mixed_targets(peers, step.samples[step.exchange], options, coordinator, multi_label)
         terms["mutual"] = [
             _scale(options) * step.ramp * divergence(target, z, options["temperature"], multi_label)
             for target, z in zip(targets, exchanged, strict=True)
@@ -124,20 +124,20 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
         everywhere = torch.arange(len(step.labels), device=step.labels.device)
         # All training samples are labelled: hidden labels are not covered.
         rows = {"exchange": step.exchange, "labelled": step.labelled, "training": step.labelled, "all": everywhere}[options["entropy_on"]]
-        gamma, given = options["entropy_weight"], options["class_prior_weight"]
-        rho = max(0.0, -gamma) if given is None else given
+        gamma, prior_weight = options["entropy_weight"], options["class_prior_weight"]
+        rho = max(0.0, -gamma) if prior_weight is None else prior_weight
         if gamma != 0:
             terms["entropy"] = [-gamma * entropy(z[rows], multi_label).mean() for z in step.logits]
         if rho > 0:
             terms["class_prior"] = [rho * divergence_of_mean(z[rows], step.prior, multi_label) for z in step.logits]
     if list(coordinator.parameters()):
-        seen = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
+        inputs = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
         rows = step.labelled
-        terms["coordinator"] = [_coordinator_loss([z[rows] for z in seen], step.labels[rows], step.samples[rows], options, coordinator)]
+        terms["coordinator"] = [_coordinator_loss([z[rows] for z in inputs], step.labels[rows], step.samples[rows], options, coordinator)]
     return terms
 
 
-#: strategy -> its loss terms: one value a student, or a single one that they share.
+#: strategy -> its loss terms: one value per student, or a single one that they share.
 LOSSES: dict[str, Callable[[ReferenceStep, Mapping[str, Any], ReferenceCoordinator], dict[str, list[Tensor]]]] = {
     "independent": independent,
     "dml": dml,
@@ -146,8 +146,8 @@ LOSSES: dict[str, Callable[[ReferenceStep, Mapping[str, Any], ReferenceCoordinat
 
 
 def _target_temperature(options: Mapping[str, Any]) -> float:
-    sharper = options["target_temperature"]
-    return float(options["temperature"] if sharper is None else sharper)
+    temperature = options["target_temperature"]
+    return float(options["temperature"] if temperature is None else temperature)
 
 
 def _scale(options: Mapping[str, Any]) -> float:
@@ -156,35 +156,35 @@ def _scale(options: Mapping[str, Any]) -> float:
 
 
 def _mixed_targets(
-    spoken: Sequence[Tensor], samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator, multi_label: bool
+    peers: Sequence[Tensor], samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator, multi_label: bool
 ) -> list[Tensor]:
     """t_i for every student i."""
     temperature = _target_temperature(options)
-    confidences = [-entropy(z, multi_label) for z in spoken]
+    confidences = [-entropy(z, multi_label) for z in peers]
     targets = []
-    for i in range(len(spoken)):
-        weights = coordinator.peer_weights(i, spoken, confidences, samples)
+    for i in range(len(peers)):
+        weights = coordinator.peer_weights(i, peers, confidences, samples)
         if options["mix"] == "probabilities":
-            mixed = weighted_sum(weights, [probabilities(z, temperature, multi_label) for z in spoken])
+            mixed = weighted_sum(weights, [probabilities(z, temperature, multi_label) for z in peers])
             targets.append(mixed if multi_label else mixed / mixed.sum(dim=-1, keepdim=True))
         else:
-            targets.append(probabilities(weighted_sum(weights, spoken), temperature, multi_label))
+            targets.append(probabilities(weighted_sum(weights, peers), temperature, multi_label))
     return targets
 
 
 def _coordinator_loss(
-    seen: Sequence[Tensor], labels: Tensor, samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator
+    logits: Sequence[Tensor], labels: Tensor, samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator
 ) -> Tensor:
     """Cross-entropy of the mixes for each student and for the ensemble, and the pull of the weights towards 1 / (K - 1)."""
-    confidences = [-entropy(z, labels.is_floating_point()) for z in seen]
-    weights = [coordinator.peer_weights(i, seen, confidences, samples) for i in range(len(seen))]
-    everyone = coordinator.ensemble_weights(seen, confidences, samples)
-    losses = [supervised(weighted_sum(chosen, seen), labels) for chosen in (*weights, everyone)]
+    confidences = [-entropy(z, labels.is_floating_point()) for z in logits]
+    weights = [coordinator.peer_weights(i, logits, confidences, samples) for i in range(len(logits))]
+    everyone = coordinator.ensemble_weights(logits, confidences, samples)
+    losses = [supervised(weighted_sum(chosen, logits), labels) for chosen in (*weights, everyone)]
     loss = torch.stack(losses).mean()
     if options["uniform_kl_weight"] > 0:
         peer_weights = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
-        uniform = torch.full_like(peer_weights, 1 / (len(seen) - 1))
-        # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over listeners, samples and classes.
+        uniform = torch.full_like(peer_weights, 1 / (len(logits) - 1))
+        # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over receivers, samples and classes.
         pull = F.kl_div(peer_weights.clamp(min=1e-12).log(), uniform, reduction="none").sum(dim=1).mean()
         loss = loss + options["uniform_kl_weight"] * pull
     return loss

@@ -1,4 +1,4 @@
-"""Which weight of ours is which of torch_geometric's, in both directions.
+"""Conversion between weights of our students and those of torch_geometric, in both directions.
 
 Ours, in ``convolutions.<layer>.``        reference, in ``convs.<layer>.``
 
@@ -15,7 +15,7 @@ gat   ``weight`` (F_in, heads * width)      ``lin.weight``, transposed
       ``attention_destination``             ``att_dst``, with a leading axis of 1
       ``bias``                              ``bias``
 
-With edge features, beside these:
+With edge features, additionally:
 
 gcn   ``edge_weight`` (D, hidden)           ``edge.weight``, transposed
       ``root``, ``last.*``                  ``root``, ``last.*``
@@ -43,7 +43,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rule:
-    """One weight of ours, the weight of the reference that holds the same numbers, and how one becomes the other."""
+    """A weight of ours, its counterpart in the reference, and the conversions between them."""
 
     ours: str
     reference: str
@@ -71,7 +71,7 @@ _MESSAGES = (
     _same("messages.bias", "lin.bias"),
 )
 
-#: architecture -> its rules, each about one weight of one layer.
+#: architecture -> its rules, one for each weight of a layer.
 RULES: dict[str, tuple[Rule, ...]] = {
     "gcn": (
         _transposed("weight", "lin.weight"),
@@ -107,30 +107,30 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-#: Of a residual map, on any architecture.
+#: Rules of a residual map, for any architecture.
 _RESIDUAL_RULES = (_transposed("weight", "weight"), _same("bias", "bias"))
 
 
 def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights (or gradients) of one of our students, by name, as those of a `ReferenceStudent`.
+    """Convert weights (or gradients) of our student, by name, to those of a `ReferenceStudent`.
 
     Raises:
-        KeyError: a weight that no rule knows.
+        KeyError: a weight without a rule.
     """
     return _mapped(ours, {(own, rule.ours): (other, rule.reference, rule.forth) for own, other, rule in _rules(architecture)})
 
 
 def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights (or gradients) of a `ReferenceStudent`, by name, as those of one of our students.
+    """Convert weights (or gradients) of a `ReferenceStudent`, by name, to those of our student.
 
     Raises:
-        KeyError: a weight that no rule knows.
+        KeyError: a weight without a rule.
     """
     return _mapped(reference, {(other, rule.reference): (own, rule.ours, rule.back) for own, other, rule in _rules(architecture)})
 
 
 def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:
-    """Each rule, after what the names of its weights begin with: on our side, and in the reference."""
+    """Yield the name prefixes of each rule's weights, ours and the reference's, and the rule."""
     for rule in RULES[architecture]:
         yield "convolutions", "convs", rule
     for rule in _RESIDUAL_RULES:
@@ -140,10 +140,10 @@ def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:
 def _mapped(
     weights: Mapping[str, Tensor], rules: Mapping[tuple[str, str], tuple[str, str, Callable[[Tensor], Tensor]]]
 ) -> dict[str, Tensor]:
-    """Weights ``<first>.<layer>.<rest>`` by their names on the other side; where no rule knows ``<first>``, nothing changes.
+    """Convert weights ``<first>.<layer>.<rest>`` to their counterparts; those without a rule for ``<first>`` stay as they are.
 
     Args:
-        rules: (first, rest) on this side -> first and rest on the other side, and how the weight changes.
+        rules: (first, rest) -> first and rest of the counterpart, and the conversion of the weight.
     """
     known, mapped = {first for first, _ in rules}, {}
     for name, weight in weights.items():

@@ -1,23 +1,23 @@
-"""torch_geometric is an extra: asked for only when the reference is."""
+"""torch_geometric is an optional dependency, which only the reference requires."""
 
 from __future__ import annotations
 
 from dgl_mutual.errors import DglMutualError
 
-#: Layers of earlier versions name their weights otherwise.
+#: Layers of earlier versions have other names for their weights.
 SUPPORTED = ">=2.5,<3"
 INSTALL = "pip install 'dgl-mutual[reference]'"
 
 
 class MissingReference(DglMutualError):
-    """torch_geometric is not there, or not in a version that the reference is written for."""
+    """torch_geometric is missing, or its version is not supported."""
 
 
 def require_torch_geometric() -> str:
-    """Version of torch_geometric.
+    """Return the version of torch_geometric.
 
     Raises:
-        MissingReference: it is missing, broken, or of a version that is not supported; the message has the line that installs it.
+        MissingReference: it is missing, broken, or of an unsupported version; the message has the command that installs it.
     """
     from packaging.specifiers import SpecifierSet
 
@@ -26,7 +26,7 @@ def require_torch_geometric() -> str:
     except ModuleNotFoundError as error:
         what = "is not installed" if (error.name or "").startswith("torch_geometric") else f"cannot be imported ({error})"
         raise MissingReference(f"The reference needs torch_geometric ({SUPPORTED}), which {what}. Install it: {INSTALL}") from None
-    except Exception as error:  # built for another torch, it may end in anything
+    except Exception as error:  # a build for another torch may raise any error
         raise MissingReference(
             f"torch_geometric cannot be imported ({type(error).__name__}: {error}). Install it again: {INSTALL}"
         ) from None

@@ -21,7 +21,7 @@ POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_
 
 
 class VirtualNode(torch.nn.Module):
-    """The weights of a virtual node (Gilmer et al., ICML 2017, arXiv 1704.01212): its start, and an MLP for each update, as in OGB."""
+    """The weights of a virtual node (Gilmer et al., ICML 2017, arXiv 1704.01212): its start, and an MLP per update, as in OGB."""
 
     def __init__(self, width: int, updates: int) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class InputReadout(torch.nn.Module):
 
 
 class ReferenceStudent(torch.nn.Module):
-    """A shallow GNN on torch_geometric; `dgl_mutual.reference.mapping` says which weights of ours are which of its.
+    """A shallow GNN on torch_geometric; `dgl_mutual.reference.mapping` converts weights of our students to its weights.
 
     Args:
-        options: options with nothing left open.
+        options: resolved options (see `dgl_mutual.nn.student.resolve_student`).
         in_features, num_outputs: F and C.
         edges: the edge features of the dataset, if it has any.
     """
@@ -145,12 +145,12 @@ class ReferenceStudent(torch.nn.Module):
         features, states = x, []
         virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, conv in enumerate(self.convs):
-            entering = F.dropout(x, p=self.dropout if layer else self.input_dropout, training=self.training)
-            x = conv(entering, edge_index, *edge_arguments)
+            layer_input = F.dropout(x, p=self.dropout if layer else self.input_dropout, training=self.training)
+            x = conv(layer_input, edge_index, *edge_arguments)
             if layer == len(self.convs) - 1 and self.classifier is None:
                 return x
             if len(self.residuals):
-                x = x + self.residuals[layer](entering)
+                x = x + self.residuals[layer](layer_input)
             if len(self.norms):
                 x = self.norms[layer](x)
             x = self.activation(x)

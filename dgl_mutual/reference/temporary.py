@@ -1,4 +1,4 @@
-"""The temporary files of torch_geometric, which leaves them behind: the code of each layer that it makes, and a folder of its compiler."""
+"""The temporary files that torch_geometric leaves behind: generated code of each layer, and the folder of torch's compiler."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 
 from dgl_mutual.utils.scratch import temporary_folder
 
-#: Where the compiler of torch has its folder. A user's own choice stays.
+#: The folder of torch's compiler. A user's own choice stays.
 _COMPILER = "TORCHINDUCTOR_CACHE_DIR"
-#: Where the processes that are started have their temporary files.
+#: The folder of temporary files of child processes.
 _PROCESSES = "TMPDIR"
 
 
 @contextmanager
 def own_temporary_files() -> Iterator[None]:
-    """Have the temporary files of this process, and of those that it starts, in a folder that goes at the end of a block.
+    """Put temporary files of this process and its child processes into a folder that is deleted at the end of a block.
 
     Raises:
-        StoreError: there is no place for one.
+        StoreError: the folder cannot be made.
     """
     before, variables = tempfile.tempdir, {name: os.environ.get(name) for name in (_COMPILER, _PROCESSES)}
     with temporary_folder() as folder:

@@ -1,4 +1,4 @@
-"""Training the reference: torch_geometric's `DataLoader` for graphs, the whole graph for nodes, Adam, selection on validation."""
+"""Training of the reference: torch_geometric's `DataLoader` for graphs, the whole graph for nodes, Adam, selection on validation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.timing import median_ms
 
-#: Graphs in a batch that is only evaluated.
+#: Number of graphs in an evaluation batch.
 EVALUATION_BATCH = 256
 
 
@@ -66,7 +66,7 @@ class Best:
     stopped: bool = False
 
     def update(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int, start: int) -> None:
-        """Take in an evaluation; epochs before `start` do not count as waiting.
+        """Record an evaluation; epochs before `start` do not use up patience.
 
         Raises:
             TrainingError: a metric or loss that is not finite.
@@ -99,9 +99,9 @@ class ReferenceTrainer:
     """K students of the reference and their coordinator, on one split.
 
     Args:
-        students: options with nothing left open; so are `strategy_options` (as plain values) and `training`.
+        students: resolved options, as are `strategy_options` (plain values) and `training`.
         strategy: independent, dml or gml.
-        order: draws the order of the training graphs.
+        order: random stream for the order of the training graphs.
 
     Raises:
         UsageError: a strategy that the reference does not know.
@@ -157,7 +157,7 @@ class ReferenceTrainer:
         self.epoch = 0
 
     def load(self, students: Sequence[Mapping[str, Tensor]], coordinator: Mapping[str, Tensor]) -> None:
-        """Take over weights, by this side's names; what is not given (running statistics) stays."""
+        """Load weights by the reference's names; those that are not given (running statistics) stay."""
         for student, state in zip(self.students, students, strict=True):
             student.load_state_dict(state, strict=False)
         self.coordinator.load_state_dict({**dict(self.coordinator.named_buffers()), **coordinator})
@@ -168,7 +168,7 @@ class ReferenceTrainer:
         return self.epoch == self.training.epochs or all(self.best[name].stopped for name in self.names)
 
     def forward(self, data: Data) -> list[Tensor]:
-        """Logits of each student, in the mode that it is in."""
+        """Logits of each student, in its current mode."""
         return [self._logits(student, data) for student in self.students]
 
     def _logits(self, student: torch.nn.Module, data: Data) -> Tensor:
@@ -217,7 +217,7 @@ class ReferenceTrainer:
             logits = self.forward(data)
             try:
                 terms = self.loss_terms(data, logits)
-            except (ValueError, RuntimeError):  # how torch meets probabilities that are not
+            except (ValueError, RuntimeError):  # torch raises these for probabilities that are NaN
                 refuse_non_finite_logits(torch.stack(logits), self.names)
                 raise
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
@@ -252,7 +252,7 @@ class ReferenceTrainer:
             self.best[name].update(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
 
     def renew_targets(self, decay: float) -> None:
-        """Clean logits of whatever the next epoch's targets and the validation need."""
+        """Recompute the clean logits that the targets of the next epoch and the validation need."""
         train, val = self.split.train, self.split.val
         self._clean_pass(val if self.options.get("targets", "train") == "train" else np.concatenate([train, val]))
         if self.options.get("targets") == "ema":
@@ -326,20 +326,20 @@ class ReferenceTrainer:
         return median_ms(lambda: [self._logits(student, data) for data in batches], next(student.parameters()).device)
 
     def _served(self) -> list[torch.nn.Module]:
-        """The students as they are assessed: with averaged weights, where these are asked for."""
+        """The evaluated students: with averaged weights if averaging is on."""
         return [average.served for average in self.weight_averages] or list(self.students)
 
     def _start_averages(self) -> None:
-        asked = self.training
-        if asked.average != "none":
-            decay, start = asked.average_decay or 0.0, asked.average_start or 0
-            self.weight_averages = [WeightAverage(student, asked.average, decay, start) for student in self.students]
+        training = self.training
+        if training.average != "none":
+            decay, start = training.average_decay or 0.0, training.average_start or 0
+            self.weight_averages = [WeightAverage(student, training.average, decay, start) for student in self.students]
 
     @torch.no_grad()
     def _renew_statistics(self) -> None:
-        """The running statistics of batch norm, for weights that are the mean of several epochs: those of the training samples.
+        """Recompute the running statistics of batch norm on the training samples, for weights averaged over epochs.
 
-        They are the mean over as many batches as an epoch has steps; on node tasks over the graph.
+        They are the mean over as many batches as an epoch has steps; on node tasks they are those of the graph.
         """
         averaged = [average.averaged.eval() for average in self.weight_averages if average.kind == "swa" and average.count]
         norms = [part for student in averaged for part in student.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
@@ -364,7 +364,7 @@ class ReferenceTrainer:
         return (Batch.from_data_list([self.graphs[number] for number in part]) for part in parts)
 
     def _ramp(self) -> float:
-        """Factor on imitation in the coming epoch."""
+        """Factor of the exchange in the coming epoch."""
         start, length = self.options.get("exchange_warmup", (0, 0))
         if self.epoch < start:
             return 0.0
