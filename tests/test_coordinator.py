@@ -82,13 +82,13 @@ def test_what_learns_has_a_gradient_at_its_start(weighting: str, evidence: tuple
 
 @every_weighting
 def test_samples_are_weighed_one_by_one(weighting: str, evidence: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Permuting the samples permutes the weights, and part of them has the same weights as within the whole."""
+    """Permuting the samples permutes the weights, and part of them has the same weights as within the full."""
     coordinator = disturbed(weighting)
     for weigh in (coordinator.peer_weights, coordinator.ensemble_weights):
-        whole = weigh(*evidence).expand(-1, -1, N, -1)
+        full = weigh(*evidence).expand(-1, -1, N, -1)
         for chosen in (torch.randperm(N, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 29])):
             part = weigh(evidence[0][:, chosen], evidence[1][:, chosen], evidence[2][chosen])
-            torch.testing.assert_close(part.expand(-1, -1, len(chosen), -1), whole[:, :, chosen])
+            torch.testing.assert_close(part.expand(-1, -1, len(chosen), -1), full[:, :, chosen])
 
 
 @pytest.mark.parametrize("weighting", ["attention", "classwise", "confidence", "uniform"])
@@ -214,11 +214,11 @@ def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
 
 
 def test_each_weighting_has_options_of_its_own() -> None:
-    assert {name: set(kind.Options.model_fields) for name, kind in WEIGHTINGS.items()} == {
+    assert {name: set(weighting_class.Options.model_fields) for name, weighting_class in WEIGHTINGS.items()} == {
         **{name: {"hidden"} for name in ("attention", "classwise", "transductive")},
         **{"confidence": {"temperature"}, "consensus": {"power", "rounds", "prior", "memory"}, "cross-fitted": set(), "uniform": set()},
     }
-    assert all(kind.name == name for name, kind in WEIGHTINGS.items())
+    assert all(weighting_class.name == name for name, weighting_class in WEIGHTINGS.items())
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):
         make_coordinator(CoordinatorConfig("uniform", K, C, options={"hidden": 4}))
     with pytest.raises(UsageError, match=r"'strategy_options.weighting_options.temperature' = 0: .*at least 0.001"):

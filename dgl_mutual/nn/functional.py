@@ -216,8 +216,8 @@ class _ScoreHeads(torch.autograd.Function):
 class _Attention(torch.autograd.Function):
     """Attention of one head over a pattern: w = exp(LeakyReLU(s_j + d_i + e_ij)), y_i = sum_j m_ij w_ij v_j / z_i, z_i = sum_j w_ij.
 
-    The softmax is normalised on rows, not on edges. With g the gradient of y_i / z_i, the gradient of a score is
-    w_ij (m_ij <v_j, g_i> - <y_i, g_i>): the second product equals the sum over edges in the backward pass of a softmax.
+    Rows are divided by z_i, not edges. With g_i the gradient of y_i, divided by z_i, the gradient of a score is
+    w_ij (m_ij <v_j, g_i> - <y_i, g_i>). The second product equals the sum over a row's edges in the backward pass of a softmax.
     """
 
     @staticmethod

@@ -14,7 +14,7 @@ from dgl_mutual.nn.pooling import pool
 
 
 class MLP(StudentModule):
-    """h^1 = relu(W^1 x); h^{l+1} = relu(W^{l+1} dropout(h^l)); the last layer gives logits. Edges are not used.
+    """h^1 = relu(W^1 x); h^{l+1} = relu(W^{l+1} dropout(h^l)); the last layer outputs logits. Edges are not used.
 
     On a graph task the node states before the last layer are summed over each graph.
 

@@ -101,7 +101,7 @@ def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
 
 
 def has_classifier(options: StudentOptions, task: TaskName) -> bool:
-    """Whether a linear classifier follows the convolutions of a built-in student; otherwise the last one gives the logits."""
+    """Whether a linear classifier follows the convolutions of a built-in student; otherwise the last one outputs the logits."""
     return task == "graph" or options.readout == "jumping"
 
 
@@ -119,7 +119,7 @@ def state_widths(options: StudentOptions, task: TaskName, num_outputs: int) -> t
 class Student(CohortMember):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 
-    On a node task with the `last` read-out the last convolution gives the logits itself. Otherwise all convolutions are hidden layers, a
+    On a node task with the `last` read-out the last convolution outputs the logits itself. Otherwise all convolutions are hidden layers, a
     read-out takes the last or all of them (pooled per graph on a graph task), and a linear classifier follows. With `input_readout` the
     logits of an MLP on the pooled features are added.
 

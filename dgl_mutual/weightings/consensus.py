@@ -33,8 +33,8 @@ class Consensus(Weighting):
     consensus is the class with the largest weighted sum of probabilities, at temperature 1, of all students other than j. In the
     first round all students weigh the same.
 
-    With multi-label targets each label is a problem of two classes, with its own weights. Inductive: the counts are kept, and give the
-    weights on unseen samples.
+    With multi-label targets each label is a problem of two classes, with its own weights. Inductive: weights on unseen samples
+    are computed from the stored counts.
 
     Source: Dawid and Skene, Applied Statistics 28 (1979), who estimate the error rates of observers without knowing the truth.
 

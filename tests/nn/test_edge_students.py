@@ -26,10 +26,10 @@ from dgl_mutual.nn.views import perturbed
 from tests.nn.edges import with_edges
 
 MakeDataset = Callable[..., Dataset]
-KINDS = ("gcn", "gat", "gin", "sage")
+ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 NORMS: tuple[Norm, ...] = ("sum", "mean", "symmetric")
 
-kinds = pytest.mark.parametrize("kind", KINDS)
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 tasks = pytest.mark.parametrize("task", ["node", "graph"])
 sparse = pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
 
@@ -38,11 +38,11 @@ def batch_of(dataset: Dataset) -> GraphBatch:
     return Collator(dataset, dtype=torch.float64).all()
 
 
-def student_of(kind: str, task: str, dataset: Dataset, **options: object) -> Student:
+def student_of(architecture: str, task: str, dataset: Dataset, **options: object) -> Student:
     torch.manual_seed(0)
     edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
     student = Student(
-        StudentOptions(architecture=kind, **{"hidden": 8, "heads": 2, **options}), task, dataset.num_features, 3, edges
+        StudentOptions(architecture=architecture, **{"hidden": 8, "heads": 2, **options}), task, dataset.num_features, 3, edges
     ).double()
     with torch.no_grad():
         for weight in student.parameters():
@@ -103,22 +103,22 @@ def test_scores_of_edges_and_loops(heads: int, sparse_: bool, make_dataset: Make
     )
 
 
-@kinds
+@architectures
 @sparse
-def test_layer_by_layer(kind: str, sparse_: bool, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_by_layer(architecture: str, sparse_: bool, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "CHUNK_EDGES", 6)
     dataset = with_edges(make_dataset((15,), directed=True), sparse_=sparse_)
-    student, whole, samples = student_of(kind, "node", dataset), batch_of(dataset), torch.tensor([14, 3, 5])
+    student, whole, samples = student_of(architecture, "node", dataset), batch_of(dataset), torch.tensor([14, 3, 5])
     assert len(list(LayerwiseBatch(whole, samples).adjacencies(2)[0].chunks())) > 2
     with torch.no_grad():
         expected = student.forward_batch(whole).logits[samples]
         torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, samples)).logits, expected)
 
 
-@kinds
-def test_blocks_with_all_neighbours(kind: str, make_dataset: MakeDataset) -> None:
+@architectures
+def test_blocks_with_all_neighbours(architecture: str, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((15,), directed=True))
-    student, whole, samples = student_of(kind, "node", dataset), batch_of(dataset), torch.tensor([14, 3, 5])
+    student, whole, samples = student_of(architecture, "node", dataset), batch_of(dataset), torch.tensor([14, 3, 5])
     graph = dgl.graph(("csc", (whole.in_offsets, whole.sources, torch.arange(dataset.num_edges))), num_nodes=15)
     _, _, drawn = dgl.dataloading.NeighborSampler([-1, -1]).sample_blocks(graph, samples)
     batch = BlockBatch.of(drawn, whole, torch.device("cpu"))
@@ -171,11 +171,11 @@ def test_views_keep_features_with_their_edges(sparse_: bool, make_dataset: MakeD
     assert isinstance(masked, GraphBatch) and masked.edge_features is batch.edge_features
 
 
-@kinds
+@architectures
 @tasks
-def test_on_a_dgl_graph(kind: str, task: str, make_dataset: MakeDataset, as_dgl: Callable[[Dataset], dgl.DGLGraph]) -> None:
+def test_on_a_dgl_graph(architecture: str, task: str, make_dataset: MakeDataset, as_dgl: Callable[[Dataset], dgl.DGLGraph]) -> None:
     dataset = with_edges(make_dataset((6, 4), directed=True))
-    student, graph = student_of(kind, task, dataset), as_dgl(dataset)
+    student, graph = student_of(architecture, task, dataset), as_dgl(dataset)
     order = np.random.default_rng(0).permutation(dataset.num_edges)
     source, destination = (ends[torch.as_tensor(order)] for ends in graph.edges())
     shuffled = dgl.graph((torch.cat([source, torch.tensor([1])]), torch.cat([destination, torch.tensor([1])])), num_nodes=10)
@@ -193,10 +193,10 @@ def test_on_a_dgl_graph(kind: str, task: str, make_dataset: MakeDataset, as_dgl:
         student(shuffled, feat)
 
 
-@kinds
-def test_edge_features_matter_and_sums_of_them_do_not(kind: str, make_dataset: MakeDataset) -> None:
+@architectures
+def test_edge_features_matter_and_sums_of_them_do_not(architecture: str, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((9,))).replaced(feature_kinds=("number", "edge-sum", "number", "number", "edge-sum"))
-    student = student_of(kind, "node", dataset)
+    student = student_of(architecture, "node", dataset)
     assert isinstance(dataset.features, np.ndarray) and isinstance(dataset.edge_features, np.ndarray)
     before = student.forward_batch(batch_of(dataset)).logits
     others = dataset.features.copy()
@@ -210,11 +210,11 @@ def test_edge_features_matter_and_sums_of_them_do_not(kind: str, make_dataset: M
     torch.testing.assert_close(student.forward_batch(batch_of(dataset)).logits, scaled)
 
 
-@kinds
-def test_without_edge_features_a_student_is_what_it_was(kind: str, make_dataset: MakeDataset) -> None:
+@architectures
+def test_without_edge_features_a_student_is_what_it_was(architecture: str, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((9,)))
-    off = student_of(kind, "node", dataset, edge_features=False)
-    bare = student_of(kind, "node", dataset.without_edge_features())
+    off = student_of(architecture, "node", dataset, edge_features=False)
+    bare = student_of(architecture, "node", dataset.without_edge_features())
     assert off.edge_features == 0 and [*off.state_dict()] == [*bare.state_dict()]
     expected = bare.forward_batch(batch_of(dataset.without_edge_features())).logits
     assert torch.equal(off.forward_batch(batch_of(dataset)).logits, expected)
@@ -241,16 +241,16 @@ def test_columns(sparse_: bool, make_dataset: MakeDataset) -> None:
 
 
 def test_weights_drawn_anew_are_all_drawn(make_dataset: MakeDataset) -> None:
-    for kind in KINDS:
-        student = student_of(kind, "node", with_edges(make_dataset((9,))))
+    for architecture in ARCHITECTURES:
+        student = student_of(architecture, "node", with_edges(make_dataset((9,))))
         before = {name: weight.clone() for name, weight in student.named_parameters()}
         student.reset_parameters()
         assert all(not torch.equal(before[name], weight) for name, weight in student.named_parameters())
 
 
-@kinds
-def test_one_layer_has_a_hidden_width_where_its_messages_have(kind: str, make_dataset: MakeDataset) -> None:
+@architectures
+def test_one_layer_has_a_hidden_width_where_its_messages_have(architecture: str, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((12,), directed=True))
-    narrow, wide = ([p.shape for p in student_of(kind, "node", dataset, depth=1, hidden=hidden).parameters()] for hidden in (8, 16))
-    resolved = resolve_student(StudentOptions(architecture=kind, depth=1), "node", has_edge_features=True)
-    assert ("hidden" in without_effect(resolved, "node")) == (narrow == wide) == (kind == "gat")
+    narrow, wide = ([p.shape for p in student_of(architecture, "node", dataset, depth=1, hidden=hidden).parameters()] for hidden in (8, 16))
+    resolved = resolve_student(StudentOptions(architecture=architecture, depth=1), "node", has_edge_features=True)
+    assert ("hidden" in without_effect(resolved, "node")) == (narrow == wide) == (architecture == "gat")

@@ -151,12 +151,12 @@ def test_scores(heads: int, make_dataset: MakeDataset, monkeypatch: pytest.Monke
     same(edge_scores(ours, weight), edge_scores(plain, weight), (weight,))
 
 
-@pytest.mark.parametrize("kind", ["gcn", "gat", "gin", "sage", "mlp"])
-def test_students(kind: str, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("architecture", ["gcn", "gat", "gin", "sage", "mlp"])
+def test_students(architecture: str, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = molecules(make_dataset, sparse_=False)
     torch.manual_seed(0)
     edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
-    student = Student(StudentOptions(architecture=kind, hidden=8, heads=2), "graph", dataset.num_features, 3, edges).double()
+    student = Student(StudentOptions(architecture=architecture, hidden=8, heads=2), "graph", dataset.num_features, 3, edges).double()
     ours, plain = collators(dataset, monkeypatch)
     batches = [[collate(graphs) for graphs in ([5, 3], [1, 0, 4, 2])] for collate in (ours, plain)]
     assert kinds_of(batches[0][0]) == [True, True] and kinds_of(batches[1][0]) == [False, False]

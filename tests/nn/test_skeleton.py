@@ -46,9 +46,11 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def student_of(kind: str, task: str, dataset: Dataset, **options: Any) -> Student:
+def student_of(architecture: str, task: str, dataset: Dataset, **options: Any) -> Student:
     torch.manual_seed(0)
-    student = Student(StudentOptions(architecture=kind, hidden=8, heads=2, depth=3, **options), task, dataset.num_features, 3).double()
+    student = Student(
+        StudentOptions(architecture=architecture, hidden=8, heads=2, depth=3, **options), task, dataset.num_features, 3
+    ).double()
     with torch.no_grad():
         for weight in (*student.parameters(), *(buffer for buffer in student.buffers() if buffer.is_floating_point())):
             weight.uniform_(-0.6, 0.9).abs_()
@@ -106,35 +108,35 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
     return logits + activation(state) @ last.weight.T
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("architecture", CONVOLUTIONS)
 @pytest.mark.parametrize("task", ["node", "graph"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_student_is_its_plain_version(kind: str, task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
+def test_a_student_is_its_plain_version(architecture: str, task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
     dataset = make_dataset((7, 1, 4), sparse_="residual" in options)
-    student, batch = student_of(kind, task, dataset, **options), Collator(dataset, dtype=torch.float64).all()
+    student, batch = student_of(architecture, task, dataset, **options), Collator(dataset, dtype=torch.float64).all()
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("architecture", CONVOLUTIONS)
 @pytest.mark.parametrize("readout", ["last", "jumping"])
-def test_the_virtual_node_is_its_plain_version(kind: str, readout: str, make_dataset: MakeDataset) -> None:
+def test_the_virtual_node_is_its_plain_version(architecture: str, readout: str, make_dataset: MakeDataset) -> None:
     dataset = make_dataset((7, 1, 4))
-    student = student_of(kind, "graph", dataset, virtual_node=True, readout=readout)
+    student = student_of(architecture, "graph", dataset, virtual_node=True, readout=readout)
     batch = Collator(dataset, dtype=torch.float64).all()
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
     alone = Collator(dataset, dtype=torch.float64)([2])
     torch.testing.assert_close(student.forward_batch(alone).logits, student.forward_batch(batch).logits[2:])
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("architecture", CONVOLUTIONS)
 @pytest.mark.parametrize("options", [{"readout": "last"}, {"norm": "none", "activation": "elu"}, {"norm": "layer"}], ids=str)
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
 def test_the_readout_of_the_input_is_its_plain_version(
-    kind: str, options: dict[str, Any], pooling: str, sparse_: bool, make_dataset: MakeDataset
+    architecture: str, options: dict[str, Any], pooling: str, sparse_: bool, make_dataset: MakeDataset
 ) -> None:
     dataset = make_dataset((7, 1, 4), sparse_=sparse_)
-    student = student_of(kind, "graph", dataset, input_readout=True, pooling=pooling, **options)
+    student = student_of(architecture, "graph", dataset, input_readout=True, pooling=pooling, **options)
     batch = Collator(dataset, dtype=torch.float64).all()
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
 
@@ -152,12 +154,12 @@ def test_a_virtual_node_joins_nodes_that_no_edges_join(make_dataset: MakeDataset
         assert torch.equal(before[5:], after[5:])
 
 
-@pytest.mark.parametrize("kind", [*CONVOLUTIONS, *DGL_LAYERS])
+@pytest.mark.parametrize("architecture", [*CONVOLUTIONS, *DGL_LAYERS])
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
-def test_layer_by_layer(kind: str, sparse_: bool, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_by_layer(architecture: str, sparse_: bool, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "CHUNK_EDGES", 6)
     dataset = make_dataset((15,), sparse_=sparse_)
-    student = student_of(kind, "node", dataset, residual=True, norm="layer", activation="silu", readout="jumping")
+    student = student_of(architecture, "node", dataset, residual=True, norm="layer", activation="silu", readout="jumping")
     whole, samples = Collator(dataset, dtype=torch.float64).all(), torch.tensor([14, 3, 5])
     with torch.no_grad():
         expected = student.forward_batch(whole).logits[samples]
