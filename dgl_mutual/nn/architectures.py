@@ -96,11 +96,8 @@ def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | No
 
 
 def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:
-    """Keyword arguments for the class or function of a custom student: its options and `task`.
-
-    `task` is passed if a parameter of this name has no default, or the default None, "node" or "graph", and no option sets it. With another
-    default, the parameter has another meaning.
-    """
+    """Keyword arguments for the class or function of a custom student: its options, which win, and `task` if it has a parameter of this
+    name without a default, or with the default None, "node" or "graph". A parameter with another default has another meaning."""
     signature = _signature(make)
     parameters = [] if signature is None else list(signature.parameters.values())
     takes_task = any(
