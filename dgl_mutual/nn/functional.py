@@ -252,14 +252,13 @@ class _Attention(torch.autograd.Function):
         heads: int = ctx.heads
         weights: SparseMatrix = ctx.weights
         kept_weights: SparseMatrix = ctx.kept_weights
+        pattern = kept_weights.pattern
         grad = grads[0].reshape(result.shape) * scale
         at_rows = (result * grad).sum(1)
         grad_activated = kernels.sddmm(kept_weights, grad, values).mul_(kept_weights.values)
-        grad_activated.addcmul_(weights.values, at_rows.index_select(0, kept_weights.pattern.rows), value=-1)
+        grad_activated.addcmul_(weights.values, at_rows.index_select(0, pattern.rows), value=-1)
         # LeakyReLU keeps the sign, so its output says which branch was taken.
-        grad_scores = SparseMatrix(
-            kept_weights.pattern, torch.ops.aten.leaky_relu_backward(grad_activated, scores, ctx.negative_slope, True)
-        )
+        grad_scores = SparseMatrix(pattern, torch.ops.aten.leaky_relu_backward(grad_activated, scores, ctx.negative_slope, True))
         grad_source, grad_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
         grad_values = kernels.spmm(kept_weights.transposed, grad)
         grad_values = grad_values.view(len(values) // heads, heads * values.shape[1])
