@@ -21,7 +21,7 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.custom_modules import versions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.options import Options
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.wording import kind_of
 
 
@@ -84,7 +84,7 @@ class Coordinator(nn.Module, ABC):
 
     def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
         """Call `observe`; errors of a custom weighting name it."""
-        with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits, samples):
+        with errors_attributed_to(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits, samples):
             self.observe(logits, samples)
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Coordinator(nn.Module, ABC):
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
         # In training the stream is that of the strategy's step.
         with (
-            blamed(f"scores of {title[0].lower()}{title[1:]}"),
+            errors_attributed_to(f"scores of {title[0].lower()}{title[1:]}"),
             _unchanged(self, logits, confidence, samples),
             nullcontext() if self.training else custom_streams(None, logits.device),
         ):

@@ -30,7 +30,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from dgl_mutual.errors import UsageError, advice, shortened
 from dgl_mutual.search_space import SearchSpace, fault_of_space, plain_value
 from dgl_mutual.utils.arguments import is_boolean
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
 
@@ -190,7 +190,7 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
     Raises:
         UsageError: the values are not such options.
     """
-    with blamed(f"The options {kind.__name__!r}", kind, "cannot be made"):
+    with errors_attributed_to(f"The options {kind.__name__!r}", kind, "cannot be made"):
         try:
             made = kind.model_validate(dict(values))
         except ValidationError as error:
@@ -259,7 +259,7 @@ def _fault_of_defaults(options: type[Options]) -> str | None:
     made_by_functions = [name for name, field in options.model_fields.items() if field.default_factory is not None]
     if not is_custom(options) or not made_by_functions:
         return None
-    with blamed(f"A default_factory of the options {options.__name__!r}"):
+    with errors_attributed_to(f"A default_factory of the options {options.__name__!r}"):
         first, second = options.model_construct(), options.model_construct()
     for name in made_by_functions:
         with suppress(PydanticSerializationError):  # such an option is refused where it is used

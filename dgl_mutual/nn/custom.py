@@ -22,7 +22,7 @@ from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.utils.custom_code import blamed, custom_place, described, raised_in
+from dgl_mutual.utils.custom_code import custom_place, described, errors_attributed_to, raised_in
 from dgl_mutual.utils.torch_settings import settings_kept
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
@@ -116,12 +116,12 @@ class CustomStudent(CohortMember):
             )
 
     def _made(self) -> nn.Module:
-        with blamed(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
+        with errors_attributed_to(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
             arguments = custom_arguments(self._class_or_function, self.options, self.task)
             module = self._class_or_function(self.in_features, self.num_outputs, **arguments)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but {kind_of(module)}.")
-        with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
+        with errors_attributed_to(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
             parameters = list(module.parameters())
         if fault := fault_of_state(module):
             raise UsageError(f"The student {self.name!r} {fault}")
@@ -143,13 +143,13 @@ class CustomStudent(CohortMember):
 
     def train(self, mode: bool = True) -> CustomStudent:
         """Set the mode, as in every module; errors of the custom module name the student."""
-        with blamed(f"train of the student {self.name!r}"):
+        with errors_attributed_to(f"train of the student {self.name!r}"):
             super().train(mode)
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
         """The state, as of every module; errors of the custom module name the student."""
-        with blamed(f"state_dict of the student {self.name!r}"):
+        with errors_attributed_to(f"state_dict of the student {self.name!r}"):
             state: dict[str, Any] = super().state_dict(*args, **kwargs)
         return state
 
@@ -229,7 +229,7 @@ class CustomStudent(CohortMember):
         """Call the module, or a method of it."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
-        with blamed(f"The student {self.name!r}"), custom_streams(generator, feat.device), settings_kept():
+        with errors_attributed_to(f"The student {self.name!r}"), custom_streams(generator, feat.device), settings_kept():
             try:
                 result = function(graph, feat)
             except KeyError as error:

@@ -22,7 +22,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import LabelledGraph, Matrix
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -127,7 +127,7 @@ class Strategy(nn.Module, ABC):
 
     def _coordinator_config(self) -> CoordinatorConfig:
         setting, what = self.setting, f"coordinator_weighting of the strategy {self.name!r}"
-        with blamed(what, self):
+        with errors_attributed_to(what, self):
             found = self.coordinator_weighting()
         if found is None:
             return CoordinatorConfig("uniform", setting.num_students, setting.num_outputs)

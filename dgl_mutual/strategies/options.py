@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.wording import kind_of, value_and_kind
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unla
         UsageError: the options do not fit, or a custom method fails or returns something else.
     """
     what = f"resolved of the options {type(options).__name__!r}"
-    with blamed(what, options):
+    with errors_attributed_to(what, options):
         found = options.resolved(epochs, task, unlabelled)
     if not isinstance(found, StrategyOptions):
         raise UsageError(f"{what} returns {kind_of(found)}. It must return options, for example self.")
@@ -105,7 +105,7 @@ def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unla
 def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, str]:
     """As `resolved_options`, of `without_effect`."""
     what = f"without_effect of the options {type(options).__name__!r}"
-    with blamed(what, options):
+    with errors_attributed_to(what, options):
         found = options.without_effect(num_students)
     if not isinstance(found, Mapping) or not all(isinstance(why, str) for why in found.values()):
         raise UsageError(f"{what} returns {value_and_kind(found)}. It must return a mapping from names of options to reasons, as strings.")

@@ -21,7 +21,7 @@ from dgl_mutual.nn.unsaved_state import changed_values
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.weightings import make_coordinator
 
 #: Validation samples that are predicted to compare a module with what a file would give.
@@ -138,7 +138,7 @@ def _loaded_again(student: CohortMember, name: str) -> CohortMember:
     parameter, edges = next(student.parameters()), EdgeInput(student.edge_features)
     with custom_streams(None, torch.device("cpu")):
         other = make_student(student.options, student.task, student.in_features, student.num_outputs, name, edges)
-    with blamed(f"The state of the student {name!r}", failure="cannot be loaded into a new one"):
+    with errors_attributed_to(f"The state of the student {name!r}", failure="cannot be loaded into a new one"):
         other.to(parameter.device, parameter.dtype).load_state_dict(student.state_dict())
     return other.eval()
 

@@ -26,7 +26,7 @@ from dgl_mutual.training.evaluation.metrics import as_compared
 from dgl_mutual.training.evaluation.task_metrics import Scorer, scorer_of
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
 
@@ -62,7 +62,7 @@ def propagated_logits(
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
     graph = labelled_graph_of(dataset, split, best)
-    with blamed(f"propagate of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(seed, "propagate"):
+    with errors_attributed_to(f"propagate of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(seed, "propagate"):
         found = strategy_class.propagate(options, predictions, graph)
     return as_logits(_checked(found, strategy_class.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 

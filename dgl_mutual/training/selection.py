@@ -12,7 +12,7 @@ from torch import Tensor
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import errors_attributed_to
 
 
 class Selection(Callback):
@@ -32,7 +32,7 @@ class Selection(Callback):
 
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
-        with blamed(f"learns_from_others of the strategy {state.strategy.name!r}", state.strategy):
+        with errors_attributed_to(f"learns_from_others of the strategy {state.strategy.name!r}", state.strategy):
             learns = bool(state.strategy.learns_from_others(phase.active))
         exchange = state.exchange.warmup[0] if learns else 0
         starts = {}

@@ -18,7 +18,7 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.training.seeds import seeded_globally
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.torch_settings import settings_kept
 from dgl_mutual.utils.wording import kind_of
 
@@ -31,7 +31,10 @@ def extra_members(
     Raises:
         UsageError: it returns something other than pairs of a name and options.
     """
-    with blamed(f"extra_members of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(0, "extra members"):
+    with (
+        errors_attributed_to(f"extra_members of the strategy {strategy_class.name!r}", strategy_class),
+        seeded_globally(0, "extra members"),
+    ):
         extras = tuple(strategy_class.extra_members(options, students))
     for extra in extras:
         if not (isinstance(extra, tuple) and len(extra) == 2 and isinstance(extra[0], str) and isinstance(extra[1], StudentOptions)):
@@ -50,7 +53,7 @@ def make_strategy(strategy_class: type[Strategy], options: StrategyOptions, sett
     """
 
     def make(setting: Setting) -> Strategy:
-        with blamed(f"The strategy {strategy_class.name!r}", strategy_class, "cannot be made"), settings_kept():
+        with errors_attributed_to(f"The strategy {strategy_class.name!r}", strategy_class, "cannot be made"), settings_kept():
             return strategy_class(options, setting)
 
     strategy = make(setting)
@@ -82,7 +85,7 @@ def exchange_of(strategy: Strategy, phases: Sequence[Sequence[int]], epochs: int
     Raises:
         UsageError: `exchange()` does not return an `Exchange`, or one that would not begin in so many epochs.
     """
-    with blamed(f"exchange of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "exchange"):
+    with errors_attributed_to(f"exchange of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "exchange"):
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
@@ -107,7 +110,7 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     Raises:
         UsageError: there are no phases, a phase is empty, names a member twice, or names one that does not exist; or a member is in none.
     """
-    with blamed(f"phases of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "phases"):
+    with errors_attributed_to(f"phases of the strategy {strategy.name!r}", strategy), seeded_globally(strategy.setting.seed, "phases"):
         phases = tuple(tuple(phase) for phase in strategy.phases())
     members = range(len(strategy.setting.members))
     for phase in phases or ((),):

@@ -19,7 +19,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.history import KEYS, fault_of_name, refuse_non_finite
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.custom_code import blamed, described, is_custom
+from dgl_mutual.utils.custom_code import described, errors_attributed_to, is_custom
 from dgl_mutual.utils.error_causes import is_out_of_memory
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import kind_of
@@ -56,7 +56,10 @@ class StrategySteps:
             if isinstance(value := getattr(step.batch, name, None), Tensor):
                 given[f"batch.{name}"] = value
         before = versions(*given.values())
-        with blamed(f"loss_terms of the strategy {strategy.name!r}", strategy), self._stream(step, _has_custom_code(strategy)):
+        with (
+            errors_attributed_to(f"loss_terms of the strategy {strategy.name!r}", strategy),
+            self._stream(step, _has_custom_code(strategy)),
+        ):
             try:
                 terms = strategy.loss_terms(step)
             except (IndexError, RuntimeError) as error:

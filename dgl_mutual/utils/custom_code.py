@@ -63,12 +63,12 @@ def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Seq
 
 
 @contextmanager
-def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Iterator[None]:
+def errors_attributed_to(what: str, code: Any = None, failure: str = "raised an error") -> Iterator[None]:
     """Turn an exception within the block into a `UsageError` that names `what`.
 
     Args:
         what: the beginning of the message, for example ``The strategy 'mine'``.
-        on: the object whose code runs. If it is of this package, the exception is not changed.
+        code: the object whose code runs. If it is of this package, the exception is not changed.
         failure: the continuation of the message.
 
     Raises:
@@ -82,7 +82,7 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
     except (Exception, SystemExit) as error:
         if is_interrupt(error):
             raise KeyboardInterrupt from error
-        if is_out_of_memory(error) or (on is not None and not is_custom(on)):
+        if is_out_of_memory(error) or (code is not None and not is_custom(code)):
             raise
         raise UsageError(f"{what} {failure}: {described(error)}") from error
 

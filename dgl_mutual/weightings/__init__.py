@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
-from dgl_mutual.utils.custom_code import blamed, is_custom
+from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.torch_settings import settings_kept
 
 __all__ = ["WEIGHTINGS", "WEIGHTING_REGISTRY", "CoordinatorConfig", "Weighting", "WeightingOptions", "make_coordinator"]
@@ -55,7 +55,7 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
     title = f"The weighting {weighting_class.__name__!r}"
 
     def make() -> Weighting:
-        with blamed(title, weighting_class, "cannot be made"), settings_kept():
+        with errors_attributed_to(title, weighting_class, "cannot be made"), settings_kept():
             return weighting_class(options, config)
 
     weighting = make()

@@ -15,7 +15,7 @@ from torch import nn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.utils import custom_code
-from dgl_mutual.utils.custom_code import blamed, described, is_custom
+from dgl_mutual.utils.custom_code import described, errors_attributed_to, is_custom
 from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory
 
 
@@ -35,7 +35,7 @@ def test_an_interrupt_that_was_wrapped_is_still_one() -> None:
     """As `type` wraps one in a class that is being made, before Python 3.12."""
     wrapped = RuntimeError("Error calling __set_name__")
     wrapped.__cause__ = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt), blamed("It"):
+    with pytest.raises(KeyboardInterrupt), errors_attributed_to("It"):
         raise wrapped
     other, circular = ValueError("other"), ValueError("circular")
     other.__context__, circular.__cause__ = wrapped, circular
@@ -44,11 +44,11 @@ def test_an_interrupt_that_was_wrapped_is_still_one() -> None:
 
 def test_errors_of_the_package_and_of_memory_pass() -> None:
     for error in (UsageError("mine"), MemoryError(), KeyboardInterrupt(), RuntimeError("can't allocate memory: 9 bytes")):
-        with pytest.raises(type(error)) as caught, blamed("It"):
+        with pytest.raises(type(error)) as caught, errors_attributed_to("It"):
             raise error
         assert caught.value is error
     ours = ValueError("a fault of ours")
-    with pytest.raises(ValueError, match="of ours"), blamed("It", Exchange()):
+    with pytest.raises(ValueError, match="of ours"), errors_attributed_to("It", Exchange()):
         raise ours
     assert not is_custom(Exchange) and not is_custom(Exchange()) and is_custom(Own) and is_custom(SimpleNamespace())
 

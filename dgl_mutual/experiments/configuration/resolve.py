@@ -50,7 +50,7 @@ from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.training.strategy_calls import extra_members
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
 from dgl_mutual.utils.torch_settings import torch_defaults
@@ -336,7 +336,7 @@ def values_or_objects(config: RunConfig) -> dict[str, Any]:
 
 def _dumped(options: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:
     """Options as plain values; those that have no such form stay as they are."""
-    with blamed(f"The options {type(options).__name__!r}", options, "cannot be turned into plain values"):
+    with errors_attributed_to(f"The options {type(options).__name__!r}", options, "cannot be turned into plain values"):
         try:
             values = options.model_dump(mode="json", exclude=exclude)
         except PydanticSerializationError:

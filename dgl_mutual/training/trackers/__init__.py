@@ -13,7 +13,7 @@ from dgl_mutual.training.trackers.base import TrackedRun, Tracker
 from dgl_mutual.training.trackers.mlflow import MLflowTracker
 from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
 from dgl_mutual.training.trackers.wandb import WandbTracker
-from dgl_mutual.utils.custom_code import blamed
+from dgl_mutual.utils.custom_code import errors_attributed_to
 
 __all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "TrackerLike", "check_trackers", "make_tracker"]
 
@@ -38,7 +38,7 @@ def check_trackers(track: Sequence[TrackerLike]) -> None:
     """
     for given in track:
         kind = TRACKER_REGISTRY.resolve(given)
-        with blamed(f"check of the tracker {_name(given)!r}", kind):
+        with errors_attributed_to(f"check of the tracker {_name(given)!r}", kind):
             kind.check()
 
 
@@ -49,7 +49,7 @@ def make_tracker(given: TrackerLike, run: TrackedRun) -> Tracker:
         UsageError: one of an installed package cannot be made.
     """
     kind = TRACKER_REGISTRY.resolve(given)
-    with blamed(f"The tracker {_name(given)!r}", kind, "cannot be made"):
+    with errors_attributed_to(f"The tracker {_name(given)!r}", kind, "cannot be made"):
         tracker = kind(run)
     return tracker
 
