@@ -1,4 +1,4 @@
-"""A part of the training samples that is kept from the students, for strategies that must judge them without touching validation."""
+"""Training samples that students do not learn from, so that a strategy can judge students without validation labels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from dgl_mutual.strategies.setting import TrainingSamples
 
 
 def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -> Tensor:
-    """Which samples are held out: a boolean mask over all samples, true for round(fraction * training samples) of the training samples.
+    """Hold out round(fraction * n) of the n training samples. Return a boolean mask over all samples, (samples,).
 
-    Classes are represented in proportion: the samples are drawn at even steps from a random order that is sorted by class. At least
-    one sample of each class is not held out.
+    Classes are held out in proportion: samples are taken at even steps from a random order that is sorted by class. At least one sample of
+    each class is kept for training, so that fewer samples are held out where classes are small.
     """
     mask = np.zeros(training.num_all, dtype=np.bool_)
     order = _by_class(training, seed)
     count = round(fraction * len(order))
     held_out = order[((np.arange(count) + 0.5) * len(order) / max(count, 1)).astype(np.int64)]
     if training.classes is not None:
-        _, last_of_class, class_of = np.unique(training.classes[order[::-1]], return_index=True, return_inverse=True)
-        is_whole = np.bincount(class_of) == np.bincount(class_of[np.isin(order[::-1], held_out)], minlength=len(last_of_class))
-        held_out = np.setdiff1d(held_out, order[::-1][last_of_class[is_whole]])
+        for label in np.unique(training.classes):
+            of_class = order[training.classes[order] == label]
+            if np.isin(of_class, held_out).all():
+                held_out = np.setdiff1d(held_out, of_class[-1:])
     mask[training.numbers[held_out]] = True
     return torch.as_tensor(mask)
 
 
 def left_out_samples(training: TrainingSamples, fraction: float, num_students: int, *, seed: int) -> Tensor:
-    """Which samples each student leaves out: a boolean mask (students, samples), true for the student's part of the training samples.
+    """Choose the training samples that each student leaves out. Return a boolean mask, (students, samples).
 
-    There are round(1 / fraction) parts, at least two, all of nearly the same size and with the classes in proportion. Student k leaves out
-    part k; where there are more students than parts, several leave out the same one. The only sample of a class is in no part.
+    The training samples are divided into max(2, round(1 / fraction)) parts of nearly equal size, with the classes in proportion. Student k
+    leaves out part k modulo the number of parts. The only sample of a class is in no part.
     """
     num_parts = max(2, round(1 / fraction))
     order = _by_class(training, seed)
@@ -45,23 +46,24 @@ def left_out_samples(training: TrainingSamples, fraction: float, num_students: i
     return torch.as_tensor(part == np.arange(num_students)[:, None] % num_parts)
 
 
-def refuse_nothing(mask: Tensor, option: str, other: str) -> None:
-    """Refuse an option that judges students on labels that they do not learn from, where there are none.
+def check_some_held_out(mask: Tensor, option: str, other: str) -> None:
+    """Check that some sample is held out, for an option that judges students on held-out labels.
 
     Args:
-        other: a value of the option that needs no such labels.
+        option: the option and its value, as ``direction = best``.
+        other: a value of the option that needs no held-out labels.
 
     Raises:
-        UsageError: nothing is held out.
+        UsageError: no sample is held out.
     """
     if not mask.any():
         raise UsageError(
-            f"strategy_options.{option} judges students on training labels that are kept from them, and none can be kept: no class has two "
-            f"labels, or strategy_options.held_out is too small. Give more labels, or {option.partition(' = ')[0]} = {other}."
+            f"strategy_options.{option} judges students on training labels that are held out, and none can be: no class has two labels, or "
+            f"strategy_options.held_out is too small. Give more labels, or {option.partition(' = ')[0]} = {other}."
         )
 
 
 def _by_class(training: TrainingSamples, seed: int) -> IntArray:
-    """The places of the training samples in a random order that is sorted by class."""
+    """Return the positions of the training samples in random order within each class, one class after another: (n,)."""
     order: IntArray = np.random.default_rng(seed).permutation(len(training.numbers))
     return order if training.classes is None else order[np.argsort(training.classes[order], kind="stable")]
