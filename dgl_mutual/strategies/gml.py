@@ -1,4 +1,4 @@
-"""Graph mutual learning: each student learns from a mix of its peers, which an ensemble coordinator weighs per sample."""
+"""Graph mutual learning: each student learns from a mix of its peers' predictions, with weights per sample from a coordinator."""
 
 from __future__ import annotations
 
@@ -30,32 +30,35 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: On a graph task the exchange runs over labelled graphs, which all students soon fit: a lighter one, not sharpened, takes less away. A
-#: clean pass over all of them an epoch would teach no more than the training pass does.
-#: Students that have fitted a label agree on it, so that their consensus says little about them: also with 10 % of the labels (and no class
-#: prior), validation accuracy on PROTEINS is lower with `consensus` than with `attention`.
+#: Defaults of graph tasks. All students soon fit the labelled graphs of the exchange, so a weaker exchange without sharpening harms less.
+#: A pass with dropout off over all graphs in each epoch would teach no more than the training pass. Students agree on labels that they have
+#: fitted, which tells `consensus` little: validation accuracy on PROTEINS is higher with `attention`, also with 10 % of the labels (and no
+#: class prior).
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train", "weighting": "attention"}
 
-#: Where labels are hidden, most graphs of the exchange have none to fit. With few labels a student is good in one epoch and bad in the
-#: next: with 10 % of the labels, targets from each peer's best epoch give a higher validation metric than current ones on PROTEINS and
-#: ogbg-molbace, and the same on NCI1. So it is with a pool of unlabelled graphs, but there these targets need another pass in each step,
-#: and an epoch with a pool costs too much: the exchange stays as it is with all labels.
-GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "best"}
-
-#: With few labels, students that imitate each other's sharpened predictions come to neglect some classes. On graph tasks, where targets are
-#: not sharpened, validation with 10 % of the labels is higher with these two terms on PROTEINS, and lower on NCI1 and ogbg-molbace.
-SHARPENING = -0.05
-CLASS_PRIOR_WEIGHT = 3.0
-#: Where as many labels are kept of each class, and classes differ in size, the estimated prior is not that of the samples. On validation of
-#: Cora (1,000 training nodes, 2 and 10 labels a class, 3 seeds) a weight of 1 is better than 3, 0.3 and 0 on average.
-EQUAL_COUNTS_CLASS_PRIOR_WEIGHT = 1.0
+#: Defaults where labels are hidden, by (task, exchange_on). They take precedence over `GRAPH_TASK`.
+HIDDEN_LABELS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    # Most graphs of the exchange have no label to fit. With few labels a student is good in one epoch and bad in the next: with 10 %,
+    # validation is higher with targets from each peer's best epoch than with current ones on PROTEINS and ogbg-molbace, and equal on NCI1.
+    # Not with a pool of graphs, where these targets help as well, but need one more pass in each step, which costs too much.
+    ("graph", "training"): {"weight": 1.0, "mix": "probabilities", "targets": "best"},
+    # Students that imitate each other's sharpened predictions come to neglect some classes. Not on graph tasks, where targets are not
+    # sharpened: with 10 % of the labels these two terms raise validation on PROTEINS, and lower it on NCI1 and ogbg-molbace.
+    ("node", "training"): {"entropy_weight": -0.05, "class_prior_weight": 3.0},
+    # The estimated class prior is that of the training nodes alone.
+    ("node", "all"): {"entropy_weight": -0.05, "class_prior_weight": 3.0, "entropy_on": "training"},
+    ("node", "transductive"): {"entropy_weight": -0.05, "class_prior_weight": 3.0, "entropy_on": "training"},
+}
+#: If equal counts of labels were kept of classes that differ in size, the estimated prior is wrong. On validation of Cora (1,000 training
+#: nodes, 2 and 10 labels a class, 3 seeds), 1 is better on average than 3, 0.3 and 0.
+EQUAL_COUNTS = {"class_prior_weight": 1.0}
 
 
 class GMLOptions(GateOptions, EntropyOptions):
-    """Options of `gml`. The defaults are those that were chosen on validation.
+    """Options of `gml`.
 
-    How they were chosen: see results/nodes.md, results/graphs.md and results/few-labels.md.
-    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `GRAPH_TASK_HIDDEN_LABELS`).
+    The defaults were chosen on validation: see results/nodes.md, results/graphs.md and results/few-labels.md. Some differ on graph tasks
+    (`GRAPH_TASK`) and where labels are hidden (`HIDDEN_LABELS`).
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -66,8 +69,8 @@ class GMLOptions(GateOptions, EntropyOptions):
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
         "entropy_weight": Categorical((0.0, 0.03, 0.1, -0.05)),
     }
-    #: Three weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits. The
-    #: best student has all weight in the mix.
+    #: confidence, consensus and uniform have no parameters, so no loss regularises them; cross-fitted always learns from the targets' pass.
+    #: With direction = best, the target is the best student's prediction alone.
     idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
         "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
@@ -75,9 +78,9 @@ class GMLOptions(GateOptions, EntropyOptions):
         "running_decay": {"direction": ("all",)},
     }
     target_temperature: float | None = Field(0.5, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
-    #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
+    #: Sharpened targets with dropout on teach as much (suite ablation); with dropout off they are deterministic.
     targets: TargetPass = "eval"
-    #: Early in training students make the same errors, and sharpened targets reinforce them: not a tenth of the epochs, but a quarter.
+    #: Early in training students make the same errors, and sharpened targets reinforce them: a quarter of the epochs, not a tenth.
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "consensus"
     """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), cross-fitted (from labels that each
@@ -113,8 +116,8 @@ class GMLOptions(GateOptions, EntropyOptions):
             self._options_of(self.weighting)
         if self.direction == "best" and self.is_cross_fitted:
             raise ValueError(
-                f"with direction = best and weighting = {self.weighting!r} students would leave out labels in two ways at once, the same "
-                "labels for all students and others for each. Leave out one of the two"
+                f"direction = best and weighting = {self.weighting!r} both hold out training labels: the first the same labels for all "
+                "students, the second different labels for each student. Choose one of the two"
             )
         return self
 
@@ -125,37 +128,35 @@ class GMLOptions(GateOptions, EntropyOptions):
         return WEIGHTING_REGISTRY.name_of(weighting)
 
     def _with_unlabelled(self, task: TaskName, unlabelled: Unlabelled) -> Self:
-        """See `StrategyOptions._with_unlabelled`.
+        """Add the defaults of `HIDDEN_LABELS`.
 
-        The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
-        samples. With a pool the exchange of a graph task stays as it is with all labels.
+        On a node task none of them is used if given options turn the two terms off, or put them on samples outside the training part.
         """
         options = super()._with_unlabelled(task, unlabelled)
+        defaults = HIDDEN_LABELS.get((task, options.exchange_on), {})
         if task == "graph":
-            return options if unlabelled.pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
-        own = options._with_defaults({"entropy_weight": SHARPENING})
-        if options.exchange_on in ("all", "transductive") and (own.entropy_weight < 0 or own.prior_weight > 0):
-            own = own._with_defaults({"entropy_on": "training"})
-        samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
-        if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
-            return options
-        weight = EQUAL_COUNTS_CLASS_PRIOR_WEIGHT if unlabelled.equal_counts else CLASS_PRIOR_WEIGHT
-        return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
+            return options if unlabelled.pool else options._with_defaults(defaults)
+        if defaults and unlabelled.equal_counts:
+            defaults = {**defaults, **EQUAL_COUNTS}
+        with_terms = options._with_defaults(defaults)
+        is_off = with_terms.entropy_weight >= 0 and options.prior_weight == 0
+        samples = with_terms.exchange_on if with_terms.entropy_on == "exchange" else with_terms.entropy_on
+        return options if is_off or samples not in ("training", "labelled") else with_terms
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = {**self._for_ensemble_alone(num_students), **super().without_effect(num_students)}
+        reasons = {**self._for_ensemble_alone(num_students), **super().without_effect(num_students)}
         if self.direction != "best" and not self.is_cross_fitted:
-            found["held_out"] = (
+            reasons["held_out"] = (
                 f"since direction = {self.direction} and weighting = {self.weighting}. Leave it out, or choose direction=best or "
                 "weighting=cross-fitted."
             )
         if num_students <= 2:
-            found["mix"] = "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."
-            found["uniform_kl_weight"] = "since each of two students has one peer, of weight 1. Leave it out, or train more students."
-        return found
+            reasons["mix"] = "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."
+            reasons["uniform_kl_weight"] = "since each of two students has one peer, of weight 1. Leave it out, or train more students."
+        return reasons
 
     def _for_ensemble_alone(self, num_students: int) -> dict[str, str]:
-        """The options that change no student, as `without_effect`."""
+        """Map the options that change the ensemble alone to the reason, as `without_effect` does."""
         if num_students <= 2:
             why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
         elif self.direction == "best":
@@ -170,7 +171,7 @@ class GMLOptions(GateOptions, EntropyOptions):
         return dict.fromkeys(names, f"{ENSEMBLE_ALONE}{why}")
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
-        """Raise `UsageError` where the weighting does not exist, or has no such options."""
+        """Parse `weighting_options`; raise `UsageError` if the weighting is unknown or has no such options."""
         return parse_options(WEIGHTING_REGISTRY.resolve(weighting).Options, self.weighting_options, "strategy_options.weighting_options")
 
     def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
@@ -181,21 +182,21 @@ class GMLOptions(GateOptions, EntropyOptions):
 class GraphMutualLearning(ExchangeStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)) + rho KL(mean_v p_i(v) || p(y)).
 
-    t_i is the coordinator's mix of the peers' probabilities, t_i(v) = sum_j a_ij(v) softmax(z_j(v) / T'), or, in the form of the paper
-    (``mix: logits``), softmax(sum_j a_ij(v) z_j(v) / T'). Where weights differ from class to class, a mix of probabilities is divided by
-    its sum over the classes. T' is `target_temperature`; H and mean_v p_i are at temperature 1. The
-    coordinator learns by cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
-    Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
-    counts how often students agree on the samples of the exchange.
-    `entropy_schedule` sets the epochs of the last two terms, and `entropy_on` their samples. With gamma < 0 predictions are sharpened.
-    p(y) is the class prior, estimated from the labelled samples.
+    The target t_i mixes the peers with the coordinator's weights a_ij: t_i(v) = sum_{j != i} a_ij(v) softmax(z_j(v) / T'), divided by its
+    sum over the classes where weights differ by class; or, in the paper's form (``mix: logits``), t_i(v) = softmax(sum_{j != i} a_ij(v)
+    z_j(v) / T'). T' is `target_temperature`. In the last two terms predictions are at temperature 1; gamma < 0 sharpens them, and p(y) is
+    the class prior, estimated from the training labels. `entropy_on` sets the samples of these terms, `entropy_schedule` their epochs.
 
-    With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
-    training samples that were held out from all students' supervised terms. Validation labels do not choose it.
+    The coordinator minimises the cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
+    Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out; `consensus` uses no labels and
+    counts how often students agree on the exchange samples.
 
-    With several tasks there is a coordinator for each of them; the best student is the best over all tasks.
+    With ``direction: best`` one student teaches all others and learns from none: the one with the lowest running loss on training samples
+    that are held out from all supervised terms. Validation labels do not choose it.
 
-    NOTE[PAPER]: the coordinator's loss is ours: it is the cross-entropy of its mixes for each student and for the ensemble.
+    With several tasks each has a coordinator; the best student is the best over all tasks.
+
+    NOTE[PAPER]: the coordinator's loss is ours: the cross-entropy of its mix for each student and for the ensemble.
     """
 
     name = "gml"
@@ -209,7 +210,7 @@ class GraphMutualLearning(ExchangeStrategy):
         formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean_v p_i || p(y)), t_i = sum_j a_ij p(z_j / T')",
     )
 
-    #: p(y), estimated from the training labels: (C,).
+    #: p(y): (C,).
     class_prior: Tensor
 
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
@@ -227,39 +228,46 @@ class GraphMutualLearning(ExchangeStrategy):
         return self.options.weighting, self.options.weighting_options
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
-        options = self.options
-        if self.best_teacher is not None:
-            step = self.best_teacher.observe(step, self.distribution)
-            step = replace(step, exchange=step.labelled) if options.exchange_on == "labelled" else step
-        cross_fitting = self.cross_fitting
-        terms = {"supervised": self.supervised(step) if cross_fitting is None else cross_fitting.supervised(step, self.supervised)}
-        if step.ramp > 0:
-            terms["mutual"] = self._mutual_term(step)
-        terms.update(entropy_terms(options, self.distribution, step, self.class_prior))
-        if next(self.coordinator.parameters(), None) is not None:
-            terms["coordinator"] = self._coordinator_loss(step)
-        return terms
+        step = self._without_held_out(step)
+        return {
+            "supervised": self._supervised_term(step),
+            **self._mutual_term(step),
+            **entropy_terms(self.options, self.distribution, step, self.class_prior),
+            **self._coordinator_term(step),
+        }
 
-    def _mutual_term(self, step: Step) -> Tensor:
-        """lambda T^2 mean_v KL(t_i(v) || p_i(v)) of each active i, times the ramp: (A,)."""
+    def _without_held_out(self, step: Step) -> Step:
+        """Remove the labels that are held out to find the best student (direction: best)."""
+        if self.best_teacher is None:
+            return step
+        step = self.best_teacher.observe(step, self.distribution)
+        return replace(step, exchange=step.labelled) if self.options.exchange_on == "labelled" else step
+
+    def _supervised_term(self, step: Step) -> Tensor:
+        """CE(z_i[L], y[L]) of each active i, L without the labels that i leaves out (weighting: cross-fitted): (A,)."""
+        return self.supervised(step) if self.cross_fitting is None else self.cross_fitting.supervised(step, self.supervised)
+
+    def _mutual_term(self, step: Step) -> dict[str, Tensor]:
+        """lambda T^2 mean_v KL(t_i(v) || p_i(v)) of each active i, times the ramp: (A,); no term before the exchange begins."""
         options = self.options
+        if step.ramp == 0:
+            return {}
         target = self._peer_target(step)
-        own = step.logits[:, step.exchange]
-        divergences = self.distribution.divergence(target, own, options.temperature)
+        divergences = self.distribution.divergence(target, step.logits[:, step.exchange], options.temperature)
         if options.gate != "none":
             divergences = divergences * gate_of(options, self.distribution, step, target)
         if self.cross_fitting is None:
-            divergence = divergences.sum(-1) / max(own.shape[1], 1)
+            divergence = divergences.sum(-1) / max(divergences.shape[1], 1)
         else:
             divergence = self.cross_fitting.mean_of_learned(divergences, step)
         if self.best_teacher is not None:
             divergence = divergence * ~self.best_teacher.is_best
         step.log["exchange"] = divergence.detach()
-        return options.scale * step.ramp * divergence
+        return {"mutual": options.scale * step.ramp * divergence}
 
     @torch.no_grad()
     def _peer_target(self, step: Step) -> Tensor:
-        """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
+        """t_i(v) on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
         self.coordinator.checked_observe(logits, samples)  # with direction best, for the ensemble alone
         if self.best_teacher is None:
@@ -275,10 +283,20 @@ class GraphMutualLearning(ExchangeStrategy):
             return mixed if weights.shape[-1] == 1 else self.distribution.normalised(mixed)
         return self.distribution.probabilities(mix(weights, logits), temperature)
 
-    def _coordinator_loss(self, step: Step) -> Tensor:
-        as_trained = self.options.coordinator_inputs == "train" and self.cross_fitting is None
-        seen = step.logits.detach() if as_trained else step.targets
-        logits, samples, labels = seen[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
+    def _coordinator_term(self, step: Step) -> dict[str, Tensor]:
+        """L_c = 1/(K+1) sum_r CE(sum_j a_rj z_j[L], y[L]) + eta/K sum_i mean_{v in L} KL(u || a_i(v)): a scalar.
+
+        r: the K students as receivers, then the ensemble; u = 1/(K-1) over the peers of i; eta = `uniform_kl_weight`; z: the logits of
+        `coordinator_inputs`, detached, (K, N, C). Both terms are summed over tasks. With `cross-fitted`, the first is `CrossFitting.loss`.
+        A coordinator without parameters has no such term.
+
+        NOTE[PAPER]: this loss is ours. It mixes logits, also where `mix` is probabilities.
+        """
+        if next(self.coordinator.parameters(), None) is None:
+            return {}
+        from_training_pass = self.options.coordinator_inputs == "train" and self.cross_fitting is None
+        z = step.logits.detach() if from_training_pass else step.targets
+        logits, samples, labels = z[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
         evidence = logits, self.distribution.confidence(logits), samples
         weights = self.coordinator.all_weights(*evidence)
         if self.cross_fitting is None:
@@ -286,13 +304,11 @@ class GraphMutualLearning(ExchangeStrategy):
         else:
             loss = self.cross_fitting.loss(self.coordinator.checked_scores(*evidence)[0], logits, labels, samples, self.distribution)
         if self.options.uniform_kl_weight > 0 and len(labels):  # all labels of a small batch may be held out
-            loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
-        return loss
+            loss = loss + self.options.uniform_kl_weight * self._kl_from_uniform(weights[:-1], labels)
+        return {"coordinator": loss}
 
-    def _distance_from_uniform(self, weights: Tensor, labels: Tensor) -> Tensor:
-        """KL(uniform || a_i(v)), mean over students and samples, summed over tasks."""
-        num_peers = len(weights) - 1
-        pairs = [i * len(weights) + j for i in range(len(weights)) for j in range(len(weights)) if i != j]
-        others = weights.flatten(0, 1).index_select(0, torch.tensor(pairs, device=weights.device))
-        logarithms = (others.clamp(min=1e-12) * num_peers).log()
-        return -torch.stack([own.mean() for _, own, _ in self.distribution.tasks(logarithms, labels)]).sum()
+    def _kl_from_uniform(self, weights: Tensor, labels: Tensor) -> Tensor:
+        """KL(u || a_i(v)) in nats, mean over students and samples, summed over tasks: weights (K, K, N, 1 or C), result a scalar."""
+        others = weights[~torch.eye(len(weights), dtype=torch.bool)]  # (K (K - 1), N, 1 or C)
+        logarithms = (others.clamp(min=1e-12) * (len(weights) - 1)).log()
+        return -torch.stack([of_task.mean() for _, of_task, _ in self.distribution.tasks(logarithms, labels)]).sum()

@@ -105,7 +105,7 @@ def test_it_trains_also_in_steps_that_hold_no_label_of_a_student(task: str) -> N
 
 
 def test_a_direction_that_has_no_use_for_weights_is_refused() -> None:
-    with pytest.raises(UsageError, match="'cross-fitted' students would leave out labels in two ways"):
+    with pytest.raises(UsageError, match="'cross-fitted' both hold out training labels"):
         parse_options(GMLOptions, {"weighting": "cross-fitted", "direction": "best"})
 
 
