@@ -1,4 +1,4 @@
-"""Joint distribution of several tasks, whose logits are the heads of several targets side by side."""
+"""Joint distribution of several tasks. The logits of all tasks are concatenated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from dgl_mutual.data.values.target import SubTarget, Target, parts_of
 from dgl_mutual.distributions import Distribution, distribution_of
 
-#: How much each task counts in what students minimise.
+#: How the losses of several tasks are weighted.
 TaskWeights: TypeAlias = Literal["equal", "uncertainty"]
 
 
 @dataclass(frozen=True)
 class Head:
-    """One task: where its logits and labels stand among all, and what its logits mean."""
+    """One task: its columns among the logits and labels of all tasks, and its distribution."""
 
     part: SubTarget
     distribution: Distribution
@@ -33,16 +33,16 @@ class Head:
         return int(self.part.columns.stop - self.part.columns.start)
 
     def logits(self, logits: Tensor) -> Tensor:
-        """Its own of all logits, or of what else stands for each of them: (..., N, C)."""
+        """Select the task's columns from all logits, or from other values per logit: (..., N, C)."""
         return logits[..., self.part.outputs]
 
     def labels(self, labels: Tensor) -> Tensor:
-        """Its own labels, as its distribution takes them, of all label columns: (N, columns)."""
+        """Select the task's labels from all label columns (N, columns), in the form that its distribution takes."""
         own = labels[:, self.part.columns]
         return own if self.distribution.has_columns else own[:, 0].nan_to_num(nan=-1.0).long()
 
     def as_columns(self, values: Tensor) -> Tensor:
-        """What its distribution says of each label, in columns: (..., N, columns)."""
+        """Reshape values per label to columns: (..., N, columns)."""
         return values if self.distribution.has_columns else values.unsqueeze(-1)
 
 
@@ -54,10 +54,10 @@ class Joint(nn.Module, Distribution):
     ``equal``: w_t = 1. ``uncertainty``: w_t = exp(-s_t) with learned log-variances s_t = log sigma_t^2, and students minimise
     sum_t (exp(-s_t) CE_t + s_t / 2). Source: Kendall, Gal and Cipolla, CVPR 2018, arXiv 1705.07115, eq. 10, its form for classification.
 
-    NOTE: s_t is learned from labels alone and by all students together, since it is a property of the task; what is exchanged about a task
-    weighs as much as its labels do. Validation counts all tasks alike, so that one epoch's loss can be compared with another's.
+    NOTE: s_t is learned from labels alone and by all students together, since it is a property of the task. The exchange on a task has the
+    same weight as its labels. Validation weighs all tasks equally, so that losses of different epochs can be compared.
 
-    Labels: float, shape (N, columns), NaN where unknown: a column of class indices for a categorical task, one a label for others.
+    Labels: float, shape (N, columns), NaN where unknown: one column of class indices for a categorical task, one per label for others.
     """
 
     has_columns = True
@@ -103,8 +103,8 @@ class Joint(nn.Module, Distribution):
         return torch.cat([head.as_columns(head.distribution.predictions(head.logits(logits)).long()) for head in self.heads], dim=-1)
 
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
-        found = [head.as_columns(head.distribution.nll(head.logits(logits), head.labels(labels))) for head in self.heads]
-        return torch.cat(found, dim=-1)
+        losses = [head.as_columns(head.distribution.nll(head.logits(logits), head.labels(labels))) for head in self.heads]
+        return torch.cat(losses, dim=-1)
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         return self._supervised(logits, labels, weights).sum(0)
@@ -112,7 +112,7 @@ class Joint(nn.Module, Distribution):
     def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         if self.log_variances is None:
             return self.supervised(logits, labels, weights)
-        # A task without a known label in this step says nothing of its variance.
+        # The variance of a task is not updated in a step without a known label of it.
         seen = torch.stack([own.known(y).any() for own, _, y in self.tasks(logits, labels)])
         losses = self._supervised(logits, labels, weights).movedim(0, -1)
         return (torch.exp(-self.log_variances) * losses + 0.5 * self.log_variances * seen).sum(-1)
@@ -144,11 +144,11 @@ class Joint(nn.Module, Distribution):
         return torch.stack([head.distribution.max_probability(head.logits(probabilities)) for head in self.heads]).mean(0)
 
     def confidence(self, logits: Tensor) -> Tensor:
-        """One a task, for the coordinator of each: shape (..., N, T)."""
+        """The confidence in each of T tasks, for its coordinator: shape (..., N, T)."""
         return torch.stack([head.distribution.confidence(head.logits(logits)) for head in self.heads], dim=-1)
 
     def _supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        """The supervised term of each task, 0 where none of its labels is known: (T, ...)."""
+        """The supervised term of each task, 0 if none of its labels is known: (T, ...)."""
         losses = []
         for head, (own, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
             shares = None if weights is None else weights[..., head.part.columns].reshape(*weights.shape[:-2], *y.shape)
@@ -162,9 +162,9 @@ class Joint(nn.Module, Distribution):
 
 
 def make_distribution(target: Target, task_weights: TaskWeights = "equal") -> Distribution:
-    """What the logits of a target mean.
+    """Make the predictive distribution of a target.
 
     Args:
-        task_weights: how several tasks are weighed against each other.
+        task_weights: how the losses of several tasks are weighted.
     """
     return distribution_of(target.kind) if target.parts is None else Joint([Head.of(part) for part in parts_of(target)], task_weights)

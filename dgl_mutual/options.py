@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -34,13 +34,13 @@ from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
 
-#: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
+#: Bounds of loss weights and temperatures, beyond which a loss in float32 is not finite.
 MAX_WEIGHT = 1e6
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
-#: Faults that a message names.
+#: Most faults in one message.
 _MAX_FAULTS = 50
-#: Kinds of errors of pydantic, which call values by names of types in Python, in plain words.
+#: Pydantic's error types -> plain words; its own messages use names of Python types.
 _PLAIN = {
     "missing": "it is missing",
     **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "there is no such key"),
@@ -55,7 +55,7 @@ _PLAIN = {
     "finite_number": "a finite number is needed",
     "invalid_key": "names must be strings",
 }
-#: Kinds of errors of a number that is too small or too large -> where pydantic has the bound, and its words.
+#: Pydantic's error types of numbers out of range -> the key of the bound in the error's context, and words for it.
 _BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -64,34 +64,35 @@ _BOUNDS = {
 }
 
 OptionsType = TypeVar("OptionsType", bound="Options")
+#: An option -> other options, each with the values beside which the first has no effect.
+IdleWith: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
 
 class Options(BaseModel):
     """A frozen group of options. Field docstrings are the help texts.
 
     Class attributes:
-        search_space: what of it `dgl-mutual tune` varies.
-        searched_by_name: what of it `dgl-mutual tune` varies only where ``--search`` names it.
-        idle_with: an option -> other options, and the values of each with which the first has no effect, so that a search does not draw it.
-            Those of them that are searched stand before it in the search space. Whoever asks for it is warned (see
-            `dgl_mutual.experiments.configuration.idle`), and is not refused: at another point of a grid, or in another run of a suite, it
-            may have one. What a class says of an option takes the place of what the classes above it say of the same option (see
-            `all_idle_with`).
+        search_space: options that `dgl-mutual tune` varies.
+        searched_by_name: options that `dgl-mutual tune` varies only if ``--search`` names them.
+        idle_with: ``{"temperature": {"weight": (0.0,)}}`` means that `temperature` has no effect where weight == 0. There a search does not
+            draw it (`weight` must precede it in `search_space`), and setting it causes a warning, but no error: it may have an effect at
+            another point of a grid or in another run of a suite (see `dgl_mutual.experiments.configuration.idle`). The entry of an option
+            replaces those of base classes (see `all_idle_with`).
     """
 
     search_space: ClassVar[SearchSpace] = {}
     searched_by_name: ClassVar[SearchSpace] = {}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
+    idle_with: ClassVar[IdleWith] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def all_idle_with(cls) -> dict[str, Mapping[str, tuple[Any, ...]]]:
-        """`idle_with` of this class and of those that it is derived from."""
+        """Merge `idle_with` of this class and its base classes."""
         return {name: others for kind in reversed(cls.__mro__) for name, others in vars(kind).get("idle_with", {}).items()}
 
     def idle_beside_others(self) -> dict[str, str]:
-        """What `idle_with` says of these options: those that have no effect, whatever their value -> why, as the end of a sentence."""
+        """Map each option that `idle_with` finds without effect to the reason, the end of a sentence."""
         return {
             name: f"since no {other} is given. Leave it out, or give a {other}."
             if value is None
@@ -128,36 +129,36 @@ class Options(BaseModel):
 
     @model_serializer(mode="wrap")
     def _sets_in_order(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Sets as sorted lists in JSON: strings in a set have another order in each process, and the same run would not be found again."""
+        """Write sets as sorted lists in JSON: their order differs between processes, and the same run would not be found again."""
         values: dict[str, Any] = serialize(self)
         return values if info.mode != "json" else {name: _in_order(getattr(self, name), value) for name, value in values.items()}
 
 
 def in_order(value: Any) -> Any:
-    """The value itself; a set is refused, since its values have another order in each process."""
+    """Return the value; refuse a set, whose order differs between processes."""
     if isinstance(value, set | frozenset):
         raise ValueError("a set has no order: give a list")
     return value
 
 
 def _in_order(value: Any, plain: Any) -> Any:
-    """A value in JSON's types, in which what was a set is sorted. What a serializer of an option makes of it stays."""
+    """Sort the lists of a serialised value that were sets. The output of a custom serializer is kept."""
     if isinstance(value, AbstractSet) and isinstance(plain, list) and len(value) == len(plain):
-        return sorted((_in_order(one, of_it) for one, of_it in zip(value, plain, strict=True)), key=json.dumps)
+        return sorted((_in_order(item, dumped) for item, dumped in zip(value, plain, strict=True)), key=json.dumps)
     if isinstance(plain, Mapping) and (isinstance(value, BaseModel) or is_dataclass(value)):
         value = {name: getattr(value, name, None) for name in plain}
     if isinstance(value, Mapping) and isinstance(plain, Mapping) and len(value) == len(plain):
-        return {key: _in_order(one, of_it) for one, (key, of_it) in zip(value.values(), plain.items(), strict=True)}
+        return {key: _in_order(item, dumped) for item, (key, dumped) in zip(value.values(), plain.items(), strict=True)}
     if isinstance(value, list | tuple | deque) and isinstance(plain, list) and len(value) == len(plain):
-        return [_in_order(one, of_it) for one, of_it in zip(value, plain, strict=True)]
+        return [_in_order(item, dumped) for item, dumped in zip(value, plain, strict=True)]
     return plain
 
 
 def unserializable_key(value: Any, key: str = "") -> str:
-    """The key of the first value that JSON and YAML cannot hold, such as ``strategy_options.weights.0``; `key` itself if there is none.
+    """Return the key of the first value that JSON and YAML cannot hold, such as ``strategy_options.weights.0``; else `key` itself.
 
     Args:
-        value: options, or a value of theirs.
+        value: options, or the value of an option.
         key: the key of `value`.
     """
 
@@ -185,10 +186,10 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
         kind: the options class.
         values: plain mapping, as read from YAML or the command line.
         where: the path of this group in the configuration, shown before each key (for example ``"training"``).
-        further: dotted keys of options that `kind` does not declare, for what an unknown key may have meant.
+        further: dotted keys of options outside `kind`, to suggest for an unknown key.
 
     Raises:
-        UsageError: the values are not such options.
+        UsageError: a key is unknown or missing, or a value is invalid.
     """
     with errors_attributed_to(f"The options {kind.__name__!r}", kind, "cannot be made"):
         try:
@@ -196,13 +197,13 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
         except ValidationError as error:
             faults = error.errors()
             explained = [_explain(kind, where, dict(fault), further) for fault in faults[:_MAX_FAULTS] if not _follows(fault, faults)]
-            lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
-            for found, wrong in explained:
-                lines.setdefault(found, {})[wrong] = None
-            told = [f"{found}{', or '.join(wrong)}." for found, wrong in lines.items()]
+            sentences: dict[str, dict[str, None]] = {}  # beginning -> ends: each type of a union has a fault of its own
+            for beginning, end in explained:
+                sentences.setdefault(beginning, {})[end] = None
+            lines = [f"{beginning}{', or '.join(ends)}." for beginning, ends in sentences.items()]
             if len(faults) > _MAX_FAULTS:
-                told.append(f"And {len(faults) - _MAX_FAULTS} more.")
-            raise UsageError("\n".join(told)) from None
+                lines.append(f"And {len(faults) - _MAX_FAULTS} more.")
+            raise UsageError("\n".join(lines)) from None
     return made
 
 
@@ -213,15 +214,15 @@ def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> b
 
 
 def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
-    """What is wrong with the `Options` of a class, or with their search space, as the end of a sentence that starts with its name.
+    """Return the fault of a class's `Options` or of their search space, as the end of a sentence that starts with the class; else None.
 
     Args:
-        base: the class of options that users import as `name`.
+        base: the required base class of the options, which users import as `name`.
     """
     options = kind.Options
     if is_class(options) and issubclass(options, base):
         if hasattr(kind, "search_space"):
-            return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
+            return f"has a search_space, which belongs to the class of its options. Move it to its Options, now {options.__name__}."
         fault = _fault_of_names(options) or fault_of_space(options.search_space, options.model_fields)
         fault = fault or _fault_of_ends(options) or _fault_of_defaults(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
@@ -229,7 +230,7 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
 
 
 def _fault_of_names(options: type[Options]) -> str | None:
-    """The first option that hides a method, a property or another attribute of a class of this package above `options`."""
+    """Return the fault of the first option that hides a method, a property or another attribute of a base class of this package."""
     for name in options.model_fields:
         for kind in options.__mro__:
             if not is_custom(kind) and name in vars(kind):
@@ -239,9 +240,9 @@ def _fault_of_names(options: type[Options]) -> str | None:
 
 
 def _fault_of_ends(options: type[Options]) -> str | None:
-    """What is wrong with the values that a search may draw, as options."""
+    """Return the fault of the first end of a search range, or choice, that is no valid option."""
     for name, domain in options.search_space.items():
-        if "." in name:  # of a group within
+        if "." in name:  # an option of a nested group
             continue
         field = options.model_fields[name]
         for value in map(plain_value, domain.ends):
@@ -255,7 +256,7 @@ def _fault_of_ends(options: type[Options]) -> str | None:
 
 
 def _fault_of_defaults(options: type[Options]) -> str | None:
-    """What is wrong with defaults that functions make: with others at each call, the same run would never be found again."""
+    """Return the fault of the first `default_factory` whose value differs between calls: the same run would never be found again."""
     made_by_functions = [name for name, field in options.model_fields.items() if field.default_factory is not None]
     if not is_custom(options) or not made_by_functions:
         return None
@@ -263,17 +264,17 @@ def _fault_of_defaults(options: type[Options]) -> str | None:
         first, second = options.model_construct(), options.model_construct()
     for name in made_by_functions:
         with suppress(PydanticSerializationError):  # such an option is refused where it is used
-            one, other = (to_jsonable_python(getattr(made, name)) for made in (first, second))
-            if one != other:
+            default, again = (to_jsonable_python(getattr(made, name)) for made in (first, second))
+            if default != again:
                 return (
-                    f"has a default of {name} that differs from call to call (here {one!r:.40} and {other!r:.40}), so that each run would "
-                    "be another one, and none could be resumed. Give it a fixed default."
+                    f"has a default of {name} that differs from call to call (here {default!r:.40} and {again!r:.40}), so that no "
+                    "run could be resumed. Give it a fixed default."
                 )
     return None
 
 
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: Sequence[str] = ()) -> tuple[str, str]:
-    """The beginning of a sentence, which says what was found where, and its end, without the final period."""
+    """Return the beginning of a sentence (the option and its value) and its end (the fault), without the final period."""
     location, group = _place(kind, fault["loc"])
     key = shortened(".".join([where, *location] if where else location))
     if fault["type"] == "extra_forbidden":
@@ -285,7 +286,7 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
         if not below and not nearest:
             near = difflib.get_close_matches(location[-1], [path[-1] for path in paths], n=1)
             below = [path for path in paths if path[-1] in near]
-        # The same name elsewhere is more likely meant than a similar one here.
+        # The same name in another group is more likely meant than a similar name in this one.
         elsewhere = [key for key in further if key.rpartition(".")[2] == location[-1]]
         same = [".".join([*above, *path]) for path in below if path[-1] == location[-1]]
         named = [*same, *elsewhere] or [".".join([*above, *path]) for path in below] or nearest
@@ -300,7 +301,7 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
             choices += f". It has no value here: if it belongs to a list, write that in brackets, for example [gcn, {location[-1]}]"
         return f"Unknown option {key!r}.{hint} ", choices
     if fault["type"] == "missing":
-        if isinstance(fault["loc"][-1], int):  # of a list of fixed length, which is the value that is shown
+        if isinstance(fault["loc"][-1], int):  # an entry of a list of fixed length: the message shows the list
             return f"Option {key.rpartition('.')[0]!r} = {_shown(fault['input'])}: ", "more values are needed, in a list"
         examples = group.model_fields[location[-1]].examples
         return f"The option {key!r} is missing. ", f"Give it{f', for example {location[-1]}: {examples[0]}' if examples else ''}"
@@ -308,7 +309,7 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
 
 
 def plain_message(fault: Any) -> str:
-    """What is wrong with a value, of an error of pydantic, without the words of Python: an end of a sentence without the final period."""
+    """Return the fault of a pydantic error in plain words, as the end of a sentence without the final period."""
     kind, value = fault["type"], fault["input"]
     if kind in _PLAIN:
         return _PLAIN[kind]
@@ -334,22 +335,22 @@ def _shown(value: object) -> str:
 
 
 def _paths_below(kind: type[BaseModel], above: frozenset[type[BaseModel]] = frozenset()) -> list[list[str]]:
-    """The options in the groups of options below `kind`, each class once where one holds further ones of its own (`above`: see there)."""
-    found, within = [], above | {kind}
+    """Return the paths of the options in all nested groups of `kind`. A group within itself (in `above`) is not entered again."""
+    paths, entered = [], above | {kind}
     for name, field in kind.model_fields.items():
         # A group, or a group or None; in a tuple of groups an option has several places.
         for group in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not tuple else ())):
             if is_class(group) and issubclass(group, BaseModel):
-                found += [[name, key] for key in group.model_fields]
-                found += [[name, *path] for path in (_paths_below(group, within) if group not in within else ())]
-    return found
+                paths += [[name, key] for key in group.model_fields]
+                paths += [[name, *path] for path in (_paths_below(group, entered) if group not in entered else ())]
+    return paths
 
 
 def _place(kind: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
-    """Where a fault is, by the keys that a user writes, and the innermost group of options around it.
+    """Return the keys of a fault as a user writes them, and the innermost group of options around it.
 
     Args:
-        loc: as pydantic says it. Where a value may be of several kinds, it also names the one that it has tried.
+        loc: pydantic's location; for a union it also contains the name of the type that was tried.
     """
     location: list[str] = []
     group = kind
@@ -357,7 +358,7 @@ def _place(kind: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
     for part in loc:
         kinds = _kinds(annotation)
         if len(kinds) > 1:
-            annotation = next((one for one in kinds if getattr(one, "__name__", None) == part), None)
+            annotation = next((tried for tried in kinds if getattr(tried, "__name__", None) == part), None)
             if is_class(annotation) and issubclass(annotation, BaseModel):
                 group = annotation
             continue
@@ -370,15 +371,15 @@ def _place(kind: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
             field = group.model_fields.get(str(part))
             annotation = field.annotation if field else None
         else:
-            inner = [one for one in get_args(annotation) if one is not ...]  # of a mapping, the values are the last
-            annotation = inner[-1] if inner else None
+            arguments = [argument for argument in get_args(annotation) if argument is not ...]
+            annotation = arguments[-1] if arguments else None  # of a mapping, the type of its values
     return location, group
 
 
 def _kinds(annotation: Any) -> list[Any]:
-    """Which kinds of values an annotation allows, None left out, without what is said of them beside their kind."""
+    """Return the types that an annotation allows, without None and without the metadata of `Annotated`."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
-        return [one for each in get_args(annotation) if each is not NoneType for one in _kinds(each)]
+        return [kind for argument in get_args(annotation) if argument is not NoneType for kind in _kinds(argument)]
     return [annotation]

@@ -1,4 +1,4 @@
-"""Search spaces: which options of a group are tuned, and in which range. Declared beside the options, as PyKEEN's ``hpo_default`` is."""
+"""Search spaces: the tuned options of a group and their ranges, declared beside the options as in PyKEEN's ``hpo_default``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Range(Generic[Number]):
     high: Number
 
     def __post_init__(self) -> None:
-        for name in ("low", "high"):  # of NumPy, as numbers of Python
+        for name in ("low", "high"):  # numbers of NumPy become numbers of Python
             if (number := _plain_number(getattr(self, name))) is not None:
                 object.__setattr__(self, name, number)
 
@@ -74,12 +74,12 @@ class Integer(_Range[int]):
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of some values, which are drawn as plain ones: a number of NumPy as one of Python."""
+    """One of several values. A number of NumPy is drawn as a number of Python."""
 
     values: tuple[Any, ...]
 
     def category(self, index: int) -> Any:
-        """A value as Optuna stores it: lists and None as text in YAML, since a study has no lists, and tables show None as missing."""
+        """A value as Optuna stores it: lists and None as YAML text, since a study has no lists, and tables show None as missing."""
         value = plain_value(self.values[index])
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
 
@@ -105,7 +105,7 @@ class Categorical:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """All values: none of them lies between others."""
+        """All values, since they have no order."""
         return self.values
 
     def suggest(self, trial: optuna.Trial, key: str) -> None:
@@ -113,21 +113,21 @@ class Categorical:
         trial.suggest_categorical(key, self.categories)
 
 
-#: Dotted key within a group of options -> from what its values come.
+#: Dotted key within a group of options -> its range or choices.
 SearchSpace: TypeAlias = Mapping[str, "Real | Integer | Categorical"]
 
 
 def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
-    """What is wrong with the search space of a group of options, as the end of a sentence that starts with a class; None if nothing is.
+    """Return the fault of a search space, as the end of a sentence that starts with the class of options; else None.
 
     Args:
-        fields: of the options, by name. Keys of groups within them are dotted, and only their first part is looked at.
+        fields: the options by name. Keys of nested groups are dotted, and only their first part is checked.
     """
     if not isinstance(space, Mapping):
         return f"has search_space = {space!r:.80}. It must be a mapping from names of options to Real, Integer or Categorical."
     for name, domain in space.items():
         if not isinstance(name, str) or name.partition(".")[0] not in fields:
-            return f"has a search_space of {name!r:.80}, which is no option of it ({', '.join(fields) or 'it has none'}). Correct the name."
+            return f"has search_space[{name!r:.80}], which is none of its options ({', '.join(fields) or 'it has none'}). Correct the name."
         where = f"has search_space[{name!r}] = {domain!r:.120}"
         if not isinstance(domain, Real | Integer | Categorical):
             return f"{where}. It must be a Real, Integer or Categorical of dgl_mutual.search_space."
@@ -148,7 +148,7 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
 
 
 def described(space: SearchSpace) -> dict[str, dict[str, Any]]:
-    """A space as plain values."""
+    """Return a search space as plain values."""
     return {
         key: {"kind": type(domain).__name__.lower(), **{name: _plain(value) for name, value in vars(domain).items()}}
         for key, domain in space.items()
@@ -156,12 +156,12 @@ def described(space: SearchSpace) -> dict[str, dict[str, Any]]:
 
 
 def plain_value(value: Any) -> Any:
-    """A value of an option as a configuration has it; tuples stay as they are.
+    """Return the value of an option in the form that a configuration has; tuples stay tuples.
 
-    A member of an Enum becomes its value, a path text, a set a tuple in a fixed order, and a number of NumPy one of Python.
+    A member of an Enum becomes its value, a path a string, a set a sorted tuple, and a number of NumPy a number of Python.
 
     Raises:
-        ValueError: JSON has no form for it.
+        ValueError: JSON cannot hold the value.
     """
     if isinstance(value, tuple):
         return tuple(map(plain_value, value))
@@ -172,7 +172,7 @@ def plain_value(value: Any) -> Any:
 
 
 def _plain_number(value: Any) -> int | float | None:
-    """A number, also one of NumPy, as one of Python; None for anything else."""
+    """Return a number, also of NumPy, as a number of Python; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, numbers.Integral):
@@ -181,7 +181,7 @@ def _plain_number(value: Any) -> int | float | None:
 
 
 def _is_same(own: Any, value: Any) -> bool:
-    """Whether a value of a configuration is this one of a choice."""
+    """Whether a value of a configuration equals `own`, a value of a choice."""
     if isinstance(value, list):
         value = tuple(sorted(value, key=repr)) if isinstance(own, Set) else tuple(value)
     first, second = plain_value(own), plain_value(value)
@@ -194,4 +194,4 @@ def _is_number(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     value = plain_value(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

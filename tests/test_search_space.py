@@ -32,7 +32,7 @@ def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
     ("space", "message"),
     [
         ([("strength", Real(0.1, 1.0))], "It must be a mapping from names of options"),
-        ({"nothing": Real(0.1, 1.0)}, r"has a search_space of 'nothing', which is no option of it \(strength, kind\)"),
+        ({"nothing": Real(0.1, 1.0)}, r"has search_space\['nothing'\], which is none of its options \(strength, kind\)"),
         ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Integer or Categorical"),
         ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
         ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.functional import edge_distance, edge_softmax
+from dgl_mutual.options import IdleWith
 from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
@@ -22,7 +22,7 @@ class AlignaheadOptions(TeachingOptions):
     """Options of `alignahead`."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"bandwidth": {"weight": (0.0,)}}
+    idle_with: ClassVar[IdleWith] = {"bandwidth": {"weight": (0.0,)}}
     bandwidth: float = Field(100.0, ge=1e-3, le=1e6)
     """Distance at which the similarity of two neighbours has fallen to 1/e."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dgl_mutual.options import IdleWith
 from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
@@ -25,7 +26,7 @@ class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Categorical((True, False))}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"temperature_hidden": {"weight": (0.0,)}}
+    idle_with: ClassVar[IdleWith] = {"temperature_hidden": {"weight": (0.0,)}}
     exchange_on: ExchangeOn = "all"
     """Imitate the teacher on all samples of a step, on training samples, labelled or not (training), on the labelled ones
     only, or also on samples outside the training part (transductive)."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.distributions import Distribution
+from dgl_mutual.options import IdleWith
 from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.step import Step
 
@@ -20,7 +21,7 @@ _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
 class GateOptions(ExchangeOptions):
     """On which samples students that exchange what they predict learn from it."""
 
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    idle_with: ClassVar[IdleWith] = {
         "gate": {"weight": (0.0,)},
         "gate_threshold": {"gate": ("none",), "weight": (0.0,)},
     }

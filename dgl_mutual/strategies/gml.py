@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgl_mutual.coordinator import Weighting, WeightingOptions, mix
 from dgl_mutual.data.values.target import TaskName
-from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
+from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, IdleWith, parse_options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.best_teacher import BestTeacher
 from dgl_mutual.strategies.citation import Citation
@@ -71,7 +71,7 @@ class GMLOptions(GateOptions, EntropyOptions):
     }
     #: confidence, consensus and uniform have no parameters, so no loss regularises them; cross-fitted always learns from the targets' pass.
     #: With direction = best, the target is the best student's prediction alone.
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    idle_with: ClassVar[IdleWith] = {
         "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
         "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
         "mix": {"direction": ("best",), "weight": (0.0,)},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE, IdleWith
 from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -24,7 +23,7 @@ class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Categorical(("minlogit", "naive", "mean"))}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"target": {"weight": (0.0,)}}
+    idle_with: ClassVar[IdleWith] = {"target": {"weight": (0.0,)}}
     temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import mask_self, mix
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE, IdleWith
 from dgl_mutual.search_space import Categorical, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -24,7 +24,7 @@ class OKDDipOptions(ExchangeOptions):
     """Options of `okddip`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Categorical((8, 16, 32))}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"attention_hidden": {"weight": (0.0,)}}
+    idle_with: ClassVar[IdleWith] = {"attention_hidden": {"weight": (0.0,)}}
     #: The paper's.
     temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     leader: StudentOptions = StudentOptions()

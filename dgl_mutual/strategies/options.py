@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
+from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, IdleWith, Options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
 from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
@@ -153,7 +153,7 @@ class ImitationOptions(TeachingOptions):
     """How members imitate what others predict."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    idle_with: ClassVar[IdleWith] = {
         "temperature": {"weight": (0.0,)},
         "target_temperature": {"weight": (0.0,)},
         "scale_by_temperature": {"temperature": (1.0,), "weight": (0.0,)},
@@ -186,7 +186,7 @@ class ImitationOptions(TeachingOptions):
 class TargetOptions(TeachingOptions):
     """Which predictions members learn from."""
 
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"ema_decay": {"targets": ("train", "eval", "best")}}
+    idle_with: ClassVar[IdleWith] = {"ema_decay": {"targets": ("train", "eval", "best")}}
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
     ema (moving average of eval), best (eval of each peer at its best epoch so far, by validation), or average (eval with a moving average
