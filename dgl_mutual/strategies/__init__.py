@@ -1,7 +1,7 @@
-"""Registry of strategies, and what their authors import.
+"""Registry of strategies, and the names that authors of strategies import.
 
-A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
-(group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).
+A strategy is a file in this folder, which is discovered automatically, or a class elsewhere, which is named by its import path or by an
+entry point of a package (group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = [
     "resolve_strategy",
 ]
 
-_FOUND: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
+_BUILT_IN: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
 #: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
-STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.propagates}
+STRATEGIES = {name: kind for name, kind in _BUILT_IN.items() if not kind.propagates}
 #: Baselines that spread training labels over the edges of one graph.
-BASELINES = {name: kind for name, kind in _FOUND.items() if kind.propagates}
+BASELINES = {name: kind for name, kind in _BUILT_IN.items() if kind.propagates}
 
 
 def _fault(value: Any) -> str | None:
@@ -63,13 +63,13 @@ def _fault(value: Any) -> str | None:
 
 
 #: Finds a strategy by name, import path or class.
-STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry("strategy", _FOUND, _fault, group="dgl_mutual.strategies")
+STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry("strategy", _BUILT_IN, _fault, group="dgl_mutual.strategies")
 
 
 def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:
-    """The strategy of a name (built in, or of an installed package), of an import path ``package.module:Class``, or the class itself.
+    """Return the strategy with a name (built-in, or of an installed package) or import path ``package.module:Class``; a class as it is.
 
     Raises:
-        UsageError: no strategy has that name (the message lists them), or what was named cannot be imported or is not a strategy.
+        UsageError: the name is unknown (the message lists the names), or the import path cannot be imported or is not a strategy.
     """
     return STRATEGY_REGISTRY.resolve(name)

@@ -24,19 +24,19 @@ class AlignaheadOptions(TeachingOptions):
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
     idle_with: ClassVar[IdleWith] = {"bandwidth": {"weight": (0.0,)}}
     bandwidth: float = Field(100.0, ge=1e-3, le=1e6)
-    """Distance at which the similarity of two neighbours has fallen to 1/e."""
+    """Distance at which the similarity of two neighbours is 1/e."""
 
 
 class Alignahead(Strategy):
     """loss_i = CE(z_i[L], y[L]) + lambda / (K - 1) sum_{j != i} 1/L_j sum_l KL(S_j^l || S_i^{l+1}),
 
     S^l(v, u) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100): the local structure of layer l, a distribution over the neighbours u of node v. The
-    last layer teaches the first; where students differ in depth, l + 1 is taken modulo the own number of layers. KL is averaged over the
-    nodes that have neighbours. It needs no labels, so it is the same for every kind of target.
+    last layer teaches the first; where students differ in depth, l + 1 is taken modulo the number of layers of student i. KL is averaged
+    over the nodes that have neighbours. The term needs no labels, so it is the same for every kind of target.
 
-    NOTE[PAPER]: the paper updates its students in turns; here one step updates all of them, from what they were before it.
-    NOTE[PAPER]: where neighbours are much nearer than the bandwidth (the paper's 100), S is uniform and there is little to learn: on Cora
-    the history shows an ``exchange`` of 0.003 nats. Shrinking the states lowers it, too.
+    NOTE[PAPER]: the paper updates its students in turns; here one step updates all of them, from their previous states.
+    NOTE[PAPER]: where neighbours are much nearer than the bandwidth (100 in the paper), S is nearly uniform and there is little to learn:
+    on Cora the history shows an ``exchange`` of 0.003 nats. Smaller states lower it, too.
     NOTE[PAPER]: layers are all convolutions, so on a node task with a plain read-out the last one's states are the logits.
     """
 
@@ -59,22 +59,22 @@ class Alignahead(Strategy):
         num_seen = step.batch.in_degrees.count_nonzero().clamp(min=1)
         alignment = []
         for i, own in enumerate(structures):
-            apart = [
+            divergences = [
                 _divergence(structure.detach(), own[(layer + 1) % len(own)]) / (num_seen * len(theirs))
                 for j, theirs in enumerate(structures)
                 if j != i
                 for layer, structure in enumerate(theirs)
             ]
-            alignment.append(torch.stack(apart).sum() / (len(structures) - 1))
+            alignment.append(torch.stack(divergences).sum() / (len(structures) - 1))
         divergence = torch.stack(alignment)
         step.log["exchange"] = divergence.detach()
         return {"supervised": self.supervised(step), "alignment": self.options.weight * step.ramp * divergence}
 
     def _local_structures(self, step: Step, index: int) -> list[Tensor]:
-        """S of each layer of the `index`-th active member: one probability an edge, (|E|,)."""
+        """S of each layer of the `index`-th active member: one probability per edge, (|E|,)."""
         (graph,) = step.batch.adjacencies(1)
         states = list(step.hidden[index])
-        if len(states) < len(self.setting.state_widths(step.active[index])):  # the last convolution gives the logits
+        if len(states) < len(self.setting.state_widths(step.active[index])):  # the last convolution computes the logits
             states.append(step.logits[index])
         distances = (edge_distance(graph.pattern, own) for own in states)
         return [edge_softmax(graph.pattern, torch.exp(-distance / self.options.bandwidth)) for distance in distances]

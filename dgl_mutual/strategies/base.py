@@ -1,7 +1,7 @@
 """The base class of strategies.
 
 A strategy turns one training step into named loss terms. It knows formulas and no optimizer; the training loop sums and logs the terms and
-knows no formula. What belongs to one strategy (its options, what it learns, what it keeps) is in that strategy's own file.
+knows no formula. The options, parameters and state of a strategy are in its own file.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from dgl_mutual.weightings import make_coordinator
 class Strategy(nn.Module, ABC):
     """Base class of strategies. It is a module, since a strategy may have parameters.
 
-    What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: an interrupted
-    training goes on with these alone.
+    State that persists from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: nothing else is
+    restored when an interrupted training resumes.
 
-    What `__init__`, `phases`, `exchange`, `loss_terms` and `propagate` draw from the global streams of torch, NumPy and Python follows from
-    the seed of the trial; what `extra_members` draws is the same in all trials.
+    Random numbers that `__init__`, `phases`, `exchange`, `loss_terms` and `propagate` draw from the global generators of torch, NumPy and
+    Python depend on the seed of the trial; those of `extra_members` are the same in all trials.
 
     Class attributes:
         name: its name in messages, and for a built-in one also what users type (default: the name of the class).
         Options: its options.
         citation: its source; only built-in ones must have one.
-        min_students: the fewest students it makes sense with.
+        min_students: the smallest sensible number of students.
         needs_all_edges: it cannot train on sampled neighbourhoods.
         needs_all_states: it reads the states of all nodes of a step, or all of its edges; under torchrun no process has all of them.
-        needs_unlabelled: its members learn nothing beside the labels where steps have no unlabelled samples; a warning says so.
+        needs_unlabelled: in steps without unlabelled samples its members learn from labels alone; a warning says so.
         trains: whether its members are trained.
         propagates: whether `propagate` changes its predictions after training; only for node tasks on one graph.
         needs_embeddings: it reads the embeddings of all students, which no process has where students are divided (--divide students).
@@ -84,13 +84,13 @@ class Strategy(nn.Module, ABC):
 
     @classmethod
     def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
-        """The probabilities that replace those of each student, from the edges and training labels of the graph.
+        """Return the probabilities that replace each student's predictions, from the edges and training labels of the graph.
 
         Args:
             predictions: one matrix (N, C) of probabilities per student.
 
         Returns:
-            The same form.
+            Matrices of the same shapes.
         """
         return list(predictions)
 
@@ -108,11 +108,11 @@ class Strategy(nn.Module, ABC):
         return (tuple(range(len(self.setting.members))),)
 
     def exchange(self) -> Exchange:
-        """What the loop hands over for the exchange, and when it begins, by default as the options say; asked for once."""
+        """Which pass gives the peers' logits, on which samples, and the warm-up. Called once before training; default: from the options."""
         return self.options.exchange()
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
-        """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""
+        """Whether the members of a phase learn from others in it; a teacher that is trained first does not."""
         return True
 
     def supervised(self, step: Step, weights: Tensor | None = None) -> Tensor:
@@ -128,12 +128,12 @@ class Strategy(nn.Module, ABC):
     def _coordinator_config(self) -> CoordinatorConfig:
         setting, what = self.setting, f"coordinator_weighting of the strategy {self.name!r}"
         with errors_attributed_to(what, self):
-            found = self.coordinator_weighting()
-        if found is None:
+            pair = self.coordinator_weighting()
+        if pair is None:
             return CoordinatorConfig("uniform", setting.num_students, setting.num_outputs)
-        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)):
-            raise UsageError(f"{what} returns {found!r}. It must return None or a weighting with its options: ('attention', {{}}).")
-        weighting, options = found
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Mapping)):
+            raise UsageError(f"{what} returns {pair!r}. It must return None or a weighting with its options: ('attention', {{}}).")
+        weighting, options = pair
         return CoordinatorConfig(
             weighting=weighting,
             num_students=setting.num_students,
@@ -165,15 +165,15 @@ class Strategy(nn.Module, ABC):
                 f"Strategy {self.name!r} reads the embeddings of all students, which no process has where students are divided. "
                 "Leave out --divide students, or choose another strategy."
             )
-        bags = [member.label for member in setting.members if not has_node_states(member, setting.task)]
-        if bags and self.needs_all_states:
+        without_node_states = [member.label for member in setting.members if not has_node_states(member, setting.task)]
+        if without_node_states and self.needs_all_states:
             raise UsageError(
-                f"Strategy {self.name!r} needs the states of nodes, and a {bags[0]!r} student has only states of whole graphs. Choose mlp "
-                "instead, or another strategy."
+                f"Strategy {self.name!r} needs node states, and a {without_node_states[0]!r} student has only states of whole graphs. "
+                "Choose mlp instead, or another strategy."
             )
         custom = [member.label for member in setting.members if member.is_custom]
         if custom and (self.needs_all_states or self.needs_embeddings):
             raise UsageError(
-                f"Strategy {self.name!r} reads hidden states, and those of the student {custom[0]!r} are not known: only the logits of "
-                "a student of your own are. Choose a strategy that needs logits alone, for example gml, dml or kd."
+                f"Strategy {self.name!r} reads hidden states, and the custom student {custom[0]!r} has only logits. Choose a strategy that "
+                "needs logits alone, for example gml, dml or kd."
             )

@@ -23,7 +23,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 
 
 class BGNNOptions(TeachingOptions):
-    """Options of `bgnn`. There is no temperature among them: it is learned."""
+    """Options of `bgnn`. The temperature is learned, so it is none of them."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Categorical((True, False))}
     idle_with: ClassVar[IdleWith] = {"temperature_hidden": {"weight": (0.0,)}}
@@ -33,7 +33,7 @@ class BGNNOptions(TeachingOptions):
     boost: bool = True
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)
-    """Width of the network that gives the temperatures."""
+    """Hidden width of the network that computes the temperatures."""
 
 
 class AdaptiveTemperature(nn.Module):
@@ -60,8 +60,8 @@ class BoostedGNN(Strategy):
     loss_k = sum_{v in L} w(v) CE(z_k(v), y(v)) / sum_{v in L} w(v) + lambda mean_v KL(p(z_{k-1}(v) / T(v)) || p(z_k(v) / T(v))),
     w(v) = prod_{j < k} p_j(y(v))^{-(m - 1) / m}, m classes; T(v) in [1, 4] from an MLP that learns by the same loss.
 
-    With several labels each label of a sample has a weight of its own, with m = 2. With several tasks m is each label's own, and T(v) one
-    for all tasks.
+    With several labels each label of a sample has its own weight, with m = 2. With several tasks each label has its own m, and T(v) is
+    shared by all tasks.
 
     NOTE[PAPER]: w is SAMME.R's update, exp(-(m - 1)/m y^T log p), with y one-hot (Zhu et al. code the wrong classes as -1/(m - 1)).
     NOTE[PAPER]: the divergence has no factor T^2: T is learned, and such a factor would be one more reason to lower it.
@@ -113,12 +113,12 @@ class BoostedGNN(Strategy):
         }
 
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
-        """w, the largest of each task 1, in the labels' shape, from the logits of all students before: (teachers, labelled samples, C)."""
+        """w, scaled to a maximum of 1 per task, in the shape of `labels`, from the logits of all teachers: (k, labelled samples, C)."""
         num_classes = self.distribution.choices(teachers)
         nll = torch.where(self.distribution.known(labels), self.distribution.nll(teachers, labels).sum(0), 0.0)
         exponent = (num_classes - 1) / num_classes * nll
         for of_task in self.distribution.by_task(exponent):
-            of_task -= of_task.amax()  # each task has a mean of its own, which does not change, and does not underflow
+            of_task -= of_task.amax()  # against underflow; the weighted mean of each task stays the same
         return exponent.exp_()
 
     def _distillation(self, step: Step, student: int) -> Tensor:

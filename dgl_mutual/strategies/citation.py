@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Citation:
-    """Where a strategy comes from, as data: the list of strategies and the README's table are made of it.
+    """Source of a strategy, as data from which the list of strategies and the README's table are generated.
 
     Attributes:
         title, authors, venue, url: of the paper.

@@ -32,8 +32,8 @@ class CorrectAndSmooth(Independent):
               Z' (v) = Z(v) + s E(v) / |E(v)|_1, s = mean_L |E_0|_1 (autoscale);
     smooth:   G_0 = Y on L, Z' elsewhere;  G <- (1 - a_2) G_0 + a_2 S G.
 
-    All metrics are computed from the changed predictions, and the ensemble is their mix. Since these belong to the nodes of this graph,
-    the saved students are those before the change, and the inference time is theirs. For node tasks on one graph.
+    All metrics are computed from the changed predictions, and the ensemble is their mix. The changed predictions exist only for the nodes
+    of this graph, so saved students and inference times are those before the change. For node tasks on one graph.
 
     NOTE[PAPER]: the paper also spreads validation labels. Here they only choose the alphas.
     NOTE[PAPER]: alpha = 0, which leaves out correcting or smoothing, is among the candidates.
@@ -58,8 +58,8 @@ class CorrectAndSmooth(Independent):
             corrected = [correct(prediction, graph, alpha, options.steps) for alpha in options.correct_alphas]
             flat = np.full(graph.num_classes, 1 / graph.num_classes)
             candidates = [
-                as_probabilities(smooth(one, graph, alpha, options.steps), otherwise=flat)
-                for one in corrected
+                as_probabilities(smooth(scores, graph, alpha, options.steps), otherwise=flat)
+                for scores in corrected
                 for alpha in options.smooth_alphas
             ]
             chosen.append(candidates[graph.best(candidates)])

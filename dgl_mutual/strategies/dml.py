@@ -13,8 +13,7 @@ from dgl_mutual.strategies.step import Step
 class DeepMutualLearning(ExchangeStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 / (K - 1) sum_{j != i} mean_v KL(p_j(v) || p_i(v)).
 
-    Every peer teaches on its own, instead of through a mix. The defaults are the literature's: noisy targets of the same training pass,
-    T = 1.
+    Each peer is a target of its own; there is no mix. The defaults are the literature's: noisy targets of the same training pass, T = 1.
     """
 
     name = "dml"

@@ -22,8 +22,8 @@ class EnsembleDistillation(SecondGeneration):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(1/K sum_k p'_k(v) || p_i(v)),
 
     p'_k the predictions of K students with the same options that were trained first, each by CE alone: the ensemble of `independent`,
-    distilled into one student. It takes about twice the time of `independent`, and shows what an ensemble gives whose members never learned
-    from each other.
+    distilled into one student. It takes about twice the time of `independent`, and shows the gain from an ensemble whose members never
+    learned from each other.
     """
 
     name = "ensemble-distillation"

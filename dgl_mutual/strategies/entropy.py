@@ -1,4 +1,4 @@
-"""The entropy of the students' own predictions in their loss: a bonus for it, or, with the other sign, information maximisation."""
+"""Entropy of the students' own predictions as a loss term: a bonus, or with a negative weight information maximisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class EntropyOptions(ExchangeOptions):
-    """Options of the terms of entropy and class prior in the loss of students that exchange predictions."""
+    """Options of the entropy and class-prior terms."""
 
     entropy_weight: float = Field(0.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
     """gamma: weight of the predictive entropy. A positive weight is a bonus that flattens predictions, and a negative one sharpens them."""
@@ -44,7 +44,7 @@ class EntropyOptions(ExchangeOptions):
         return self
 
     def _schedule_fault(self) -> str | None:
-        """The fault of a schedule under which the term is on in no epoch."""
+        """Return the fault of a schedule under which the terms are on in no epoch; else None."""
         is_off = self.entropy_weight == 0 and self.prior_weight == 0
         if is_off or self.entropy_schedule == "constant" or self.exchange_warmup is None or self.exchange_warmup[0] > 0:
             return None
@@ -56,16 +56,16 @@ class EntropyOptions(ExchangeOptions):
 
     def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
         resolved = super().resolved(epochs, task, unlabelled)
-        if fault := resolved._schedule_fault():  # a quarter of few epochs is none
+        if fault := resolved._schedule_fault():  # a quarter of few epochs may be zero
             raise UsageError(fault)
         return resolved
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = super().without_effect(num_students)
+        reasons = super().without_effect(num_students)
         if self.entropy_weight != 0 or self.prior_weight != 0:
-            return found
+            return reasons
         why = "since entropy_weight and class_prior_weight are zero here. Give one of these, for example entropy_weight=-0.05."
-        return {**found, **dict.fromkeys(("entropy_on", "entropy_schedule"), why)}
+        return {**reasons, **dict.fromkeys(("entropy_on", "entropy_schedule"), why)}
 
     @property
     def prior_weight(self) -> float:
@@ -74,7 +74,7 @@ class EntropyOptions(ExchangeOptions):
 
 
 def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step, marginal: Tensor) -> dict[str, Tensor]:
-    """-gamma mean_v H(p_i(v)) and rho KL(mean_v p_i(v) || p(y)) for each active i: (A,); no term that is off.
+    """-gamma mean_v H(p_i(v)) and rho KL(mean_v p_i(v) || p(y)) for each active i: (A,); terms that are off are left out.
 
     With gamma = -rho < 0 and classes of one size their sum is, up to a constant, -rho I(v; y), the mutual information of samples and
     predictions. Sources: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy

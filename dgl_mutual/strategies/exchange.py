@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from dgl_mutual.errors import UsageError, unknown
 
 TargetPass = Literal["eval", "train", "ema", "best", "average"]
-#: Where a strategy looks only at members that do not train in the same phase: ``frozen``.
+#: ``frozen``: the strategy reads logits only of members that do not train in the same phase.
 TargetSource = Literal[TargetPass, "frozen"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
@@ -20,15 +20,15 @@ class Exchange:
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
             itself), ema (the moving average of eval), best (eval of each member at its best epoch so far, by validation; before the first,
-            its latest), or average (eval with a moving average of each member's weights). With ``frozen``, only members that do not
-            train in the same phase are looked at.
-        decay: of the moving average, of logits or weights.
-        on: the rows of `Step.exchange`.
+            its latest), average (eval with a moving average of each member's weights), or frozen: the strategy reads only the logits of
+            members that do not train in the same phase, which are always eval.
+        decay: decay of the moving average of logits (ema) or weights (average).
+        on: the samples of `Step.exchange`.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
             from the start on.
 
     Raises:
-        UsageError: a value that has no meaning.
+        UsageError: a value is unknown or out of range.
     """
 
     targets: TargetSource = "train"
@@ -47,7 +47,7 @@ class Exchange:
             raise UsageError(f"Exchange(warmup={self.warmup!r}): give two numbers of epochs, (start, length), for example (10, 10).")
 
     def ramp(self, epoch: int) -> float:
-        """The factor in [0, 1] on what is learned from others in this epoch of a phase."""
+        """The factor in [0, 1] on the terms learned from others, in this epoch of a phase."""
         start, length = self.warmup
         if epoch < start:
             return 0.0

@@ -1,4 +1,4 @@
-"""A gate on the exchange: students learn from their peers only on samples whose targets can be relied on."""
+"""A gate on the exchange: students learn from their peers only on samples with reliable targets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dgl_mutual.options import IdleWith
 from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.step import Step
 
-#: Default thresholds: that of FixMatch for confidence, all peers for agreement.
+#: Default thresholds: FixMatch's for confidence, all peers for agreement.
 _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
 
 
 class GateOptions(ExchangeOptions):
-    """On which samples students that exchange what they predict learn from it."""
+    """Options of the gate on the exchange."""
 
     idle_with: ClassVar[IdleWith] = {
         "gate": {"weight": (0.0,)},
@@ -33,20 +33,21 @@ class GateOptions(ExchangeOptions):
     same class (agreement; default 1), is at least this. With several labels or tasks, the mean over them is compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = super().without_effect(num_students)
+        reasons = super().without_effect(num_students)
         if self.gate != "agreement" or num_students > 2:
-            return found
-        return {**found, "gate": "since each of two students has one peer, which agrees with itself. Leave it out, or train more students."}
+            return reasons
+        why = "since each of two students has one peer, which agrees with itself. Leave it out, or train more students."
+        return {**reasons, "gate": why}
 
 
 @torch.no_grad()
 def gate_of(options: GateOptions, distribution: Distribution, step: Step, target: Tensor) -> Tensor:
     """1 where active student i learns from its target, else 0: (A, exchange samples).
 
-    confidence: [max_c t_i,c(v) >= threshold] (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685). agreement: [max_c of the share of
-    peers j != i with argmax z_j(v) = c, >= threshold].
+    confidence: [max_c t_i,c(v) >= threshold] (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+    agreement: [max_c 1/(K-1) sum_{j != i} [argmax z_j(v) = c] >= threshold].
 
-    NOTE: as in FixMatch, samples that do not count stay in the mean over the exchange samples.
+    NOTE: as in FixMatch, rejected samples stay in the mean over the exchange samples.
 
     Args:
         target: t, probabilities, (A, exchange samples, C).
@@ -55,7 +56,7 @@ def gate_of(options: GateOptions, distribution: Distribution, step: Step, target
         votes = distribution.votes(step.targets[:, step.exchange])
         target = (votes.sum(0) - votes[list(step.active)]) / (len(votes) - 1)
     threshold = _THRESHOLDS[options.gate] if options.gate_threshold is None else options.gate_threshold
-    passes = distribution.max_probability(target) >= threshold - 1e-6  # shares of votes are rounded
+    passes = distribution.max_probability(target) >= threshold - 1e-6  # shares of votes have rounding errors
     if passes.numel():  # a mini-batch may have no exchange samples
         step.log["gate"] = passes.to(target.dtype).mean()
     return passes.to(target.dtype)

@@ -1,4 +1,4 @@
-"""Base classes of strategies whose members imitate what others predict."""
+"""Base classes of strategies whose members imitate predictions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dgl_mutual.utils.custom_code import is_custom
 
 
 class ImitationStrategy(Strategy, ABC):
-    """A strategy whose members imitate what others predict, under `ImitationOptions`.
+    """A strategy whose members imitate the predictions of others, with `ImitationOptions`.
 
-    Targets are predictions with dropout off, unless other options or `exchange` name another pass.
+    Targets are predictions with dropout off, unless the options or `exchange` select another pass.
     """
 
     Options: ClassVar[type[StrategyOptions]] = ImitationOptions
@@ -34,12 +34,12 @@ class ImitationStrategy(Strategy, ABC):
             target: t, probabilities, (A or 1, exchange samples, C).
 
         Raises:
-            UsageError: of a custom strategy: values that are no probabilities.
+            UsageError: the targets of a custom strategy are not probabilities.
         """
         if is_custom(self) and not bool(((target >= 0) & (target <= 1 + 1e-4)).all()):
             raise UsageError(
-                f"The targets that the strategy {self.name!r} gives to imitation are not probabilities: they go from {target.min():g} to "
-                f"{target.max():g}. Of logits, give self.distribution.probabilities(logits, self.options.peers_temperature)."
+                f"The targets that the strategy {self.name!r} gives to imitation are not probabilities: they range from {target.min():g} "
+                f"to {target.max():g}. For logits, give self.distribution.probabilities(logits, self.options.peers_temperature)."
             )
         own = step.logits[:, step.exchange]
         divergence = self.distribution.divergence(target, own, self.options.temperature).mean(-1)
@@ -48,22 +48,22 @@ class ImitationStrategy(Strategy, ABC):
 
 
 class ExchangeStrategy(ImitationStrategy, ABC):
-    """A strategy whose members train side by side and imitate each other, under `ExchangeOptions`."""
+    """A strategy whose members train side by side and imitate each other, with `ExchangeOptions`."""
 
     Options: ClassVar[type[StrategyOptions]] = ExchangeOptions
     options: ExchangeOptions
 
 
 class OwnPredictionsOptions(ImitationOptions):
-    """Options of a strategy whose students imitate themselves: they begin late, as those of `gml` do."""
+    """Options of a strategy whose students imitate their own predictions. The exchange begins late, as in `gml`."""
 
     exchange_warmup: tuple[int, int] | None = None
 
 
 class OwnPredictions(ImitationStrategy, ABC):
-    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)), t_i what student i predicted before.
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)), t_i an earlier prediction of student i.
 
-    Students do not exchange anything: a control of what unlabelled samples give without peers.
+    Students exchange nothing: a control for the gain from unlabelled samples without peers.
     """
 
     Options = OwnPredictionsOptions
@@ -72,7 +72,7 @@ class OwnPredictions(ImitationStrategy, ABC):
 
     @abstractmethod
     def exchange(self) -> Exchange:
-        """The exchange with the `Exchange.targets` that name the prediction."""
+        """Return the exchange, whose `Exchange.targets` select the prediction."""
         return super().exchange()
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -82,9 +82,9 @@ class OwnPredictions(ImitationStrategy, ABC):
 
 
 class TeachersFirst(ImitationStrategy, ABC):
-    """The members that the strategy adds are teachers, which train first, by the labels alone.
+    """A strategy that adds teachers, which train first, on labels alone.
 
-    Teachers end at their best epoch by validation; then they stand still, and the students learn from them.
+    A teacher ends at its best epoch by validation. Then it is frozen, and the students learn from it.
     """
 
     def phases(self) -> tuple[tuple[int, ...], ...]:
@@ -107,11 +107,11 @@ class TeachersFirst(ImitationStrategy, ABC):
 
     @abstractmethod
     def target(self, teachers: Tensor) -> Tensor:
-        """t of each student: (K or 1, N, C), from the probabilities of all teachers (teachers, N, C)."""
+        """Compute t of each student, (K or 1, N, C), from the probabilities of all teachers, (teachers, N, C)."""
 
 
 class SecondGeneration(TeachersFirst, ABC):
-    """Each student has a teacher with the same options and other initial weights, which is trained before it."""
+    """A strategy in which each student has a teacher with the same options and other initial weights."""
 
     @classmethod
     def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:

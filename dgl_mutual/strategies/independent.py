@@ -1,4 +1,4 @@
-"""K students that do not learn from each other: the control of every claim, with the same compute."""
+"""K students that do not learn from each other: the control for every claim, with the same compute."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dgl_mutual.strategies.step import Step
 class Independent(Strategy):
     """loss_i = CE(z_i[L], y[L]).
 
-    NOTE: with several targets and ``task_weights: uncertainty`` the students share the learned weights of the targets (see `Joint`), and so
-    depend on each other a little. With the default, equal weights, each is what it would be alone.
+    NOTE: with several targets and ``task_weights: uncertainty`` the students share the learned weights of the targets (see `Joint`), so
+    they depend on each other slightly. With the default, equal weights, each student is the same as if trained alone.
     """
 
     name = "independent"

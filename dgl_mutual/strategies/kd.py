@@ -23,14 +23,14 @@ class KDOptions(ImitationOptions):
     #: Hinton et al. report 2.5 to 4 for small students and up to 20 for large ones.
     temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     teacher: StudentOptions = StudentOptions(hidden=256)
-    """The teacher: its architecture, depth, width and the rest."""
+    """The teacher's options: architecture, depth, width and so on."""
 
 
 class KnowledgeDistillation(TeachersFirst):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p_teacher(v) || p_i(v)).
 
-    The teacher trains first, by CE alone, to its best epoch on validation. Then it no longer changes, and its clean logits are kept, so
-    that all students share the cost of one teacher. Students do not exchange anything.
+    The teacher trains first, by CE alone, to its best epoch on validation. Then it is frozen, and its clean logits are kept, so that all
+    students share the cost of one teacher. Students exchange nothing.
     """
 
     name = "kd"

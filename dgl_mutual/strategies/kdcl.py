@@ -38,8 +38,8 @@ class CollaborativeLearning(ExchangeStrategy):
     - mean: z(v) = 1/K sum_k z_k(v).
 
     NOTE[PAPER]: minlogit and naive need v's label. The paper has labels everywhere; samples without one get the mean.
-    NOTE[PAPER]: in all three forms a member's own logits are among those that make the target, as in the paper: the best learns the least.
-    NOTE[PAPER]: the paper's naive form takes the member that is best on the whole batch; per sample is the finer form of it.
+    NOTE[PAPER]: as in the paper, a member's own logits also enter its target, in all three forms, so the best member learns the least.
+    NOTE[PAPER]: the paper's naive form takes the member that is best on the whole batch; ours takes the best per sample.
     MinLogit compares the logits of rival classes with that of the one true class, so it has no multi-label form and is refused there.
     With several tasks each has a target of its own; a sample whose label for a task is unknown gets the mean there.
     """
@@ -76,7 +76,7 @@ class CollaborativeLearning(ExchangeStrategy):
         return target
 
     def _task_target(self, distribution: Distribution, logits: Tensor, labels: Tensor) -> Tensor:
-        """z of one task on the labelled samples: logits (K, N, C), labels as its distribution takes them, result (N, C)."""
+        """z of one task on the labelled samples: logits (K, N, C), labels in the form of the task's distribution, result (N, C)."""
         known = distribution.known(labels)
         if self.options.target == "minlogit":
             true = labels.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)

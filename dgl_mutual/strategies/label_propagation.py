@@ -20,7 +20,7 @@ class LabelPropagationOptions(StrategyOptions):
     """Options of `label-propagation`."""
 
     alphas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.5, 0.8, 0.9, 0.95, 0.99, 1.0), min_length=1)
-    """Candidates for a, the weight of the neighbours in each step; the best on validation is chosen. The source has 1."""
+    """Candidates for a, the weight of the neighbours in each step; the best on validation is chosen. The paper uses 1."""
     steps: int = Field(50, ge=1, le=10_000)
     """Number of steps."""
 
@@ -30,9 +30,9 @@ class LabelPropagation(Strategy):
 
     A is the adjacency matrix, D its degrees, Y the one-hot labels of the training nodes L and zero elsewhere. Nothing is trained:
     `students` are not used, and the only member is called ``label-propagation``. Nodes that no training label reaches get the
-    share of each class among the training labels. For node tasks on one graph.
+    class shares of the training labels. For node tasks on one graph.
 
-    NOTE[PAPER]: the source has a = 1 and weights from distances between features; here an edge weighs 1, and validation chooses a.
+    NOTE[PAPER]: the paper has a = 1 and weights from distances between features; here an edge weighs 1, and validation chooses a.
     """
 
     name = "label-propagation"

@@ -24,12 +24,12 @@ class MeanTeacherOptions(OwnPredictionsOptions):
 class MeanTeacher(OwnPredictions):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p(z'_i(v) / T) || p(z_i(v) / T)),
 
-    z'_i the logits of student i with the weights w'_i <- a w'_i + (1 - a) w_i, renewed after every step, a = min(1 - 1 / (t + 1), alpha)
-    in step t. Students do not exchange anything: a control of what unlabelled samples give without peers.
+    z'_i the logits of student i with the weights w'_i <- a w'_i + (1 - a) w_i, updated after every step, a = min(1 - 1 / (t + 1), alpha)
+    in step t. Students exchange nothing: a control for the gain from unlabelled samples without peers.
 
     NOTE[PAPER]: the paper's consistency cost is the mean squared error of the probabilities; ours is the divergence of all strategies here.
     NOTE[PAPER]: the paper's teacher sees noise of its own. Ours predicts with dropout off, as targets do everywhere in this package.
-    NOTE[PAPER]: as with all strategies, the student is assessed, and the average of its weights only with training.average.
+    NOTE[PAPER]: as with all strategies, the student itself is evaluated; the average of its weights only with training.average.
     """
 
     name = "mean-teacher"

@@ -25,18 +25,18 @@ class OADOptions(ExchangeOptions):
     """Options of `oad`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "adversarial_weight": Real(0.01, 10.0, log=True)}
-    #: The paper's.
+    #: As in the paper.
     temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
-    #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.
+    #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here, as in gml, lambda reaches its full value after half of the epochs.
     exchange_warmup: tuple[int, int] | None = None
     adversarial_weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
-    """mu: weight of the adversarial term, which the warm-up ramps as it does the exchange."""
+    """mu: weight of the adversarial term. The warm-up also applies to it."""
     discriminator_hidden: int = Field(16, ge=1)
     """Width of the discriminators."""
 
 
 class Discriminator(nn.Module):
-    """A small GNN that says from a node's features and its neighbours' where they come from: one logit a node."""
+    """A small GNN that classifies whether the hidden features come from the neighbour in the cycle: one logit per node."""
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         self.last.reset_parameters()
 
     def forward(self, graph: Adjacency, states: Tensor) -> Tensor:
-        """Logits of "from the neighbour in the cycle": states (sources, in_features), result (destinations,)."""
+        """Shapes: states (sources, in_features), result (destinations,)."""
         scores: Tensor = self.last(torch.relu(self.convolution(graph, states, None)))
         return scores.squeeze(-1)
 
@@ -62,8 +62,8 @@ class OnlineAdversarial(ExchangeStrategy):
     One backward pass serves both: the discriminators' term sees detached features, the students' term detached discriminators.
 
     NOTE[PAPER]: the student's term is the non-saturating form (raise log D instead of lowering log(1 - D)), which does not vanish early on.
-    NOTE[PAPER]: D is a one-layer GCN and a linear read-out per node; it judges nodes on graph tasks, too.
-    NOTE: where neighbours are sampled, it judges the step's own nodes by the neighbours in the last convolution.
+    NOTE[PAPER]: D is a one-layer GCN and a linear read-out per node; it classifies nodes on graph tasks, too.
+    NOTE: where neighbours are sampled, it classifies the step's own nodes from the neighbours in the last convolution.
     """
 
     name = "oad"
@@ -83,13 +83,13 @@ class OnlineAdversarial(ExchangeStrategy):
         widths = [setting.last_hidden_width(k) for k in range(setting.num_students)]
         if len(set(widths)) > 1:
             raise UsageError(
-                "Strategy 'oad' matches the last hidden features of one student with another's, so all must be of one width, and these are "
-                f"{', '.join(map(str, widths))} wide. Give all students the same 'hidden', and more than one layer each on a node task."
+                "Strategy 'oad' matches the last hidden features of one student with another's, so all must have the same width; the "
+                f"widths are {', '.join(map(str, widths))}. Give all students the same 'hidden', and on a node task more than one layer."
             )
         if setting.sampled and any(member.depth == 1 or member.readout == "jumping" for member in setting.members):
             raise UsageError(
-                "Strategy 'oad' judges a node's last hidden features by its neighbours', and where neighbours are sampled only features "
-                "before the last convolution have some. Give all students two layers or more and readout 'last'."
+                "Strategy 'oad' classifies a node from the last hidden features of its neighbours. Where neighbours are sampled, only "
+                "features before the last convolution have some. Give all students two layers or more and readout 'last'."
             )
         self.discriminators = nn.ModuleList(Discriminator(width, options.discriminator_hidden) for width in widths)
 
@@ -103,22 +103,22 @@ class OnlineAdversarial(ExchangeStrategy):
         predictions = self.distribution.probabilities(step.targets[:, step.exchange], self.options.peers_temperature)
         others = (predictions.sum(0) - predictions) / (self.setting.num_students - 1)
         (graph,) = step.batch.adjacencies(1)
-        fooling = [self._fooling(graph, i, states[i]) for i in step.active]
-        telling = [self._telling(graph, i, own=states[i].detach(), neighbour=states[i - 1].detach()) for i in step.active]
+        adversarial = [self._adversarial_loss(graph, i, states[i]) for i in step.active]
+        discriminator = [self._discriminator_loss(graph, i, own=states[i].detach(), neighbour=states[i - 1].detach()) for i in step.active]
         return {
             "supervised": self.supervised(step),
             "mutual": self.imitation(step, others),
-            "adversarial": self.options.adversarial_weight * step.ramp * torch.stack(fooling),
-            "discriminator": torch.stack(telling).sum(),
+            "adversarial": self.options.adversarial_weight * step.ramp * torch.stack(adversarial),
+            "discriminator": torch.stack(discriminator).sum(),
         }
 
-    def _fooling(self, graph: Adjacency, i: int, own: Tensor) -> Tensor:
-        """-mean_v log D_i(h_i(v)) with a gradient for the student alone."""
+    def _adversarial_loss(self, graph: Adjacency, i: int, own: Tensor) -> Tensor:
+        """-mean_v log D_i(h_i(v)), with a gradient for the student alone: a scalar."""
         discriminator = self.discriminators[i]
         frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
         return F.softplus(-torch.func.functional_call(discriminator, frozen, (graph, own))).mean()
 
-    def _telling(self, graph: Adjacency, i: int, *, own: Tensor, neighbour: Tensor) -> Tensor:
-        """-mean_v log D_i(h_{i-1}(v)) - mean_v log(1 - D_i(h_i(v)))."""
+    def _discriminator_loss(self, graph: Adjacency, i: int, *, own: Tensor, neighbour: Tensor) -> Tensor:
+        """-mean_v log D_i(h_{i-1}(v)) - mean_v log(1 - D_i(h_i(v))): a scalar."""
         discriminator = self.discriminators[i]
         return F.softplus(-discriminator(graph, neighbour)).mean() + F.softplus(discriminator(graph, own)).mean()

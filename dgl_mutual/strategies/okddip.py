@@ -25,19 +25,19 @@ class OKDDipOptions(ExchangeOptions):
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Categorical((8, 16, 32))}
     idle_with: ClassVar[IdleWith] = {"attention_hidden": {"weight": (0.0,)}}
-    #: The paper's.
+    #: As in the paper.
     temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     leader: StudentOptions = StudentOptions()
-    """The leader, an additional member; the students do not learn from it."""
+    """Options of the leader, an additional member from which no student learns."""
     attention_hidden: int = Field(16, ge=1)
     """Width of the space in which members are compared."""
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        found = super().without_effect(num_students)
+        reasons = super().without_effect(num_students)
         if num_students > 2:
-            return found
+            return reasons
         why = "since each of two students has one peer, and there is no attention to learn. Leave it out, or train more students."
-        return {**found, "attention_hidden": why}
+        return {**reasons, "attention_hidden": why}
 
 
 class DiversePeers(ExchangeStrategy):
@@ -50,8 +50,8 @@ class DiversePeers(ExchangeStrategy):
     NOTE[PAPER]: a student does not attend to itself. The abstract derives its target "from predictions of other auxiliary peers"; the
     authors' code (github.com/DefangChen/OKDDip) keeps j = i in the softmax and lets the gradient pass into the targets. With detached
     targets that loss is least at alpha_ii = 1: on Cora it rose from 0.25 to 0.98 within 120 epochs, and nothing was exchanged any more.
-    What the attention can still do is to prefer the peers that are nearest to a student; the history shows what is left (``exchange``).
-    NOTE[PAPER]: the paper's members are alike and share W_L and W_E; ours may differ in architecture and width, so each has its own pair.
+    The attention can still prefer the peers nearest to a student; the history shows the remaining divergence (``exchange``).
+    NOTE[PAPER]: the paper's members have one architecture and share W_L and W_E; ours may differ, so each has its own pair.
     NOTE[PAPER]: p_j and h are detached, as everywhere in this package; the attention learns through alpha, by the same loss.
     """
 

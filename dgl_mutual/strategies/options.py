@@ -38,7 +38,7 @@ class Unlabelled:
     pool: bool = False
 
 
-#: How a reason begins why an option has no effect, where it has one on something else than what students learn.
+#: Beginning of the reason for an option that has no effect on the students, but on something else.
 EXCEPT = "except on "
 ENSEMBLE_ALONE = f"{EXCEPT}the ensemble, "
 
@@ -47,21 +47,21 @@ class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
     def resolved(self, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> Self:
-        """The same, with what was left open filled in for a training of this many epochs on a task.
+        """Return the options with open values filled in for a training of this many epochs on this task.
 
         Args:
-            unlabelled: the training samples without labels, if there are some.
+            unlabelled: the training samples without labels, if there are any.
         """
         return self if unlabelled is None else self._with_unlabelled(task, unlabelled)
 
     def exchange(self) -> Exchange:
-        """What resolved options say of the exchange; see `Strategy.exchange`."""
+        """Return the exchange that resolved options set; see `Strategy.exchange`."""
         return Exchange()
 
     def without_effect(self, num_students: int) -> Mapping[str, str]:
-        """Maps each resolved option that has no effect, given the others, to the reason, which is the end of a sentence.
+        """Map each resolved option that has no effect beside the others to the reason, the end of a sentence.
 
-        That of one that changes the ensemble, and nothing that students learn, begins with ``except on the ensemble, ``.
+        The reason for an option that changes the ensemble alone begins with ``except on the ensemble, ``.
 
         Args:
             num_students: K.
@@ -69,11 +69,11 @@ class StrategyOptions(Options):
         return self.idle_beside_others()
 
     def _with_unlabelled(self, task: TaskName, unlabelled: Unlabelled) -> Self:
-        """The same with the defaults for such training samples, where an option was not given."""
+        """Return the options with the defaults for training samples without labels, where an option is not given."""
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
-        """The same with other defaults, but where an option was given, or where a custom class declares its default."""
+        """Return the options with other defaults, except for options that are given or whose default a custom class declares."""
         return self.model_copy(
             update={
                 name: value
@@ -84,40 +84,40 @@ class StrategyOptions(Options):
 
     @classmethod
     def _declaring(cls, name: str) -> type:
-        """The class that an option has its default of."""
+        """Return the class that declares the default of an option."""
         return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
 
 
 def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unlabelled: Unlabelled | None = None) -> StrategyOptions:
-    """What `resolved` of options returns, which a custom class may override.
+    """Call `resolved`, which a custom class may override, and check the result.
 
     Raises:
-        UsageError: the options do not fit, or a custom method fails or returns something else.
+        UsageError: the options do not fit, or a custom method fails or returns no options.
     """
     what = f"resolved of the options {type(options).__name__!r}"
     with errors_attributed_to(what, options):
-        found = options.resolved(epochs, task, unlabelled)
-    if not isinstance(found, StrategyOptions):
-        raise UsageError(f"{what} returns {kind_of(found)}. It must return options, for example self.")
-    return found
+        resolved = options.resolved(epochs, task, unlabelled)
+    if not isinstance(resolved, StrategyOptions):
+        raise UsageError(f"{what} returns {kind_of(resolved)}. It must return options, for example self.")
+    return resolved
 
 
 def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, str]:
-    """As `resolved_options`, of `without_effect`."""
+    """Call `without_effect`, which a custom class may override, and check the result as `resolved_options` does."""
     what = f"without_effect of the options {type(options).__name__!r}"
     with errors_attributed_to(what, options):
-        found = options.without_effect(num_students)
-    if not isinstance(found, Mapping) or not all(isinstance(why, str) for why in found.values()):
-        raise UsageError(f"{what} returns {value_and_kind(found)}. It must return a mapping from names of options to reasons, as strings.")
-    return found
+        reasons = options.without_effect(num_students)
+    if not isinstance(reasons, Mapping) or not all(isinstance(why, str) for why in reasons.values()):
+        raise UsageError(f"{what} returns {value_and_kind(reasons)}. It must return a mapping from names of options to reasons, as strings.")
+    return reasons
 
 
 class TeachingOptions(StrategyOptions):
-    """How much and from when on members learn from others, and on which samples, if a class has an option ``exchange_on``."""
+    """Weight and warm-up of the terms that are learned from others. A subclass may add ``exchange_on``, the samples of the exchange."""
 
     search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Categorical((None, (0, 0)))}
     weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
-    """lambda: weight of what is learned from others."""
+    """lambda: weight of the terms that are learned from others."""
     exchange_warmup: tuple[int, int] | None = (0, 0)
     """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs (null: a quarter of the epochs each)."""
 
@@ -150,7 +150,7 @@ class TeachingOptions(StrategyOptions):
 
 
 class ImitationOptions(TeachingOptions):
-    """How members imitate what others predict."""
+    """Options of members that imitate the predictions of others."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
     idle_with: ClassVar[IdleWith] = {
@@ -179,12 +179,12 @@ class ImitationOptions(TeachingOptions):
 
     @property
     def scale(self) -> float:
-        """lambda, times T^2 where that is asked for."""
+        """lambda, times T^2 if `scale_by_temperature`."""
         return self.weight * (self.temperature**2 if self.scale_by_temperature else 1.0)
 
 
 class TargetOptions(TeachingOptions):
-    """Which predictions members learn from."""
+    """Options that select the predictions that members learn from."""
 
     idle_with: ClassVar[IdleWith] = {"ema_decay": {"targets": ("train", "eval", "best")}}
     targets: TargetPass = "train"
@@ -200,4 +200,4 @@ class TargetOptions(TeachingOptions):
 
 
 class ExchangeOptions(TargetOptions, ImitationOptions):
-    """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
+    """Options of members that train side by side and exchange predictions. Strategies inherit them and change the defaults."""

@@ -1,4 +1,4 @@
-"""Pseudo-labels: every student takes its own confident predictions on unlabelled samples for labels."""
+"""Pseudo-labels: every student learns from its own confident predictions on unlabelled samples as labels."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class PseudoLabelOptions(TargetOptions):
     search_space: ClassVar[SearchSpace] = {**TargetOptions.search_space, "threshold": Categorical((0.0, 0.6, 0.8, 0.9, 0.95))}
     exchange_warmup: tuple[int, int] | None = None
     exchange_on: ExchangeOn = "all"
-    """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training), or, transductive, to validation
-    and test samples, too. There are none with labelled, which is refused."""
+    """Samples that get pseudo-labels: all unlabelled samples of a step (all), unlabelled training samples (training), or also validation
+    and test samples (transductive). labelled would leave none and is refused."""
     threshold: float = Field(0.95, ge=0, le=1)
-    """Confidence from which on a prediction counts as a label; 0 takes all of them."""
+    """Least confidence of a prediction that becomes a label; with 0 all of them do."""
     targets: TargetPass = "eval"
     """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), ema (moving average
     of eval), best (eval at the best epoch so far, by validation), or average (eval with a moving average of the weights)."""
@@ -40,10 +40,10 @@ class PseudoLabelOptions(TargetOptions):
 class PseudoLabel(Strategy):
     """loss_i = CE(z_i[L], y[L]) + lambda mean_{v in U} [max_c p'_i,c(v) >= threshold] CE(z_i(v), argmax_c p'_i,c(v)),
 
-    p'_i the student's own clean prediction, U the exchange samples that are not among the labelled ones L. Students do not exchange
-    anything: a control of what unlabelled samples give without peers. With several labels each is confident, or not, on its own.
+    p'_i the student's own clean prediction, U the exchange samples that are not among the labelled ones L. Students exchange nothing: a
+    control for the gain from unlabelled samples without peers. With several labels the threshold applies to each of them.
 
-    The threshold is that of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685), and so is the mean over all of U.
+    The threshold and the mean over all of U are those of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685).
 
     Without unlabelled samples, as on a graph task with all labels, it is `independent`, and a warning says so.
 
@@ -68,23 +68,23 @@ class PseudoLabel(Strategy):
         unlabelled[step.exchange] = True
         unlabelled[step.labelled] = False
         rows = torch.nonzero(unlabelled).squeeze(1)
-        found = [self._term(step.targets[k, rows], own) for k, own in zip(step.active, step.logits[:, rows], strict=True)]
-        losses, kept = (torch.stack(values) for values in zip(*found, strict=True))
+        per_student = [self._term(step.targets[k, rows], own) for k, own in zip(step.active, step.logits[:, rows], strict=True)]
+        losses, confident = (torch.stack(values) for values in zip(*per_student, strict=True))
         if len(rows):  # a mini-batch may have no unlabelled samples
             step.log["exchange"] = losses.detach()
-            step.log["confident"] = kept.mean()
+            step.log["confident"] = confident.mean()
         return {"supervised": self.supervised(step), "pseudo_label": self.options.weight * step.ramp * losses}
 
     def _term(self, predicted: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of one student, summed over weighed tasks, and the share of labels that are confident: both (N, C) logits."""
+        """Return the loss of one student, a weighted sum over tasks, and the share of confident labels, from (N, C) logits each."""
         labels = self.distribution.predictions(predicted)
         if self.distribution.has_columns:
             labels = labels.to(own.dtype)
         losses, confident = [], []
         predicted_tasks, own_tasks = (self.distribution.tasks(logits, labels) for logits in (predicted, own))
         for (task, theirs, pseudo), (_, logits, _) in zip(predicted_tasks, own_tasks, strict=True):
-            kept = (-task.nll(theirs, pseudo)).exp() >= self.options.threshold
-            losses.append(torch.where(kept, task.nll(logits, pseudo), 0.0).sum() / max(kept.numel(), 1))
-            confident.append(kept.flatten())
+            passes = (-task.nll(theirs, pseudo)).exp() >= self.options.threshold
+            losses.append(torch.where(passes, task.nll(logits, pseudo), 0.0).sum() / max(passes.numel(), 1))
+            confident.append(passes.flatten())
         is_confident = torch.cat(confident)
         return self.distribution.over_tasks(losses), is_confident.sum().to(own.dtype) / max(len(is_confident), 1)

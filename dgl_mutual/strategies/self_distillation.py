@@ -13,10 +13,10 @@ from dgl_mutual.strategies.imitation import SecondGeneration
 class SelfDistillation(SecondGeneration):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p'_i(v) || p_i(v)),
 
-    p'_i the prediction of a student with the same options that was trained first, by CE alone. Students do not exchange anything: a control
-    of what is learned from a teacher that is no peer of another kind. It takes about twice the time of `independent`.
+    p'_i the prediction of a student with the same options that was trained first, by CE alone. Students exchange nothing: a control for
+    learning from a teacher of the same kind. It takes about twice the time of `independent`.
 
-    NOTE[PAPER]: this is the first of the paper's generations, with labels; the paper goes on for some more.
+    NOTE[PAPER]: this is the first of the paper's generations, with labels; the paper trains further ones.
     """
 
     name = "self-distillation"

@@ -13,7 +13,7 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import state_widths
 
-#: What several processes of one training divide.
+#: What is divided between several processes of one training.
 Divided = Literal["samples", "students"]
 
 
@@ -34,19 +34,19 @@ class TrainingSamples:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a strategy is told about the cohort before training.
+    """Facts about the cohort and the data that are known before training.
 
     Attributes:
         task: node or graph.
-        members: the resolved options of all members: the students, then what the strategy adds of its own (see `Strategy.extra_members`).
-        num_students: how many of them are students.
+        members: the resolved options of all members: the students, then the members that the strategy adds (`Strategy.extra_members`).
+        num_students: number of students among them.
         num_outputs: C.
         num_samples: N of a full-batch node task; None if the set of samples is not fixed.
         distribution: the predictive distribution of logits.
-        sampled: whether steps see samples of neighbourhoods.
-        divided: what several processes divide, if anything. They all have the logits of a step. Where they divide samples they have its
-            embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.
-        seed: base seed of whatever the strategy draws.
+        sampled: whether neighbourhoods are sampled.
+        divided: what is divided between several processes (None: nothing). Every process has all logits of a step. If samples are divided,
+            it also has all embeddings, and the hidden states of its share; if students are, both of its own students alone.
+        seed: base seed of the strategy's random choices.
         training_samples: the labelled samples.
         class_prior: p(y), estimated from their labels (see `Distribution.marginal`): (C,).
     """

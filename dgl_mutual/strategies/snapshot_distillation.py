@@ -12,12 +12,12 @@ from dgl_mutual.strategies.imitation import OwnPredictions
 class SnapshotDistillation(OwnPredictions):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p'_i(v) || p_i(v)),
 
-    p'_i what student i predicted at its best epoch so far, by validation. It is `gml` with ``targets: best`` and no peers: the control of
-    what these targets give without an exchange.
+    p'_i the prediction of student i at its best epoch so far, by validation. It is `gml` with ``targets: best`` and no peers: the control
+    for these targets without an exchange.
 
-    NOTE[PAPER]: the paper's snapshots are the last of each cycle of a cyclic learning rate. Here the rate has no cycles, and a snapshot is
-    taken wherever the validation metric improves.
-    NOTE[PAPER]: the paper uses a temperature of its own for the teacher. Ours is `target_temperature`, by default that of the student.
+    NOTE[PAPER]: the paper takes a snapshot at the end of each cycle of a cyclic learning rate. Here the rate has no cycles, and a snapshot
+    is taken whenever the validation metric improves.
+    NOTE[PAPER]: the paper has a separate temperature for the teacher. Ours is `target_temperature`, by default the student's.
     """
 
     name = "snapshot-distillation"

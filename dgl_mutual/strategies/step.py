@@ -24,19 +24,19 @@ class Step:
         hidden: per active member, the state of each hidden layer (|V|, width).
         embeddings: per active member, the last state of each sample before its logits (N, width). Both are empty where processes divide
             students.
-        targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
+        targets: (K, N, C): logits of all K members from the pass that `Strategy.exchange` selects, detached.
         labels: labels of the N samples, unknown (-1, or NaN in columns) outside of `labelled`.
         labelled, training, exchange: the rows of the labelled samples, of the training samples, labelled or not, and of the exchange
             samples, as an index: numbers, or a slice. ``torch.arange(N)[step.exchange]`` gives numbers in any case.
         samples: (N,): the samples' numbers in the dataset.
-        batch: features and edges of the step, as they are before views of them are perturbed: a `dgl_mutual.nn.batch.GraphBatch`, or
-            where neighbours are sampled a `dgl_mutual.nn.blocks.BlockBatch`.
-        ramp: factor in [0, 1] on what is learned from peers.
-        epoch: from 0.
+        batch: features and edges of the step before perturbation: a `dgl_mutual.nn.batch.GraphBatch`, or with sampled neighbours a
+            `dgl_mutual.nn.blocks.BlockBatch`.
+        ramp: factor in [0, 1] on the terms learned from peers.
+        epoch: epoch of the current phase, from 0 (`TrainingState.epoch` counts over all phases).
         log: values for the history, beside the loss terms, by name, each averaged over the steps of an epoch that log it: ``weights``
-            (K, K), the weight of peer j in the target of i; ``exchange`` (A,), what is still to be learned from others: the mean KL from
-            the target to the own prediction on the exchange samples, in nats, as it stands in the loss except for its weight. It should
-            reach zero only when each member agrees with its target.
+            (K, K), the weight of peer j in the target of i; ``exchange`` (A,), the term that is learned from others without its weight,
+            that is, the mean KL(target || own prediction) on the exchange samples in nats. It should be zero only if each member agrees
+            with its target.
     """
 
     logits: Tensor

@@ -31,6 +31,6 @@ def test_each_side_learns_its_own_term_alone():
 def test_students_of_different_width_are_refused():
     members = tuple(resolve_student(StudentOptions(hidden=width), "node") for width in (8, 16))
     setting = Setting("node", members, num_students=2, num_outputs=3, num_samples=30, distribution=Categorical())
-    with pytest.raises(UsageError, match="8, 16 wide"):
+    with pytest.raises(UsageError, match="widths are 8, 16"):
         OnlineAdversarial(OADOptions(), setting)
     OnlineAdversarial(OADOptions(), replace(setting, members=members[:1] * 2))

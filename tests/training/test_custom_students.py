@@ -56,7 +56,7 @@ def figures(result: Any, member: str) -> tuple[Any, ...]:
 def test_a_custom_student_trains_under_every_strategy_that_needs_logits_alone(strategy, task, node_data, graph_data, fit):
     data, student = (node_data, custom(Net, hidden=4)) if task == "node" else (graph_data, custom(GraphNet))
     if strategy in LOOKING_AT_STATES:
-        with pytest.raises(UsageError, match=rf"Strategy '{strategy}' reads hidden states, and those of the student '{student.label}'"):
+        with pytest.raises(UsageError, match=rf"Strategy '{strategy}' reads hidden states, and the custom student '{student.label}'"):
             fit(data, ("gcn", student), strategy=strategy, epochs=1)
         return
     result = fit(data, ("gcn", student, "sage"), strategy=strategy, epochs=2)
