@@ -101,7 +101,7 @@ class GMLOptions(GateOptions, EntropyOptions):
     Cora and CiteSeer (suite ablation)."""
     held_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training samples that is held out from all students to find the best student (direction: best). With weighting:
-    cross-fitted, the share that each student leaves out: one of round(1 / share) parts."""
+    cross-fitted, the share that each student leaves out: one of max(2, round(1 / share)) parts."""
     running_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the running loss on held-out samples (direction: best)."""
 
