@@ -216,7 +216,7 @@ _OPTION_METHODS = ("resolved", "without_effect")
         ),
         (
             strategy(Options=options(without_effect=lambda *_: {"extra": True})),
-            r"returns {'extra': True} \(a dict\)\. It must return a mapping from names of options to reasons, as strings",
+            r"returns {'extra': True} \(a dict\)\. It must return a mapping from names of options to reasons \(strings\)",
         ),
         (strategy(Options=options(model_post_init=_raises)), r"The options 'Mine' cannot be made: RuntimeError: mine \(.*line"),
         (strategy(Options=options(model_dump=_raises)), "The options 'Mine' cannot be turned into plain values: RuntimeError: mine"),

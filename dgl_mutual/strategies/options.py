@@ -108,7 +108,7 @@ def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, st
     with errors_attributed_to(what, options):
         reasons = options.without_effect(num_students)
     if not isinstance(reasons, Mapping) or not all(isinstance(why, str) for why in reasons.values()):
-        raise UsageError(f"{what} returns {value_and_kind(reasons)}. It must return a mapping from names of options to reasons, as strings.")
+        raise UsageError(f"{what} returns {value_and_kind(reasons)}. It must return a mapping from names of options to reasons (strings).")
     return reasons
 
 

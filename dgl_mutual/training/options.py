@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field, field_validator
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.errors import UsageError
-from dgl_mutual.options import Options
+from dgl_mutual.options import IdleWith, Options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
 from dgl_mutual.utils.wording import counted
 
@@ -37,7 +36,7 @@ class TrainingOptions(Options):
         "node_drop": Real(0.0, 0.6),
         "positions": Categorical((0, 8, 16)),
     }
-    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    idle_with: ClassVar[IdleWith] = {
         "fanout": {"sampler": (None,)},
         "average_decay": {"average": ("none", "swa")},
         "average_start": {"average": ("none",)},
