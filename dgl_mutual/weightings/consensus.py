@@ -29,9 +29,9 @@ class ConsensusOptions(WeightingOptions):
 class Consensus(Weighting):
     """a_ij(v) ~ (r_j / (1 - r_j))^power, where r_j is the precision of peer j for the class that it predicts on v. No label is used.
 
-    The precision r_j(c) is estimated on the exchange samples on which j predicts c: the share of them on which the consensus is also c. The
-    consensus is the class with the largest weighted sum of probabilities, at temperature 1, of all students other than j. In the
-    first round all students weigh the same.
+    r_j(c) = (a_jc + prior r_j) / (n_jc + prior): on n_jc exchange samples j predicts c, and on a_jc of these the consensus is also c;
+    r_j = (a_j + 1) / (n_j + 2) is the same over all classes. The consensus is the class with the largest weighted sum of probabilities, at
+    temperature 1, of all students other than j. In the first round all students weigh the same.
 
     With multi-label targets each label is a problem of two classes, with its own weights. Inductive: weights on unseen samples
     are computed from the stored counts.
