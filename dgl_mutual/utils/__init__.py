@@ -1,1 +1,1 @@
-"""Helpers that know nothing of graphs: files, YAML, text, messages, progress bars."""
+"""Helpers that are independent of graphs: files, YAML, text, messages, progress bars."""

@@ -1,4 +1,4 @@
-"""Results of methods that each object computes once."""
+"""Caching of method results in the object."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Value = TypeVar("Value")
 
 
 def cached_method(compute: Callable[[Self_, Key], Value]) -> Callable[[Self_, Key], Value]:
-    """A method of one argument that is computed once for each object and value of it: `functools.cached_property` with an argument.
+    """Compute a method of one argument once per object and argument, as a `functools.cached_property` with an argument.
 
-    The results are kept in the object, and go with it.
+    The results are stored in the object and have its lifetime.
     """
     name = f"_{compute.__name__}_by_argument"
 
     @wraps(compute)
     def cached(self: Self_, key: Key) -> Value:
-        kept: dict[Any, Value] = vars(self).setdefault(name, {})
-        if key not in kept:
-            kept[key] = compute(self, key)
-        return kept[key]
+        results: dict[Any, Value] = vars(self).setdefault(name, {})
+        if key not in results:
+            results[key] = compute(self, key)
+        return results[key]
 
     return cached

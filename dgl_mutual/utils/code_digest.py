@@ -1,4 +1,4 @@
-"""Digests of custom code, to notice that it has changed."""
+"""Digests of custom code, to detect changes."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from weakref import WeakKeyDictionary
 from dgl_mutual.utils.live_code import first_difference
 from dgl_mutual.utils.project_modules import ProjectModules
 
-#: How many modules beside that of a class are followed, the nearest first: the code of large packages is not read at the start of each run.
+#: Maximum number of other modules that are followed, the nearest first: large packages are not read at the start of each run.
 _MOST_MODULES = 50
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-#: Modules: the ``__spec__`` with which each was imported, and its source when that was first read.
+#: Module -> the ``__spec__`` with which it was imported, and its source at the first reading.
 _Sources: TypeAlias = dict[str, tuple[Any, str | bytes]]
 
 
 def code_digest(item: Any, path: str = "") -> str | None:
-    """A digest of the code of a class, a function or another callable, and of all that it uses of its module and of those beside it.
+    """Return a digest of the code of a class, a function or another callable, and of all that it uses from the modules of its project.
 
-    None where there is no source, and where the source was changed after the import and before the first call (see `changed_since_import`).
+    None without source, and if the source was changed after the import and before the first call (see `changed_since_import`).
 
-    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Modules beside it are those of the same
-    top-level package and, unless it is installed, those in the same folder (see `ProjectModules`), up to 50 of them. Other modules that the
-    code imports count by their names only.
+    Comments, layout, docstrings and the block of ``if __name__ == "__main__"`` do not matter. The modules of its project are those of the
+    same top-level package and, unless it is installed, those in the same folder (see `ProjectModules`), up to 50. Of other imported
+    modules only the names count.
 
     Args:
-        path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
+        path: ``package.module:Name``, the import path of the item, which may name a statement that creates it.
     """
-    kept = _IMPORTED.get(_origin(item), {})
-    sources = dict(kept)
+    first_read = _IMPORTED.get(_origin(item), {})
+    sources = dict(first_read)
     parts = _parts(item, path, sources)
-    if not parts or (sources != kept and _first_difference(parts) is not None):
+    if not parts or (sources != first_read and _first_difference(parts) is not None):
         return None
     _IMPORTED[_origin(item)] = sources
-    return hashlib.sha256("\n".join(one.text for part in parts for one in part.statements).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(statement.text for part in parts for statement in part.statements).encode()).hexdigest()[:12]
 
 
 def changed_since_import(item: Any, path: str = "") -> str | None:
-    """The first part of the code that `code_digest` covers whose file no longer matches what was imported, as ``mypkg.ideas:Net.forward``.
+    """Return the first part of the code of `code_digest` that differs between file and imported module, as ``mypkg.ideas:Net.forward``.
 
-    None if no difference is known. Either the file was changed, or the imported code, for example where a constant of a module was given
-    another value. Constants of the modules beside it are compared from the first digest on, with what their files had then.
+    None if no difference is known. Either the file was changed, or the imported code, for example by an assignment to a constant of a
+    module. Constants of the other modules of the project are compared with their files at the time of the first digest.
 
     Args:
         path: see `code_digest`.
@@ -64,12 +64,12 @@ def changed_since_import(item: Any, path: str = "") -> str | None:
     return next(changed, None)
 
 
-#: By class or function: the sources of what it uses, as they were when the first digest was asked for.
+#: Class or function -> the sources of the modules that it uses, at the time of the first digest.
 _IMPORTED: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 
 
 def _first_difference(parts: list[_Used]) -> str | None:
-    """The first part that is known to differ from what was imported."""
+    """The first part that is known to differ from the imported code."""
     for part in parts:
         nodes = [one.node for one in part.statements]
         if found := first_difference(part.module, part.trees, nodes, constants=part.is_root):
@@ -78,7 +78,7 @@ def _first_difference(parts: list[_Used]) -> str | None:
 
 
 def _source(module: str, file: Path | None, sources: _Sources) -> str | bytes:
-    """That of `sources`, if there is one, but of a neighbour (it has a `file`) only until it is imported again; else it is read."""
+    """The source of a module, read once per module into `sources`; that of another module than the root (with a `file`) once per import."""
     spec = getattr(sys.modules.get(module), "__spec__", None)
     if module not in sources or (file is not None and (spec is None or sources[module][0] is not spec)):
         sources[module] = spec, inspect.getsource(sys.modules[module]) if file is None else file.read_bytes()
@@ -86,12 +86,16 @@ def _source(module: str, file: Path | None, sources: _Sources) -> str | bytes:
 
 
 def _texts(parts: list[_Used]) -> dict[tuple[str, str], list[str]]:
-    """Module, and a name in it (empty for the whole) -> the text of the statements that define it."""
-    return {(part.module, name): [one.text for one in several] for part in parts for name, several in sorted(part.taken.items())}
+    """Module and name in it (empty for the whole module) -> the texts of the statements that define it."""
+    return {
+        (part.module, name): [statement.text for statement in statements]
+        for part in parts
+        for name, statements in sorted(part.taken.items())
+    }
 
 
 def _parts(item: Any, path: str, sources: _Sources) -> list[_Used]:
-    """What the code uses of its module, or of the two by which it is found, and of the modules of their project."""
+    """The used parts of the item's module, or of its two modules if `path` names another, and of the modules of their project."""
     made_of = _origin(item)
     roots = {(str(getattr(made_of, "__module__", "")), str(getattr(made_of, "__qualname__", "")).partition(".")[0])}
     if ":" in path:
@@ -101,7 +105,7 @@ def _parts(item: Any, path: str, sources: _Sources) -> list[_Used]:
 
 
 def _origin(item: Any) -> Any:
-    """The class or function behind a partial, a decorated or a callable object."""
+    """The class or function of a partial, a decorated or a callable object."""
     while isinstance(item, functools.partial):
         item = item.func
     item = inspect.unwrap(item) if callable(item) else item
@@ -109,7 +113,7 @@ def _origin(item: Any) -> Any:
 
 
 class _Statement(NamedTuple):
-    """A statement that is used, its text, and the names that it uses in turn, as ``layers`` or ``layers.Mlp``."""
+    """A used statement, its text, and the names that it uses itself, as ``layers`` or ``layers.Mlp``."""
 
     node: ast.stmt
     text: str
@@ -117,7 +121,7 @@ class _Statement(NamedTuple):
 
 
 class _Used(NamedTuple):
-    """What is used of a module: by name, the statements that define it. And the syntax of the files that were read with it, by module."""
+    """The used part of a module: the defining statements by name, and the syntax trees of all files that were read, by module."""
 
     module: str
     is_root: bool
@@ -126,42 +130,42 @@ class _Used(NamedTuple):
 
     @property
     def statements(self) -> list[_Statement]:
-        """All, in the order of the names."""
-        return [one for _, several in sorted(self.taken.items()) for one in several]
+        """All statements, sorted by name."""
+        return [statement for _, statements in sorted(self.taken.items()) for statement in statements]
 
 
 def _used(module: str, name: str, sources: _Sources) -> list[_Used]:
-    """The statements of an imported module that define a name, and those that define the names which these use: first those of the same
-    module, then those of its project. Empty where there is no source."""
+    """The statements that define a name of an imported module, and, recursively, the names that these use: first those of the same
+    module, then those of its project. Empty without source."""
     root = _definitions_of(module, None, sources)
     if root is None:
         return []
-    found, project, taken = {module: root}, ProjectModules(module), dict[str, dict[str, list[_Statement]]]()
+    definitions, project, taken = {module: root}, ProjectModules(module), dict[str, dict[str, list[_Statement]]]()
     waiting, seen = deque([(module, name)]), set()
     while waiting:
         here, reference = waiting.popleft()
         if (here, reference) in seen:
             continue
         seen.add((here, reference))
-        if here not in found:
-            if len(found) > _MOST_MODULES:
+        if here not in definitions:
+            if len(definitions) > _MOST_MODULES:
                 continue
-            found[here] = _definitions_of(here, project.file(here), sources) or _definitions("")
-        waiting.append((here, "*"))  # what ``from module import *`` gives may be any name
+            definitions[here] = _definitions_of(here, project.file(here), sources) or _definitions("")
+        waiting.append((here, "*"))  # ``from module import *`` may define any name
         defined = reference.partition(".")[0]
-        statements = found[here].of(defined)
+        statements = definitions[here].of(defined)
         if statements:
             taken.setdefault(here, {})[defined] = statements
         for statement in statements:
             waiting += [(here, used) for used in sorted(statement.references)]
             if "import" in statement.text:
                 waiting += project.imported(statement.node, here, reference)
-    trees = {one: definitions.tree for one, definitions in found.items()}
-    return [_Used(one, one == module, trees, taken.get(one, {})) for one in [module, *sorted(found.keys() - {module})]]
+    trees = {name: of_module.tree for name, of_module in definitions.items()}
+    return [_Used(name, name == module, trees, taken.get(name, {})) for name in [module, *sorted(definitions.keys() - {module})]]
 
 
 def _definitions_of(module: str, file: Path | None, sources: _Sources) -> _Definitions | None:
-    """Those of a module; None where its source cannot be read."""
+    """The definitions of a module; None if its source cannot be read."""
     try:
         return _definitions(_source(module, file, sources))
     except (OSError, TypeError, KeyError, SyntaxError, ValueError):
@@ -174,9 +178,9 @@ def _definitions(source: str | bytes) -> _Definitions:
 
 
 class _Definitions:
-    """What a file defines.
+    """The definitions of a file.
 
-    What stands within if, try, with, match or a loop depends on its first line, so the whole counts as one statement.
+    An if, try, with, match or loop counts as one statement with its blocks, which depend on its first line.
     """
 
     def __init__(self, source: str | bytes) -> None:
@@ -185,13 +189,13 @@ class _Definitions:
         self._statements = [*zip(_executed_by_import(self.tree.body), plain, strict=True)]
         self._known: dict[str, list[tuple[ast.stmt, ast.stmt]]] = {"": self._statements}
         self._read: dict[ast.stmt, _Statement] = {}
-        written = {one.name: _written_by(one) for one, _ in self._statements if isinstance(one, _DEFINITIONS)}
+        written = {statement.name: _written_by(statement) for statement, _ in self._statements if isinstance(statement, _DEFINITIONS)}
         for pair in self._statements:
             for defined in _defined_by(pair[0]).union(*(written.get(called, ()) for called in _called_by(pair[0]))):
                 self._known.setdefault(defined, []).append(pair)
 
     def of(self, name: str) -> list[_Statement]:
-        """The statements that define a name or change its value; of no name, all."""
+        """The statements that define a name or change its value; all statements for an empty name."""
         return [self._statement(*pair) for pair in self._known.get(name, [])]
 
     def _statement(self, statement: ast.stmt, plain: ast.stmt) -> _Statement:
@@ -211,7 +215,7 @@ def _executed_by_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose values it changes; of if, try, with, match and loops, all that their blocks do."""
+    """The names that a statement, or one in its blocks (if, try, with, match, loops), defines or changes."""
     if isinstance(statement, _DEFINITIONS):
         return {statement.name, *_written_by(statement)}
     if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -225,7 +229,7 @@ def _defined_by(statement: ast.stmt) -> set[str]:
     called = set() if value is None else {_root(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
     names = (named | called) - {""}
     if inner := _inner_statements(statement):
-        # What the first line assigns, too: targets of with and loops, names in patterns, and those of :=.
+        # Also the names that the first line assigns: targets of with and loops, names in patterns and of :=.
         symbols = symtable.symtable(ast.unparse(statement), "", "exec").get_symbols()
         names |= {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
     return names.union(*map(_defined_by, inner))
@@ -240,14 +244,14 @@ def _written_by(definition: ast.stmt) -> frozenset[str]:
 
 
 def _called_by(statement: ast.stmt) -> set[str]:
-    """The names of functions that an import calls with a statement: its decorators, as of a register, or what stands in it as a call."""
+    """The functions that a statement calls during the import: decorators of a definition, such as those of a registry, or calls."""
     parts: list[ast.AST] = [*statement.decorator_list] if isinstance(statement, _DEFINITIONS) else [statement]
     functions = [*parts, *(node.func for part in parts for node in ast.walk(part) if isinstance(node, ast.Call))]
     return {function.id for function in functions if isinstance(function, ast.Name)}
 
 
 def _root(node: ast.AST) -> str:
-    """The name that ``TABLE[key].part`` begins with; empty where it begins with none, or is a name alone."""
+    """The name at the start of ``TABLE[key].part``; empty if there is none, or for a plain name."""
     if not isinstance(node, ast.Subscript | ast.Attribute):
         return ""
     while isinstance(node, ast.Subscript | ast.Attribute):
@@ -256,7 +260,7 @@ def _root(node: ast.AST) -> str:
 
 
 def _inner_statements(statement: ast.stmt) -> list[ast.stmt]:
-    """Those in the blocks of a statement, down to the next level."""
+    """The statements in the blocks of a statement, one level deep."""
     parts: list[ast.AST] = []
     for part in ast.iter_child_nodes(statement):
         parts += part.body if isinstance(part, ast.ExceptHandler | ast.match_case) else [part]
@@ -264,16 +268,16 @@ def _inner_statements(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def _globals_used(table: symtable.SymbolTable) -> set[str]:
-    """The global names that code reads, in whatever scope within it."""
+    """The global names that code reads, including its inner scopes."""
     is_module = table.get_type() == "module"
-    own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (is_module or symbol.is_global())}
-    return own.union(*map(_globals_used, table.get_children()))
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (is_module or symbol.is_global())}
+    return names.union(*map(_globals_used, table.get_children()))
 
 
 def _references(tree: ast.stmt, names: set[str]) -> set[str]:
-    """Where names are used, with the attributes that follow: ``layers.Mlp``."""
-    found, inner = set(), set()
-    for node in ast.walk(tree):  # an attribute comes before what it is one of
+    """The uses of some names, with the attributes that follow: ``layers.Mlp``."""
+    references, inner = set(), set()
+    for node in ast.walk(tree):  # an attribute comes before its object
         if id(node) in inner:
             continue
         attributes: list[str] = []
@@ -283,8 +287,8 @@ def _references(tree: ast.stmt, names: set[str]) -> set[str]:
             part = part.value
             inner.add(id(part))
         if isinstance(part, ast.Name) and part.id in names:
-            found.add(".".join([part.id, *attributes]))
-    return found
+            references.add(".".join([part.id, *attributes]))
+    return references
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

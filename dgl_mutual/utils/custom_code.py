@@ -1,4 +1,4 @@
-"""Custom code of users or other packages: how it is recognised, and messages for its exceptions, with the line that raised them."""
+"""Custom code of users and other packages: its detection, and error messages for its exceptions, with the line that raised them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 #: Folders of installed packages; the second is that of Debian's Python.
 _INSTALLED = ("site-packages", "dist-packages")
-#: Top-level names of modules that were imported because a user, or an installed package, named them.
+#: Top-level names of modules that were imported by import path, or for an entry point of an installed package.
 NAMED: set[str] = set()
 
 
@@ -31,14 +31,14 @@ def is_custom(value: Any) -> bool:
 
 
 def is_of_user(kind: type) -> bool:
-    """Whether a class is of a module that a user wrote, also at a prompt or in a notebook, or of an installed package that was named."""
+    """Whether a class comes from a user's module, prompt or notebook, or from an installed package in `NAMED`."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return is_custom_file(file) if isinstance(file, str) else kind.__module__ == "__main__"
 
 
 def is_custom_file(file: str) -> bool:
-    """Whether a file of code is neither of this package nor of a library that no one has named."""
-    # Compiled code names its source by a relative path, or by one on the machine that compiled it; cells of a notebook have lines to show.
+    """Whether a source file belongs neither to this package nor to a library outside of `NAMED`."""
+    # Compiled code has a relative source path, or one of the machine that compiled it. Cells of a notebook have lines to show.
     if file.startswith(("<", _PACKAGE)) or not Path(file).is_absolute() or not linecache.getlines(file):
         return False
     parts = Path(file).parts
@@ -47,19 +47,19 @@ def is_custom_file(file: str) -> bool:
 
 
 def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
-    """Refuse a method that does not take these arguments.
+    """Refuse a method that cannot be called with these arguments.
 
     Args:
         what: its name in messages, for example ``on_epoch_end of the callback Mine``.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it cannot.
     """
-    taken = inspect.signature(method)
+    signature = inspect.signature(method)
     try:
-        taken.bind(*arguments)
+        signature.bind(*arguments)
     except TypeError:
-        raise UsageError(f"The method {what} takes {taken}. It is called with ({', '.join(arguments)}).") from None
+        raise UsageError(f"The method {what} takes {signature}. It is called with ({', '.join(arguments)}).") from None
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def errors_attributed_to(what: str, code: Any = None, failure: str = "raised an 
 
     Args:
         what: the beginning of the message, for example ``The strategy 'mine'``.
-        code: the object whose code runs. If it is of this package, the exception is not changed.
+        code: the object whose code runs. Exceptions of this package's own objects are not changed.
         failure: the continuation of the message.
 
     Raises:
@@ -90,7 +90,7 @@ def errors_attributed_to(what: str, code: Any = None, failure: str = "raised an 
 def described(error: BaseException) -> str:
     """``TypeError: message (file, line n).``, with the last line of custom code, if there is one."""
     place = custom_place(error)
-    message = " ".join(str(error).partition("Exception raised from")[0].split())  # torch goes on with frames of C++
+    message = " ".join(str(error).partition("Exception raised from")[0].split())  # torch appends frames of C++
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."
 
 
@@ -101,6 +101,6 @@ def custom_place(error: BaseException) -> str | None:
 
 
 def raised_in(error: BaseException, package: str) -> bool:
-    """Whether a line of an installed package has raised an error."""
+    """Whether an installed package raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and package in Path(frames[-1].filename).parts

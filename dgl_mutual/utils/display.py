@@ -26,22 +26,22 @@ def in_notebook() -> bool:
 
 
 def screen(stream: TextIO) -> tuple[int, int]:
-    """Columns and lines that a bar may fill, as tqdm counts them: one less than there are.
+    """Number of columns and lines for a bar, as tqdm counts them: one less than those of the terminal.
 
-    The environment's COLUMNS comes first, as for `shutil.get_terminal_size`. A terminal that does not know its size, as a container's or a
-    recorded one, has 80 by 24: tqdm would show nothing there.
+    The environment variable COLUMNS takes precedence, as in `shutil.get_terminal_size`. A terminal of unknown size, as in a container or a
+    recording, counts as 80 by 24: tqdm would show nothing there.
     """
     try:
         columns, lines = os.get_terminal_size(stream.fileno())
     except (AttributeError, ValueError, OSError):
         columns = lines = 0
-    wanted = os.environ.get("COLUMNS", "")
-    columns = (int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 6 else 0) or columns
+    override = os.environ.get("COLUMNS", "")
+    columns = (int(override) if override.isascii() and override.isdecimal() and len(override) < 6 else 0) or columns
     return (columns or 80) - 1, (lines or 24) - 1
 
 
 class TolerantStream:
-    """A stream, or None, whose errors of writing are ignored: a broken display must not end a training."""
+    """A stream, or None, that ignores write errors: a broken display must not end a training."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -61,8 +61,8 @@ class TolerantStream:
 
 
 def make_bar(**options: Any) -> tqdm[Any]:
-    """Make a bar of tqdm, on standard error or in a notebook, that is as wide as the terminal at each moment."""
-    if in_notebook() and importlib.util.find_spec("ipywidgets") is None:  # for which tqdm.auto would warn
+    """Make a tqdm bar, on standard error or in a notebook, that follows the width of the terminal."""
+    if in_notebook() and importlib.util.find_spec("ipywidgets") is None:  # tqdm.auto would warn
         from tqdm.std import tqdm
     else:
         from tqdm.auto import tqdm
@@ -74,12 +74,12 @@ def make_bar(**options: Any) -> tqdm[Any]:
         return tqdm(file=stream, **options)
     ncols, nrows = screen(sys.stderr)
     bar: tqdm[Any] = tqdm(file=stream, ncols=ncols, nrows=nrows, **options)
-    vars(bar)["dynamic_ncols"] = screen  # which tqdm asks again each time
+    vars(bar)["dynamic_ncols"] = screen  # tqdm calls it at each refresh
     return bar
 
 
 class RepeatingTimer:
-    """Calls a function every so many seconds, in a thread of its own, until it is closed."""
+    """Calls a function every `seconds` in a separate thread, until it is closed."""
 
     def __init__(self, call: Callable[[], object], seconds: float = 0.5) -> None:
         self._call, self._seconds = call, seconds
@@ -87,11 +87,11 @@ class RepeatingTimer:
         self._thread = threading.Thread(target=self._tick, name="dgl_mutual clock", daemon=True)
 
     def start(self) -> None:
-        """Begin; once."""
+        """Start the thread; once."""
         self._thread.start()
 
     def close(self) -> None:
-        """Wait until the last call is over. Closing again changes nothing."""
+        """Stop, and wait for the last call. Closing again has no effect."""
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join()

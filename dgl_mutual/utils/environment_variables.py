@@ -1,4 +1,4 @@
-"""Environment variables that libraries read while they are imported: with a wrong one, a library that is sound cannot be imported."""
+"""Environment variables that libraries read during their import, and that can make it fail."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import datetime, timezone
 
 from dgl_mutual.errors import listed
 
-#: What the names of those of tqdm, DGL and torch start with.
+#: Prefixes of the variables of tqdm, DGL and torch.
 _PREFIXES = ("TQDM_", "DGL", "TORCH_", "PYTORCH_")
 _OURS = "DGL_MUTUAL_"
-#: What this package sets itself, and DGL has to have.
+#: Set by this package, and required by DGL.
 _RIGHT = ("DGLBACKEND", "pytorch")
-#: The date of what is built, in seconds since 1970: numpy reads it while scipy is imported, and matplotlib when it writes a figure.
+#: The build date in seconds since 1970: numpy reads it during the import of scipy, and matplotlib when it writes a figure.
 SOURCE_DATE = "SOURCE_DATE_EPOCH"
 
 
 def set_for_libraries() -> list[str]:
-    """The names of those that are set, and may be wrong."""
-    there = (name for name, value in os.environ.items() if (name, value) != _RIGHT)
-    found = [name for name in there if name.startswith(_PREFIXES) and not name.startswith(_OURS)]
-    return sorted([*found, SOURCE_DATE] if has_wrong_source_date() else found)
+    """The names of set variables that may be wrong."""
+    others = (name for name, value in os.environ.items() if (name, value) != _RIGHT)
+    names = [name for name in others if name.startswith(_PREFIXES) and not name.startswith(_OURS)]
+    return sorted([*names, SOURCE_DATE] if has_wrong_source_date() else names)
 
 
 def has_wrong_source_date() -> bool:

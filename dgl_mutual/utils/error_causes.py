@@ -1,4 +1,4 @@
-"""What caused an error: lack of memory, or an interrupt."""
+"""Causes of errors: lack of memory, or an interrupt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LESS_MEMORY = "Train smaller students, smaller batches, or with fewer unlabelle
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or in the handling of, as a traceback shows them: the last one came first."""
+    """Iterate over an error and the chain of its causes and contexts, as in a traceback: the original error comes last."""
     seen: list[BaseException] = []
     caused: BaseException | None = error
     while caused is not None and all(caused is not before for before in seen):
@@ -25,13 +25,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def is_interrupt(error: BaseException) -> bool:
     """Whether a keyboard interrupt, or a signal that ends a command, caused an error.
 
-    Before Python 3.12 a class that is being made, as in an import, turns whatever a `__set_name__` raises into a RuntimeError.
+    Before Python 3.12, the creation of a class, as in an import, turns any error in a `__set_name__` into a RuntimeError.
     """
     return any(isinstance(cause, KeyboardInterrupt) for cause in causes(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that there is not enough memory, or that a size is too large. Torch has no such class for the CPU."""
+    """Whether an error means a lack of memory, or too large a size. Torch has no class of its own for this on the CPU."""
     messages = (
         *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
         *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment"),
@@ -39,7 +39,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
         return True
-    # Where a compiled library does not fit into memory, it cannot be imported.
+    # A compiled library that does not fit into memory fails to import.
     kinds = RuntimeError | ValueError | OverflowError | ImportError | OSError
     return isinstance(error, kinds) and any(text in str(error) for text in messages)
 

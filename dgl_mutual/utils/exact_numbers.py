@@ -1,4 +1,4 @@
-"""Numbers in text, equal to the last bit with every version of pandas."""
+"""Exact conversion of text to numbers, with every version of pandas."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-#: Options of `pandas.read_csv` for numbers equal to the last bit: the default from pandas 3.1 on, where the option is deprecated.
+#: Options of `pandas.read_csv` for exact numbers: the default from pandas 3.1 on, where the option is deprecated.
 EXACT_NUMBERS: dict[str, Any] = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
-#: How infinity is written, in lower case.
+#: Spellings of infinity, in lower case.
 INFINITE = frozenset(["inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"])
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")

@@ -22,35 +22,34 @@ from dgl_mutual.utils.paths import refuse_links
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The end of the name of what is being written, after a random part and the number of the process; no other program gives a file such a
-#: name.
+#: Suffix of temporary files, after a random part and the process ID; no other program uses it.
 _TEMPORARY = ".dgl-mutual.tmp"
-#: What a folder is called while another takes its place. Its own name is in it, so that `sweep` can give it back.
+#: Name of a folder while another takes its place. It contains the original name, which `sweep` can restore.
 _ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
-#: What is being written, by which process.
+#: Name of a file or folder that a process is writing.
 _WRITTEN = re.compile(rf"\.[0-9a-f]{{16}}\.(?P<process>[0-9]+){re.escape(_TEMPORARY)}")
-#: Seconds after which something temporary is what a killed process left behind, on this machine or another that shares the disk.
+#: Age in seconds after which temporary files count as left behind by a killed process, on this machine or another that shares the disk.
 _ABANDONED = 24 * 3600
-#: What a process has open, and the folders of that. Links there may lead to regular files.
+#: Open streams of a process, and the folders that list them. Links there may lead to regular files.
 _STREAMS, _STREAM_FOLDERS = ("/dev/stdin", "/dev/stdout", "/dev/stderr"), ("/dev/fd", "/proc")
-#: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
+#: Files above this size in bytes are checked for holes: a sparse file of a terabyte takes no space on a disk.
 _LARGE = 1 << 26
 
 
 @contextmanager
 def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -> Iterator[Path]:
-    """A unique name beside `path` to write a file or folder to; it takes the place of `path` once the block has ended well.
+    """Yield a unique temporary path next to `path` for a file or folder, which replaces `path` at the end of the block if it succeeds.
 
-    What a folder in that place has and the new one has not, such as a user's notes, stays.
+    If a folder is replaced, entries that only the old one has, such as a user's notes, are kept.
 
     Args:
-        within: a folder that nothing may be written outside of: no link below it is followed. It must be there: where it was moved away,
-            a new one in its place would be in the way of its return.
-        durable: have it on the disk, and not only in its cache, before it takes the place.
+        within: the only folder to write to: links below it are not followed. It must exist: if it was moved away, a new folder would
+            prevent moving it back.
+        durable: flush to the disk before replacing `path`.
 
     Raises:
-        StoreError: the disk does not take it, a file would replace a folder or the reverse, there is a link within `within`, or that is
-            gone.
+        StoreError: writing fails, a file would replace a folder or the reverse, there is a link within `within`, or `within` does not
+            exist.
     """
     if within is not None:
         if not within.is_dir():
@@ -72,16 +71,16 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise UsageError where something is in the place of a folder that is to be made, but for an empty folder."""
+    """Raise UsageError if the path of a new folder exists and is not an empty folder."""
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten. Remove it, or choose another folder with --out.")
 
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A unique name beside `path` for a file or folder that is made there. What has not been moved at the end of the block is removed.
+    """Yield a unique temporary path next to `path` for a file or folder, which is removed at the end of the block unless it was moved.
 
-    What killed processes left behind a day ago, or earlier, is removed first (see `sweep`).
+    Files that killed processes left behind at least a day ago are removed first (see `sweep`).
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.{os.getpid()}{_TEMPORARY}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 def _keep_missing(source: Path, target: Path) -> None:
-    """Copy into the folder `target` what only `source` has, as hard links where the file system supports them."""
+    """Copy the entries that only `source` has into the folder `target`, as hard links if the file system supports them."""
     for entry in source.iterdir():
         if os.path.lexists(target / entry.name) or entry.name.endswith(_TEMPORARY):
             continue
@@ -105,7 +104,7 @@ def _keep_missing(source: Path, target: Path) -> None:
 
 
 def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Hard link first: a copy would fill the holes of a sparse file, and a pipe cannot be copied."""
+    """Try a hard link first: a copy would fill the holes of a sparse file, and a pipe cannot be copied."""
     try:
         os.link(source, target, follow_symlinks=False)
     except (OSError, NotImplementedError):
@@ -113,14 +112,14 @@ def _link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Replace `path` by `temporary`. A folder that was at `path` is at `temporary` then, and is to be removed."""
+    """Replace `path` by `temporary`. A folder that was at `path` ends up at `temporary`; the caller removes it."""
     if path.is_symlink() or not path.exists():
         if path.is_symlink() and temporary.is_dir():
             path.unlink()
         os.replace(temporary, path)
     elif path.is_dir() != temporary.is_dir():
         kind = "a folder" if path.is_dir() else "a file"
-        raise StoreError(f"Cannot write {str(path)!r}: {kind} of that name is there. Move it away, or name another place.")
+        raise StoreError(f"Cannot write {str(path)!r}: {kind} of that name exists. Move it away, or choose another path.")
     elif path.is_dir():
         aside = path.with_name(f".{secrets.token_hex(8)}.before.{path.name}{_TEMPORARY}")
         os.replace(path, aside)
@@ -129,7 +128,7 @@ def _put(temporary: Path, path: Path) -> None:
         except BaseException:
             os.replace(aside, path)
             raise
-        # What a kill leaves of it from here on is removed: under its other name `sweep` would give back half a folder.
+        # From here on, a killed process leaves a folder that is removed: under its other name, `sweep` would restore half a folder.
         os.replace(aside, temporary)
     else:
         shutil.copymode(path, temporary)
@@ -137,10 +136,10 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
-    """Put `text` in the place of `path`, whole; see `replacing`.
+    """Write `text` to `path` atomically; see `replacing`.
 
     Raises:
-        StoreError: the disk does not take it, or a folder is there already.
+        StoreError: writing fails, or `path` is a folder.
     """
     if path.is_dir():
         raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Move it away, or rename it.")
@@ -149,7 +148,7 @@ def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether `path` is a device, a pipe, or anything else that takes bytes and is not a file to be replaced, such as ``/dev/stdout``."""
+    """Whether `path` is written to rather than replaced: a device, a pipe, a stream such as ``/dev/stdout``."""
     absolute = os.path.abspath(path)
     if absolute in _STREAMS or any(absolute.startswith(f"{folder}/") for folder in _STREAM_FOLDERS):
         return True
@@ -160,7 +159,7 @@ def is_special(path: Path) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure, leaving no trace, that files can be written below `folder`, which need not exist yet.
+    """Check that files can be written below `folder`, which need not exist yet, without leaving any.
 
     Raises:
         StoreError: they cannot.
@@ -174,24 +173,24 @@ def check_writable(folder: Path) -> None:
 
 
 class RefusedFile(OSError):
-    """A file that is not read at all; the message is the rule that it breaks."""
+    """A file that is refused without reading it; the message is the reason."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file, or what a link to one leads to, for reading.
+    """Open a regular file, or a link to one, for reading.
 
     Raises:
         RefusedFile: it is a folder, device, pipe or socket, or a large file that consists of holes.
-        OSError: it is not there, or cannot be opened.
+        OSError: it does not exist, or cannot be opened.
     """
     try:
-        _refuse_other(path.stat())  # before it is opened: opening a device may already do something
+        _refuse_other(path.stat())  # before opening, which can have effects on a device
     except ValueError as error:  # a zero character in the name
         raise RefusedFile(f"no file can have this name ({error})") from None
-    # It may have been replaced since. Opening a pipe waits for a writer unless this is asked for.
+    # It may have been replaced since. Without O_NONBLOCK, opening a pipe waits for a writer.
     opened = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
     try:
         status = os.fstat(opened.fileno())
@@ -205,7 +204,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def _written(descriptor: int, size: int) -> int:
-    """Bytes outside of holes; all of them where the file system does not know."""
+    """Number of bytes outside of holes; the size if the file system does not report holes."""
     end = total = 0
     try:
         while end < size and 2 * total < size:
@@ -213,7 +212,7 @@ def _written(descriptor: int, size: int) -> int:
             end = os.lseek(descriptor, start, os.SEEK_HOLE)
             total += end - start
     except OSError as error:
-        if total == 0 and error.errno != errno.ENXIO:  # ENXIO: there are no data any more
+        if total == 0 and error.errno != errno.ENXIO:  # ENXIO: there is no more data
             total = size
     os.lseek(descriptor, 0, os.SEEK_SET)
     return total
@@ -225,17 +224,17 @@ def _refuse_other(status: os.stat_result) -> None:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The content of a regular file, or of what a link to one leads to.
+    """Return the content of a regular file, or of a link to one.
 
     Args:
-        most: bytes that it may have.
+        most: maximum size in bytes.
 
     Raises:
         OSError: it is a folder, device or pipe, consists of holes, is larger, or cannot be read.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        # Python takes memory for all that it is asked to read. Files of /proc and /sys say that they have no bytes.
+        # Python allocates as much as it is asked to read. Files in /proc and /sys report a size of 0.
         content = stream.read(min(size or _LARGE, most) + 1) if size <= most else b""
     if size > most or len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
@@ -243,35 +242,35 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Make sure that `path` is a file, or a link to one, before a library opens it by name.
+    """Check that `path` is a file, or a link to one, before a library opens it by name.
 
     Raises:
-        OSError: it is not there, or is a folder, device or pipe, or a large file that consists of holes.
+        OSError: it does not exist, or is a folder, device or pipe, or a large file that consists of holes.
     """
     open_regular(path).close()
 
 
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
-    """Clean up what `replacing` of killed processes left behind right below `folder`.
+    """Clean up entries of `folder` that `replacing` left behind in killed processes.
 
-    A folder that was moved aside, and whose place is still empty, goes back there. Temporary files and folders of that age at least are
-    removed. Unless the age is 0, what a living process of this machine may still be writing stays, since the clock may have been set
+    A folder that was moved aside is moved back if its path is still free. Temporary files and folders of at least this age are removed.
+    Unless the age is 0, those that a running process of this machine may still be writing are kept, since the clock may have been set
     forward.
     """
     with suppress(OSError):
-        for found in folder.glob(f".*{_TEMPORARY}"):
+        for entry in folder.glob(f".*{_TEMPORARY}"):
             with suppress(OSError):
-                aside = _ASIDE.fullmatch(found.name)
+                aside = _ASIDE.fullmatch(entry.name)
                 if aside is not None and not os.path.lexists(folder / aside["name"]):
-                    found.rename(folder / aside["name"])
-                elif time.time() - found.lstat().st_mtime >= seconds and not (seconds and _is_being_written(found.name)):
-                    _remove(found)
+                    entry.rename(folder / aside["name"])
+                elif time.time() - entry.lstat().st_mtime >= seconds and not (seconds and _is_being_written(entry.name)):
+                    _remove(entry)
 
 
 def _is_being_written(name: str) -> bool:
-    """Whether the process that began to write something temporary is still there, or another has its number."""
+    """Whether the process that began to write a temporary file is still running, or another one has its ID."""
     written = _WRITTEN.fullmatch(name)
-    if written is None or os.name == "nt":  # a signal of number 0 would do something there
+    if written is None or os.name == "nt":  # signal 0 has an effect on Windows
         return False
     try:
         os.kill(int(written["process"]), 0)
@@ -283,12 +282,12 @@ def _is_being_written(name: str) -> bool:
 
 
 def remove_files(folder: Path, names: str = "") -> None:
-    """Remove some files from a folder, and the folder itself if it has nothing else. It need not be there.
+    """Remove some files from a folder, and the folder itself if it is then empty. It need not exist.
 
-    What killed processes left half-written goes, too.
+    Temporary files of killed processes are also removed.
 
     Args:
-        names: a regular expression of the whole names of the files.
+        names: a regular expression that matches the full names of the files.
     """
     sweep(folder, seconds=0)
     for file in [*folder.iterdir()] if folder.is_dir() else ():
@@ -314,12 +313,12 @@ def set_aside(path: Path) -> None:
 
 @contextmanager
 def watching(path: Path) -> Iterator[Callable[[], bool]]:
-    """A function that says whether a file or folder is still the one that it was, and was not removed, moved or replaced.
+    """Yield a function that returns whether a file or folder is still the same: not removed, moved or replaced.
 
     Raises:
         OSError: it cannot be opened.
     """
-    # It is kept open, since a new file may be given the number of one that was removed. Windows opens no folders, and uses no number twice.
+    # It is kept open, since a new file may get the inode number of a removed one. Windows cannot open folders, and reuses no numbers.
     descriptor = None if os.name == "nt" else os.open(path, os.O_RDONLY)
     before = path.stat()
 
@@ -336,15 +335,15 @@ def watching(path: Path) -> Iterator[Callable[[], bool]]:
 
 
 def removed(path: Path) -> StoreError:
-    """The error for a file or folder that went while a command kept its results there; see `watching`."""
+    """The error for a file or folder that disappeared while a command wrote its results there; see `watching`."""
     return StoreError(
-        f"{str(path)!r} was removed, moved or replaced while this command kept its results there. Put it back if you can; the same command "
-        "then does what is missing."
+        f"{str(path)!r} was removed, moved or replaced while this command wrote its results there. Put it back if you can; the "
+        "same command then completes the rest."
     )
 
 
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
-    """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
+    """The error for a path that cannot be written. filelock raises NotImplementedError on a file system without locks."""
     number = error.errno if isinstance(error, OSError) else None
     path = next((parent.parent for parent in reversed((path, *path.parents)) if parent.name.endswith(_TEMPORARY)), path)
     hint = too_many_open(error) or "Choose another place that you may write to."
@@ -356,13 +355,13 @@ def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
 
 
 def unreadable(path: Path) -> str:
-    """The message for a file or folder that only its permissions keep from being read: it is not damaged."""
+    """The message for a file or folder that cannot be read because of its permissions: it is not damaged."""
     mode = "u+rx" if path.is_dir() else "u+r"
     return f"{str(path)!r} cannot be read: Permission denied. Change its permissions, for example with chmod {mode}."
 
 
 def _sync(path: Path) -> None:
-    if os.name == "nt":  # no fsync of folders and files that are open for reading there
+    if os.name == "nt":  # Windows cannot fsync folders, or files opened for reading
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Imports what ``package.module:Name`` names. The working folder counts after Python's own path, also for the installed command."""
+"""Import of objects by import path, ``package.module:Name``. The working folder is searched last, also by the installed command."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def is_import_path(text: str) -> bool:
 
 
 def import_object(path: str, kind: str = "object") -> Any:
-    """What ``package.module:Name`` (or ``:Outer.Inner``) names.
+    """Import the object ``package.module:Name`` (or ``:Outer.Inner``).
 
-    A module that is imported here for the first time draws the same random numbers in each process, and does not change torch's settings.
+    During its first import here, a module draws the same random numbers in each process, and its changes of torch's settings are undone.
 
     Raises:
-        UsageError: another form, a module that does not exist or raises when it is imported, or a name that it does not have.
+        UsageError: another form, a module that does not exist or raises during its import, or a name that it does not have.
     """
     if not is_import_path(path):
         raise UsageError(f"Cannot import the {kind} {path!r}: the form is package.module:Name, for example mypkg.ideas:MyIdea.")
@@ -54,10 +54,10 @@ def not_importable(value: Any) -> str | None:
         return "it is defined in a notebook, an interactive session or the script that was started (__main__)"
     if "<" in name:
         return "it is defined inside a function"
-    found: Any = sys.modules.get(module)
+    current: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return None if found is value else f"{module}:{name} is something else by now"
+        current = getattr(current, part, None)
+    return None if current is value else f"{module}:{name} is now another object"
 
 
 def import_path_of(value: Any) -> str:
@@ -84,7 +84,7 @@ def _found_module(name: str, path: str, kind: str) -> Any:
             is_here = os.path.isdir(os.path.join(here, top)) or os.path.isfile(os.path.join(here, f"{top}.py"))
             if error.name != top or not is_here or here in sys.path or "" in sys.path:
                 raise
-            sys.path.append(here)  # for good: a module may import its neighbours later, when it is used
+            sys.path.append(here)  # permanently: a module may import others of its folder later, when it is used
             importlib.invalidate_caches()
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -100,13 +100,13 @@ def _found_module(name: str, path: str, kind: str) -> Any:
 
 
 def _is_missing(name: str, error: ModuleNotFoundError) -> bool:
-    """Whether the module itself, or a package that it is in, was not found, rather than one that it imports."""
+    """Whether the module itself or its package was not found, rather than a module that it imports."""
     return error.name is not None and (name == error.name or name.startswith(f"{error.name}."))
 
 
 def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename and frame.filename != __file__]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename and each.filename != __file__]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({error.filename}, line {error.lineno})"
     return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Correct that module."

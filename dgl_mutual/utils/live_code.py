@@ -1,4 +1,4 @@
-"""Whether imported code still matches its file, which may have been changed since the import."""
+"""Comparison of imported code with its file, which may have changed since the import."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from typing import Any, TypeAlias
 from dgl_mutual.utils.project_modules import absolute_source
 
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
-#: Values that nothing changes but an assignment.
+#: Immutable types of constants.
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 _MISSING = object()
 
 
 def first_difference(name: str, files: Mapping[str, ast.Module], statements: Sequence[ast.stmt], *, constants: bool) -> str | None:
-    """The first difference between an imported module and its file, for example ``FACTOR`` or ``Net.forward``; None if none is known.
+    """Return the first difference of an imported module from its file, for example ``FACTOR`` or ``Net.forward``; None if none is known.
 
-    Compared are functions and methods, defaults of their arguments, and constants of modules and classes, where they are defined once. What
-    is imported from others of `files` is compared with these: where one was imported again, it may still be that of the former file.
-    Not compared are statements within if, try or a loop, what decorators or other modules have replaced, and modules that another tool
-    has compiled, as pytest does with its tests.
+    Functions and methods, defaults of their arguments, and constants of modules and classes are compared if they are defined once. Names
+    imported from other modules of `files` are compared with these modules, since they may be outdated after a second import.
+    Statements within if, try or a loop, objects replaced by decorators or other modules, and modules compiled by another tool,
+    such as tests by pytest, are not compared.
 
     Args:
-        name: that of the module. One that is not imported yet will be as its file is then.
-        files: name of a module -> its file as it is now: of this one, and of others that it may import, or that may set attributes of it.
-        statements: those of its own file that are compared.
-        constants: whether constants are compared. Modules that are not among `files` may set them.
+        name: name of the module. A module that is not imported yet has no differences.
+        files: module -> syntax tree of its current file: this module, and others that it may import, or that may set attributes of it.
+        statements: statements of the module's own file to compare.
+        constants: whether to compare constants. Modules outside of `files` may set them.
     """
     scope = _scope_of(name, files, constants)
     return None if scope is None else next(chain(scope.differences(statements), _former_imports(scope, statements, files)), None)
 
 
 def _scope_of(name: str, files: Mapping[str, ast.Module], constants: bool) -> _Scope | None:
-    """A module and its file; None where they cannot be compared."""
+    """A module and its file; None if they cannot be compared."""
     module = sys.modules.get(name)
     code = None
     if module is not None and type(getattr(module, "__loader__", None)) is SourceFileLoader:
@@ -61,7 +61,7 @@ def _compiled(tree: ast.Module, file: str) -> CodeType | None:
 
 
 def _former_imports(scope: _Scope, statements: Sequence[ast.stmt], files: Mapping[str, ast.Module]) -> Iterator[str]:
-    """What a module has imported from another one of `files`, and differs from the file where that which the other one has now does not."""
+    """Names that a module imported from another module of `files` which has since been imported again with a changed definition."""
     for statement in statements:
         if not isinstance(statement, ast.ImportFrom):
             continue
@@ -72,28 +72,28 @@ def _former_imports(scope: _Scope, statements: Sequence[ast.stmt], files: Mappin
             live = scope.live.get(name, _MISSING)
             if alias.name not in now or live is _MISSING or live is now[alias.name] or name in scope.set_later:
                 continue
-            there = _scope_of(source, files, constants=True)
-            defined = [one for one in files[source].body if _defined(one) == alias.name]
+            source_scope = _scope_of(source, files, constants=True)
+            defined = [inner for inner in files[source].body if _defined(inner) == alias.name]
             if (
-                there is not None
-                and not any(there.differences(defined))
-                and any(replace(there, live={alias.name: live}).differences(defined))
+                source_scope is not None
+                and not any(source_scope.differences(defined))
+                and any(replace(source_scope, live={alias.name: live}).differences(defined))
             ):
                 yield name
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """A module or a class, as it was imported and as its file has it now.
+    """A module or a class, as imported and as defined in its current file.
 
     Attributes:
-        live: its names, and what they stand for.
-        namespace: that of its module.
-        code: the code that defines it.
-        body: its statements.
-        constants: whether they are compared.
-        set_later: names to which the files give a value from elsewhere (see `_set_later`).
-        of_class: the name of the class, with those that it is in.
+        live: its names and their current values.
+        namespace: namespace of its module.
+        code: compiled code of the current file.
+        body: statements of the current file.
+        constants: whether to compare constants.
+        set_later: names that the files assign from elsewhere (see `_set_later`).
+        of_class: qualified name of the class; empty for a module.
     """
 
     live: Mapping[str, Any]
@@ -105,7 +105,7 @@ class _Scope:
     of_class: str = ""
 
     def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
-        """What is different of some of its statements."""
+        """The names that some of its statements define differently."""
         bound = self._num_bound()
         for statement in statements:
             name = _defined(statement)
@@ -126,17 +126,17 @@ class _Scope:
                 yield title
 
     def removed(self) -> Iterator[str]:
-        """Methods that a class was defined with, and that are gone from the file."""
-        kept = {self._mangled(name) for statement in self.body for name in _bound(statement)} | self.set_later
+        """Methods of the imported class that are no longer in the file."""
+        defined = {self._mangled(name) for statement in self.body for name in _bound(statement)} | self.set_later
         for name, value in self.live.items():
             function = _undecorated(value)
-            if name in kept or not isinstance(function, FunctionType) or function.__code__.co_filename != self.code.co_filename:
-                continue  # others are made, as by dataclass
+            if name in defined or not isinstance(function, FunctionType) or function.__code__.co_filename != self.code.co_filename:
+                continue  # other functions are generated, as by dataclass
             if function.__qualname__ == f"{self.of_class}.{function.__name__}" and self._mangled(function.__name__) == name:
                 yield function.__qualname__
 
     def _num_bound(self) -> Counter[str]:
-        """How often each name is given a value."""
+        """Number of assignments of each name."""
         return Counter(name for statement in self.body for name in _bound(statement))
 
     def _is_other_function(self, statement: _Function, live: Any) -> bool:
@@ -147,24 +147,24 @@ class _Scope:
             return not statement.decorator_list
         has_other_name = function.__code__.co_name != statement.name
         if statement.decorator_list and (function.__globals__ is not self.namespace or has_other_name):
-            return False  # that of a decorator
-        if function.__code__.co_filename != self.code.co_filename:  # put there by another module, which other processes import too
+            return False  # the wrapper of a decorator
+        if function.__code__.co_filename != self.code.co_filename:  # set by another module, which other processes also import
             return function.__module__ == "__main__"  # except for a script
-        if has_other_name:  # another one of the file, put there as well
+        if has_other_name:  # another function of the file, set likewise
             return False
         return _content(function.__code__) != _content(code) or _are_other_defaults(statement.args, function)
 
     def _is_other_value(self, statement: ast.stmt, live: Any) -> bool:
         value = _literal(getattr(statement, "value", None))
-        if value is None or value is _MISSING or live is _MISSING:  # None stands for what is found later
+        if value is None or value is _MISSING or live is _MISSING:  # None is a placeholder for a later value
             return False
         if self.of_class and type(live) not in _PLAIN:  # a field or a member of an enumeration
             return False
         return not _is_same(value, live)
 
     def _code_of(self, name: str) -> CodeType | None:
-        found = [code for code in self.code.co_consts if isinstance(code, CodeType) and code.co_name == name]
-        return found[0] if len(found) == 1 else None
+        codes = [code for code in self.code.co_consts if isinstance(code, CodeType) and code.co_name == name]
+        return codes[0] if len(codes) == 1 else None
 
     def _mangled(self, name: str) -> str:
         is_private = bool(self.of_class) and name.startswith("__") and not name.endswith("__")
@@ -180,7 +180,7 @@ def _defined(statement: ast.stmt) -> str:
 
 
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    """Names that a statement gives a value in its scope, once for each time."""
+    """Names that a statement assigns in its scope, once per assignment."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
         return
@@ -196,7 +196,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=256)
 def _set_later(tree: ast.Module) -> frozenset[str]:
-    """Names that functions declare global, and those of attributes that are set: of classes, too."""
+    """Names that functions declare global, and names of assigned attributes, also of classes."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
@@ -209,7 +209,7 @@ def _set_later(tree: ast.Module) -> frozenset[str]:
 
 
 def _undecorated(value: Any) -> Any:
-    """The function in a property or a method of a class, or behind decorators that name it."""
+    """The function of a property or a method, unwrapped from decorators that set ``__wrapped__``."""
     if isinstance(value, property):
         value = value.fget
     elif isinstance(value, functools.cached_property):
@@ -221,14 +221,14 @@ def _undecorated(value: Any) -> Any:
 
 
 def _content(code: CodeType) -> tuple[Any, ...]:
-    """What code does, whatever the lines on which it stands."""
-    constants = [_content(one) if isinstance(one, CodeType) else _told(one) for one in code.co_consts]
+    """The content of code, regardless of its line numbers."""
+    constants = [_content(value) if isinstance(value, CodeType) else _told(value) for value in code.co_consts]
     arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     return code.co_code, arguments, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, *constants
 
 
 def _told(constant: Any) -> Any:
-    """A constant in a form in which 1, 1.0 and True differ, and sets of the same do not."""
+    """A constant in a form in which 1, 1.0 and True differ, but equal sets do not."""
     return frozenset(map(_told, constant)) if isinstance(constant, frozenset) else repr(constant)
 
 
@@ -237,7 +237,9 @@ def _are_other_defaults(arguments: ast.arguments, function: FunctionType) -> boo
     if len(by_position) != len(arguments.defaults):
         return True
     by_name = function.__kwdefaults__ or {}
-    named = [(node, by_name.get(one.arg, _MISSING)) for one, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    named = [
+        (node, by_name.get(argument.arg, _MISSING)) for argument, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
     pairs = [(_literal(node), live) for node, live in [*zip(arguments.defaults, by_position, strict=True), *named] if node is not None]
     return any(value is not _MISSING and not _is_same(value, live) for value, live in pairs)
 

@@ -1,4 +1,4 @@
-"""Paths that users give, and paths that must not lead elsewhere."""
+"""Checks of paths from users, and of paths that must not contain links."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dgl_mutual.utils.wording import value_and_kind
 
 
 def user_path(text: str | Path) -> Path:
-    """A path that the user gives, ``~`` expanded. It need not exist.
+    """Return a path from the user with ``~`` expanded. It need not exist.
 
     Raises:
-        UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
+        UsageError: not a path, no such user, an invalid name, or no access to the parent folder.
     """
     if not isinstance(text, str | os.PathLike):
         raise UsageError(f"Expected a path, found {value_and_kind(text)}.")
@@ -36,7 +36,7 @@ def user_path(text: str | Path) -> Path:
 
 
 def utf8_path(path: Path) -> str:
-    """An absolute path as text that a file can keep.
+    """Return an absolute path as text that can be written to a file.
 
     Raises:
         UsageError: a name in it is not UTF-8.
@@ -52,10 +52,10 @@ def utf8_path(path: Path) -> str:
 
 
 def refuse_links(path: Path, within: Path) -> None:
-    """Make sure that nothing between the folder `within` and `path` below it is a link.
+    """Check that there is no link between the folder `within` and `path` below it.
 
     Raises:
-        StoreError: there is a link; files would be written to the folder that it leads to.
+        StoreError: there is a link; files would be written to its target.
     """
     for part in (path, *path.parents):
         if part == within:

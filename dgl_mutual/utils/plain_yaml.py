@@ -1,4 +1,4 @@
-"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot expand into gigabytes. And back."""
+"""Untrusted YAML to plain values and back: all faults raise the same error, and a small file cannot expand into gigabytes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from dgl_mutual.errors import UsageError, shortened
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import is_unicode
 
-#: Values that a document may hold once its aliases are expanded: more than any configuration, and less than a second's work.
+#: Maximum number of values after expansion of aliases: more than any configuration has, and less than a second's work.
 MAX_VALUES = 1_000_000
-#: Characters of a document: more than a suite of ten thousand runs has.
+#: Maximum number of characters of a document: more than a suite of ten thousand runs has.
 MAX_SIZE = 1 << 21
-#: Collections within collections.
+#: Maximum depth of nested collections.
 MAX_DEPTH = 64
-#: Anchors of a document, and keys of a mapping that are not strings: libyaml and Python's dictionaries slow down with the square of some.
+#: Maximum number of anchors, and of keys of a mapping that are not strings: both can take quadratic time to read.
 _MAX_ANCHORS = _MAX_OTHER_KEYS = 10_000
-#: Bits of a number that is a key: Python gives very many longer ones the same hash.
+#: Maximum number of bits of an integer key: many longer ones may have the same hash in Python.
 _MAX_KEY_BITS = 64
-#: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
+#: Maximum number of characters of a number: Python cannot print longer ones, and some take quadratic time to read.
 _MAX_DIGITS = 1000
-#: Characters of an error of PyYAML.
+#: Maximum number of characters of an error message of PyYAML.
 _MAX_QUOTED = 1000
 _TEXT, _INTEGER, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int", "tag:yaml.org,2002:merge"
 _BYTES = "tag:yaml.org,2002:binary"
 _NUMBERS = (_INTEGER, "tag:yaml.org,2002:float")
-#: ``1:30``, which YAML reads as 90, and ``010``, as 8. Hardly anybody means that.
+#: ``1:30``, which YAML reads as 90, and ``010``, read as 8: hardly ever intended.
 _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+$|.*:)")
 #: A line that starts with ``%``, as ``%TAG`` and ``%YAML`` before a document.
 _DIRECTIVE = re.compile("(?:\\A|[\n\r\x85\u2028\u2029])\ufeff?%[^\n\r]{0,80}")
@@ -38,12 +38,12 @@ _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader",
 
 
 def read_yaml(text: str) -> Any:
-    """The values of a document.
+    """Return the values of a document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), that is a
-            number to base 8 or 60 or bytes, is too large or nested too deeply, refers to itself until it has more than `MAX_VALUES`
-            values, or has directives, very many anchors, or numbers as keys that are very long or very many.
+        yaml.YAMLError: it is not YAML, is too large or nested too deeply, expands to more than `MAX_VALUES` values, has a key twice in a
+            mapping, or has invalid values (such as a 13th month), numbers to base 8 or 60, bytes, directives, too many anchors, or
+            integer keys that are too long or too many.
     """
     if len(text) > MAX_SIZE:
         raise yaml.YAMLError(f"it has more than {MAX_SIZE} characters")
@@ -68,12 +68,12 @@ def read_yaml(text: str) -> Any:
         if len(str(error)) <= _MAX_QUOTED:
             raise
         raise yaml.YAMLError(shortened(error, _MAX_QUOTED)) from None
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:  # PyYAML lets these out of its constructors
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:  # raised by PyYAML's constructors
         raise yaml.YAMLError(f"a value in it cannot be read ({shortened(error)})") from None
 
 
 def read_yaml_file(file: Path) -> Any:
-    """The values of a file; see `read_yaml`.
+    """Return the values of a file; see `read_yaml`.
 
     Raises:
         yaml.YAMLError: see `read_yaml`.
@@ -84,17 +84,17 @@ def read_yaml_file(file: Path) -> Any:
 
 
 def yaml_text(values: Any) -> str:
-    """Plain values as a document that `read_yaml` reads, mappings in their order.
+    """Return plain values as a document that `read_yaml` reads, mappings in their order.
 
     Raises:
-        UsageError: there is text that UTF-8 has no bytes for, such as a path with bytes of another encoding: PyYAML writes what it then
-            refuses to read.
+        UsageError: text cannot be encoded as UTF-8, such as a path with bytes of another encoding: PyYAML would write it, but refuse to
+            read it.
     """
     refused = next((text for text in _texts(values) if not is_unicode(text)), None)
     if refused is not None:
         raise UsageError(
-            f"{shortened(refused)!r} cannot be written as UTF-8, and so not be kept in a file. Use another name: if it is that of a file "
-            "or folder, rename it."
+            f"{shortened(refused)!r} cannot be encoded as UTF-8, so it cannot be saved. Use another name; rename the file or folder if it "
+            "names one."
         )
     written: str = yaml.safe_dump(values, sort_keys=False)
     return written
@@ -112,7 +112,7 @@ def _texts(values: Any) -> Iterator[str]:
 
 
 def _check_structure(text: str) -> None:
-    """Look at a document without building anything of it: building is recursive, in C without a bound."""
+    """Check a document without building it: building is recursive, in C without a limit."""
     depth = anchors = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -124,13 +124,13 @@ def _check_structure(text: str) -> None:
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values there are, each as often as it is referred to; a collection within itself has too many.
+    """Count the values, each as often as it is referenced; a collection that contains itself has more than `MAX_VALUES`.
 
     Raises:
-        yaml.YAMLError: a mapping has a key twice, or keys that take long, or there is a number of very many digits.
+        yaml.YAMLError: a mapping has a key twice or costly keys, or a value is bytes or a number that is too long or to base 8 or 60.
     """
     if not isinstance(node, yaml.CollectionNode):
-        if node.tag == _BYTES:  # a check of text would pass them, and what is made of them may be text again
+        if node.tag == _BYTES:  # they would pass checks of text, and may be decoded later
             raise yaml.YAMLError("it holds bytes (!!binary): write text in their place")
         if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
             raise yaml.YAMLError(f"it holds a number of more than {_MAX_DIGITS} digits")
@@ -141,7 +141,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
             )
         return 1
     if id(node) not in known:
-        known[id(node)] = MAX_VALUES + 1  # what a collection finds that is reached from itself
+        known[id(node)] = MAX_VALUES + 1  # found again if the collection contains itself
         below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + sum(_count(each, known) for each in below)
         if isinstance(node, yaml.MappingNode):
@@ -151,7 +151,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
-    """PyYAML takes the last of several, and says nothing. Keys are one where Python takes them for one: ``true``, ``yes`` and ``1``."""
+    """Refuse repeated keys, of which PyYAML silently keeps the last. Keys that are equal in Python count: ``true``, ``yes`` and ``1``."""
     seen: dict[Any, str] = {}
     constructor = yaml.constructor.SafeConstructor()
     for key, _ in node.value:

@@ -1,4 +1,4 @@
-"""Import of matplotlib, which is optional, and which reads settings of the user's as it is imported."""
+"""Import of matplotlib, which is optional and reads the user's settings during its import."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dgl_mutual.utils.environment_variables import SOURCE_DATE, has_wrong_source
 
 
 def import_matplotlib() -> ModuleType:
-    """The package matplotlib.
+    """Return the package matplotlib.
 
     Raises:
-        UsageError: it is not installed, or does not take the user's settings or environment.
+        UsageError: it is not installed, or the user's settings or environment are invalid.
     """
     try:
         import matplotlib

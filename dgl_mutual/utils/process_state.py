@@ -1,4 +1,4 @@
-"""What all threads of a process share, such as global random streams: code that sets it for a while is run by one thread at a time."""
+"""A lock for state that all threads of a process share, such as global random streams: one thread at a time may change it temporarily."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _turn = threading.RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block no other thread is in such a block. A thread that is in one may enter another.
+    """Run the block while no other thread is in such a block. Blocks of the same thread can be nested.
 
-    Keep blocks short: code within one must not wait for another thread, which may wait for its own turn.
+    Keep blocks short: code within one must not wait for another thread, which may itself wait for the lock.
     """
     with _turn:
         yield
 
 
 def _renew() -> None:
-    """A forked process has one thread: that which held the lock may not be there to release it."""
+    """Replace the lock in a forked process, which has one thread: the thread that held the lock may not exist there."""
     global _turn
     _turn = threading.RLock()
 

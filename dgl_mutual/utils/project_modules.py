@@ -1,4 +1,4 @@
-"""The modules that belong with an imported one: where their files lie, and which of them a statement imports."""
+"""The modules of the same project as an imported module: their files, and the imports of them in a statement."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Their releases are recorded with each run.
+#: Libraries whose versions are recorded with each run.
 _LIBRARIES = ("dgl_mutual", "dgl", "numpy", "torch")
-#: What a project of its own has in its folder.
+#: Files and folders that mark a separate project.
 _OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
 class ProjectModules:
-    """The modules of the same top-level package and, unless it is installed, those in the folder that it lies in.
+    """The modules of the same top-level package and, unless it is installed, those in its parent folder.
 
-    Folders there that are projects of their own do not count, as a clone of a library.
+    Separate projects in that folder, such as a clone of a library, do not count.
 
     Args:
-        module: the name of an imported module that has a file.
+        module: name of an imported module that has a file.
     """
 
     def __init__(self, module: str) -> None:
         live = sys.modules[module]
         spec = getattr(live, "__spec__", None)
         self.module = module
-        self._name = module if spec is None else spec.name  # that of a module that was started with -m is not __main__
+        self._name = module if spec is None else spec.name  # the spec of a module started with -m has its name, not __main__
         file = Path(str(live.__file__)).absolute()
         self._is_package = file.stem == "__init__"
         above = self._name.count(".") + self._is_package
@@ -37,7 +37,7 @@ class ProjectModules:
         self._files: dict[str, Path | None] = {}
 
     def file(self, name: str) -> Path | None:
-        """The file of such a module; None of others, and where another file was imported under this name."""
+        """The file of a module of the project; None for others, and if another file was imported under this name."""
         if name not in self._files:
             self._files[name] = self._find(name)
         return self._files[name]
@@ -53,15 +53,15 @@ class ProjectModules:
         files = (path / "__init__.py", path.parent / f"{path.name}.py")
         if name not in sys.modules:
             return next((file for file in files if file.is_file()), None)
-        imported = os.path.realpath(str(getattr(sys.modules[name], "__file__", None)))  # it may be gone by now
+        imported = os.path.realpath(str(getattr(sys.modules[name], "__file__", None)))  # it may no longer exist
         return next((file for file in files if os.path.realpath(file) == imported), None)
 
     def imported(self, statement: ast.stmt, module: str, reference: str) -> Iterator[tuple[str, str]]:
-        """What a statement imports of such modules: the module, and the name in it, which is empty for the whole.
+        """The imports of project modules in a statement: module and name in it, which is empty for the whole module.
 
         Args:
-            module: the one that has the statement: the imported one, or one of its project.
-            reference: the name that the statement is to define, as it is used: ``layers`` or ``layers.Mlp``; empty for all names.
+            module: the module with the statement: the imported one, or another of its project.
+            reference: the use of the name that the statement defines: ``layers`` or ``layers.Mlp``; empty for all names.
         """
         for path in _imported_paths(statement, self._package_of(module), reference):
             parts = path.split(".")
@@ -81,7 +81,7 @@ class ProjectModules:
 
 
 def _imported_paths(statement: ast.stmt, package: str, reference: str) -> Iterator[str]:
-    """``package.module.Name`` of what a statement imports: of an import, what a reference is to; of others, all that stands within."""
+    """``package.module.Name`` of imports in a statement: for an import, the target of the reference; for others, all inner imports."""
     name, _, rest = reference.partition(".")
     for node in _imports_in(statement):
         for alias in node.names:
@@ -104,7 +104,7 @@ def _imports_in(statement: ast.stmt) -> list[ast.Import | ast.ImportFrom]:
 
 
 def absolute_source(node: ast.ImportFrom, package: str) -> str:
-    """The module that is imported from."""
+    """The absolute name of the module in ``from module import ...``."""
     if not node.level:
         return node.module or ""
     parents = package.split(".")

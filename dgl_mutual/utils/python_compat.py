@@ -7,5 +7,5 @@ from typing import Any, TypeGuard
 
 
 def is_class(value: object) -> TypeGuard[type[Any]]:
-    """Whether it is a class. On Python 3.10 ``list[int]`` passes for one, too, until `issubclass` refuses it."""
+    """Whether a value is a class. On Python 3.10, ``list[int]`` is an instance of `type`, but `issubclass` refuses it."""
     return isinstance(value, type) and not isinstance(value, GenericAlias)

@@ -1,4 +1,4 @@
-"""Python processes that this one starts, which import from where it does itself."""
+"""Import path of the Python processes that this process starts."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-#: The environment's variable that keeps the working folder off the path of a process, from Python 3.11 on.
+#: Environment variable that keeps the working folder off the import path of a process, from Python 3.11 on.
 VARIABLE = "PYTHONSAFEPATH"
-#: What a process takes over from the one that has started it: its working folder, and its value of `VARIABLE`.
+#: Working folder and value of `VARIABLE` that a process takes over from the process that started it.
 Surroundings: TypeAlias = tuple[str, str | None]
 
-_turn = threading.RLock()  # the environment and the working folder are of the whole process
+_turn = threading.RLock()  # the environment and the working folder are shared by all threads
 
 
 def safe_path() -> dict[str, str]:
-    """Entries of the environment with which a process leaves the working folder off its path; none where this process has it there."""
+    """Environment entries that keep the working folder off the import path of a process; empty if it is on the path of this one."""
     return {} if _imports_from_here() else {VARIABLE: "1"}
 
 
 @contextmanager
 def same_path() -> Iterator[None]:
-    """Python processes that are started within do not import from the working folder first, unless this process does.
+    """Within the block, started Python processes do not import from the working folder first, unless this process does.
 
-    Python puts that folder first on the path of a process that it starts with ``-c`` or ``-m``, and multiprocessing, joblib and what they
-    import are imported before such a process gets the path of this one. Python 3.10, and one that ignores its environment, can only be
-    started from another folder: such a process must take over the `surroundings`, which are asked for before.
+    With ``-c`` or ``-m``, Python puts that folder first on the path, and a process imports multiprocessing, joblib and their
+    dependencies before it gets the path of this one. Python 3.10, and Python that ignores its environment, must therefore be
+    started from another folder: such a process must take over the `surroundings` from before the block.
     """
     with _turn:
         entries = safe_path()
@@ -44,13 +44,13 @@ def same_path() -> Iterator[None]:
 
 
 def surroundings() -> Surroundings:
-    """What `take_over` gives a process that is started in `same_path`, where it would be the same as here without it."""
+    """The arguments of `take_over` in a process that is started in `same_path`, to be read before that block."""
     with _turn:
         return os.getcwd(), os.environ.get(VARIABLE)
 
 
 def take_over(folder: str, variable: str | None) -> None:
-    """Make `surroundings` those of this process."""
+    """Set the `surroundings` of this process."""
     if os.getcwd() != folder:
         os.chdir(folder)
     if variable is None:
@@ -60,7 +60,7 @@ def take_over(folder: str, variable: str | None) -> None:
 
 
 def _reads_environment() -> bool:
-    """Whether Python's processes heed `VARIABLE`."""
+    """Whether started Python processes respect `VARIABLE`."""
     return sys.version_info >= (3, 11) and not sys.flags.ignore_environment
 
 

@@ -1,4 +1,4 @@
-"""The global random streams of torch's CPU, NumPy and Python, started from a seed for a while."""
+"""Temporary seeds of the global random streams of torch's CPU, NumPy and Python."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def streams_kept() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block the global streams of torch's CPU, NumPy and Python start from a seed; afterwards they go on as before.
+    """Seed the global streams of torch's CPU, NumPy and Python within the block, and restore them afterwards.
 
-    One thread at a time (see `alone`). Streams of other devices are left alone: `torch.manual_seed` would seed them all again, whatever
-    the fork covers.
+    One thread at a time (see `alone`). Streams of other devices do not change; `torch.manual_seed` would seed them all, whatever the
+    fork covers.
     """
     with streams_kept(), python_streams(seed):
         torch.default_generator.manual_seed(seed)
@@ -36,9 +36,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def python_streams(seed: int) -> Iterator[None]:
-    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn.
+    """Seed the global streams of Python and NumPy within the block, and restore them afterwards.
 
-    The caller must make sure that no other thread draws from them meanwhile (see `alone`).
+    The caller must ensure that no other thread draws from them meanwhile (see `alone`).
     """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     random.seed(seed)

@@ -1,4 +1,4 @@
-"""Text that may come from an untrusted file, made safe for where it goes: a path, a CSV cell, Markdown, LaTeX, a terminal."""
+"""Escaping of untrusted text for its destination: a path, a CSV cell, Markdown, LaTeX, a terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Bytes of a file name that leave room for endings; file systems allow 255.
+#: Maximum bytes of a file name, leaving room for suffixes; file systems allow 255.
 MAX_NAME = 150
 
-#: Marks of one letter that are read together, as in Unicode's stream-safe text format. No script has so many.
+#: Maximum number of marks of a letter that are normalised together, as in Unicode's stream-safe text format. No script has so many.
 _MAX_MARKS = 30
 
-#: A cell that starts with one of these is a formula to a spreadsheet; some take the full-width forms, too.
+#: A spreadsheet treats a cell that starts with one of these as a formula; some also accept the full-width forms.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
-#: Where a spreadsheet may start a new cell: at the start of the text, and after what separates cells or lines somewhere in the world.
-#: Space does not count there, nor do characters that nobody sees: of control and of format, byte order marks among them.
-#: They are looked through up to the next separator only: a search from each of many tabs to the end of all would take quadratic time.
+#: Where a spreadsheet may start a new cell: at the start of the text, and after a separator of cells or lines in any locale.
+#: White space is ignored there, and so are invisible characters: control and format characters, including byte order marks.
+#: They are only searched up to the next separator: a search from each of many tabs to the end would take quadratic time.
 _UNSEEN = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
 _CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])(?:(?![\t\r\n])[{_UNSEEN}])*)(?P<quotes>'*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
 #: Format characters that change the order in which text is shown.
@@ -29,28 +29,27 @@ _BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u20
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 has bytes for `text`. It has none for half a surrogate pair, which is how Python reads a byte of a file's name that is
-    not UTF-8."""
+    """Whether UTF-8 can encode `text`. It cannot encode a lone surrogate, which Python uses for a byte of a file name that is not UTF-8."""
     return text == text.encode(errors="ignore").decode()
 
 
 def path_name(text: str) -> str:
-    """`text` as the name of one file or folder: letters, digits, ``.``, ``_`` and ``-``, no leading dot, at most `MAX_NAME` bytes.
+    """Return `text` as the name of a file or folder: letters, digits, ``.``, ``_`` and ``-``, no leading dot, at most `MAX_NAME` bytes.
 
-    Letters and digits are those of any script: names in one that is not Latin would all be the same. What is cut off a long name is
-    replaced by a hash of all of it, so that different long names stay different.
+    Letters and digits of any script are kept, so that names in other scripts than Latin differ. The end of a long name is replaced by a
+    hash of the whole name, so that different long names stay different.
     """
-    kept = (character if _is_of_a_word(character) else "\0" for character in _composed(text))
-    name = re.sub("\0+", "-", "".join(kept)).lstrip(".") or "-"
+    characters = (character if _is_of_a_word(character) else "\0" for character in _composed(text))
+    name = re.sub("\0+", "-", "".join(characters)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_NAME:
         return name
     return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def _composed(text: str) -> str:
-    """Letters with their accents as one character each, where there is one (NFC).
+    """Compose letters and their accents into single characters where possible (NFC).
 
-    The marks of a letter are put into order for that, which takes quadratic time: after `_MAX_MARKS` a new sequence begins.
+    This sorts the marks of a letter, which takes quadratic time: after `_MAX_MARKS`, a new sequence begins.
     """
     pieces, start, marks = [], 0, 0
     for place, character in enumerate(text):
@@ -62,22 +61,22 @@ def _composed(text: str) -> str:
 
 
 def _is_of_a_word(character: str) -> bool:
-    """Letters and digits, ``.``, ``_`` and ``-``, and the marks that some scripts write vowels with."""
+    """Whether a character is a letter, a digit, ``.``, ``_``, ``-``, or a mark, which some scripts use for vowels."""
     return character.isalnum() or character in "._-" or unicodedata.category(character).startswith("M")
 
 
 def csv_cell(entry: object) -> object:
-    """Text in which a spreadsheet would find a formula, with a quote before it; anything else as it is.
+    """Put a quote before text that a spreadsheet would treat as a formula, and return any other value unchanged.
 
-    A number stays, ``-1`` is a class of MUTAG; so does a lone ``-``, which stands where there is nothing to say. Several labels in one cell
-    are looked at one by one, since a spreadsheet may take ``;`` for the end of a cell. Where there is a quote already, another one comes
-    before it, so that `plain_cell` gives every text back.
+    Numbers do not change (``-1`` is a class of MUTAG), nor does a lone ``-``, which marks an empty cell. Several labels in a cell
+    are checked one by one, since a spreadsheet may treat ``;`` as the end of a cell. An existing quote gets another one before it,
+    so that `plain_cell` restores every text.
     """
     return _CELL.sub(_quoted, entry) if isinstance(entry, str) else entry
 
 
 def plain_cell(entry: object) -> object:
-    """The text that `csv_cell` has made safe; anything else as it is. It undoes one `csv_cell`, so a table is made safe once."""
+    """The inverse of a single `csv_cell`, so a table must be made safe only once."""
     return _CELL.sub(_unquoted, entry) if isinstance(entry, str) else entry
 
 
@@ -113,16 +112,16 @@ def csv_text(table: pd.DataFrame) -> str:
 
 
 def plain_csv(table: pd.DataFrame) -> str:
-    """A table as CSV, its cells as they are.
+    """A table as CSV, its cells unchanged.
 
-    Pandas leaves a lone carriage return without quotes, and readers would take it for the end of a line.
+    Pandas does not quote a lone carriage return, which readers would treat as the end of a line.
     """
     text: str = table.to_csv(index=False, lineterminator="\n")
     return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC) if "\r" in text else text
 
 
 def markdown_text(text: str) -> str:
-    """Any text as one line of Markdown that shows it: no markup, HTML or table cell begins or ends in it."""
+    """Escape text as one line of Markdown: no markup, HTML or table cell begins or ends in it."""
     return re.sub(r"([\\|*_`<>\[\]&~$#])", r"\\\1", " ".join(terminal_text(text).split()))
 
 
@@ -132,10 +131,10 @@ _LATEX = {
     **{"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "\u00b5": r"$\mu$"},
     **{character: character for character in "ßæøœłıÆØŒŁ"},
 }
-#: Accents that every font of pdflatex can have: grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute,
+#: Accents that pdflatex supports in every font: grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute,
 #: caron and cedilla.
 _ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
-#: Greek letters that LaTeX's mathematics has: the capitals are those that look like no Latin letter.
+#: Greek letters of LaTeX's math mode: it has no capitals that look like a Latin letter.
 _GREEK = frozenset(
     (
         *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho"),
@@ -146,17 +145,17 @@ _GREEK = frozenset(
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks (see `lost_in_latex`)."""
+    """Escape text for LaTeX; characters that pdflatex cannot print become question marks (see `lost_in_latex`)."""
     return "".join(_latex(character) or "?" for character in _composed(text))
 
 
 def lost_in_latex(text: str) -> list[str]:
-    """The characters that `latex_text` makes question marks of, each once."""
+    """The characters that `latex_text` replaces by question marks, each once."""
     return [character for character in dict.fromkeys(_composed(text)) if _latex(character) is None]
 
 
 def _latex(character: str) -> str | None:
-    """What prints a character with pdflatex, whose files are UTF-8; None where nothing does."""
+    """LaTeX that prints a character with pdflatex in a UTF-8 file; None if there is none."""
     if character in _LATEX:
         return _LATEX[character]
     if character.isascii():
@@ -178,9 +177,9 @@ def latex_label(text: str) -> str:
 
 
 def terminal_text(text: str) -> str:
-    r"""Text without characters that control a terminal, such as the escape that sets its title; they are shown as ``\x1b``.
+    r"""Escape characters that control a terminal, such as the escape sequence that sets its title: they are shown as ``\x1b``.
 
-    Line ends and tabs stay. What cannot be encoded, as in the name of a file in another encoding, is shown likewise.
+    Line ends and tabs do not change. Characters that cannot be encoded, as in a file name of another encoding, are also escaped.
     """
     return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
 

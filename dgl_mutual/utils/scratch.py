@@ -1,4 +1,4 @@
-"""Temporary folders, each with a lock beside it that shows that its process is alive. Those of processes that have ended are removed."""
+"""Temporary folders, each with a lock file next to it that is held while its process is alive. Those of ended processes are removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dgl_mutual.utils.open_files import too_many_open
 if TYPE_CHECKING:
     import filelock
 
-#: What the names of temporary folders begin with, after a point.
+#: Prefix of the names of temporary folders, after a dot.
 _TEMPORARY = "dgl-mutual"
 #: Attempts to acquire a lock.
 _ATTEMPTS = 10
@@ -27,11 +27,11 @@ class TemporaryFolder:
     """A folder for temporary files. It is removed when this object is no longer used, or at the end of a ``with`` block.
 
     Attributes:
-        name: its path, which a ``with`` statement gives.
+        name: its path, the value of the ``with`` statement.
     """
 
     def __init__(self) -> None:
-        """Raises OSError where the folder cannot be made."""
+        """Raises OSError if the folder cannot be made."""
         folder, lock = _new_name(Path(tempfile.gettempdir()))
         try:
             folder.mkdir(mode=0o700)
@@ -43,7 +43,7 @@ class TemporaryFolder:
         self._removal = weakref.finalize(self, _remove, folder, lock)
 
     def keep(self) -> None:
-        """Let the folder stay. Without its lock, no other process takes it for one that was left behind."""
+        """Keep the folder. Without a lock file, other processes do not consider it left behind."""
         if self._removal.detach() is not None:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
@@ -63,13 +63,13 @@ class TemporaryFolder:
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(
-            f"What is in the temporary folder {self.name!r} cannot be pickled, since the folder goes. Keep it first: save the experiment, "
+            f"An experiment in the temporary folder {self.name!r} cannot be pickled, since the folder will be removed. Save it first with "
             "experiment.save(FOLDER), and pickle dgl_mutual.Experiment.load(FOLDER), or make it with out=FOLDER."
         )
 
 
 def temporary_folder() -> TemporaryFolder:
-    """A folder for temporary files. Those that killed processes left behind are removed first.
+    """Make a folder for temporary files, after removing those that killed processes left behind.
 
     Raises:
         StoreError: the folder cannot be made.
@@ -78,21 +78,20 @@ def temporary_folder() -> TemporaryFolder:
         _sweep(Path(tempfile.gettempdir()))
         return TemporaryFolder()
     except OSError as error:
-        fix = too_many_open(error) or "Make room, or name a folder that you may write to with the environment's TMPDIR."
+        fix = too_many_open(error) or "Free disk space, or set the environment variable TMPDIR to a folder that you may write to."
         raise StoreError(f"No folder for temporary files can be made: {error.strerror or error}. {fix}") from None
 
 
 def _lock_of(scratch: Path) -> filelock.BaseFileLock:
-    import filelock  # not where nothing is written
+    import filelock  # only when something is written
 
     return filelock.FileLock(scratch.with_name(f"{scratch.name}.lock"), timeout=0, thread_local=False)
 
 
 def _new_name(parent: Path) -> tuple[Path, filelock.BaseFileLock]:
-    """A path at which there is nothing yet, and its lock, already acquired: so a folder that is made there always has a locked lock.
+    """Return an unused path, and its lock, already acquired: a folder at this path is locked from its creation on.
 
-    Between the creation of a lock's file and its locking, another process that sweeps may take it for one left behind. Then another path
-    is tried.
+    Between the creation of a lock file and its locking, another process may treat it as left behind. Then another path is tried.
 
     Raises:
         OSError: `parent` cannot be written to.
@@ -114,9 +113,9 @@ def _new_name(parent: Path) -> tuple[Path, filelock.BaseFileLock]:
 
 
 def _remove(folder: Path, lock: filelock.BaseFileLock) -> None:
-    """Remove a folder and the file of its lock, then release the lock: so no other process takes the folder for one left behind.
+    """Remove a folder and its lock file, then release the lock, so that no other process treats the folder as left behind.
 
-    Where the folder cannot be removed, the file of the lock stays, so that another process removes both.
+    If the folder cannot be removed, the lock file stays, so that another process removes both.
     """
     _remove_with_lock(folder, Path(lock.lock_file))
     lock.release()
@@ -130,7 +129,7 @@ def _remove_with_lock(folder: Path, file: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove folders whose lock is free. One without a lock, or of another user, is not known to be ours, and stays."""
+    """Remove folders whose lock is free. Folders without a lock file, or of another user, may not be ours, and stay."""
     for file in parent.glob(f".{_TEMPORARY}-*.lock"):
         with suppress(NotImplementedError, OSError):  # gone, held by a process (a timeout is an OSError), or a file system without locks
             if not _is_lock(file):
@@ -140,6 +139,6 @@ def _sweep(parent: Path) -> None:
 
 
 def _is_lock(file: Path) -> bool:
-    """Whether a file can be a lock of this user's: those are empty, and no links."""
+    """Whether a file can be a lock file of this user: empty, and not a link."""
     status = file.lstat()
     return file.is_file() and not file.is_symlink() and not status.st_size and (os.name == "nt" or status.st_uid == os.getuid())

@@ -1,4 +1,4 @@
-"""The settings of torch that hold beyond a call. Custom code may change them, and built-in students compute under them, too."""
+"""Torch's global settings, which custom code may change, and which also affect built-in students."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 from dgl_mutual.utils.process_state import alone
 
-#: What reads a setting, and what sets it to what was read.
+#: The getter of a setting, and the setter for the value that it returns.
 _Setting: TypeAlias = tuple[Callable[[], Any], Callable[[Any], Any]]
 
-#: Settings of the thread that makes them.
+#: Settings of the current thread.
 _OF_THREAD: tuple[_Setting, ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_num_threads, torch.set_num_threads),
@@ -24,11 +24,11 @@ _OF_PROCESS: tuple[_Setting, ...] = (
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
-        lambda found: torch.use_deterministic_algorithms(found[0], warn_only=found[1]),
+        lambda values: torch.use_deterministic_algorithms(values[0], warn_only=values[1]),
     ),
 )
 
-#: How many blocks of `torch_defaults` are open, in all threads, and what the settings of the process were before the first.
+#: Number of open blocks of `torch_defaults` in all threads, and the settings of the process before the first.
 _num_open = 0
 _before_all: list[Any] = []
 
@@ -45,18 +45,18 @@ def settings_kept() -> Iterator[None]:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Within the block torch computes as it does by default, whatever a user has set: new tensors are float32 and on the CPU where
-    the code names no other type or device, and autocast is off. Afterwards all settings are as before.
+    """Use torch's defaults within the block, whatever a user has set, and restore all settings afterwards: new tensors are float32 and
+    on the CPU by default, and autocast is off.
 
-    Results do not depend on what a script did before it trains, unless it lowered the precision of matrix products
-    (``torch.set_float32_matmul_precision``), which holds. Several threads may be in such blocks at a time: settings of the process
-    are those from before the first block when the last one has ended.
+    Results then do not depend on earlier settings of a script, except for the precision of matrix products
+    (``torch.set_float32_matmul_precision``), which is not changed. Several threads may be in such blocks at a time: the settings of the
+    process from before the first block are restored at the end of the last one.
     """
     with _put_back(_OF_THREAD), ExitStack() as stack:
-        if torch.empty(0).device.type != "cpu":  # as a context it costs time in each call of torch
+        if torch.empty(0).device.type != "cpu":  # the context slows down each call of torch
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.autocast("cpu", enabled=False))
-        if torch.is_autocast_enabled():  # that of CUDA, which torch warns of where there is none
+        if torch.is_autocast_enabled():  # autocast of CUDA; torch warns if there is no CUDA
             stack.enter_context(torch.autocast("cuda", enabled=False))
         _open()
         stack.callback(_close)
@@ -82,7 +82,7 @@ def _close() -> None:
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """After the block torch computes with as many threads as before, whatever was set within. Other threads may go on meanwhile."""
+    """Restore torch's number of threads at the end of the block. Other threads may run meanwhile."""
     with _put_back(_OF_THREAD[1:]):
         yield
 

@@ -15,9 +15,9 @@ def warn(message: str) -> None:
 
 
 def level_of_caller() -> int:
-    """The `stacklevel` with which the function that calls this one warns of the user's line that led to it.
+    """Return the `stacklevel` with which the calling function can warn at the user's line that led to it.
 
-    This is the innermost line that is neither in this package nor in a library. In a process that has none, as a worker, it is the
+    This is the innermost line that is neither in this package nor in a library. Without such a line, as in a worker process, it is the
     line that called that function.
     """
     frame: FrameType | None = sys._getframe(1)
@@ -30,5 +30,5 @@ def level_of_caller() -> int:
 
 
 def _is_typed(frame: FrameType) -> bool:
-    """Whether a frame is of code that was typed at the prompt of Python, or given with -c: it has no file."""
+    """Whether a frame belongs to code without a file, typed at Python's prompt or passed with -c."""
     return frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_filename.startswith("<")

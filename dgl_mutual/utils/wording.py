@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 
 def counted(number: int, one: str, several: str | None = None, *, form: str = "") -> str:
-    """A number and what it counts: ``1 class``, ``2 classes``.
+    """Format a count with its noun: ``1 class``, ``2 classes``.
 
     Args:
-        one: what one of them is called.
-        several: what several are called, where it is not `one` with an s.
-        form: how the number is written, for example ``,`` for 1,000.
+        one: the noun in the singular.
+        several: its plural, if it is not `one` with an s.
+        form: format of the number, for example ``,`` for 1,000.
     """
     return f"{number:{form}} {one if number == 1 else several or f'{one}s'}"
 
@@ -23,7 +23,7 @@ def assignments(values: Mapping[str, object]) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of value this is: ``an int``, ``a list``, ``a function``, ``None``."""
+    """The type of a value with its article: ``an int``, ``a list``, ``a function``, ``None``."""
     if value is None:
         return "None"
     if inspect.isroutine(value):
@@ -33,15 +33,15 @@ def kind_of(value: object) -> str:
 
 
 def value_and_kind(value: object) -> str:
-    """The start of a value, and its kind: ``'all' (a str)``, ``None``."""
+    """The start of a value, and its type: ``'all' (a str)``, ``None``."""
     return "None" if value is None else f"{value!r:.60} ({kind_of(value)})"
 
 
 def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]], num_labels: int | None = None) -> str:
-    """A table of Markdown, whose cells are Markdown without bars that are not escaped.
+    """Format a Markdown table, whose cells are Markdown without unescaped bars.
 
     Args:
-        num_labels: the columns after so many are aligned to the right (default: none is).
+        num_labels: number of left-aligned columns; the others are right-aligned (default: all are left-aligned).
     """
     labels = len(header) if num_labels is None else num_labels
     rule = "|".join("---" if index < labels else "---:" for index in range(len(header)))
@@ -53,7 +53,7 @@ def _pipe_row(cells: Sequence[str]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], num_labels: int = 1) -> list[str]:
-    """Rows of cells as lines, for a screen: the first `num_labels` columns begin, and the others end, in one place each."""
+    """Format rows of cells as aligned lines for a screen: the first `num_labels` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -132,7 +132,7 @@ WRAPPED = RuntimeError("Error calling __set_name__")
 WRAPPED.__cause__ = KeyboardInterrupt()
 TOO_MANY = (
     "Error: [Errno 24] Too many open files: 'trials.csv'. Do less at a time, with fewer runs or fewer --jobs. "
-    "A process may have 64 files open at a time here. Allow it more: ulimit -n 4096\n"
+    "The limit is 64 open files per process. Raise it: ulimit -n 4096\n"
 )
 
 

@@ -104,7 +104,9 @@ def test_the_package_of_the_documentation_is_whole(command_line, tmp_path, monke
     page = (PACKAGE.parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
     source, target = tmp_path / "small-ext", tmp_path / "site"
     source.mkdir()
-    for file, content in re.findall(r"`([\w.]+)` (?:registers them|contains the code):\n\n```\w+\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+    for file, content in re.findall(
+        r"`([\w.]+)` (?:registers them|contains the code):\n\n```\w+\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL
+    ):
         (source / file).write_text(content, encoding="utf-8")
     put_into_place(source, target)
     monkeypatch.syspath_prepend(str(target))

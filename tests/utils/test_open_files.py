@@ -31,7 +31,7 @@ print(60 <= between < 120, resource.getrlimit(resource.RLIMIT_NOFILE))
 def test_without_limits_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
     make_room(10**9)
-    assert more_files(100) == "Allow it more: ulimit -n 100"
+    assert more_files(100) == "Raise it: ulimit -n 100"
 
 
 def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +40,8 @@ def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPa
     follows = UnboundLocalError("no pipe")
     follows.__context__ = refused
     for error in (refused, follows, ImportError(f"libtorch.so: cannot open shared object file: {refused.strerror}")):
-        assert "A process may have 64 files open at a time here. Allow it more: ulimit -n 4096" in str(too_many_open(error))
+        assert "The limit is 64 open files per process. Raise it: ulimit -n 4096" in str(too_many_open(error))
     monkeypatch.setattr(open_files, "_limits", lambda: (64, 64))
-    assert "The system lets a process have 64 files open" in str(too_many_open(refused))
+    assert "The system limits a process to 64 open files" in str(too_many_open(refused))
     assert "All programs together" in str(too_many_open(OSError(errno.ENFILE, os.strerror(errno.ENFILE))))
     assert too_many_open(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) is None

@@ -98,5 +98,5 @@ def test_what_is_written_is_read_again_in_its_order() -> None:
 
 @pytest.mark.parametrize("values", ["lat\udce9", {"a": [{"b": "lat\udce9"}]}, {"lat\udce9": 1}])
 def test_text_that_could_not_be_read_again_is_not_written(values: object) -> None:
-    with pytest.raises(UsageError, match=r"'lat\\udce9' cannot be written as UTF-8"):
+    with pytest.raises(UsageError, match=r"'lat\\udce9' cannot be encoded as UTF-8"):
         yaml_text(values)

@@ -138,7 +138,7 @@ def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_more_processes_than_machines_have_cores_are_refused() -> None:
-    with pytest.raises(UsageError, match="jobs = 100000 is more than 1024, the most that is possible"), connected("local:100000"):
+    with pytest.raises(UsageError, match="jobs = 100000 is more than the maximum 1024"), connected("local:100000"):
         pass
 
 

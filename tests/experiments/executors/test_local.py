@@ -157,7 +157,7 @@ def call_and_end(function: Callable[[], None]) -> None:
 def test_processes_that_cannot_be_started_are_one_message(tmp_path: Path) -> None:
     told = said(print_why_they_cannot_be_started, tmp_path)
     assert "4 processes cannot be started: Too many open files. Do less at a time, with fewer runs or fewer --jobs. " in told
-    assert "have 18 files open at a time ('ulimit -Hn')" in told
+    assert "a process to 18 open files ('ulimit -Hn')" in told
 
 
 def print_why_they_cannot_be_started() -> None:

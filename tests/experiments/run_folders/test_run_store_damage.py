@@ -311,7 +311,7 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
     assert not any(path.exists() for path in left) and (folder / "checkpoints" / "seed-0-fold-0").is_dir()
 
 
-REMOVED = "run(/config.yaml)?' was removed, moved or replaced while this command kept its results there. Put it back if you can"
+REMOVED = "run(/config.yaml)?' was removed, moved or replaced while this command wrote its results there. Put it back if you can"
 
 
 @pytest.mark.parametrize("finished", [0, 1])
