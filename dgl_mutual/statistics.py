@@ -1,7 +1,6 @@
 """Tests of paired differences, and ranks over datasets. Plain arrays in, plain numbers out; the distributions are SciPy's.
 
-One rule holds for all functions: what would follow from too few values, or from one that is not finite, is undefined. A test is `NO_TEST`
-then, and a number is nan.
+For all functions, results of too few values, or of values that are not finite, are undefined: a test is then `NO_TEST`, and a number nan.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from scipy import stats
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-#: Up to here a signed-rank test is exact; beyond, SciPy's normal approximation is as good.
+#: Maximum number of pairs for an exact signed-rank test; beyond, SciPy's normal approximation is as good.
 _EXACT_UP_TO = 200
-#: Differences of fractions that should be equal differ in their last bits.
+#: Decimals of differences: equal differences of fractions may differ in their last bits.
 _DECIMALS = 12
 #: Level of the tests of ranks and of equivalence.
 _ALPHA = 0.05
@@ -31,11 +30,11 @@ class PairedTest:
     """Result of a two-sided test of zero mean difference.
 
     Attributes:
-        name: which test.
-        p: nan where it cannot be made.
-        smallest_p: the smallest p that these many pairs can give; 0 where there is no bound.
-        low, high: 95 % interval of the mean difference by Student's t, with the corrected standard error where the test is the corrected
-            one, and not adjusted for other tests; nan where there is none, as where the differences do not vary.
+        name: name of the test.
+        p: nan if the test is impossible.
+        smallest_p: the smallest possible p with this number of pairs; 0 without a bound.
+        low, high: 95 % interval of the mean difference by Student's t, with the corrected standard error for the corrected test, and not
+            adjusted for other tests; nan if there is none, for example if the differences do not vary.
     """
 
     name: str
@@ -45,9 +44,9 @@ class PairedTest:
     high: float
 
 
-#: Pairs below which a signed-rank test can reject nothing at 0.05: the smallest p is 2^(1 - n).
+#: Minimum number of pairs with which a signed-rank test can reject at 0.05: the smallest p is 2^(1 - n).
 FEWEST_PAIRS = 6
-#: Folds, or seeds of ``holdout``, below which no t-test is made: with two, their spread is known from one difference.
+#: Minimum number of folds, or seeds of ``holdout``, for a t-test: with two, the spread is estimated from a single difference.
 FEWEST_FOLDS = 3
 #: The name of the test for trials that share training samples.
 CORRECTED_T = "corrected resampled t-test"
@@ -55,17 +54,17 @@ NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
 def held_out_ratio(protocol: str, folds: int, test_to_train: float = math.nan) -> float | None:
-    """n_test / n_train of trials whose training samples overlap, for `corrected_resampled_t`; None where pairs count as independent.
+    """Return n_test / n_train of trials whose training samples overlap, for `corrected_resampled_t`; None if pairs count as independent.
 
-    Two of k folds share most of their training samples, and so do two seeds of ``holdout``: what it trains and validates on is four fifths
-    of all samples for each seed. Differences of such trials vary together, and a test that takes them for independent rejects too often.
-    Seeds of an official split, and of ``random``, which trains on few samples of each class, count as independent. Official splits, if
-    there are several (``splits``), overlap in an unknown way; they are taken for random ones, and the ratio is theirs.
+    Two of k folds share most of their training samples, and so do two seeds of ``holdout``, each of which trains and validates on four
+    fifths of all samples. Differences of such trials are correlated, and a test that assumes independence rejects too often.
+    Seeds of an official split, and of ``random``, which trains on few samples of each class, count as independent. Several official
+    splits (``splits``) overlap in an unknown way; they are treated as random splits with their own ratio.
 
     Args:
-        protocol: as in trials.csv, where it may have an ending: ``holdout-transductive``.
-        folds: k; 1 where the protocol has no folds.
-        test_to_train: the mean ratio of the trials themselves, which counts for ``splits``; nan where it is unknown.
+        protocol: as in trials.csv, possibly with a suffix: ``holdout-transductive``.
+        folds: k; 1 without folds.
+        test_to_train: the mean ratio of the trials themselves, used for ``splits``; nan if unknown.
     """
     if protocol.split("-")[0] == "splits":
         return test_to_train
@@ -82,20 +81,20 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
     For r times repeated k-fold cross-validation n = k r (Bouckaert and Frank, PAKDD 2004).
 
     Args:
-        differences: shape (n,), one a fold or, with random hold-out splits, one a seed.
-        test_to_train: n_test / n_train, see `held_out_ratio`; the validation part counts as training, since it was learned from too.
+        differences: shape (n,), one per fold or, with random hold-out splits, per seed.
+        test_to_train: n_test / n_train, see `held_out_ratio`; the validation part counts as training, since it is also learned from.
 
     Raises:
         ValueError: the ratio is negative or not finite.
     """
     if not 0 <= test_to_train < math.inf:
-        raise ValueError(f"test_to_train = {test_to_train} is no ratio of two numbers of samples. Of k folds it is 1 / (k - 1).")
+        raise ValueError(f"test_to_train = {test_to_train} is not a ratio of numbers of samples. For k folds it is 1 / (k - 1).")
     d = rounded(differences)
     if not _is_enough(d):
         return NO_TEST
     mean, spread = float(d.mean()), math.sqrt(1 / len(d) + test_to_train) * _spread(d)
     if spread == 0:
-        # Equal differences: accuracies on small folds have few values. That they do not vary at all is no proof that others would not.
+        # Accuracies on small folds have few values, so equal differences do not prove a spread of zero.
         return PairedTest(CORRECTED_T, 1.0, 0.0, math.nan, math.nan) if mean == 0 else NO_TEST
     p = 2 * float(stats.t.sf(abs(mean) / spread, len(d) - 1))
     half = spread * float(stats.t.ppf(0.975, len(d) - 1))
@@ -103,14 +102,14 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
 
 
 def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
-    """Wilcoxon's signed-rank test, for independent pairs such as seeds. Pairs without a difference say nothing and are left out.
+    """Wilcoxon's signed-rank test, for independent pairs such as seeds. Pairs without a difference are left out.
 
-    It is exact, ties included, up to 200 pairs. The interval is that of Student's t-test: of ten pairs a bootstrap covers about 90 % where
-    it covers 95 %. Test and interval can differ near 0.05, since one is of ranks, and the other of the mean. With fewer than six pairs
-    that differ there is no interval: the test can reject nothing at 0.05 then, and an interval without zero would say what the test cannot.
+    It is exact, including ties, up to 200 pairs. The interval is that of Student's t-test, which covers 95 % for ten pairs; a bootstrap
+    covers about 90 %. Test and interval can disagree near 0.05, since one uses ranks, the other the mean. With fewer than six nonzero
+    differences, there is no interval: the test cannot reject at 0.05, and an interval without zero would contradict it.
 
     Args:
-        differences: shape (n,), one a seed.
+        differences: shape (n,), one per seed.
     """
     d = rounded(differences)
     if not _is_enough(d):
@@ -128,10 +127,10 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
 
 
 def _exact_signed_rank(nonzero: Array) -> float:
-    """Share of all 2^n ways to swap pairs whose rank sum is as far from its mean.
+    """Share of the 2^n sign assignments whose rank sum is at least as far from its mean.
 
-    SciPy counts them too, but for ranks without ties alone; with ties it goes through all 2^n. Twice a rank is whole, ties or not, so the
-    distribution of the sum can be built up from one pair to the next.
+    SciPy only has the exact distribution without ties; with ties, it enumerates all 2^n. Twice a rank is an integer even with ties, so the
+    distribution of the sum can be built up pair by pair.
     """
     ranks = np.rint(2 * stats.rankdata(abs(nonzero))).astype(np.int64)
     shares = np.zeros(ranks.sum() + 1)
@@ -146,15 +145,15 @@ def _exact_signed_rank(nonzero: Array) -> float:
 
 @dataclass(frozen=True)
 class Paired:
-    """What n paired differences say.
+    """Tests of difference and equivalence of n pairs.
 
     Attributes:
         mean, low, high: mean difference and its 95 % interval.
-        p_difference: of the two-sided paired t-test of "no difference".
-        p_equivalence: of the two one-sided t-tests of "at least `margin` apart".
+        p_difference: p of the two-sided paired t-test of "no difference".
+        p_equivalence: p of the two one-sided t-tests of "at least `margin` apart".
 
-    All but `mean` are nan where nothing can be said: of a single pair, of differences that are all equal, whose spread is unknown then,
-    and where one of them is not a number. `p_difference` alone is 1 where all differences are zero.
+    All but `mean` are nan if they are undefined: for a single pair, for equal differences, whose spread is unknown, and if one of them is
+    not a number. Only `p_difference` is 1 if all differences are zero.
     """
 
     n: int
@@ -167,7 +166,7 @@ class Paired:
 
     @property
     def equivalent(self) -> bool | None:
-        """Whether a difference of `margin` or more is ruled out at 5 %; None where nothing can be said."""
+        """Whether a difference of `margin` or more is ruled out at 5 %; None if undefined."""
         return None if math.isnan(self.p_equivalence) else self.p_equivalence < _ALPHA
 
 
@@ -175,9 +174,9 @@ def compare_pairs(differences: Sequence[float], margin: float, test_to_train: fl
     """The paired t-test and two one-sided tests (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
 
     Args:
-        differences: one a seed or fold.
-        margin: the smallest difference that would matter.
-        test_to_train: for folds, and seeds of ``holdout``, whose training samples overlap, n_test / n_train widens the standard error
+        differences: one per seed or fold.
+        margin: the smallest difference that matters.
+        test_to_train: n_test / n_train, for folds and seeds of ``holdout``, whose training samples overlap; increases the standard error
             (Nadeau and Bengio, 2003).
     """
     d = np.asarray(differences, dtype=np.float64)
@@ -200,7 +199,7 @@ def effect_size(differences: Sequence[float] | Array) -> float:
 def holm(p_values: Sequence[float] | Array) -> Array:
     """Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979): shape (m,), in the order given.
 
-    Values that are not finite are undefined: they stay so, and do not count as comparisons.
+    Values that are not finite become nan, and do not count as comparisons.
     """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(len(p), np.nan)
@@ -217,9 +216,8 @@ class Ranking:
     Attributes:
         ranks: average rank of each method, 1 is best; equal scores share a rank. All are nan if a score is not finite, or there is none.
         num_datasets: N.
-        p: of Friedman's test that all methods rank alike; nan for fewer than three methods, or too few datasets (see
-            `datasets_to_reject`).
-        critical_difference: average ranks further apart differ by Nemenyi's test at 5 %; nan where p is.
+        p: p of Friedman's test of equal ranks; nan for fewer than three methods, or too few datasets (see `datasets_to_reject`).
+        critical_difference: average ranks further apart differ by Nemenyi's test at 5 %; nan if p is.
     """
 
     ranks: dict[str, float]
@@ -229,7 +227,7 @@ class Ranking:
 
     @property
     def groups(self) -> list[list[str]]:
-        """The largest groups of methods, best first, that the critical difference does not tell apart; single methods are left out."""
+        """The maximal groups of methods, best first, within the critical difference; single methods are left out."""
         order = sorted(self.ranks, key=self.ranks.__getitem__)
         reach = [[b for b in order[index:] if self.ranks[b] - self.ranks[a] <= self.critical_difference] for index, a in enumerate(order)]
         return [group for index, group in enumerate(reach) if len(group) > 1 and not (index and set(group) <= set(reach[index - 1]))]
@@ -237,18 +235,18 @@ class Ranking:
 
 @cache
 def datasets_to_reject(num_methods: int) -> int:
-    """The smallest number of datasets with which both tests of `rank_methods` can reject anything.
+    """Return the smallest number of datasets with which both tests of `rank_methods` can reject.
 
-    The most extreme case is that all datasets rank the k methods in the same order. Friedman's statistic is then N (k - 1), and its p, of
+    In the most extreme case, all datasets rank the k methods in the same order. Friedman's statistic is then N (k - 1), and its p, from
     chi^2 with k - 1 degrees of freedom, must be below 5 %. The average ranks of the first and the last method differ by k - 1, which
-    must be more than Nemenyi's critical difference, which falls with the square root of N.
+    must exceed Nemenyi's critical difference, which decreases with the square root of N.
 
     Raises:
-        ValueError: fewer than two methods, which have no ranks to tell apart.
+        ValueError: fewer than two methods, whose ranks cannot differ.
     """
     k = num_methods
     if k < 2:
-        raise ValueError(f"Ranks of {k} methods cannot be told apart with any number of datasets. Give two methods or more.")
+        raise ValueError(f"Ranks of {k} methods cannot differ with any number of datasets. Give two methods or more.")
     friedman = float(stats.chi2.isf(_ALPHA, k - 1)) / (k - 1)
     nemenyi = (_critical_difference(k, 1) / (k - 1)) ** 2
     return max(2, math.floor(friedman) + 1, math.floor(nemenyi) + 1)
@@ -284,15 +282,15 @@ def rank_methods(scores: Array, methods: Sequence[str]) -> Ranking:
 
 
 def _is_enough(d: Array) -> bool:
-    """Whether a test or an interval can be made of these differences."""
+    """Whether these differences suffice for a test or an interval."""
     return len(d) >= 2 and bool(np.isfinite(d).all())
 
 
 def _spread(d: Array) -> float:
-    """Standard deviation (ddof = 1). Of equal values it is zero, though the mean that NumPy subtracts may miss them by a bit."""
+    """Standard deviation (ddof = 1), exactly zero for equal values, although NumPy's mean may differ from them in the last bit."""
     return float(d.std(ddof=1)) if np.ptp(d) > 0 else 0.0
 
 
 def rounded(differences: Sequence[float] | Array) -> Array:
-    """Differences in which those that should be equal are equal, and none is a negative zero."""
+    """Round differences, so that equal ones are equal to the last bit, and none is a negative zero."""
     return np.asarray(differences, dtype=np.float64).round(_DECIMALS) + 0.0

@@ -78,7 +78,7 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
         ({"members": ()}, r"members = \(\) names nothing"),
         ({"precision": -1}, "precision = -1 is not an integer from 0"),
         ({"precision": 2.5}, "precision = 2.5 is not an integer"),
-        ({"precision": 13}, "more than 12"),
+        ({"precision": 13}, "more than the maximum 12"),
         ({"percent": "yes"}, "percent = 'yes' is neither True nor False"),
         ({"members": {"mean"}}, "members = {'mean'} is a set, which has no order. Give names"),
         ({"metric": ["test"]}, "Unknown metric .* Choose from: accuracy"),
@@ -244,9 +244,9 @@ def test_it_is_saved_and_loaded_and_overwrites_nothing(found: dgl_mutual.Experim
     pd.testing.assert_frame_equal(again.trials, found.trials)
     assert repr(again).splitlines()[2:] == repr(found).splitlines()[2:]
     assert list((tmp_path / "kept").glob("*/checkpoints/seed-2-fold-0/gcn-0.safetensors"))
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already"):
         found.save(tmp_path / "kept")
-    with pytest.raises(StoreError, match=r"is in .*, which is to be copied\. Name a folder outside of it\."):
+    with pytest.raises(StoreError, match=r"is in .*, which would be copied\. Name a folder outside of it\."):
         found.save(found.folder / "kept")
     assert not (found.folder / "kept").exists()
     with pytest.raises(UsageError, match="There is no folder"):
@@ -262,7 +262,7 @@ def test_an_experiment_stays_what_it_was_where_another_one_uses_its_folder(tmp_p
     shutil.rmtree(suite)
     write_suite(tmp_path / "out", "x", [(runs[0], runs[0].name, "Cora")])
     assert found.methods == [run.name for run in runs] and len(found.table()) > 0
-    with pytest.raises(StoreError, match=r"Another experiment has used the folder .*suite-x' since"):
+    with pytest.raises(StoreError, match=r"Another experiment has since used the folder .*suite-x'"):
         found.save(tmp_path / "kept")
     assert dgl_mutual.Experiment.load(dgl_mutual.Experiment.load(suite).save(tmp_path / "kept")).methods == [runs[0].name]
 

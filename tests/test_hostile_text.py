@@ -36,7 +36,7 @@ def test_numbers(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["x" * N, " -->" * N + "x", " " * N + "x", "x -->\n" + "text\n" * N, "x -->\n<!-- table: " * (N // 10)])
 def test_pages(text: str) -> None:
-    with pytest.raises(UsageError, match="A table is not marked as it should be: line 1: "):
+    with pytest.raises(UsageError, match="A table is marked incorrectly: line 1: "):
         fill(f"<!-- table: {text}", lambda _: "")
 
 

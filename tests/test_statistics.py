@@ -121,7 +121,7 @@ def test_what_follows_from_a_value_that_is_not_finite_is_undefined(wrong: float,
 
 @pytest.mark.parametrize("ratio", [-0.5, math.nan, math.inf])
 def test_a_ratio_of_numbers_of_samples_that_cannot_be_is_refused(ratio: float) -> None:
-    with pytest.raises(ValueError, match=r"no ratio of two numbers of samples\. Of k folds it is 1 / \(k - 1\)"):
+    with pytest.raises(ValueError, match=r"not a ratio of numbers of samples\. For k folds it is 1 / \(k - 1\)"):
         corrected_resampled_t([0.1, 0.2, 0.3], ratio)
 
 
@@ -250,7 +250,7 @@ def test_without_datasets_or_with_one_method_there_is_nothing_to_rank() -> None:
 
 @pytest.mark.parametrize("methods", [-1, 0, 1])
 def test_fewer_than_two_methods_cannot_be_told_apart(methods: int) -> None:
-    with pytest.raises(ValueError, match=f"Ranks of {methods} methods cannot be told apart"):
+    with pytest.raises(ValueError, match=f"Ranks of {methods} methods cannot differ"):
         datasets_to_reject(methods)
 
 

@@ -36,7 +36,7 @@ def test_a_run_whose_folder_is_gone_is_not_empty_in_silence() -> None:
     shutil.rmtree(folder.parent)
     assert len(run.trials) == trials > 0, "what was read stays"
     for name in ("history", "failures", "reliability", "inference", "environment"):
-        with pytest.raises(StoreError, match=r"The run folder .* is gone.*experiment\.save\(FOLDER\), or give .*out=FOLDER"):
+        with pytest.raises(StoreError, match=r"The run folder .* is gone.*experiment\.save\(FOLDER\), or pass out=FOLDER"):
             getattr(run, name)
 
 

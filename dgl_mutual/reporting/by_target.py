@@ -1,4 +1,4 @@
-"""A table by target: the results of a method on a target that is learned alone, and together with others."""
+"""Tables by target: the results of a method on a target learned alone, and together with others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STRATIFIED = ("nested", "random", "holdout")
 
 
 def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
-    """As `dgl_mutual.reporting.runs.gather`, with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` has the number
+    """`dgl_mutual.reporting.runs.gather` with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` has the number
     of targets that were learned together, ``gml (1 target)`` or ``gml (3 targets)``.
 
-    If some targets were learned alone, the others are left out, since there is nothing to compare them with. Runs are paired by seed and
-    fold only: the columns `split` and `schema` are emptied, since they depend on the labels, which differ here. Splits that are stratified
+    If some targets were learned alone, the others are left out, since they cannot be compared. Runs are paired by seed and
+    fold only: the columns `split` and `schema` are cleared, since they depend on the labels, which differ here. Splits that are stratified
     by labels can differ between targets.
 
     Raises:
@@ -32,7 +32,7 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
     if not named:
         raise UsageError(
             "None of these runs has several targets, or one chosen by name, so there is no table by target. Give runs of several targets, "
-            "for example of digits-multi, or runs that --targets was given to."
+            "for example of digits-multi, or runs with --targets."
         )
     tables = [_of_run(run) for run in named]
     alone = {data for run, table in zip(named, tables, strict=True) if len(run.config["targets"]) == 1 for data in table["data"]}
@@ -42,19 +42,19 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def drawn_by_labels(trials: pd.DataFrame) -> list[str]:
-    """The data of `gather_by_target` whose splits may differ between methods, since they are stratified by the labels that are learned."""
-    several = _num_counts(trials, "data", "protocol") > 1
-    return list(dict.fromkeys(trials["data"][several & trials["protocol"].isin(_STRATIFIED)]))
+    """The data of `gather_by_target` whose splits may differ between methods, since they are stratified by the learned labels."""
+    differ = _num_counts(trials, "data", "protocol") > 1
+    return list(dict.fromkeys(trials["data"][differ & trials["protocol"].isin(_STRATIFIED)]))
 
 
 def apart_by_protocol(trials: pd.DataFrame) -> list[str]:
-    """The data of `gather_by_target` that were learned with several numbers of targets, but never with two of them under one protocol."""
+    """The data of `gather_by_target` that were learned with different numbers of targets, but only under different protocols."""
     together = set(trials["data"][_num_counts(trials, "data", "protocol") > 1])
     return [data for data in dict.fromkeys(trials["data"][_num_counts(trials, "data") > 1]) if data not in together]
 
 
 def _num_counts(trials: pd.DataFrame, *keys: str) -> pd.Series[int]:
-    """For each row, with how many different numbers of targets what has the same keys was learned."""
+    """For each row, how many different numbers of targets the rows with the same keys have."""
     numbers = trials["method"].astype(str).str.extract(r"\((\d+) targets?\)$", expand=False)
     return numbers.groupby([trials[key] for key in keys]).transform("nunique")
 

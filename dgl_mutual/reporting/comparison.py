@@ -1,4 +1,4 @@
-"""Means over the trials of each method, and significance tests against a baseline: pairs by dataset, split, seed and fold."""
+"""Means over the trials of each method, and significance tests against a baseline, paired by dataset, split, seed and fold."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from dgl_mutual.store.tables import KEY
 from dgl_mutual.utils.arguments import names_in
 
 DEFAULT_MEMBERS = (MEAN, BEST, ENSEMBLE)
-#: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
+#: Values for tables: fractions (higher is better), costs (lower is better), and fractions that are neither good nor bad.
 FRACTIONS = ("test", "val", "train")
 COSTS = ("seconds_per_epoch", "train_seconds", "peak_mib", "inference_ms", "parameters", "epochs", "best_epoch")
 NEUTRAL = ("disagreement",)
-#: Errors of predicted probabilities, of which less is better; ece is a fraction.
+#: Errors of predicted probabilities (lower is better); ece is a fraction.
 CALIBRATION = ("nll", "ece")
 LOWER_IS_BETTER = (*COSTS, *CALIBRATION)
 _VALUES = (*FRACTIONS, *CALIBRATION, *COSTS, *NEUTRAL)
-#: What belongs to the cohort: any member's is the cohort's.
+#: Values of the whole cohort, the same for all members.
 SHARED = ("seconds_per_epoch", "train_seconds", "peak_mib", "epochs", *NEUTRAL)
 ALPHA = 0.05
 _PAIR = ["data", *KEY]
@@ -50,26 +50,25 @@ _PAIR = ["data", *KEY]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Methods side by side.
+    """A comparison of methods.
 
     Attributes:
-        rows: one a data, member and method: ``data, dataset, protocol, metric, member, method, value, mean, std`` (ddof = 1), ``n, counts,
-            folds, is_best``; against the baseline ``difference, low, high`` (95 % interval by Student's t, see `PairedTest`), ``effect``
-            (Cohen's d of pairs), ``wins, losses, test, p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made.
-            ``wins`` and ``losses`` are the trials in which the method is better and worse than the baseline; of costs, nll and ece less is
-            better.
-        value: the column of trials.csv that is shown.
+        rows: a row per data, member and method: ``data, dataset, protocol, metric, member, method, value, mean, std`` (ddof = 1), ``n,
+            counts, folds, is_best``; against the baseline ``difference, low, high`` (95 % interval by Student's t, see `PairedTest`),
+            ``effect`` (Cohen's d of pairs), ``wins, losses, test, p, p_holm, smallest_p``: nan for the baseline itself and without a test.
+            ``wins`` and ``losses`` count the trials in which the method is better and worse than the baseline; for costs, nll and ece,
+            lower is better.
+        value: the compared column of trials.csv.
         baseline: the method that the others are compared with, if any.
-        rankings: per member, the methods ranked over datasets; of fractions, and only where every method was
-            run on every one of several datasets.
-        tuned: by data and method, how many trials of a search chose the options; 0 where none did, and empty where that holds for all.
-        grids: by data and method, how many combinations of options each trial chose from on validation; 0 where it chose from none, and
-            empty where that holds for all.
-        unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
-        unpaired: the methods that are not tested on a dataset, since their trials are not those of the baseline, and the trials that
-            are missing: ``gml on Cora (independent lacks seed 2 fold 0)``.
-        blocks: the columns that show one dataset under several protocols, ``Cora (public)`` and ``Cora (random)``, for each such dataset.
-        objection: why nothing is tested, where that was not asked for; else empty.
+        rankings: per member, the methods ranked over datasets; only for fractions, and if every method was run on all of several datasets.
+        tuned: by data and method, number of trials of the search that chose the options; 0 without a search, empty if no method has one.
+        grids: by data and method, number of combinations of options from which each trial chose on validation; 0 without a grid, empty
+            if no method has one.
+        unfinished: runs with missing trials, and the number of finished ones: ``gml on Cora (7 of 10 trials)``.
+        unpaired: methods that are not tested on a dataset, since their trials differ from those of the baseline, and the missing
+            trials: ``gml on Cora (independent lacks seed 2 fold 0)``.
+        blocks: for each dataset under several protocols, its columns, ``Cora (public)`` and ``Cora (random)``.
+        objection: why nothing is tested although tests were not disabled; else empty.
     """
 
     rows: pd.DataFrame
@@ -85,7 +84,7 @@ class Comparison:
 
     @property
     def num_comparisons(self) -> int:
-        """How many tests Holm's adjustment counts."""
+        """Number of tests in Holm's adjustment."""
         return int(self.rows["p"].notna().sum())
 
 
@@ -102,9 +101,9 @@ def compare(
     Args:
         value: a fraction (test, val, train), ``nll`` or ``ece``, a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
-        members: which members to show, also as one string, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or mean alone of what
-            the whole cohort shares.
-        baseline: a method (see `dgl_mutual.reporting.baseline`); None: nothing is tested.
+        members: members to show, also as a string, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or only mean for values of
+            the whole cohort.
+        baseline: a method (see `dgl_mutual.reporting.baseline`); None: no tests.
 
     Raises:
         UsageError: an unknown name, runs that must not be combined in one table, or a baseline whose trials pair with those of no
@@ -143,7 +142,7 @@ def _refuse_unmeasured(trials: pd.DataFrame, value: str) -> None:
             f"None of these runs has a {value!r}: no sample of their test parts has a known label. Compare them on validation: export with "
             '--value val (in Python: value="val").'
         )
-    why = {"disagreement": "a single student has none", "peak_mib": "some systems do not tell it"}.get(value)
+    why = {"disagreement": "a single student has none", "peak_mib": "some systems do not report it"}.get(value)
     raise UsageError(
         f"None of these runs has a {value!r}: {f'{why}, or ' if why else ''}the version that made them did not measure it. Choose another "
         "one with --value (in Python: value=...), or run them again into another folder."
@@ -158,7 +157,7 @@ def _unfinished(trials: pd.DataFrame) -> Iterator[str]:
 
 
 def _counts(trials: pd.DataFrame, column: str) -> dict[tuple[str, str], int]:
-    """A column of `gather` by data and method; empty where it is 0 for all."""
+    """A column of `gather` by data and method; empty if it is 0 for all."""
     if not trials[column].any():
         return {}
     runs = trials[["data", "method", column]].drop_duplicates()
@@ -180,21 +179,21 @@ def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:
 
 
 def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd.DataFrame:
-    there = list(dict.fromkeys(trials["member"]))
+    known = list(dict.fromkeys(trials["member"]))
     if members is None:
-        members = [member for member in DEFAULT_MEMBERS if member in there] or there
+        members = [member for member in DEFAULT_MEMBERS if member in known] or known
     if isinstance(members, str):
         members = [member.strip() for member in members.split(",")]
     members = list(dict.fromkeys(names_in("members", members, "['mean', 'ensemble']")))
     for member in members:
-        if member not in there:
-            raise unknown("member", member, there)
+        if member not in known:
+            raise unknown("member", member, known)
     shown = trials[trials["member"].isin(members)]
     return shown.assign(member=pd.Categorical(shown["member"], pd.Index(members)))
 
 
 def split_by(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Data of which a column has several values, each value by itself: of `protocol` ``Cora (public)`` and ``Cora (random)``."""
+    """Split data with several values of a column into separate data: by `protocol`, ``Cora (public)`` and ``Cora (random)``."""
     several = trials.groupby("data", sort=False)[column].transform("nunique") > 1
     return trials.assign(data=trials["data"].where(~several, trials["data"].astype(str) + " (" + trials[column].astype(str) + ")"))
 
@@ -225,7 +224,7 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
 
 
 def _folder_names(runs: Iterable[str]) -> dict[str, str]:
-    """What a message calls run folders: by their names, or by their paths where several have one name."""
+    """Names of run folders for messages: their names, or their paths if several have the same name."""
     folders = dict.fromkeys(map(str, runs))
     counts = Counter(Path(folder).name for folder in folders)
     return {folder: Path(folder).name if counts[Path(folder).name] == 1 else folder for folder in folders}
@@ -295,12 +294,12 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
     order = {name: index for names in (datas, methods) for index, name in enumerate(names)} | {baseline: -1}
     rows = rows.sort_values(["data", "member", "method"], key=lambda column: column.map(order) if column.name != "member" else column)
     columns = ["data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts", "folds"]
-    # The order in which trials are summed decides on the last bits, and these may decide how a table rounds.
+    # The last bits depend on the order of summation, and may change the rounding in a table.
     return rows[columns].astype({"mean": float, "std": float}).round({"mean": 14}).reset_index(drop=True)
 
 
 def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
-    """Of several methods, those with the best mean on a dataset; none if all are alike, or nothing is good or bad."""
+    """Whether a method has the best mean on its dataset; never if all means are equal, or the value is neither good nor bad."""
     mean = rows["mean"]
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
     best = groups.transform("min" if value in LOWER_IS_BETTER else "max")
@@ -313,7 +312,7 @@ _TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test"
 def _tests(
     trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None, unpaired: Collection[tuple[str, str]]
 ) -> pd.DataFrame:
-    # A column for each method, with NaN where it lacks a trial.
+    # A column for each method, with NaN for missing trials.
     figures = trials.astype({value: float}).pivot(index=KEY, columns=["data", "member", "method"], values=value)
     column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy().T, strict=True))
     ratios = trials.groupby("data")["test_to_train"].mean()
@@ -325,7 +324,7 @@ def _tests(
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        gains = rounded(-differences if value in LOWER_IS_BETTER else differences)  # as the tests take them: a tie is neither
+        gains = rounded(-differences if value in LOWER_IS_BETTER else differences)  # as in the tests; ties count as neither
         test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))
         results.append(
             {
@@ -352,7 +351,7 @@ def _paired_test(differences: Array, test_to_train: float | None) -> PairedTest:
 
 
 def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:
-    # One dataset under several conditions is not several datasets.
+    # Several conditions of a dataset are not independent datasets.
     if value not in FRACTIONS or rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
         return {}
     rankings = {}

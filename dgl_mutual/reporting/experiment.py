@@ -34,22 +34,22 @@ from dgl_mutual.utils.wording import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What is not copied: locks, and what is being written.
+#: Files that are not copied: locks, and temporary files.
 _HIDDEN = shutil.ignore_patterns(".*")
 
 
 class Experiment:
-    """What `dgl_mutual.experiment` returns: the trials of every method on every dataset, with tables, tests and plots of them.
+    """Results of `dgl_mutual.experiment`: the trials of every method on every dataset, with tables, tests and plots.
 
-    It stands for a suite's folder, so `Experiment.load` also opens what ``dgl-mutual suite`` has written. A notebook shows its table.
+    It represents a suite's folder, so `Experiment.load` also opens folders of ``dgl-mutual suite``. A notebook shows its table.
 
     Attributes:
-        folder: the suite's folder; the run folders lie beside it.
+        folder: the suite's folder; the run folders are in the same parent folder.
     """
 
     def __init__(self, folder: Path | str, *, temporary: object = None) -> None:
         self.folder = user_path(folder).absolute()
-        self._temporary = temporary  # a folder that is there as long as this is
+        self._temporary = temporary  # a folder with the lifetime of this object
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -74,18 +74,18 @@ class Experiment:
     def summary(
         self, baseline: str | None = None, *, value: str = "test", metric: str | None = None, members: str | Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Numbers: a row per dataset, member and method, with mean, std (ddof = 1), n, and the tests against a baseline.
+        """Return a row per dataset, member and method, with mean, std (ddof = 1), n, and the tests against a baseline.
 
         Args:
-            baseline: a method, or ``none`` (default: the experiment's own, else independent where it is one of several methods; where it
-                has no trials, or they do not pair with the others', nothing is tested, with a warning).
+            baseline: a method, or ``none`` (default: the experiment's own, else independent if it is one of several methods; if it
+                has no trials, or they do not pair with those of others, nothing is tested, with a warning).
             value: ``test``, ``val``, ``train``; ``nll``, ``ece``; ``seconds_per_epoch``, ``train_seconds``, ``peak_mib``, ``inference_ms``,
                 ``parameters``, ``epochs``, ``best_epoch``; or ``disagreement``.
             metric: only datasets scored by it, for example ``rocauc`` (default: all).
             members: names, for example ``mean,gcn-0`` (default: mean, best_by_val, ensemble).
 
         Raises:
-            UsageError: a name that is not there, or trials that do not pair with those of a baseline that was given.
+            UsageError: an unknown name, or trials that do not pair with those of a given baseline.
         """
         return self._comparison(baseline, value, metric, members).rows
 
@@ -99,21 +99,20 @@ class Experiment:
         percent: bool | None = None,
         precision: int | None = None,
     ) -> pd.DataFrame:
-        """The table that ``dgl-mutual export`` makes, as text: methods as rows, datasets as columns. Its ``attrs["caption"]`` says how to
-        read it.
+        """Return the table of ``dgl-mutual export`` as text: methods as rows, datasets as columns. Its ``attrs["caption"]`` explains it.
 
         Args:
             baseline, value, metric, members: see `summary`.
-            percent: show fractions times 100 (default: wherever the value is a fraction).
-            precision: number of decimals (default: 1 for percent, 3 for fractions, what fits for costs).
+            percent: show fractions times 100 (default: if the value is a fraction).
+            precision: number of decimals (default: 1 for percent, 3 for fractions, depending on the value for costs).
 
         Raises:
-            UsageError: see `summary`; percent of a value that is not a fraction, or a precision that is none.
+            UsageError: see `summary`; percent of a value that is not a fraction, or an invalid precision.
         """
-        found = self._comparison(baseline, value, metric, members)
+        comparison = self._comparison(baseline, value, metric, members)
         percent = is_fraction(value) if percent is None else percent
         _check_form(precision, percent=percent)
-        return _frame(text_table(found, percent=percent, precision=precision))
+        return _frame(text_table(comparison, percent=percent, precision=precision))
 
     def export(
         self,
@@ -130,15 +129,14 @@ class Experiment:
         wide: bool = False,
         by_target: bool = False,
     ) -> Path:
-        """Write the table that ``dgl-mutual export`` writes, with the same defaults: CSV, LaTeX or Markdown by the file's suffix.
+        """Write the table of ``dgl-mutual export``, with the same defaults, as CSV, LaTeX or Markdown, depending on the file's suffix.
 
-        A file that is there is replaced whole, or stays as it is if anything fails.
+        An existing file is replaced atomically; it does not change if anything fails.
 
         Args:
-            path: a file that ends in ``.csv``, ``.tex`` or ``.md``; folders on the way to it are made.
+            path: a file that ends in ``.csv``, ``.tex`` or ``.md``; missing parent folders are created.
             baseline, value, metric, members: see `summary`.
-            datasets, methods: only this one, or these, as tables name them (default: all); tests are adjusted over the comparisons
-                that are shown.
+            datasets, methods: a name or names to show, as in tables (default: all); tests are adjusted over the shown comparisons.
             percent: fractions times 100.
             precision: number of decimals (default: all of them in CSV, else as in `table`).
             wide: CSV with a row per method and columns per dataset, instead of a row per value with its tests.
@@ -148,8 +146,8 @@ class Experiment:
             The file.
 
         Raises:
-            UsageError: another suffix, an unknown name, trials that do not pair with those of a baseline that was given, percent of a
-                value that is not a fraction, wide LaTeX or Markdown, or a path that no file system takes.
+            UsageError: another suffix, an unknown name, trials that do not pair with those of a given baseline, percent of a
+                value that is not a fraction, wide LaTeX or Markdown, or an invalid path.
             StoreError: the file cannot be written.
         """
         _check_form(precision, percent=percent, wide=wide, by_target=by_target)
@@ -177,7 +175,7 @@ class Experiment:
 
     @property
     def searches(self) -> pd.DataFrame:
-        """All trials of the searches that the methods were tuned by: ``data, method, search`` and the columns of tuning.csv.
+        """All trials of the searches that tuned the methods: ``data, method, search`` and the columns of tuning.csv.
 
         Raises:
             UsageError: nothing was tuned.
@@ -188,14 +186,14 @@ class Experiment:
         return read_tuning(self.folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
 
     def compare(self, a: str, b: str, *, value: str = "test", members: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """Method `a` against method `b`, paired by seed and fold.
+        """Compare method `a` with method `b`, paired by seed and fold.
 
         Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 % interval
         by Student's t, not adjusted; over folds and seeds of ``holdout`` with the corrected standard error), ``effect`` (Cohen's d of
         pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
 
         Raises:
-            UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.
+            UsageError: there is no such method, or their trials pair on no dataset. Unpaired datasets are left out, with a warning.
         """
         for method in (a, b):
             if not isinstance(method, str) or method not in self.methods:
@@ -215,12 +213,12 @@ class Experiment:
         rows = comparison.rows[(comparison.rows["method"] == b) | (comparison.rows["test"] != "")]
         keys = ["data", "member"]
         other = rows[rows["method"] == b][[*keys, "mean"]].rename(columns={"mean": "mean_b"})
-        found = rows[rows["method"] == a].rename(columns={"mean": "mean_a"}).merge(other, on=keys)
+        compared = rows[rows["method"] == a].rename(columns={"mean": "mean_a"}).merge(other, on=keys)
         columns = [*keys, "mean_a", "mean_b", "difference", "low", "high", "effect", "wins", "losses", "n", "test", "p", "p_holm"]
-        return found[columns].astype({"wins": int, "losses": int})
+        return compared[columns].astype({"wins": int, "losses": int})
 
     def plot(self, kind: str) -> dict[str, Figure]:
-        """Figures by name.
+        """Draw figures, and return them by name.
 
         Args:
             kind: a kind of plot, for example ``gains`` or ``curves``; ``dgl-mutual plot --help`` lists all of them.
@@ -235,26 +233,26 @@ class Experiment:
         return figures
 
     def save(self, path: str | Path) -> Path:
-        """Copy everything into a folder, which must be new or empty: the suite's folder, and those of its runs with their students.
+        """Copy everything into a new or empty folder: the suite's folder, and those of its runs with their students.
 
         Raises:
-            UsageError: no file system takes the path.
-            StoreError: another experiment has used the folder since; there is something already, the place is in one of the folders, a link
-                or something else that is no file lies in them, or the disk does not take it. Nothing is left of the copy then.
+            UsageError: the path is invalid.
+            StoreError: another experiment has used the folder since, the target is not empty or is within a copied folder, there is a
+                link or special file in them, or writing fails. No partial copy remains.
         """
         path = user_path(path)
         if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
-            raise StoreError(f"{str(path)!r} is there already. Name a new folder.")
-        there = suite_runs(self.folder)
-        if not {(run.data, run.method, run.folder) for run in self.runs} <= {(run.data, run.method, run.folder) for run in there}:
+            raise StoreError(f"{str(path)!r} exists already. Name a new folder.")
+        current = suite_runs(self.folder)
+        if not {(run.data, run.method, run.folder) for run in self.runs} <= {(run.data, run.method, run.folder) for run in current}:
             raise StoreError(
-                f"Another experiment has used the folder {str(self.folder)!r} since, with other runs. Make this one again, with a name or "
-                "an out of its own, and save it then."
+                f"Another experiment has since used the folder {str(self.folder)!r} with other runs. Run this experiment again with its "
+                "own name= or out=, and then save it."
             )
-        folders = [self.folder, *dict.fromkeys(run.folder for run in there)]
+        folders = [self.folder, *dict.fromkeys(run.folder for run in current)]
         for folder in folders:
             if path.resolve().is_relative_to(folder.resolve()):
-                raise StoreError(f"{str(path)!r} is in {str(folder)!r}, which is to be copied. Name a folder outside of it.")
+                raise StoreError(f"{str(path)!r} is in {str(folder)!r}, which would be copied. Name a folder outside of it.")
             _check_copyable(folder)
         with replacing(path.resolve()) as copy:
             for folder in folders:
@@ -263,24 +261,24 @@ class Experiment:
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
-        """Open what `save` has written, a suite's folder, or a folder with a single suite in it.
+        """Open a folder written by `save`, a suite's folder, or a folder that contains a single suite.
 
         Raises:
-            UsageError: there is no such folder, or several suites.
+            UsageError: there is no such folder, or it contains several suites.
             StoreError: there is no suite, or its files are damaged.
         """
         path = user_path(path)
         if not path.is_dir():
-            raise UsageError(f"There is no folder {str(path)!r}. Give one that Experiment.save or 'dgl-mutual suite' has written.")
+            raise UsageError(f"There is no folder {str(path)!r}. Give one written by Experiment.save or 'dgl-mutual suite'.")
         suites = [path] if (path / SUITE_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{SUITE_FILE}"))
         if not suites:
             raise StoreError(
-                f"In {str(path)!r} there is no suite (no {SUITE_FILE}). Give what Experiment.save or 'dgl-mutual suite' has written."
+                f"In {str(path)!r} there is no suite (no {SUITE_FILE}). Give a folder written by Experiment.save or 'dgl-mutual suite'."
             )
         if len(suites) > 1:
             raise UsageError(f"{str(path)!r} has several suites: {', '.join(suite.name for suite in suites)}. Give the folder of one.")
         experiment = cls(suites[0])
-        _ = experiment.runs  # what is damaged shows here
+        _ = experiment.runs  # raises if files are damaged
         return experiment
 
     def __repr__(self) -> str:
@@ -311,13 +309,14 @@ class Experiment:
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)
-        found = compare_with_baseline(trials, baseline, preferred_baseline([self.folder]), value=value, metric=metric, members=members)
-        warn_of_gaps(found)
-        return found
+        suite_baseline = preferred_baseline([self.folder])
+        comparison = compare_with_baseline(trials, baseline, suite_baseline, value=value, metric=metric, members=members)
+        warn_of_gaps(comparison)
+        return comparison
 
 
 def _rows(runs: Sequence[Run], name: Literal["trials", "failures"]) -> pd.DataFrame:
-    """A table of all runs, with the names of their data and methods before its columns; these names alone where there is no run."""
+    """A table of all runs, with their data and methods as first columns; only these columns without runs."""
     if not runs:
         return pd.DataFrame(columns=["data", "method"])
     tables: list[pd.DataFrame] = [getattr(run, name).assign(data=run.data, method=run.method) for run in runs]
@@ -326,24 +325,24 @@ def _rows(runs: Sequence[Run], name: Literal["trials", "failures"]) -> pd.DataFr
 
 
 def _chosen(name: str, given: str | Sequence[str] | None, example: str) -> list[str]:
-    """Names that are given; none where nothing is."""
+    """The given names; empty for None."""
     if given is None:
         return []
     return [given] if isinstance(given, str) else names_in(name, given, example)
 
 
 def _check_form(precision: object, **flags: object) -> None:
-    """Refuse a number of decimals that is none, and what is neither True nor False."""
+    """Refuse an invalid number of decimals, and flags that are neither True nor False."""
     check_booleans(**flags)
     if precision is not None:
         whole_number("precision", precision, 0, MAX_PRECISION)
 
 
 def _check_copyable(folder: Path) -> None:
-    """Let only folders and regular files be copied: what a link leads to may be anything on this machine, and a device has no end.
+    """Allow only folders and regular files: a link may lead anywhere on this machine, and a device has no end.
 
     Raises:
-        StoreError: there is a link, a device or the like; hidden files do not count.
+        StoreError: there is a link, a device or the like; hidden files are ignored.
     """
     for place, inner, files in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]

@@ -17,21 +17,21 @@ from dgl_mutual.store.outputs import refuse_other_endings
 from dgl_mutual.utils.user_warnings import warn
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
-#: The ending of a file's name -> the format of the table in it.
+#: Suffix of a file -> format of its table.
 FORMATS: Mapping[str, Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
 def format_of(file: Path | None, asked: Format | None) -> Format:
-    """The format of a table that is written to a file: what was asked for, else what the ending of its name says, else CSV.
+    """Return the format of a table that is written to a file: the requested one, else that of the file's suffix, else CSV.
 
     Raises:
-        UsageError: the ending says another format than was asked for, or one in which no tables are written.
+        UsageError: the suffix is that of another format than requested, or of no table format.
     """
     ending = "" if file is None else file.suffix.lower()
     named = FORMATS.get(ending)
     if asked is not None:
         if named not in (None, asked):
-            raise UsageError(f"{str(file)!r} ends as a file of {named} does, and --format {asked} was asked for. Leave out one of the two.")
+            raise UsageError(f"{str(file)!r} has the suffix of {named}, but --format is {asked}. Change one of the two.")
         return asked
     refuse_other_endings(file, (*FORMATS, ".txt"))
     return named or "csv"
@@ -53,15 +53,15 @@ def export(
     percent: bool = False,
     by_target: bool = False,
 ) -> str:
-    """The table.
+    """Return the table of some runs as text.
 
     Args:
-        preferred: the baseline of the suite that these runs are, see `dgl_mutual.reporting.runs.preferred_baseline`.
+        preferred: the baseline of the suite of these runs, see `dgl_mutual.reporting.runs.preferred_baseline`.
         wide: see `to_csv`; other formats are always wide.
-        baseline: a method, or ``none`` (default: `preferred`, unless `datasets` or `methods` leave it out, else independent where it is one
-            of several methods; where it has no runs here, or its trials do not pair with the others', nothing is tested, with a warning).
+        baseline: a method, or ``none`` (default: `preferred`, unless `datasets` or `methods` leave it out, else independent if it is one
+            of several methods; if it has no runs here, or its trials do not pair with those of others, nothing is tested, with a warning).
         value, metric, members: see `compare`.
-        datasets, methods: see `chosen_runs`; tests are adjusted over the comparisons that are shown.
+        datasets, methods: see `chosen_runs`; tests are adjusted over the shown comparisons.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
 
@@ -70,9 +70,9 @@ def export(
     """
     if wide and kind != "csv":
         raise UsageError(f"Only CSV has two forms, and {kind} is always wide. Leave out wide (on the command line: --wide).")
-    found = chosen_runs(runs, datasets, methods)
-    trials = gather_by_target(found) if by_target else gather(found, metric)
-    if by_target or preferred in {run.method for run in runs} - {run.method for run in found}:  # left out on purpose
+    chosen = chosen_runs(runs, datasets, methods)
+    trials = gather_by_target(chosen) if by_target else gather(chosen, metric)
+    if by_target or preferred in {run.method for run in runs} - {run.method for run in chosen}:  # left out on purpose
         preferred = None
     comparison = compare_with_baseline(trials, baseline, preferred, value=value, metric=metric, members=members)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):

@@ -17,9 +17,10 @@ _LONG = [
 
 
 def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None = None, percent: bool = False) -> str:
-    """A row per data, member and method with all metrics and tests, or (wide) a row per member and method with three columns a dataset.
+    """Format a comparison as CSV: a row per data, member and method with all tests, or (wide) a row per member and method with three
+    columns per dataset.
 
-    Numbers are fractions with all their digits unless `percent` or `precision` say otherwise. Text never starts like a formula.
+    Numbers are fractions with all digits unless `percent` or `precision` are given. Text never starts like a formula.
 
     Raises:
         UsageError: percent of a cost.
@@ -28,7 +29,7 @@ def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None 
     scaled = ["mean", "std", "difference", "low", "high"]
     rows[scaled] = rows[scaled] * scale(comparison, percent)
     if precision is not None:
-        # As the text tables round: pandas rounds 51.15 up, whose nearest double lies below.
+        # Round like the text tables: pandas rounds 51.15 up, although the nearest double is smaller.
         rows[scaled] = rows[scaled].astype(float).map(lambda figure: round(float(figure), precision))
     table = _wide(rows) if wide else rows[_LONG].astype({"wins": "Int64", "losses": "Int64"})
     return csv_text(table)
@@ -44,7 +45,7 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_markdown(table: TextTable) -> str:
-    """A pipe table with its caption below."""
+    """Format a table as a Markdown pipe table with its caption below."""
     rows = [[_markdown_cell(cell) for cell in row] for row in flat_rows(table)]
     lines = pipe_table([markdown_text(name) for name in table.header], rows, table.num_labels)
     return f"{lines}\n\n{' '.join(map(markdown_text, table.caption))}\n"
@@ -56,23 +57,23 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def to_text(table: TextTable) -> str:
-    """The table for a screen, with its caption below. A star stands in place of bold type."""
+    """Format a table for a screen, with its caption below. A star marks bold cells."""
     rows = aligned([table.header, *([cell_text(cell, star="*") for cell in row] for row in flat_rows(table))], table.num_labels)
     lines, first = [rows[0], "-" * max(map(len, rows))], 1
     for number, group in enumerate(table.groups):
         lines += [*([""] if number else []), *rows[first : first + len(group)]]
         first += len(group)
-    caption = [f"*{one.removeprefix(BOLD)}" if one.startswith(f"{BOLD}:") else one for one in table.caption]
+    caption = [f"*{text.removeprefix(BOLD)}" if text.startswith(f"{BOLD}:") else text for text in table.caption]
     return "\n".join([*lines, "", " ".join(caption)]) + "\n"
 
 
 def cell_text(cell: Cell, *, star: str = "") -> str:
-    """A cell without markup; `star` follows a number that is bold."""
+    """A cell without markup; `star` follows a bold number."""
     return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{star if cell.bold else ''}{cell.mark}"
 
 
 def to_latex(table: TextTable, label: str = "tab:results") -> str:
-    """A `table` environment for the packages booktabs alone; the caption stands above. A warning names the characters that it lacks."""
+    """Format a table as a LaTeX `table` with its caption above; needs booktabs only. A warning names unsupported characters."""
     texts = (*table.caption, *table.header, *(cell.text for group in table.groups for row in group for cell in row))
     lost = lost_in_latex("".join(texts))
     if lost:
@@ -100,7 +101,7 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
 
 def _latex_row(cells: list[str]) -> str:
     row = " & ".join(cells)
-    # The line before would take what starts so for its own: a length in brackets, or the star of a command.
+    # LaTeX would attach a leading bracket (a length) or star to the end of the previous line.
     return ("{}" if row.lstrip().startswith(("[", "*")) else "") + row + r" \\"
 
 

@@ -13,32 +13,32 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import ROLES, Role, identity
 from dgl_mutual.utils.wording import counted
 
-#: Not how students teach each other, but on what, and who: methods are compared under the same of these.
+#: Keys of the data and the cohort, which are the same for compared methods.
 _OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
-#: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
+#: Keys of the training samples and their scoring: runs that differ in one of these have separate columns in a table.
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
-#: Options of training that change nothing in a trial: what is recorded, and what an interrupted trial goes on from.
+#: Training options that do not affect results: recorded values, and snapshots of interrupted trials.
 _RECORDING = ("diversity", "checkpoint_every")
-#: No option of the method: it belongs to the data, is shown elsewhere, or changes nothing.
+#: Keys that are not options of the method: they belong to the data, are shown elsewhere, or do not affect results.
 _NO_OPTION = (
     {"strategy", "students", "pool"}
     | {key for key, role in ROLES.items() if role is not Role.METHOD}
     | {f"training.{name}" for name in _RECORDING}
 )
-#: Parts of a run that are there or not: of one that is not there, no option is named.
+#: Optional parts of a run; the options of a missing part are not named.
 _PARTS = ("distill", "grid")
-#: Characters of a label.
+#: Maximum length of a label.
 MAX_LABEL = 60
 
 
 def label_runs(runs: Sequence[Run]) -> list[Run]:
-    """The same runs, each with `method` and `data` filled in where a suite has not done so.
+    """Return the runs with `method` and `data` filled in if a suite has not set them.
 
-    Runs of one strategy on one dataset whose configurations differ are distinguished by what differs and each was given:
-    ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, metric, cohort, protocol and folds where a dataset
-    was run with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
-    Where runs on a dataset differ in their pool of unlabelled graphs, it belongs to the method, so that methods with and without are
-    compared: ``gml (unlabelled=ogbg-molhiv)``. Where all have the same, it belongs to the data: ``MUTAG (and NCI1)``.
+    Runs of the same strategy and dataset with different configurations are distinguished by their given options that differ:
+    ``gml (entropy_weight=0.1)`` and ``gml``. Label rate and noise belong to the data, and so do task, targets, metric, cohort, protocol
+    and folds if a dataset has several: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
+    If runs on a dataset differ in their pool of unlabelled graphs, it belongs to the method, so that methods with and without a pool are
+    compared: ``gml (unlabelled=ogbg-molhiv)``. If all have the same pool, it belongs to the data: ``MUTAG (and NCI1)``.
     """
     flat = _with_common_pools([_flat(run) for run in runs])
     datas = [
@@ -59,7 +59,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     full: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (short, long), data in zip(named, datas, strict=True):
         full[data, short].add(long)
-    # What a run was given is enough, unless two configurations would have one name.
+    # The given options are enough, unless two configurations would have the same name.
     unclear = {runs[index].config["strategy"] for index, (short, _) in enumerate(named) if len(full[datas[index], short]) > 1}
     return [
         replace(run, data=data, method=run.method or (long if run.config["strategy"] in unclear else short))
@@ -68,7 +68,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def _with_common_pools(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same values; a pool that all runs on a dataset have under the name `pool`, in place of `unlabelled`."""
+    """The same values, with a pool that all runs on a dataset share renamed from `unlabelled` to `pool`."""
     pools: dict[object, set[object]] = defaultdict(set)
     for values in flat:
         pools[values["dataset"]].add(values.get("unlabelled"))
@@ -80,9 +80,9 @@ def _with_common_pools(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def data_of_suite(runs: Sequence[Run]) -> list[Run]:
-    """The runs of a suite, those of one data that learned on different samples, or have other metrics, distinguished as by `label_runs`.
+    """Return the runs of a suite, with data that have different training samples or metrics distinguished as in `label_runs`.
 
-    A suite's methods may have label rates, noise, targets, metrics and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
+    A suite's methods may have their own label rates, noise, targets, metrics and folds: ``MUTAG (30% labels)`` and ``MUTAG``.
     """
     flat = [_flat(run) for run in runs]
     of_data: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -95,12 +95,12 @@ def data_of_suite(runs: Sequence[Run]) -> list[Run]:
 
 
 def line_names(runs: Sequence[Run], shown: str) -> list[str]:
-    """A name for each line of a figure, given a run of each: its method; if lines share one, with what differs between them.
+    """Name the lines of a figure, given a run of each, by their methods; lines of the same method with their differences.
 
-    ``gml (5 labels a class)`` beside ``gml``. Lines that differ in nothing that a configuration says have the name of the run's folder.
+    For example, ``gml (5 labels a class)`` and ``gml``. Lines with equal configurations have the name of the run's folder.
 
     Args:
-        shown: the key that the figure's axis shows, `noise` or `students`.
+        shown: the key on the figure's axis, `noise` or `students`.
     """
     of_method = defaultdict(list)
     for run in runs:
@@ -121,19 +121,19 @@ def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
 
 
 def data_name(run: Run) -> str:
-    """The dataset of a run with its label rate and noise, whatever its targets: ``digits-multi (10% labels)``."""
+    """The dataset of a run with its label rate and noise, without its targets: ``digits-multi (10% labels)``."""
     return _data_label(_flat(run), [])
 
 
 def all_but(run: Run, key: str) -> dict[str, Any]:
-    """What decides the results of a run's trials (see `identity`), except for its dataset and this key."""
+    """The values that determine the results of a run's trials (see `identity`), except for its dataset and this key."""
     values = identity(run.config)
     training = {name: value for name, value in values.get("training", {}).items() if name not in _RECORDING}
     return {name: value for name, value in {**values, "training": training}.items() if name not in ("dataset", key)}
 
 
 def unsplit_name(run: Run) -> str:
-    """What a run learns, whatever its protocol and folds: ``digits-multi (digit+even)``."""
+    """The data of a run without protocol and folds: ``digits-multi (digit+even)``."""
     values = _flat(run)
     return _named(Path(str(values["dataset"])).name, values, [key for key in _COLUMN_OF_ITS_OWN if key != "folds"])
 
@@ -146,7 +146,7 @@ def _flat(run: Run) -> dict[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested plain values by dotted keys; targets as ``digit+even``, the cohort as ``gcn+gat``, their own as ``student.<option>``."""
+    """Flatten plain values to dotted keys; targets as ``digit+even``, the cohort as ``gcn+gat``, its options as ``student.<option>``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -163,9 +163,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """``student.hidden`` -> ``32/64``: the values of an option; those of a custom student as ``student.options.width``.
+    """``student.hidden`` -> ``32/64``: the values of an option; options of a custom student are ``student.options.width``.
 
-    Of students of one architecture, one that was not given an option that another has shows ``default``.
+    Among students of the same architecture, those without an option that another one has show ``default``.
     """
     rows = [{"student.architecture": None, **flatten(student, "student.")} for student in students]
     flat = {}
@@ -182,14 +182,14 @@ def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any
         for key in ("task", "targets", "metric", "students", "protocol", "folds")
         if len({str(other.get(key)) for other in of_dataset}) > 1
     ]
-    if "task" in keys:  # node and graph tasks have protocols of their own
+    if "task" in keys:  # node and graph tasks have different protocols
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
         keys = [key for key in keys if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
     return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *keys))
 
 
 def _named(name: str, values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """A name of data with what distinguishes it: ``Cora (10% labels)``."""
+    """A name of data with its distinguishing values: ``Cora (10% labels)``."""
     extra = [_data_part(key, values[key]) for key in keys if values.get(key) is not None]
     return _short(f"{name} ({', '.join(extra)})") if extra else name
 
@@ -203,7 +203,7 @@ def _data_part(key: str, value: Any) -> str:
 
 
 def _described(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
-    """The keys that tell the runs of a group apart: of those that differ, the ones that were given, if they suffice.
+    """The keys that distinguish the runs of a group: among those that differ, the given ones if they suffice.
 
     Args:
         group: the resolved and the given values of each run.
@@ -215,7 +215,7 @@ def _described(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
 
 def _given(run: Run, keys: Sequence[str]) -> list[str]:
-    """Those of the keys that this run was given."""
+    """The keys that were given to this run."""
     given = flatten(run.given)
     return [key for key in keys if key in given or key in _PARTS]
 
@@ -226,15 +226,15 @@ def _num_apart(group: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
 
 def _differing(group: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for values in group for key in values if key not in _NO_OPTION)
-    found: dict[str, None] = {}
+    differing: dict[str, None] = {}
     for key in keys:
         part = key.partition(".")[0]
         having = [values for values in group if part not in _PARTS or _has(values, part)]
         if len(having) < len(group):
-            found[part] = None
+            differing[part] = None
         if len({repr(values.get(key)) for values in having}) > 1:
-            found[key] = None
-    return list(found)
+            differing[key] = None
+    return list(differing)
 
 
 def _has(values: Mapping[str, Any], part: str) -> bool:
@@ -242,7 +242,7 @@ def _has(values: Mapping[str, Any], part: str) -> bool:
 
 
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
-    """Omits options that are off: ``gml`` beside ``gml (distill)``."""
+    """The label of a method, without options that are off: ``gml`` and ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
     options: list[tuple[str, Any]] = []
     if values.get("unlabelled") is not None:
@@ -256,7 +256,7 @@ def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
 
 
 def _listed(strategy: str, options: Sequence[tuple[str, Any]]) -> str:
-    """``gml (hidden=8, epochs=7)``. Where this is too long: rounded numbers, as many whole entries as fit, and a hash of all."""
+    """``gml (hidden=8, epochs=7)``. If this is too long: rounded numbers, as many entries as fit, and a hash of all."""
     label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in options)})"
     if len(label) <= MAX_LABEL:
         return label
@@ -270,7 +270,7 @@ def _listed(strategy: str, options: Sequence[tuple[str, Any]]) -> str:
 
 
 def _short(label: str) -> str:
-    """At most `MAX_LABEL` characters; what is cut off is replaced by a hash, so that different labels stay different."""
+    """Shorten a label to `MAX_LABEL` characters. A hash replaces its end, so that different labels stay different."""
     if len(label) <= MAX_LABEL:
         return label
     return f"{label[: MAX_LABEL - 12].rstrip(', ')} ... {_digest(label)})"

@@ -1,4 +1,4 @@
-"""HTML report of a run or suite: one page that needs no other file and no network."""
+"""HTML report of a run or suite: a self-contained page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def report(paths: Sequence[Path]) -> str:
-    """The page.
+    """Return the HTML page.
 
     Args:
         paths: see `load_runs`.
@@ -62,7 +62,7 @@ def report(paths: Sequence[Path]) -> str:
 
 
 def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | None, str]:
-    """The comparison, if one can be made, and why there is none, or nothing is tested in it."""
+    """The comparison, or None if it is impossible, and the reason for that or for missing tests."""
     trials = gather(runs)
     try:
         comparison = compare_with_baseline(trials, of_suite=preferred_baseline(paths))
@@ -82,7 +82,7 @@ def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         for plot in PLOTS.values():
             try:
                 images = [(name, _data_uri(figure)) for name, figure in plot.draw(runs)]
-            except UsageError:  # ranks of runs that cannot be combined in one table: the table says why
+            except UsageError:  # ranks of runs that cannot be combined in one table; `_compare` gives the reason
                 continue
             if images:
                 yield plot.heading, images

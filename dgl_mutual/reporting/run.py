@@ -1,4 +1,4 @@
-"""Run folders, read. Nothing in this package imports torch or DGL: results can be looked at anywhere."""
+"""Reading of run folders. Nothing in this package imports torch or DGL, so that results can be viewed anywhere."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from dgl_mutual.store.tables import (
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder. What is read of it is read when it is first asked for, and raises a `StoreError` where the folder is gone by then.
+    """A run folder. Its files are read at the first access, which raises a `StoreError` if the folder no longer exists.
 
     Attributes:
-        config: its resolved configuration as plain values; trials of more seeds than it names are left out.
-        method: what tables and plots call what was done.
-        data: what they call that on which it was done.
-        tuned: how many trials of a search chose its options, in a suite that tunes its methods; else 0.
-        given: the part of the configuration that was asked for.
+        config: resolved configuration as plain values; trials of further seeds are left out.
+        method: name of the method in tables and plots.
+        data: name of the data in tables and plots.
+        tuned: number of trials of the search that chose its options, in a suite that tunes its methods; else 0.
+        given: the options that were given.
     """
 
     folder: Path
@@ -49,17 +49,17 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """trials.csv; empty where no trial has finished."""
+        """trials.csv; empty if no trial has finished."""
         return self._asked_for(read_trials(self._folder_that_is_there))
 
     @cached_property
     def overall(self) -> pd.DataFrame:
-        """A row a trial and member: of several tasks, the mean over them."""
+        """A row per trial and member: the mean over several tasks."""
         return overall(self.trials)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """failures.csv; empty where no trial failed."""
+        """failures.csv; empty if no trial failed."""
         return self._asked_for(read_table(self._folder_that_is_there / FAILURES_FILE, FAILURE_COLUMNS))
 
     @cached_property
@@ -69,37 +69,37 @@ class Run:
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
-        """reliability.csv; empty where there is none."""
+        """reliability.csv; empty if there is none."""
         return self._asked_for(read_reliability(self._folder_that_is_there))
 
     @cached_property
     def inference(self) -> pd.DataFrame:
-        """inference.csv; empty where inference was not timed."""
+        """inference.csv; empty if inference was not timed."""
         return read_inference(self._folder_that_is_there)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """environment.json; empty where there is none."""
+        """environment.json; empty if there is none."""
         return read_environment(self._folder_that_is_there / ENVIRONMENT_FILE)
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What the columns and labels of its data mean (see `schema_of`); empty where it is not recorded."""
+        """The meaning of the columns and labels of its data (see `schema_of`); empty if it is not recorded."""
         return last_recorded(self.environment, "schema")
 
     @property
     def num_folds(self) -> int:
-        """Folds of a seed; 1 without cross-validation."""
+        """Number of folds per seed; 1 without cross-validation."""
         return int(self.config.get("folds") or 1)
 
     @property
     def num_planned(self) -> int:
-        """Number of trials that the configuration asks for."""
+        """Number of trials of the configuration."""
         return int(self.config["seeds"]) * self.num_folds
 
     @property
     def num_combinations(self) -> int:
-        """Combinations of options of which each trial chooses one on validation; 0 without a choice."""
+        """Number of combinations of options from which each trial chooses on validation; 0 without a choice."""
         count = math.prod(map(len, (self.config.get("grid") or {}).values()))
         return count if count > 1 else 0
 
@@ -115,17 +115,17 @@ class Run:
 
     @property
     def _folder_that_is_there(self) -> Path:
-        """The folder. A file that is missing in it means that there are no such rows.
+        """The folder. A missing file in it means that there are no such rows.
 
         Raises:
-            StoreError: it is gone, so that nothing can be said of the run.
+            StoreError: the folder no longer exists.
         """
         if self.folder.is_dir():
             return self.folder
         raise StoreError(
-            f"The run folder {str(self.folder)!r} is gone. It was moved or removed, or it was the temporary one of an experiment without "
-            "out, which goes with the Experiment. Keep that object in a variable, save it, experiment.save(FOLDER), or give "
-            "dgl_mutual.experiment an out=FOLDER."
+            f"The run folder {str(self.folder)!r} is gone. It was moved or removed, or it was the temporary folder of an experiment "
+            "without out, which is removed with the Experiment. Keep that object in a variable, save it with experiment.save(FOLDER), or "
+            "pass out=FOLDER to dgl_mutual.experiment."
         )
 
     def _asked_for(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -133,8 +133,8 @@ class Run:
 
 
 def by_data(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """The runs on each data, in their order."""
-    found: dict[str, list[Run]] = {}
+    """Group runs by data, in their order."""
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.data, []).append(run)
-    return found
+        groups.setdefault(run.data, []).append(run)
+    return groups

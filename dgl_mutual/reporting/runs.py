@@ -34,61 +34,61 @@ _TEXTS = ("description", "baseline")
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs in these folders, named for tables and plots.
+    """Load the runs in some folders, named for tables and plots.
 
-    A run of which two suites ask for another number of seeds has the larger one, with a warning, in whatever order they are given.
+    If two suites request different numbers of seeds of a run, the larger number counts, with a warning, regardless of their order.
 
     Args:
-        paths: run folders, suite folders, or folders that hold run folders.
+        paths: run folders, suite folders, or folders that contain run folders.
 
     Raises:
         UsageError: no paths, or a path that does not exist.
-        StoreError: a folder in which there is no run, or a run folder that is damaged.
+        StoreError: a folder without runs, or a damaged run folder.
     """
-    found: dict[tuple[Path, str, str], Run] = {}
+    by_key: dict[tuple[Path, str, str], Run] = {}
     for run in (run for path in map(Path, paths) for run in _runs_in(path)):
         key = (run.folder.resolve(), run.data, run.method)
-        found[key] = _with_more_seeds(found.get(key, run), run)
-    if not found:
+        by_key[key] = _with_more_seeds(by_key.get(key, run), run)
+    if not by_key:
         raise UsageError("No run folder was given. Name one or more, for example results/<run>.")
-    # A run that a suite names keeps that name, or those names, when its folder is given too.
-    named = {folder for folder, _, method in found if method}
-    return label_runs([run for (folder, _, method), run in found.items() if method or folder not in named])
+    # A run keeps its names in suites if its folder is also given.
+    named = {folder for folder, _, method in by_key if method}
+    return label_runs([run for (folder, _, method), run in by_key.items() if method or folder not in named])
 
 
 def chosen_runs(runs: Sequence[Run], datasets: Sequence[str] = (), methods: Sequence[str] = ()) -> list[Run]:
-    """The runs on these datasets and of these methods, by the names that tables give them, in this order; all where none is named.
+    """Select runs by dataset and method, by their names in tables and in the order of these names; all if no names are given.
 
     Raises:
-        UsageError: an unknown name, or nothing is left.
+        UsageError: an unknown name, or no run remains.
     """
     chosen = list(runs)
     for kind, names, of in (("method", methods, attrgetter("method")), ("dataset", datasets, attrgetter("data"))):
-        there = dict.fromkeys(map(of, runs))
+        known = dict.fromkeys(map(of, runs))
         for name in names:
-            if name not in there:
-                raise unknown(kind, name, there)
+            if name not in known:
+                raise unknown(kind, name, known)
         if names:
             chosen = sorted((run for run in chosen if of(run) in names), key=lambda run: names.index(of(run)))
     if runs and not chosen:
-        raise UsageError(f"Of the chosen methods ({', '.join(methods)}) none was run on the chosen datasets ({', '.join(datasets)}).")
+        raise UsageError(f"None of the chosen methods ({', '.join(methods)}) was run on the chosen datasets ({', '.join(datasets)}).")
     return chosen
 
 
 def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool = False) -> pd.DataFrame:
-    """trials.csv of all runs as one table.
+    """Concatenate trials.csv of all runs.
 
-    Columns added: `method`, `data`, `unsplit` (the same for data that differ in their protocol alone), `folds` (k of cross-validation, else
-    1), `planned` (trials that were asked for), `tuned` (trials of the search that chose the options, else 0), `combinations` (of
-    options of a grid, else 0), `run` and `schema` (what columns and labels of the data mean, as JSON; ``{}`` where it is not known).
+    Additional columns: `method`, `data`, `unsplit` (the same for data that differ only in their protocol), `folds` (k of cross-validation,
+    else 1), `planned` (number of planned trials), `tuned` (trials of the search that chose the options, else 0), `combinations` (of
+    options of a grid, else 0), `run` and `schema` (meaning of columns and labels of the data as JSON; ``{}`` if unknown).
 
     Args:
-        metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
+        metric: also the rows of single tasks with this metric; default: only the mean over several tasks.
         each_target: also the rows of all single tasks.
 
     Raises:
         UsageError: no runs.
-        StoreError: a run in which no trial has finished.
+        StoreError: a run without a finished trial.
     """
     if not runs:
         raise UsageError("In none of these runs has a trial finished. 'dgl-mutual status' says why.")
@@ -117,12 +117,12 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
 
 
 def _with_more_seeds(one: Run, other: Run) -> Run:
-    """Of one run as two suites name it, that with more seeds, with a warning."""
+    """The version of a run with more seeds, from two suites, with a warning."""
     few, many = sorted((one, other), key=lambda run: int(run.config["seeds"]))
     if few.num_planned < many.num_planned:
         warn(
-            f"Of {many.method} on {many.data} one suite asks for {counted(few.config['seeds'], 'seed')} and another for "
-            f"{many.config['seeds']}. All {many.config['seeds']} are taken. Give the suites one at a time to have each as it asked."
+            f"For {many.method} on {many.data} one suite requests {counted(few.config['seeds'], 'seed')} and another "
+            f"{many.config['seeds']}. All {many.config['seeds']} are used. Give one suite at a time to use its own number."
         )
     return many
 
@@ -135,7 +135,7 @@ def _runs_in(path: Path) -> list[Run]:
     if (path / SUITE_FILE).is_file():
         runs = suite_runs(path)
         if not runs:
-            raise StoreError(f"Of the suite in {str(path)!r} no run has begun, or its run folders are not beside it. Run the suite again.")
+            raise StoreError(f"No run of the suite in {str(path)!r} has begun, or its run folders are not next to it. Run the suite again.")
         return runs
     for folder in path.glob(f"*-{'[0-9a-f]' * 8}"):
         _check_open(folder)
@@ -149,10 +149,10 @@ def _runs_in(path: Path) -> list[Run]:
 
 
 def read_suite(folder: Path) -> dict[str, Any]:
-    """suite.yaml of a suite folder. It names no run outside the folder in which its own folder lies.
+    """Read suite.yaml of a suite folder. It only names run folders in the same parent folder.
 
     Raises:
-        StoreError: it is not what a suite writes.
+        StoreError: it was not written by a suite.
     """
     values = _read_yaml(folder / SUITE_FILE)
     runs = values.get("runs")
@@ -186,7 +186,7 @@ def _is_entry(run: object) -> bool:
 
 
 def preferred_baseline(paths: Sequence[Path]) -> str | None:
-    """The baseline that a suite asks for, where its folder is all that is looked at."""
+    """The suite's baseline, if `paths` is a single suite folder; else None."""
     if len(paths) != 1 or not (paths[0] / SUITE_FILE).is_file():
         return None
     baseline = read_suite(paths[0]).get("baseline")
@@ -194,21 +194,21 @@ def preferred_baseline(paths: Sequence[Path]) -> str | None:
 
 
 def suite_runs(folder: Path) -> list[Run]:
-    """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`).
+    """Load the runs of a suite that have begun (see `dgl_mutual.reporting.status` for the others).
 
-    Methods that learned on different samples of one data, for example at different label rates, or that have different metrics, are
+    Data of methods with different training samples, for example at different label rates, or with different metrics are
     distinguished (see `data_of_suite`).
 
     Raises:
-        StoreError: suite.yaml or a run is not what a suite writes, or the runs ask for more than `MAX_TRIALS` trials together.
+        StoreError: suite.yaml or a run was not written by a suite, or the runs have more than `MAX_TRIALS` trials together.
     """
     runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
         run_folder = folder.resolve().parent / str(entry["folder"])
         _check_open(run_folder)
-        if any(os.path.lexists(run_folder / name) for name in (CONFIG_FILE, TRIALS_FILE)):  # with one of them alone it is damaged
+        if any(os.path.lexists(run_folder / name) for name in (CONFIG_FILE, TRIALS_FILE)):  # with only one of them, it is damaged
             run = read(run_folder)
-            # The folder may have the trials of more seeds than this suite asked for.
+            # The folder may have trials of more seeds than this suite requests.
             config = {**run.config, "seeds": min(entry["seeds"], run.config["seeds"])}
             method, data = str(entry["method"]), str(entry["data"])
             runs.append(replace(run, config=config, method=method, data=data, tuned=searched.get((data, method), 0)))
@@ -222,14 +222,14 @@ def suite_runs(folder: Path) -> list[Run]:
 
 
 def _searched(folder: Path) -> dict[tuple[str, str], int]:
-    """Data and method -> trials of the search in a suite's tuning.csv that have ended."""
+    """Data and method -> number of ended trials of the search in a suite's tuning.csv."""
     table = read_tuning(folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
     ended = table[table["state"].isin(TUNING_ENDED)]
     return {(str(data), str(method)): len(trials) for (data, method), trials in ended.groupby(["data", "method"], sort=False)}
 
 
 def _check_open(folder: Path) -> None:
-    """Raises StoreError for a run folder that cannot be opened; otherwise its run would be skipped silently."""
+    """Raise StoreError for a run folder that cannot be opened; its run would otherwise be skipped silently."""
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise StoreError(unreadable(folder))
 
@@ -244,7 +244,7 @@ def _read_run(folder: Path) -> Run:
         why = f"{'.'.join(map(str, fault['loc']))[:80]}: {plain_message(fault)}"
         raise StoreError(
             f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
-            "Give the folders of runs, none with a configuration of your own. If this run is damaged, move it away to read the others."
+            "Give the folders of runs, not a folder with your own configuration. If this run is damaged, move it away to read the others."
         ) from None
     if not _is_plain(values):
         raise StoreError(f"{str(file)!r} holds a date or another value that a run does not write. Restore it, or run again.")
@@ -266,7 +266,7 @@ class _StoredStudent(BaseModel):
 
 
 class _Stored(BaseModel):
-    """What tables and plots ask of a configuration that a run has written."""
+    """The requirements of tables and plots on the stored configuration of a run."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     task: Literal["node", "graph"] | None = None
@@ -295,7 +295,7 @@ class _Parts(BaseModel):
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it holds nothing but what JSON has, too."""
+    """Whether a value consists of JSON types only."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(below) for key, below in value.items())
     return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float | bool | None)
@@ -309,5 +309,5 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StoreError(f"{str(file)!r} cannot be read: {error}. It was damaged or edited; restore it, or run again.") from None
     if not isinstance(values, dict):
-        raise StoreError(f"{str(file)!r} holds no mapping from names to values, as a run writes it. Restore it, or run again.")
+        raise StoreError(f"{str(file)!r} does not hold a mapping from names to values, as a run writes. Restore it, or run again.")
     return values

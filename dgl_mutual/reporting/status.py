@@ -11,7 +11,7 @@ from dgl_mutual.reporting.runs import load_runs, read_suite, suite_runs
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.tables import Key
 
-#: Missing trials of a run that are named.
+#: Maximum number of missing trials of a run to name.
 MOST_NAMED = 20
 
 
@@ -22,8 +22,8 @@ class RunStatus:
     Attributes:
         name: method and data.
         failed: one line for each trial that failed when it last ran.
-        num_missing: number of trials that were never finished, failed ones left out.
-        missing: a name for each of the first `MOST_NAMED` of these.
+        num_missing: number of trials that neither finished nor failed.
+        missing: names of the first `MOST_NAMED` of these.
     """
 
     name: str
@@ -35,25 +35,25 @@ class RunStatus:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing failed or is missing."""
+        """Whether no trial failed or is missing."""
         return not self.failed and not self.num_missing
 
 
 @dataclass(frozen=True)
 class Status:
-    """The runs in a folder, and of a suite also what has not begun or is not available (name -> why)."""
+    """The runs in a folder, and for a suite also its runs that have not begun and unavailable data (name -> reason)."""
 
     runs: tuple[RunStatus, ...]
     not_begun: dict[str, str]
 
     @property
     def is_complete(self) -> bool:
-        """Everything is done."""
+        """Whether everything is done."""
         return not self.not_begun and all(run.is_complete for run in self.runs)
 
 
 def status_of(folder: Path) -> Status:
-    """Done, failed and missing trials.
+    """Return done, failed and missing trials.
 
     Args:
         folder: a run folder, a suite folder, or a folder of run folders.
@@ -71,7 +71,7 @@ def status_of(folder: Path) -> Status:
 
 
 def _run_status(run: Run) -> RunStatus:
-    # A configuration of a few bytes may ask for very many trials, so they are counted, and not listed.
+    # A small configuration may have very many trials, so they are counted rather than listed.
     finished = {key for key in run.finished if _is_planned(run, key)}
     errors = {(row["seed"], row["fold"]): str(row["error"]) for row in run.failures.to_dict("records")}
     ended = finished | {key for key in errors if _is_planned(run, key)}

@@ -1,4 +1,4 @@
-"""The tables that a suite leaves in its folder."""
+"""The tables in the folder of a suite."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAMES = ["data", "method", "run"]
 
 
 def suite_tables(folder: Path, runs: Iterable[Run]) -> dict[Path, str]:
-    """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
+    """Return the files of a suite's tables, from its runs with finished trials: table.csv, table.md, table.tex and all.csv.
 
-    The last has all rows of the trials.csv of all runs, with what tables call their data and method.
+    all.csv has all rows of trials.csv of all runs, with the names of their data and method in tables.
 
     Raises:
         UsageError, StoreError: the runs cannot be combined in one table, or there are none.
@@ -50,10 +50,10 @@ def _tables(folder: Path, trials: pd.DataFrame) -> tuple[TextTable, dict[Path, s
 
 
 def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
-    """Write the tables of a suite; see `suite_tables`. all.csv is written also where the runs cannot be combined in one table.
+    """Write the tables of a suite; see `suite_tables`. all.csv is written even if the runs cannot be combined in one table.
 
     Returns:
-        The table as a screen shows it, and the files.
+        The table as text for a screen, and the files.
 
     Raises:
         UsageError, StoreError: see `suite_tables`.

@@ -19,9 +19,9 @@ from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
 from dgl_mutual.store.summary import n_text
 from dgl_mutual.utils.wording import counted
 
-#: Significantly better than the baseline, and significantly worse.
+#: Marks of significantly better and worse methods than the baseline.
 BETTER, WORSE = "†", "‡"
-#: What captions call the mark of the best method.
+#: Name of the mark of the best method in captions.
 BOLD = "Bold"
 _DECIMALS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds_per_epoch": 4, "train_seconds": 1, "peak_mib": 0, "inference_ms": 2}
 _NAMES = {
@@ -48,7 +48,7 @@ _MEMBERS = {MEAN: "mean student", BEST: "best student by validation", ENSEMBLE: 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, or a mean with its spread and what marks it."""
+    """Text, or a mean with its spread and marks."""
 
     text: str
     spread: str = ""
@@ -61,8 +61,8 @@ class TextTable:
     """Rows of cells.
 
     Attributes:
-        groups: the rows, in groups that a rule divides.
-        num_labels: how many of the first columns are labels; the others are numbers.
+        groups: the rows, in groups that are separated by rules.
+        num_labels: number of label columns at the start; the others are numbers.
         caption: sentences.
     """
 
@@ -73,10 +73,10 @@ class TextTable:
 
 
 def text_table(comparison: Comparison, *, precision: int | None = None, percent: bool = False) -> TextTable:
-    """Methods as rows, datasets as columns, a group of rows for each member.
+    """Format a comparison with methods as rows and datasets as columns, and a group of rows for each member.
 
     Args:
-        precision: number of decimals (default: 1 for percent, 3 for fractions, what fits for costs).
+        precision: number of decimals (default: 1 for percent, 3 for fractions, depending on the value for costs).
         percent: show fractions times 100.
 
     Raises:
@@ -101,25 +101,25 @@ def text_table(comparison: Comparison, *, precision: int | None = None, percent:
 
 
 def is_fraction(value: str) -> bool:
-    """Whether there is a percentage of this value."""
+    """Whether a value can be shown in percent."""
     return value not in (*COSTS, "nll")
 
 
 def scale(comparison: Comparison, percent: bool) -> int:
-    """What numbers are multiplied with before they are shown.
+    """The factor of displayed numbers.
 
     Raises:
         UsageError: percent of a cost.
     """
     if percent and not is_fraction(comparison.value):
         raise UsageError(
-            f"{comparison.value!r} is not a fraction, so there is no percentage of it. Leave out percent (on the command line: --percent)."
+            f"{comparison.value!r} is not a fraction, so it has no percentage. Leave out percent (on the command line: --percent)."
         )
     return 100 if percent else 1
 
 
 def member_name(member: str) -> str:
-    """``mean student`` for ``mean``; a student's name as it is."""
+    """``mean student`` for ``mean``; the names of students do not change."""
     return _MEMBERS.get(member, member)
 
 
@@ -141,7 +141,7 @@ def value_name(comparison: Comparison, *, percent: bool = False) -> str:
 
 
 def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
-    """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the numbers."""
+    """The sentences that are needed to interpret the numbers: n, ddof, protocol, marks and tests."""
     rows = comparison.rows
     members = list(dict.fromkeys(rows["member"]))
     whose = "whole cohort" if comparison.value in SHARED else member_name(members[0])
@@ -166,7 +166,7 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
 
 
 def _protocols(rows: pd.DataFrame) -> str:
-    """Datasets with the same protocol and n are named together."""
+    """Protocols and n, with datasets of the same protocol and n named together."""
     parts: dict[str, list[str]] = {}
     for data, table in rows[rows["n"] > 0].groupby("data", sort=False):
         low, high = int(table["n"].min()), int(table["n"].max())
@@ -178,7 +178,7 @@ def _protocols(rows: pd.DataFrame) -> str:
 
 
 def _searches(comparison: Comparison) -> Iterator[str]:
-    """How methods were tuned, and what a search shares with the test parts of other trials."""
+    """The searches of tuned methods, and their overlap with the test parts of other trials."""
     by_data: dict[str, set[int]] = {}
     for (data, _), count in comparison.tuned.items():
         if count:
@@ -200,7 +200,7 @@ def _searches(comparison: Comparison) -> Iterator[str]:
 
 
 def _places(counts: Mapping[tuple[str, str], int], wanted: int) -> str:
-    """Where methods have this count, by method or by data, whichever is shorter: ``dml; gml on Cora``, ``each method on Cora; gml``."""
+    """The methods with this count, by method or by data, whichever is shorter: ``dml; gml on Cora``, ``each method on Cora; gml``."""
     having = [place for place, count in counts.items() if count == wanted]
     if len(having) == len(counts):
         return "each method"
@@ -211,7 +211,7 @@ def _places(counts: Mapping[tuple[str, str], int], wanted: int) -> str:
 
 
 def _by_method(places: Iterable[tuple[str, str]], num_datas: Mapping[str, int]) -> str:
-    """Methods with their data, or alone where these are all of theirs."""
+    """Methods with their data, which are omitted if they are all data of the method."""
     datas: dict[str, list[str]] = {}
     for data, method in places:
         datas.setdefault(method, []).append(data)
@@ -239,7 +239,7 @@ def _tests(comparison: Comparison) -> Iterator[str]:
     )
     place, p = int(np.argmax(tested["smallest_p"])), tested["p"].to_numpy(dtype=float).copy()
     least = p[place] = float(tested["smallest_p"].iloc[place])
-    bound = float(holm(p)[place])  # beside the other p of the table: smaller ones are not counted any more
+    bound = float(holm(p)[place])  # adjusted together with the other p of the table
     if bound >= ALPHA:
         yield (
             f"The smallest that so few seeds can give is {p_text(least)}, after the adjustment {p_text(bound)}: no mark may only mean too "
@@ -248,7 +248,7 @@ def _tests(comparison: Comparison) -> Iterator[str]:
 
 
 def _ranks(comparison: Comparison) -> Iterator[str]:
-    """One sentence for members that are ranked over as many datasets and methods, since the tests depend on these numbers."""
+    """One sentence for all members with the same numbers of datasets and methods, on which the tests depend."""
     alike: dict[tuple[int, int], dict[str, Ranking]] = {}
     for member, ranking in comparison.rankings.items():
         alike.setdefault((ranking.num_datasets, len(ranking.ranks)), {})[member] = ranking

@@ -78,7 +78,7 @@ def _first_difference(parts: list[_Used]) -> str | None:
 
 
 def _source(module: str, file: Path | None, sources: _Sources) -> str | bytes:
-    """The source of a module, read once per module into `sources`; that of another module than the root (with a `file`) once per import."""
+    """The source in `sources`, read into it if missing, and for other modules than the root (with a `file`) also after another import."""
     spec = getattr(sys.modules.get(module), "__spec__", None)
     if module not in sources or (file is not None and (spec is None or sources[module][0] is not spec)):
         sources[module] = spec, inspect.getsource(sys.modules[module]) if file is None else file.read_bytes()

@@ -136,7 +136,9 @@ def test_what_is_no_markdown_stands_between_fences(kind: str, command_line: Comm
 
 @pytest.mark.parametrize("mark", ["<!-- end of table -->", "<!-- table: x -->"])
 def test_a_table_with_a_mark_in_it_is_refused(mark: str) -> None:
-    with pytest.raises(UsageError, match=f"In the table of 'x' a line would be taken for the mark of one: '{mark},1'. Leave out that run"):
+    with pytest.raises(
+        UsageError, match=f"In the table of 'x' a line would be read as the mark of a table: '{mark},1'. Leave out that run"
+    ):
         fill("<!-- table: x -->\n<!-- end of table -->\n", lambda arguments: f"data,mean\n{mark},1\n")
 
 
@@ -182,27 +184,27 @@ def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("<!-- table: results -->\n", "A table is not marked as it should be: line 1: '<!-- table: results -->'. Write"),
-        ("text\n<!-- end of table -->\n", "should be: line 2: '<!-- end of table -->'. Write"),
-        (f"{FIRST}| 1 |\nProse.\n{FIRST}| 2 |\n<!-- end of table -->\n", "should be: line 1: '<!-- table: results -->'. Write"),
-        (f"{FIRST}<!-- end of table -->\n\n{FIRST}| 2 |\nProse.\n", "should be: line 4: '<!-- table: results -->'. Write"),
-        (f"{FIRST}| 1 |\n<!-- end of table --> Prose.\n", "should be: line 1: .*, line 3: '<!-- end of table --> Prose.'. Write"),
-        ("<!-- table: results\n--percent -->\n<!-- end of table -->\n", "should be: line 1: '<!-- table: results', line 3: "),
+        ("<!-- table: results -->\n", "A table is marked incorrectly: line 1: '<!-- table: results -->'. Write"),
+        ("text\n<!-- end of table -->\n", "marked incorrectly: line 2: '<!-- end of table -->'. Write"),
+        (f"{FIRST}| 1 |\nProse.\n{FIRST}| 2 |\n<!-- end of table -->\n", "marked incorrectly: line 1: '<!-- table: results -->'. Write"),
+        (f"{FIRST}<!-- end of table -->\n\n{FIRST}| 2 |\nProse.\n", "marked incorrectly: line 4: '<!-- table: results -->'. Write"),
+        (f"{FIRST}| 1 |\n<!-- end of table --> Prose.\n", "marked incorrectly: line 1: .*, line 3: '<!-- end of table --> Prose.'. Write"),
+        ("<!-- table: results\n--percent -->\n<!-- end of table -->\n", "marked incorrectly: line 1: '<!-- table: results', line 3: "),
         ("<!-- table: nowhere -->\n<!-- end of table -->\n", "There is no folder .*nowhere"),
         ("<!-- table: results --percents -->\n<!-- end of table -->\n", "No such option '?--percents"),
         ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
-        ("<!-- table: -->\n<!-- end of table -->\n", "should be: line 1: '<!-- table: -->', line 2: "),
+        ("<!-- table: -->\n<!-- end of table -->\n", "marked incorrectly: line 1: '<!-- table: -->', line 2: "),
         (
             "<!-- table: results --members mean --members ensemble -->\n<!-- end of table -->\n",
             "--members was given 2 times, and takes one value.",
         ),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
         ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
-        ("<!--table: results-->\n<!-- end of table -->\n", "should be: line 1: '<!--table: results-->', line 2: "),
-        (f"{FIRST}<!-- End of table -->\n", "should be: line 1: .*, line 2: '<!-- End of table -->'. Write"),
+        ("<!--table: results-->\n<!-- end of table -->\n", "marked incorrectly: line 1: '<!--table: results-->', line 2: "),
+        (f"{FIRST}<!-- End of table -->\n", "marked incorrectly: line 1: .*, line 2: '<!-- End of table -->'. Write"),
         (
             "  <!-- table: results -->\n  <!-- end of table -->\n",
-            "should be: line 1: .*, line 2: .*, at the beginning of lines of their own",
+            "marked incorrectly: line 1: .*, line 2: .*, at the beginning of separate lines",
         ),
         ("Prose.\n\n    <!-- table: results -->\n", "There is no table in it"),
     ],

@@ -207,7 +207,7 @@ def test_what_was_not_measured_is_refused_or_left_blank(tmp_path: Path) -> None:
     file = write_run(tmp_path, strategy="independent") / "trials.csv"
     pd.read_csv(file).assign(disagreement="", peak_mib="", nll="", ece="", test_to_train="").to_csv(file, index=False)
     assert row(compared(tmp_path), "independent")["n"] == 10
-    for value, why in (("peak_mib", "some systems do not tell it, or "), ("disagreement", "a single student has none, or "), ("nll", "")):
+    for value, why in (("peak_mib", "some systems do not report it, or "), ("disagreement", "a single student has none, or "), ("nll", "")):
         with pytest.raises(UsageError, match=rf"None of these runs has a '{value}': {why}the version.*--value"):
             compared(tmp_path, value=value)
     write_run(tmp_path, strategy="gml")

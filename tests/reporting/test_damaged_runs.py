@@ -35,7 +35,7 @@ def test_one_damaged_run_among_others_is_named(tmp_path: Path) -> None:
         ("config.yaml", "{seeds: 3, folds: many, students: [{}], dataset: Cora, strategy: gml}", "is not the complete configuration"),
         ("config.yaml", "{seeds: 3, students: [gcn], dataset: Cora, strategy: gml}", "is not the complete configuration"),
         ("config.yaml", "{", "config.yaml' cannot be read"),
-        ("config.yaml", "- a\n", "holds no mapping from names to values, as a run writes it"),
+        ("config.yaml", "- a\n", "does not hold a mapping from names to values, as a run writes"),
         ("trials.csv", "a,b\n1,2\n", "trials.csv' does not have the columns"),
         ("trials.csv", "", "trials.csv' does not have the columns"),
     ],

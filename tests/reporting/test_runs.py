@@ -326,6 +326,6 @@ def test_of_a_run_that_two_suites_name_the_larger_number_of_seeds_counts(tmp_pat
     values["runs"][0]["seeds"] = 2
     file.write_text(yaml.safe_dump(values))
     for order in (suites, suites[::-1]):
-        with pytest.warns(UserWarning, match=r"Of gml on here one suite asks for 2 seeds and another for 5\. All 5 are taken"):
+        with pytest.warns(UserWarning, match=r"For gml on here one suite requests 2 seeds and another 5\. All 5 are used"):
             (found,) = load_runs(order)
         assert found.num_planned == len(found.finished) == 5

@@ -49,7 +49,7 @@ def test_a_second_cohort_of_the_same_size_is_named(tmp_path: Path) -> None:
         tmp_path, "twice", [(folder.parent, name, "Cora") for folder in tmp_path.glob("*/trials.csv") for name in ("a", "b")]
     )
     message = (
-        r"Left out of the plot cohort-size, since another run with a cohort of the same size is there: \S+ \(node-Cora-gml-\w+\)\. Give"
+        r"Left out of the plot cohort-size, since there is another run with a cohort of the same size: \S+ \(node-Cora-gml-\w+\)\. Give"
     )
     with pytest.warns(UserWarning, match=message):
         assert [len(heights) for heights in lines(drawn(suite, "cohort-size")["cohort-size-Cora"]).values()] == [2]
@@ -64,7 +64,7 @@ def test_a_second_run_with_the_same_noise_is_named(tmp_path: Path) -> None:
     runs = load_runs([tmp_path / "a", tmp_path / "b"])
     with (
         drawing(),
-        pytest.warns(UserWarning, match="Left out of the plot noise, since another run of the same configuration is there: gml"),
+        pytest.warns(UserWarning, match="Left out of the plot noise, since there is another run of the same configuration: gml"),
     ):
         assert [len(heights) for heights in lines(dict(draw(runs, ["noise"]))["noise-Cora"]).values()] == [2]
 

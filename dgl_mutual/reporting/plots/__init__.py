@@ -55,7 +55,7 @@ PLOTS = {
 
 
 def plots_need(kinds: Sequence[str] | None = None) -> str:
-    """What these kinds of plots need, as a sentence for messages.
+    """The requirements of some kinds of plots, as a sentence for messages.
 
     Args:
         kinds: names in `PLOTS` (default: all).
@@ -65,10 +65,10 @@ def plots_need(kinds: Sequence[str] | None = None) -> str:
 
 
 def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Every plot that these runs have the data for, each with a file name of its own. Runs without a finished trial are left out.
+    """Draw every plot for which these runs have data, each with a unique file name. Runs without a finished trial are left out.
 
     Args:
-        kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot be combined in one table).
+        kinds: names in `PLOTS` (default: all; without ranks if the runs cannot be combined in one table).
 
     Raises:
         UsageError: an unknown kind, or the runs cannot be combined in one table and nothing else can be drawn.
@@ -82,7 +82,7 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
     for kind in kinds or PLOTS:
         try:
             for name, figure in PLOTS[kind].draw(runs):
-                # Names of different runs may differ in nothing that a file name keeps.
+                # Names of different runs may become equal as file names.
                 numbered = (name, *(f"{name}-{number}" for number in range(2, len(names) + 2)))
                 unused = next(candidate for candidate in numbered if candidate not in names)
                 names.add(unused)

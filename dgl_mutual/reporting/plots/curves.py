@@ -49,13 +49,13 @@ def trials_text(run: Run) -> str:
 
 
 def mean_text(runs: Sequence[Run]) -> str:
-    """What a mean is over, as text: ``mean over 10 trials (n = 10 seeds)``, or ``one trial``, which has no mean."""
+    """The trials of a mean, with its name: ``mean over 10 trials (n = 10 seeds)``, or ``one trial``, which has no mean."""
     texts = sorted({trials_text(run) for run in runs})
     return ("" if texts == ["one trial"] else "mean over ") + " or ".join(texts)
 
 
 def over_trials(history: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Mean and standard deviation over trials by epoch, as far as at least half of the trials went."""
+    """Mean and standard deviation over trials by epoch, up to the last epoch that at least half of the trials reached."""
     epochs = history.dropna(subset=list(columns), how="all").groupby("epoch")
     count = epochs.size()
     reached = count.index[count >= count.max() / 2]

@@ -20,9 +20,9 @@ _LEAST = 1e-3
 
 
 def exchanged_information(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure for each data: the mean KL from the target to the own prediction, averaged over members and trials, a line a method.
+    """A figure per data, with a line per method: KL from the target to the member's own prediction, averaged over members and trials.
 
-    A line that falls to zero early means that the members of a method have stopped learning from each other.
+    If a line falls to zero early, the members have stopped learning from each other.
     """
     measured = [run for run in runs if any(name.startswith(_PREFIX) for name in run.history.columns)]
     for data, here in by_data(measured).items():
@@ -30,7 +30,7 @@ def exchanged_information(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def exchange_of(run: Run) -> pd.Series[float]:
-    """Nats by epoch: the mean over the members that were taught in it, and over trials."""
+    """Nats by epoch, averaged over the members that were taught in it, and over trials."""
     columns = [name for name in run.history.columns if name.startswith(_PREFIX)]
     members = run.history[columns].mean(axis=1)
     taught = run.history[["seed", "fold", "epoch"]].assign(exchange=members).dropna(subset=["exchange"])
@@ -44,7 +44,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     for index, (run, nats) in enumerate(zip(runs, lines, strict=True)):
         axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(index))
     if all((nats > _LEAST).all() for nats in lines):
-        if max(nats.max() for nats in lines) > 4 * min(nats.min() for nats in lines):  # else hardly a tick would have a number
+        if max(nats.max() for nats in lines) > 4 * min(nats.min() for nats in lines):  # otherwise few ticks would have numbers
             axes.set_yscale("log")
     else:  # a logarithmic axis has no zero
         axes.set_yscale("symlog", linthresh=_LEAST)

@@ -1,4 +1,4 @@
-"""Gains and losses of a method against the baseline, one row per dataset."""
+"""Gains and losses of methods against the baseline, one row per dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MEMBERS = (MEAN, ENSEMBLE)
-#: Inches of a row for each method in it, and of all rows together at least.
+#: Height in inches of each method in a row, and minimum height of all rows together.
 _METHOD, _LEAST = 0.14, 0.6
 
 
@@ -41,9 +41,9 @@ def gains(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def differences(runs: Sequence[Run]) -> pd.DataFrame:
-    """The rows of `compare` with a difference to the baseline, one dataset after the other, each with an adjustment of its own.
+    """The rows of `compare` with a difference to the baseline, adjusted separately for each dataset.
 
-    Ten pairs cannot give a p below 0.002, so one adjustment over many datasets could mark nothing.
+    With ten pairs, p is at least 0.002, so with one adjustment over many datasets no difference could be significant.
     """
     if not runs:
         return pd.DataFrame()

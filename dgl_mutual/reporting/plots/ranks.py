@@ -23,7 +23,7 @@ _ASIDE = 0.03
 
 
 def critical_differences(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a member: average ranks of the methods over datasets; a bar joins those that do not differ by Nemenyi's test.
+    """A figure per member: average ranks of the methods over datasets; bars join methods that do not differ by Nemenyi's test.
 
     No figure if there are too few datasets for any rejection (see `dgl_mutual.statistics.datasets_to_reject`).
 

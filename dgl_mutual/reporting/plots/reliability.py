@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Bins with fewer decisions say little: their share of right ones is left to chance.
+#: Minimum number of decisions in a bin: the accuracy of smaller bins is mostly chance.
 FEWEST = 10
 _SINGLE = (ENSEMBLE, MLP_MEMBER, "teacher", "leader")
 #: The lines; each has the same style in all panels.
@@ -26,9 +26,9 @@ _LINES = ("students", *_SINGLE)
 
 
 def reliability_diagrams(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure for each data, and of several targets for each of them: accuracy by confidence on the test part, a panel a method.
+    """A figure per data and target, with a panel per method: accuracy by confidence on the test part.
 
-    All decisions of all students in all trials stand in one line, those of the ensemble in another. Below the diagonal a member is
+    One line shows all decisions of all students in all trials, another those of the ensemble. Below the diagonal, a member is
     overconfident. Bars: share of the students' decisions in each bin. The title has the expected calibration error, mean over trials.
     """
     measured = [run for run in runs if len(run.reliability)]
@@ -44,12 +44,12 @@ def pooled_bins(run: Run, metric: str) -> dict[str, pd.DataFrame]:
     rows = run.reliability[run.reliability["metric"] == metric]
     lines = rows["member"].where(rows["member"].isin(_SINGLE), "students")
     sums = rows.assign(line=lines, accuracy=rows["accuracy"] * rows["count"], confidence=rows["confidence"] * rows["count"])
-    found = {}
+    by_line = {}
     for line in dict.fromkeys(["students", *lines]):
         bins = sums[sums["line"] == line].groupby("bin")[["count", "accuracy", "confidence"]].sum()
         if len(bins):
-            found[line] = bins.assign(accuracy=bins["accuracy"] / bins["count"], confidence=bins["confidence"] / bins["count"])
-    return found
+            by_line[line] = bins.assign(accuracy=bins["accuracy"] / bins["count"], confidence=bins["confidence"] / bins["count"])
+    return by_line
 
 
 def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:

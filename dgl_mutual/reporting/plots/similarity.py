@@ -20,7 +20,7 @@ _PREFIX = "diversity/cka/"
 
 
 def similarity_matrices(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure for each data: linear CKA between students in the last epoch, mean over trials, a panel a method."""
+    """A figure per data, with a panel per method: linear CKA between students in the last epoch, mean over trials."""
     measured = [run for run in runs if any(name.startswith(_PREFIX) for name in run.history.columns)]
     for data, here in by_data(measured).items():
         yield file_name("cka", data), _draw(data, here)
@@ -35,7 +35,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         names, matrix = cka_matrix(run)
         image = axes.imshow(matrix, vmin=0, vmax=1, cmap=COLOUR_MAP)
         for a, b in np.ndindex(matrix.shape):
-            # Dark letters on the light end.
+            # Dark text on light colours.
             axes.text(b, a, f"{matrix[a, b]:.2f}", ha="center", va="center", fontsize=6, color="black" if matrix[a, b] > 0.6 else "white")
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)

@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-#: One that grows evenly in lightness, in print too (Nunez et al., PLoS ONE 2018).
+#: A colour map of uniformly increasing lightness, also in print (Nunez et al., PLoS ONE 2018).
 COLOUR_MAP = "cividis"
 #: A diverging colour map with a light middle, suited to colour blindness.
 DIVERGING_MAP = "PuOr"
 #: Widths of a column and of a page in inches.
 COLUMN, PAGE = 3.5, 7.0
-#: Inches that a panel with curves has in height at least: the longest label of an axis fits beside it.
+#: Minimum height in inches of a panel with curves, for the longest axis label.
 PANEL = 1.75
-#: Inches that a line of text takes in the size of tick labels.
+#: Height in inches of a line of text in the size of tick labels.
 LINE = 0.125
-#: Inches in which every legend, note and title has room, so that the layout never collapses where heights are measured.
+#: Height in inches with room for every legend, note and title, so that the layout does not collapse while heights are measured.
 _TALL = 20.0
 #: Font size of notes.
 _NOTE = 6.5
-#: Inches that the handle and the space around an entry of a legend need, and each letter of it, at most.
+#: Maximum width in inches of the handle and space of a legend entry, and of each letter.
 _LEGEND_HANDLE, _LEGEND_LETTER = 0.55, 0.06
-#: Inches that names may take, however long they are.
+#: Maximum width in inches of names.
 MOST_TEXT = 7.0
 _SETTINGS: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5},
     **{"axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False, "figure.dpi": 150},
-    # A dollar in a name is a dollar.
+    # No mathematics between dollar signs in names.
     **{"text.parse_math": False},
-    # Fonts of a kind that publishers accept.
+    # TrueType fonts, which publishers accept.
     **{"pdf.fonttype": 42, "svg.hashsalt": "dgl-mutual"},
 }
 
@@ -65,27 +65,27 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The style, for the length of a block. A figure is the same whatever settings of matplotlib the user has.
+    """Use the style of this package within the block, regardless of the user's matplotlib settings.
 
     Raises:
         UsageError: see `import_matplotlib`.
     """
     matplotlib = import_matplotlib()
-    # To name the backend, even as it is, may load it.
+    # Setting the backend, even to its current value, may load it.
     defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
     with matplotlib.rc_context(defaults | _SETTINGS):
         yield
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
+    """An empty figure; sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the series at this place. Where colours begin again, dashes and markers are other ones."""
+    """Colour, dashes and marker of the series at this index. When colours repeat, dashes and markers differ."""
     turn, place = divmod(place, len(COLOURS))
     return {
         "color": COLOURS[place],
@@ -95,23 +95,23 @@ def line_style(place: int) -> dict[str, Any]:
 
 
 def marker(place: int) -> str:
-    """Marker of the kind at this place."""
+    """Marker of the kind at this index."""
     return _MARKERS[place % len(_MARKERS)]
 
 
 def cohort_order(name: str) -> float:
-    """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; all else comes last."""
+    """Sort key for ``gcn-0``, ``val/gat-1``, ... in the order of the cohort; other names come last."""
     number = name.rpartition("-")[2]
     return int(number) if number.isdigit() else math.inf
 
 
 def title(axes: Axes, text: str) -> None:
-    """Set the title of a figure of one column, on as many lines as it needs."""
+    """Set the title of a figure of one column, wrapped to several lines if needed."""
     axes.set_title(textwrap.fill(text, 52))
 
 
 def whole_numbers(axes: Axes, label: str = "epoch") -> None:
-    """Label the horizontal axis, and mark integers alone on it."""
+    """Label the horizontal axis, with ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel(label)
@@ -119,17 +119,17 @@ def whole_numbers(axes: Axes, label: str = "epoch") -> None:
 
 
 def text_width(texts: Iterable[str]) -> float:
-    """Inches that the longest of these needs, in the size of labels and as an upper bound."""
+    """Upper bound of the width in inches of the longest text, in the size of labels."""
     return min(0.07 * max(map(len, texts), default=0), MOST_TEXT)
 
 
 def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4, more: Sequence[Artist] = ()) -> None:
-    """One legend below all panels, no wider than the figure. Its rows take height: see `finished`.
+    """Add one legend below all panels, no wider than the figure. `finished` makes room for its height.
 
     Args:
-        panels: what they show has an entry a label. Lines with the same label must have the same style in all panels.
-        columns: of the legend, at most.
-        more: what has an entry besides, in this order.
+        panels: panels whose labels have one entry each. Lines with the same label must have the same style in all panels.
+        columns: maximum number of columns of the legend.
+        more: further entries, in this order.
     """
     shown: dict[str, Any] = {}
     for axes in panels:
@@ -144,7 +144,7 @@ def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4, more: 
 
 
 def _legend_width(labels: Sequence[str], columns: int) -> float:
-    """Inches that a legend needs at most; matplotlib makes the first columns longer by one entry where they cannot be even."""
+    """Maximum width in inches of a legend; if columns cannot be equal, matplotlib makes the first ones longer by one entry."""
     length, longer = divmod(len(labels), columns)
     width, first = 0.0, 0
     for column in range(columns):
@@ -155,9 +155,9 @@ def _legend_width(labels: Sequence[str], columns: int) -> float:
 
 
 def plain_powers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: text is not parsed as mathematics here.
+    """Label ticks of a logarithmic axis with plain numbers, since text is not parsed as mathematics.
 
-    Within two decades, also those at 2 and 5 have numbers.
+    Within two decades, ticks at 2 and 5 are also labelled.
     """
     from matplotlib.ticker import FuncFormatter
 
@@ -180,16 +180,15 @@ def finished(
     least: float = PANEL,
     rows: int = 1,
 ) -> Figure:
-    """The same figure with a note and a legend below all panels, long enough for the panels beside these, titles and labels.
+    """Add a note and a legend below all panels, and adapt the height of the figure to them, the panels, titles and labels.
 
-    Call it when all else is there. Where panels have equal aspect, only the layout after one of this height gives titles room of their own:
-    hence three rounds.
+    Call it last. If panels have equal aspect, only the layout after one at this height makes room for titles: hence three rounds.
 
     Args:
-        panels: all of them, of equal height.
+        panels: all panels, of equal height.
         columns, more: see `legend_below`.
-        least: inches that each panel has in height.
-        rows: of panels.
+        least: minimum height of each panel in inches.
+        rows: number of rows of panels.
     """
     panels, wrapped = list(panels), textwrap.fill(note, int(drawn.get_figwidth() * 17))
     if more or any(axes.get_legend_handles_labels()[1] for axes in panels):
@@ -199,9 +198,9 @@ def finished(
     else:
         drawn.supxlabel(wrapped, fontsize=_NOTE)
     asked, layout = drawn.get_figheight(), drawn.get_layout_engine()
-    assert layout is not None  # that of `figure`
+    assert layout is not None  # set by `figure`
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of missing glyphs: what is wrong is said once, where the figure is written
+        warnings.simplefilter("ignore")  # missing glyphs, of which `save` warns once
         drawn.set_figheight(_TALL + asked + rows * least)
         layout.execute(drawn)
         for _ in range(3):
@@ -217,16 +216,16 @@ def file_name(*parts: str) -> str:
 
 
 def without_mark(text: str) -> str:
-    """Text without byte order marks, which nobody sees, and which matplotlib cannot write as PDF. `save` takes care of all but ticks."""
+    """Remove byte order marks, which are invisible, and which matplotlib cannot write as PDF. `save` does this for all text but ticks."""
     return text.replace("\ufeff", "")
 
 
 def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write a figure in each format; the same figure gives the same bytes.
+    """Write a figure in each format; equal figures give equal bytes.
 
     Raises:
-        UsageError: one of the files is there already, and is not a figure of this program.
-        StoreError: the disk does not take it.
+        UsageError: one of the files exists, and is not a figure of this program.
+        StoreError: writing fails.
     """
     from matplotlib.text import Text
 
@@ -237,7 +236,7 @@ def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", 
     for file in files:
         refuse_foreign(file)
     for file, kind in zip(files, kinds, strict=True):
-        content = BytesIO()  # on a full disk matplotlib raises an error of its own where it closes the file
+        content = BytesIO()  # on a full disk, matplotlib would raise another error while closing the file
         drawn.savefig(content, format=kind, dpi=300, metadata=_METADATA[kind])
         with replacing(file) as temporary:
             temporary.write_bytes(content.getvalue())

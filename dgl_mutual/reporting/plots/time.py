@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def accuracy_by_time(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset: the test metric of each student and the ensemble against its inference time.
+    """A figure per dataset: the test metric of each student and the ensemble against its inference time.
 
-    Times are those of inference.csv (``dgl-mutual time-inference``): median and quartiles. Runs without it are left out. The metric is the
+    Times are medians and quartiles of inference.csv (``dgl-mutual time-inference``). Runs without this file are left out. The metric is the
     mean over trials with one standard deviation (ddof = 1). Colour: method; marker: member.
     """
     timed = [run for run in runs if len(run.trials) and len(run.inference)]
     if not timed:
         return
-    # A suite may name one folder several times, and folders of one name may lie in several places.
+    # A suite may name a folder several times, and folders in different places may have the same name.
     times = pd.concat([run.inference.assign(run=folder) for folder, run in {str(run.folder): run for run in timed}.items()])
     for data, trials in split_by(gather(timed), "metric").groupby("data", sort=False):
         groups = trials.groupby(["run", "method", "member"], sort=False)
@@ -49,7 +49,7 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
         axes.errorbar(
             middle,
             rows["test"].to_numpy(float),
-            # As lists: of an array of one number matplotlib 3.10 makes a number, and NumPy warns.
+            # Lists: matplotlib 3.10 converts an array of one number to a number, and NumPy warns.
             xerr=[(middle - rows["quartile_1_ms"]).tolist(), (rows["quartile_3_ms"] - middle).tolist()],
             yerr=rows["spread"].fillna(0).to_numpy(float),
             fmt=marker(members.index(member)),

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Where a run is on its line: a size, or a kind and an amount of noise.
+#: Position of a run on its line: a size, or a kind and an amount of noise.
 _Place = TypeVar("_Place", int, tuple[str, float])
-#: Inches in height of the panels by cohort size, which are narrow.
+#: Minimum height in inches of the panels by cohort size, which are narrow.
 _SMALL = 1.25
 
 
 def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset that was run with several numbers of students: mean student, ensemble, disagreement, time, memory."""
+    """A figure per dataset with several cohort sizes: mean student, ensemble, disagreement, time, memory."""
     for dataset, group in _by_dataset([run for run in runs if not run.config.get("noise")]):
         group = _of_several_sizes(group)
         if not group:
@@ -66,18 +66,18 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
-    """Those of which there is another that differs in nothing but its cohort, and is of another size; one a size, named for their lines."""
+    """The runs that differ from another run only in their cohort and its size; one per size, named for their lines."""
     depths = _default_depths(runs)
     lines = _lines(runs, lambda run: _all_but_the_cohort(run, depths), lambda run: run.num_students)
-    several, alone = [line for line in lines if len(line) > 1], [line for line in lines if len(line) == 1]
-    if several and alone:
-        left = [run for line in alone for found in line.values() for run in found]
-        warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {_listed(left)}.")
-    return _one_each(several, "students", "cohort-size", "with a cohort of the same size")
+    comparable, alone = [line for line in lines if len(line) > 1], [line for line in lines if len(line) == 1]
+    if comparable and alone:
+        omitted = [run for line in alone for same_size in line.values() for run in same_size]
+        warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {_listed(omitted)}.")
+    return _one_each(comparable, "students", "cohort-size", "with a cohort of the same size")
 
 
 def _with_noise(runs: Sequence[Run]) -> list[Run]:
-    """Those of which there is one with noise that differs in nothing but its noise; one an amount, named for their lines."""
+    """The runs with noise, and those that differ from one only in the noise; one per amount, named for their lines."""
 
     def rest(run: Run) -> str:
         return json.dumps(all_but(run, "noise"), sort_keys=True, default=str)
@@ -87,20 +87,20 @@ def _with_noise(runs: Sequence[Run]) -> list[Run]:
 
 
 def _lines(runs: Sequence[Run], line: Callable[[Run], str], place: Callable[[Run], _Place]) -> list[dict[_Place, list[Run]]]:
-    """The runs of each line, by their place on it. A folder that a suite names several times is there once."""
+    """The runs of each line, by their place on it. A folder that a suite names several times counts once."""
     lines: dict[str, dict[_Place, list[Run]]] = {}
     for run in runs:
-        there = lines.setdefault(line(run), {}).setdefault(place(run), [])
-        if run.folder.resolve() not in {other.folder.resolve() for other in there}:
-            there.append(run)
+        same_place = lines.setdefault(line(run), {}).setdefault(place(run), [])
+        if run.folder.resolve() not in {other.folder.resolve() for other in same_place}:
+            same_place.append(run)
     return list(lines.values())
 
 
 def _one_each(lines: Sequence[Mapping[_Place, Sequence[Run]]], differing: str, plot: str, alike: str) -> list[Run]:
     """The first run at each place, named for their lines; a warning names the others."""
-    left = [run for line in lines for found in line.values() for run in found[1:]]
-    if left:
-        warn(f"Left out of the plot {plot}, since another run {alike} is there: {_listed(left)}. Give one of them at a time.")
+    omitted = [run for line in lines for same_place in line.values() for run in same_place[1:]]
+    if omitted:
+        warn(f"Left out of the plot {plot}, since there is another run {alike}: {_listed(omitted)}. Give one of them at a time.")
     return _named([[line[place][0] for place in sorted(line)] for line in lines], differing)
 
 
@@ -109,13 +109,13 @@ def _listed(runs: Sequence[Run]) -> str:
 
 
 def _named(lines: Sequence[Sequence[Run]], shown: str) -> list[Run]:
-    """The runs of all lines, each line with a name of its own: a suite may call one method by several names, or several methods by one."""
+    """The runs of all lines, each line with a unique name: suites may use several names for a method, or one name for several."""
     names = line_names([line[0] for line in lines], shown)
     return [replace(run, method=name) for name, line in zip(names, lines, strict=True) for run in line]
 
 
 def _default_depths(runs: Sequence[Run]) -> dict[Any, Any]:
-    """The default depth of each architecture, from the runs of one task that were given no depth."""
+    """The default depth of each architecture, from the runs of one task without a given depth."""
     depths: dict[Any, Any] = {}
     for run in runs:
         students, one_by_one = run.config["students"], run.given.get("students")
@@ -135,12 +135,12 @@ def _has_depth(given: Any) -> bool:
 
 
 def _all_but_the_cohort(run: Run, depths: Mapping[Any, Any]) -> str:
-    """Options that students have in common count, such as their width; their architectures and what belongs to those do not.
+    """The configuration without the cohort. Options that students share count, such as their width; those of their architectures do not.
 
-    Of a custom student all options count: it has none of the built-in ones.
+    All options of a custom student count, since it has none of the built-in ones.
 
     Args:
-        depths: the default of each architecture, which counts as none: others may have another one.
+        depths: the default depth of each architecture, which counts as none, since others may have another default.
     """
     shared = []
     for student in run.config["students"]:
@@ -152,7 +152,7 @@ def _all_but_the_cohort(run: Run, depths: Mapping[Any, Any]) -> str:
 
 
 def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset that was run with noise: the mean student's test metric, a panel a kind of noise."""
+    """A figure per dataset with noise: the mean student's test metric, with a panel per kind of noise."""
     for dataset, group in _by_dataset(runs):
         group = _with_noise(group)
         kinds = sorted({_noise(run)[0] for run in group} - {""})
@@ -175,7 +175,7 @@ def _bars(runs: Sequence[Run]) -> str:
 
 
 def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
-    """The runs of each dataset that have finished trials; where they have several metrics, of each: ``Cora (macro-f1)``."""
+    """The runs with finished trials by dataset, and by metric if a dataset has several: ``Cora (macro-f1)``."""
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         if len(run.trials):
@@ -186,10 +186,10 @@ def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
 
 
 def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], pd.Series[float]]) -> None:
-    """A line a method, through the means, with bars of one standard deviation (ddof = 1)."""
+    """Draw a line per method through the means, with bars of one standard deviation (ddof = 1)."""
     methods = list(dict.fromkeys(run.method for run in runs))
     reach = [x(run) for run in runs]
-    # Side by side, so that no bar hides another.
+    # Shifted, so that bars do not overlap.
     step = (max(reach) - min(reach)) / max(60, 25 * len(methods))
     for index, method in enumerate(methods):
         points = sorted(((x(run), y(run)) for run in runs if run.method == method and len(y(run))), key=itemgetter(0))

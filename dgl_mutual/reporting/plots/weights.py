@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _PREFIX = "weights/"
 #: Weights whose largest difference from uniform weights is below this count as uniform.
 _LEAST = 1e-6
-#: Inches that the scale of weights has in height at least.
+#: Minimum height of the scale of weights in inches.
 _SCALE = 0.8
 
 
 def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a run: the mean weight of each ordered pair of students, over epochs; a line divides the receivers.
+    """A figure per run: the mean weight of each ordered pair of students over epochs, with lines between receivers.
 
-    Colours reach from the smallest weight to the largest, and lie around that of uniform weights, which is white; where all weights are
-    uniform, there is nothing to be seen, and the run is left out. A student's weight for itself is drawn only where it is not zero.
+    The colour map is centred on uniform weights, which are white, and covers all weights. Runs with only uniform weights are left out. A
+    student's weight for itself is drawn only if it is not zero.
     """
     for run in runs:
         columns = sorted(
@@ -59,8 +59,8 @@ def _draw(run: Run, means: pd.DataFrame, uniform: float) -> Figure:
     """The figure of a run.
 
     Args:
-        means: weights by epoch, mean over trials, a column an ordered pair ``receiver/peer``.
-        uniform: the weight of a peer where all are equal.
+        means: weights by epoch, mean over trials, with a column per ordered pair ``receiver/peer``.
+        uniform: the weight of a peer if all are equal.
     """
     pairs = _pairs(means)
     drawn = figure(COLUMN, 1)
