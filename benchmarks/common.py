@@ -1,4 +1,4 @@
-"""What the benchmarks share: the cohort that is measured, and where tables go."""
+"""Common parts of the benchmarks: the measured cohort, and the output of tables."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def prepare(
     architectures: Sequence[str] = ARCHITECTURES,
     edge_labels: int = 0,
 ) -> tuple[RunConfig, Dataset, Trial]:
-    """The measured run on a dataset: students with the package's own options, the exchange on from epoch 0.
+    """The measured run on a dataset: students with the package's default options, and the exchange from epoch 0 on.
 
     Args:
-        edge_labels: edges of a dataset without edge features get one of so many labels at random, the same in both directions; 0 for none.
+        edge_labels: number of random edge labels for a dataset without edge features, the same in both directions; 0 for none.
     """
     dataset = load_dataset(name)
     if edge_labels and dataset.edge_features is None:
@@ -58,7 +58,7 @@ def prepare(
 
 
 def with_edge_labels(dataset: Dataset, count: int) -> Dataset:
-    """The dataset with random edge labels, one-hot as those of TU sets."""
+    """The dataset with random edge labels, one-hot as in TU datasets."""
     source, destination = dataset.edges
     pairs = np.stack([np.minimum(source, destination), np.maximum(source, destination)])
     _, number = np.unique(pairs, axis=1, return_inverse=True)
@@ -69,7 +69,7 @@ def with_edge_labels(dataset: Dataset, count: int) -> Dataset:
 
 
 def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:
-    """Median milliseconds of a call, after three that do not count."""
+    """Median milliseconds of a call, after three warm-up calls."""
     for _ in range(3):
         function()
     timings = []
@@ -81,7 +81,7 @@ def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:
 
 
 class Clock(Callback):
-    """Milliseconds of each epoch, told after it."""
+    """Measures the milliseconds of each epoch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -94,7 +94,7 @@ class Clock(Callback):
 
 
 def write(table: pd.DataFrame, out: Path, name: str, title: str) -> None:
-    """The table as CSV, and as Markdown with the machine it was measured on; also on the screen."""
+    """Write the table as CSV, and as Markdown with a description of the machine, and print it."""
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{name}.csv", index=False)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"

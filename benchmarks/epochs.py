@@ -1,13 +1,13 @@
-"""An epoch of the cohort (training, clean pass, validation) beside the same cohort on torch_geometric: time and peak memory.
+"""An epoch of the cohort (training, clean pass, validation) compared with torch_geometric: time and peak memory.
 
     python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
     torchrun --nproc-per-node 2 benchmarks/epochs.py MUTAG:32 --epochs 10
     python benchmarks/epochs.py ogbg-molbace:32 NCI1:32 --students gin --strategy independent --edge-labels 4 --table epochs-edges
 
-Under torchrun the processes divide our students, and threads between them; the reference has all threads, and memory is left out.
-Five epochs of ours and five of the reference take turns, each side in a process of its own; the first of a turn, which finds caches as the
-other left them, does not count; medians and their ratio are kept. Peak memory is that of a process that does nothing else. Needs the extra
-[reference], and the data where DGL_MUTUAL_DATA says.
+Under torchrun, the processes divide our students and the threads; the reference has all threads, and memory is not measured.
+Both sides alternate every five epochs, each in a separate process. The first epoch of a turn, with caches filled by the other side, does
+not count; medians and their ratio are reported. Peak memory is that of a process that does nothing else. Needs the extra [reference], and
+the data in the folder DGL_MUTUAL_DATA.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*", default=DATASETS, help="NAME or NAME:BATCH_SIZE")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--students", default=",".join(ARCHITECTURES), help="architectures, with commas between them")
+    parser.add_argument("--students", default=",".join(ARCHITECTURES), help="architectures, separated by commas")
     parser.add_argument("--strategy", default="gml")
-    parser.add_argument("--edge-labels", type=int, default=0, help="random labels for the edges of datasets whose edges have no features")
+    parser.add_argument("--edge-labels", type=int, default=0, help="number of random edge labels for datasets without edge features")
     parser.add_argument("--cpu-time", action="store_true", help="measure CPU time, for a machine that is not idle")
-    parser.add_argument("--table", default="epochs", help="what the table's files are called")
-    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--table", default="epochs", help="name of the table's files")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None

@@ -2,10 +2,10 @@
 
     python benchmarks/floor.py Cora MUTAG:32
 
-The floor is the time of the sparse products, matrix products and exponentials that four students cannot do without (training pass, backward
-pass and clean pass), each timed alone at its own size, its arrays in the cache. Beside it stands the time of all calls to torch that an
-epoch makes (dropout, activations, norms, losses and optimizer, too): each alone, with its own arrays in the cache, and one after another,
-where arrays come from wherever they are. What an epoch takes above the latter is the record of gradients and our own Python.
+The floor is the time of the sparse products, matrix products and exponentials that four students need (training pass, backward pass and
+clean pass), each timed alone at its own size, with its arrays in the cache. It is compared with the time of all torch calls of an epoch,
+including dropout, activations, norms, losses and optimizer: each call alone, with its arrays in the cache, and all calls one after
+another, with arrays wherever they are. The rest of an epoch is autograd and our own Python.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NORMS: dict[str, Norm] = {"gcn": "symmetric", "gin": "sum", "sage": "mean"}
 
 
 def layer_kernels(batch: GraphBatch, student: StudentOptions, first: bool, width_out: int, train: bool) -> Iterator[float]:
-    """Milliseconds of each kernel of one layer: forward, and backward where it trains."""
+    """Milliseconds of each kernel of one layer: forward, and backward in training."""
     nodes, inside = batch.num_nodes, student.hidden if student.architecture == "gin" else width_out
     x = batch.features if first else torch.randn(nodes, student.hidden)
     projections = 2 if student.architecture == "sage" else 1
@@ -48,7 +48,7 @@ def layer_kernels(batch: GraphBatch, student: StudentOptions, first: bool, width
     state = torch.randn(nodes, inside)
     if student.architecture == "gat":
         yield from attention_kernels(batch, state, student.heads if width_out == student.hidden else 1, train)
-    elif x is not batch.constant_features or x.shape[1] > inside:  # else the sum is taken once for all students and passes
+    elif x is not batch.constant_features or x.shape[1] > inside:  # else the sum is computed once for all students and passes
         matrix = batch.normalised(NORMS[student.architecture])
         yield milliseconds(lambda: kernels.spmm(matrix, state))
         if train:
@@ -58,7 +58,7 @@ def layer_kernels(batch: GraphBatch, student: StudentOptions, first: bool, width
 
 
 def product_kernels(x: NodeFeatures, width: int, train: bool, *, of_input: bool) -> Iterator[float]:
-    """x W, and its gradients: that of W, and that of x where it is wanted."""
+    """x W, its gradient for W, and with `of_input` its gradient for x."""
     weight, grad = torch.randn(x.shape[1], width), torch.randn(x.shape[0], width)
     yield milliseconds(lambda: linear(x, weight))
     if train and isinstance(x, SparseMatrix):
@@ -94,7 +94,7 @@ def student_floor(batch: GraphBatch, student: StudentOptions, task: str, num_out
 
 
 def epoch_floor(config: RunConfig, batches: list[GraphBatch], evaluated: list[GraphBatch], num_outputs: int) -> float:
-    """Milliseconds: the first training batch stands for all of them."""
+    """Milliseconds, with the first training batch as representative of all."""
     task = config.task or "node"
     train = sum(student_floor(batches[0], student, task, num_outputs, train=True) for student in config.students)
     clean = sum(student_floor(batch, student, task, num_outputs, train=False) for student in config.students for batch in evaluated)
@@ -102,7 +102,7 @@ def epoch_floor(config: RunConfig, batches: list[GraphBatch], evaluated: list[Gr
 
 
 class Recorder(TorchDispatchMode, Callback):
-    """Keeps the calls that reach torch's kernels within the block, views among them, while it is on."""
+    """Records the calls of torch's kernels within the block, including views, while it is on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Recorder(TorchDispatchMode, Callback):
 
 
 def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple[int, float, float]:
-    """How many there are, their milliseconds, each call alone, and those of all in their order."""
+    """Number of calls, sum of their milliseconds when timed alone, and milliseconds of all calls in their order."""
     config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size, strategy=strategy)
     with Recorder() as recorder:
         fit_resolved(trial, config, dataset, callbacks=[recorder])
@@ -150,7 +150,7 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
     floor = epoch_floor(config, batches, clean, dataset.target.num_outputs)
     calls, alone, in_order = calls_of_an_epoch(name, batch_size, "gml")
     _, alone_apart, _ = calls_of_an_epoch(name, batch_size, "independent")
-    # Interleaved, so that a busy neighbour slows both alike.
+    # Interleaved, so that other load on the machine slows both equally.
     runs: dict[str, list[float]] = {"gml": [], "independent": []}
     for _ in range(3):
         for strategy, times in runs.items():

@@ -1,8 +1,8 @@
-"""What an epoch costs with a pool of unlabelled graphs, beside one without.
+"""Time of an epoch with a pool of unlabelled graphs, compared with one without.
 
     python benchmarks/pool.py ogbg-molbace ogbg-molbbbp --pool ogbg-molhiv
 
-Both train in turns, a few epochs at a time, of which the first does not count; medians are kept.
+Both alternate every few epochs, of which the first does not count; medians are reported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", default=["ogbg-molbace", "ogbg-molbbbp"])
     parser.add_argument("--pool", default="ogbg-molhiv")
-    parser.add_argument("--ratio", type=float, default=2.0, help="unlabelled graphs that are drawn for each labelled one and epoch")
+    parser.add_argument("--ratio", type=float, default=2.0, help="unlabelled graphs drawn per labelled graph and epoch")
     parser.add_argument("--epochs", type=int, default=4, help="in each turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)

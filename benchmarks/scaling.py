@@ -1,12 +1,12 @@
-"""How time and memory grow: epochs on generated power-law graphs, one axis varied at a time.
+"""Scaling of time and memory: epochs on generated power-law graphs, varying one axis at a time.
 
     python benchmarks/scaling.py                         # edges 10^5 ... 10^7, full-batch
     python benchmarks/scaling.py sampled                 # edges 10^6 ... 6 x 10^7, neighbours sampled
     python benchmarks/scaling.py students 1 2 4 8 --edges 1000000
 
-Where neighbours are sampled, an epoch is ten steps on 1,024 training nodes each (and as many others), whatever the graph; nodes (sources of
-the first convolutions) and edges are those that are drawn. Each point runs in a process of its own, so that its peak memory is its own.
-Exponents are slopes of least squares on log-log axes.
+With sampled neighbours, an epoch is ten steps on 1,024 training nodes each (and as many others) for every graph; the nodes (sources of
+the first convolutions) and edges are the sampled ones. Each point runs in a separate process to measure its peak memory. Exponents are
+least-squares slopes on log-log axes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One point. `processes` train side by side, each the same cohort."""
+    """One point. `processes` train the same cohort in parallel."""
 
     edges: int
     students: int = 4
@@ -62,15 +62,15 @@ class Case:
     threads: int = CORES
     processes: int = 1
     epochs: int = 4
-    sampled: int = 0  # as `edges`, but neighbours are sampled
+    sampled: int = 0  # number of edges, with sampled neighbours
 
 
 class Enough(Exception):
-    """All epochs that count are over; what follows, an evaluation on the whole graph, need not be waited for."""
+    """Raised after the last measured epoch, to skip the evaluation on the whole graph."""
 
 
 def power_law(num_edges: int, seed: int = 0) -> Dataset:
-    """About `num_edges` directed edges; both ends of each drawn by a Pareto weight of the nodes (exponent 2.5)."""
+    """About `num_edges` directed edges, with both ends drawn by a Pareto weight of the nodes (exponent 2.5)."""
     rng = np.random.default_rng(seed)
     num_nodes = num_edges // MEAN_DEGREE
     weight = np.minimum(rng.pareto(1.5, num_nodes) + 1, np.sqrt(num_nodes))
@@ -90,7 +90,7 @@ def power_law(num_edges: int, seed: int = 0) -> Dataset:
 
 
 def train(case: Case) -> tuple[tuple[int, int], float, float | None]:
-    """Nodes and edges that an epoch goes over, its milliseconds, and MiB at the highest."""
+    """Numbers of nodes and edges of an epoch, its milliseconds, and peak memory in MiB."""
     torch.set_num_threads(case.threads)
     dataset = power_law(case.sampled or case.edges)
     nodes = np.random.default_rng(0).permutation(dataset.num_nodes)
@@ -133,7 +133,7 @@ def drawn(dataset: Dataset, split: Split) -> tuple[int, int]:
     )
     feed.add_unlabelled(unlabelled_samples(dataset, split, transductive=False))
     structures = [step.batch.adjacencies(len(FANOUT)) for step in feed.training_batches()]
-    return sum(first.num_sources for first, *_ in structures), sum(len(one.sources) for step in structures for one in step)
+    return sum(first.num_sources for first, *_ in structures), sum(len(layer.sources) for step in structures for layer in step)
 
 
 def measure(axis: str, case: Case) -> dict[str, object]:
@@ -178,8 +178,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("axis", nargs="?", choices=AXES, default="edges")
     parser.add_argument("values", nargs="*", type=int, help="default: see AXES")
-    parser.add_argument("--edges", type=int, default=1_000_000, help="of the other axes' graph")
-    parser.add_argument("--threads", type=int, default=CORES, help="in each process; 1 where processes vary")
+    parser.add_argument("--edges", type=int, default=1_000_000, help="edges of the graph on the other axes")
+    parser.add_argument("--threads", type=int, default=CORES, help="threads of each process; 1 on the axis processes")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()

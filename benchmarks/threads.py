@@ -1,8 +1,8 @@
-"""Whether cores serve trials better as threads of one process or as processes of one thread: what --jobs and --threads default to.
+"""One process with all cores as threads, compared with one process per core: the reason for the defaults of --jobs and --threads.
 
     python benchmarks/threads.py Cora MUTAG --seeds 4
 
-The same trials run both ways, in turn, each from its start to the last result on disk; medians are kept.
+The same trials run both ways, alternating, from the start to the last result on disk; medians are reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def seconds(config: RunConfig, jobs: int, threads: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", default=["Cora", "MUTAG"])
-    parser.add_argument("--seeds", type=int, default=2, help="a trial each; a graph task has one for each of ten folds as well")
+    parser.add_argument("--seeds", type=int, default=2, help="one trial per seed, on graph tasks per seed and fold (ten)")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=os.cpu_count())

@@ -1,9 +1,9 @@
-"""Training on generated graphs of the size of OGB's: the twin of ogbn-arxiv in full batches, that of ogbn-products by sampled neighbours.
+"""Training on generated graphs of OGB's size: the twin of ogbn-arxiv in full batches, that of ogbn-products with sampled neighbours.
 
     python benchmarks/twins.py --work twins
 
-The graphs (2 GiB) and the runs stay in the work folder, and what is there is not made again. A run's epochs include their evaluation, which
-is exact, on all nodes. Memory is that of the process at its highest.
+The graphs (2 GiB) and the runs are kept in the work folder, and reused. Epochs include exact evaluation on all nodes. Memory is the peak
+of the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUNS = {
 
 
 def run(name: str, work: Path, threads: int) -> pd.DataFrame:
-    """The rows of a run on a twin, both made if they are not there."""
+    """The rows of a run on a twin, which are both made if missing."""
     graph, runs = work / name, work / f"runs-{name}"
     if not graph.exists():
         dgl_mutual("data", "generate", name, "--out", str(graph))

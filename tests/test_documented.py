@@ -1,4 +1,4 @@
-"""The page of the Python API: what functions and methods of the package take and give has an entry there."""
+"""The page of the Python API has an entry for every type that functions and methods of the package take or return."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def imported_names(module: str) -> dict[str, Any]:
-    """What a module imports from the package, for types too, and its own classes."""
+    """The imports of a module from the package, including those for types, and its own classes."""
     source = ast.walk(ast.parse(inspect.getsource(sys.modules[module])))
     entries = [(node.module, alias.name) for node in source if isinstance(node, ast.ImportFrom) and node.module for alias in node.names]
     found = {name: resolved(f"{home}.{name}") for home, name in entries if home.startswith("dgl_mutual.")}

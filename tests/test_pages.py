@@ -1,4 +1,4 @@
-"""The Markdown pages: where their links go, and that the overview of results agrees with the pages beside it."""
+"""The Markdown pages: their links, and the agreement of the overview of results with the other pages of results."""
 
 from __future__ import annotations
 

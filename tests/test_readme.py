@@ -16,7 +16,7 @@ from dgl_mutual.experiments.strategy_table import as_markdown
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
-#: By command, options in place of its own, so that it runs as written but small.
+#: Command -> options that replace its own, for a small run.
 SMALL: dict[str, dict[str, str]] = {
     "run": {"--epochs": "2", "--seeds": "1", "--jobs": "1"},
     "distill": {"--epochs": "2", "--seeds": "1", "--jobs": "1"},
@@ -33,12 +33,12 @@ def blocks(language: str) -> list[str]:
 
 
 def small(arguments: list[str]) -> list[str]:
-    """The arguments of a command with those that make it small."""
+    """The arguments of a command, changed to a small run."""
     options = dict(SMALL.get(arguments[0], {}))
     if "label-propagation" in arguments:  # it trains nothing
         del options["--epochs"]
-    kept = [one for index, one in enumerate(arguments) if one not in options and (index == 0 or arguments[index - 1] not in options)]
-    return [*kept, *(part for option in options.items() for part in option), *MORE.get(arguments[0], [])]
+    others = [word for index, word in enumerate(arguments) if word not in options and (index == 0 or arguments[index - 1] not in options)]
+    return [*others, *(part for option in options.items() for part in option), *MORE.get(arguments[0], [])]
 
 
 COMMANDS = list(dict.fromkeys(line for block in blocks("bash") for line in block.splitlines() if line))

@@ -1,4 +1,4 @@
-"""Against published worked examples and implementations that nobody here wrote."""
+"""Comparison with published worked examples and independent implementations."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_two_methods_need_four_datasets() -> None:
 
 @pytest.mark.parametrize("methods", range(3, 17))
 def test_from_three_datasets_on_ranks_can_be_told_apart(methods: int) -> None:
-    """By making the most agreeing scores there are: every dataset ranks the methods alike."""
+    """With maximal agreement of the scores: every dataset ranks the methods in the same order."""
     needed = datasets_to_reject(methods)
     names = [str(index) for index in range(methods)]
     for number in (needed - 1, needed):

@@ -1,4 +1,4 @@
-"""Pages that are made from the package itself before the site is built: options, strategies, columns and licences.
+"""Pages that are generated from the package before the site is built: options, strategies, columns and licences.
 
 They are written to docs/generated/, which is not under version control.
 """
@@ -86,7 +86,7 @@ def columns_page() -> str:
 
 
 def licences_page() -> str:
-    """The licences of the packages that this one is built on, as their metadata state them."""
+    """The licences of the dependencies, from their metadata."""
     import importlib.metadata
 
     from packaging.requirements import Requirement
@@ -105,8 +105,8 @@ def licences_page() -> str:
             continue
         rows.append(f"| {metadata['Name']} | {metadata['Version']} | {licence_of(metadata)} | {needed} |")
     text = (
-        "dgl_mutual has the MIT licence. None of the packages below is part of it: pip installs them. The licences are those that the "
-        "installed packages state in their metadata."
+        "dgl_mutual has the MIT licence. The packages below are not part of it: pip installs them. Their licences are those in the "
+        "metadata of the installed packages."
     )
     return "\n\n".join(["# Licences", text, "\n".join(["| package | version | licence | needed for |", "|---|---|---|---|", *rows])])
 
@@ -116,12 +116,12 @@ def licence_of(metadata: Any) -> str:
     classifiers = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier") or () if line.startswith("License :: ")]
     classified = ", ".join(name for name in classifiers if name != "OSI Approved")
     field = (metadata.get("License") or "").strip().splitlines()
-    found = metadata.get("License-Expression") or classified or (field[0] if field else "")
-    return found.replace("|", "\\|") or "not stated; see the package"
+    licence = metadata.get("License-Expression") or classified or (field[0] if field else "")
+    return licence.replace("|", "\\|") or "not stated; see the package"
 
 
 def _description(kind: Any) -> str:
-    """A class's docstring with a line for each paragraph, which the page wraps."""
+    """The docstring of a class with one line per paragraph, which the page wraps."""
     lines = re.sub(r"\n(?=NOTE\[)", "\n\n", inspect.getdoc(kind) or "")
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", lines)]
     return "```text\n{}\n```".format("\n\n".join(paragraphs).replace("``", "`"))
@@ -138,7 +138,7 @@ def _table(kind: Any) -> str:
 
 
 def write_pages(app: Sphinx) -> None:
-    """Write each page whose text has changed, so that only those are built again."""
+    """Write the pages whose text has changed, so that only these are rebuilt."""
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     pages = {
@@ -154,12 +154,12 @@ def write_pages(app: Sphinx) -> None:
 
 
 def escape_sizes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """|V| in a docstring is a number of nodes, and no substitution of reStructuredText."""
+    """Escape |V| in docstrings, which is a number of nodes, not a substitution of reStructuredText."""
     lines[:] = [re.sub(r"\|(?=[A-Z]\|)|(?<=\|[A-Z])\|", r"\\|", line) for line in lines]
 
 
 def one_attribute_each(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """An entry ``a, b: text`` of a section of attributes, which Sphinx takes for the attribute "a (b,)", as an entry for each of them."""
+    """Split entries ``a, b: text`` of attribute sections, which Sphinx reads as an attribute "a (b,)", into one entry per attribute."""
     written: list[str] = []
     inside, place = False, 0
     while place < len(lines):
@@ -179,7 +179,7 @@ def one_attribute_each(app: Sphinx, what: str, name: str, obj: Any, options: Any
 
 
 def examples_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
-    """The examples in a command's help, which click marks by a line of \\b, as a block of code."""
+    """Format the examples in a command's help, which click marks by a line of \\b, as code blocks."""
     written: list[str] = []
     for line in lines:
         example = re.match(r"\|\s(\s+\S.*)", line)
@@ -194,7 +194,7 @@ def examples_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
 
 
 def options_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
-    """In a command's help, an option is code, so that its two hyphens stay two; and a default that is a path has no class."""
+    """Format options in a command's help as code, to keep their two hyphens, and default paths without their class."""
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((".. option::", "$ ", ":default:")):
             line = re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"``\1``", line)
@@ -204,7 +204,7 @@ def options_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
 def plain_signature(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """A signature whose aliases stand as they are written, also in unions."""
+    """Show type aliases in signatures by name, also in unions."""
     plain = [None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
     return plain[0], plain[1]
 

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show without a script: pages can be read without a network."""
+"""Formulas as MathML, which browsers show without a script, so that pages can be read offline."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.writers.html5 import HTML5Translator
 
-#: What the converter does not know, and what stands for it: MathML's delimiters grow by themselves.
+#: Replacements of commands that the converter does not support: MathML's delimiters grow automatically.
 _REPLACED = ((r"\\[bB]igg?[lrm]?(?=\\)", ""), (r"\\arg\\max", r"\\mathrm{arg\\,max}"), ("'", "\\\\text{\u2032}"))
 
 
 def as_mathml(tex: str, display: str = "inline") -> str:
-    """A formula in TeX as a MathML element.
+    """Convert a TeX formula to a MathML element.
 
     Raises:
-        ValueError: a command of TeX is left over.
+        ValueError: an unsupported TeX command.
     """
     from latex2mathml.converter import convert
 
@@ -28,7 +28,7 @@ def as_mathml(tex: str, display: str = "inline") -> str:
     element = str(convert(tex, display=display))
     left = re.search(r"\\[A-Za-z]+", element)
     if left is not None:
-        raise ValueError(f"The formula {tex!r} cannot be converted: {left[0]} is left over. Write it with another command.")
+        raise ValueError(f"The formula {tex!r} cannot be converted: {left[0]} is not supported. Use another command.")
     return element
 
 

@@ -9,7 +9,7 @@ from tests.reporting.folders import write_run
 
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs that have the figures for every plot."""
+    """Runs with the data for every plot."""
     tmp_path = tmp_path_factory.mktemp("everything")
     for data in ("Cora", "CiteSeer", "PubMed"):
         for index, strategy in enumerate(("independent", "dml", "gml")):

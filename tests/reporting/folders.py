@@ -104,7 +104,7 @@ def write_run(
 
 
 def write_suite(out: Path, name: str, runs: Sequence[tuple[Path, str, str]], **keys: Any) -> Path:
-    """The folder of a suite below `out`: of run folders, each with what tables call its method and its data."""
+    """The folder of a suite below `out`, from run folders with the names of their method and data in tables."""
     folder = out / f"suite-{name}"
     folder.mkdir(parents=True)
     entries = [{"folder": run.name, "method": method, "data": data, "seeds": _seeds(run)} for run, method, data in runs]

@@ -1,4 +1,4 @@
-"""Run folders and suites that are damaged, or that no run writes."""
+"""Run folders and suites that are damaged, or were not written by a run."""
 
 from __future__ import annotations
 

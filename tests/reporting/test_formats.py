@@ -19,7 +19,7 @@ from dgl_mutual.reporting.tables import Cell, p_text, text_table
 from dgl_mutual.utils.safe_text import latex_text
 from tests.reporting.folders import write_run, write_suite
 
-#: Whatever LaTeX, Markdown or a spreadsheet would take for something else.
+#: Special characters of LaTeX, Markdown and spreadsheets.
 WICKED = "a_b % & # $ {x} ~^\\ <i> | *b* `c` [d](e) ±ü"
 
 
@@ -148,7 +148,7 @@ def test_the_caption_says_that_so_few_seeds_can_prove_nothing(tmp_path: Path) ->
 
 
 def test_the_smallest_p_of_few_seeds_is_not_multiplied_by_tests_with_smaller_ones(tmp_path: Path) -> None:
-    """Three tests over folds of differences that hardly vary, and one over six seeds: Holm multiplies its p, 2 / 2^6, by one."""
+    """Three tests over folds whose differences hardly vary, and one over six seeds: Holm multiplies its p, 2 / 2^6, by one."""
     gains = 0.01 * np.arange(1, 7)
     for strategy, gain in (("independent", 0 * gains), ("gml", gains)):
         write_run(tmp_path, strategy=strategy, seeds=6, scores=(0.7 + gain).tolist())

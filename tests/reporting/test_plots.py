@@ -34,7 +34,7 @@ def drawn(folder: Path, *kinds: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def drawn_once(everything: Path) -> Callable[[str, str], dict[str, Any]]:
-    """`drawn` of a folder of `everything` and one kind. Tests that ask for the same get the same figures, to look at."""
+    """`drawn` of a folder of `everything` and one kind, cached: tests must not change the figures."""
     return cache(lambda where, kind: drawn(everything / where, kind))
 
 
@@ -227,7 +227,7 @@ def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
 
 
 def test_no_two_figures_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where scripts differ, nor where names differ in nothing that a file name keeps."""
+    """Neither for names in different scripts, nor for names that become equal as file names."""
     monkeypatch.setattr("dgl_mutual.reporting.plots.curves._draw", lambda run, columns: figure(COLUMN, 2))
     runs = [
         (write_run(tmp_path, f"d{place}", f"s{number}"), method, data)

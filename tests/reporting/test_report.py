@@ -19,7 +19,7 @@ WICKED = "<script>alert('x')</script> & \"q\" {{ 7 * 7 }}"
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its tags, its text and what it refers to."""
+    """A page as a browser reads it: its tags, its text and its references."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

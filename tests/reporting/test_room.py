@@ -21,12 +21,12 @@ from tests.reporting.test_plots import drawn, write_reliability
 matplotlib = pytest.importorskip("matplotlib")
 
 _LONG = "mutual learning with class prior and weights by agreement, variant {}"
-#: Inches of a panel in height, at least.
+#: Minimum height of a panel in inches.
 _LEAST = {"gains": 0.59, "weights": 0.79, "exchange": 1.7, "curves": 1.7, "time": 1.7, "noise": 1.7, "cohort-size": 1.2}
 
 
 def texts(figure: Any) -> Iterator[Any]:
-    """Every text that can be seen: of ticks those within the axes."""
+    """Every visible text; for ticks, those within the axes."""
     from matplotlib.text import Text
 
     ticks, seen = set(), set()
@@ -39,7 +39,7 @@ def texts(figure: Any) -> Iterator[Any]:
 
 
 def faults(figure: Any) -> list[tuple[str, ...]]:
-    """Texts outside the figure, and pairs of which one lies on the other, as the figure was last drawn."""
+    """Texts outside the figure, and pairs of overlapping texts, as the figure was last drawn."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
     whole = figure.bbox.padded(1)
     outside = [(text,) for text, box in boxes if not (whole.contains(*box.min) and whole.contains(*box.max))]
@@ -93,7 +93,7 @@ def test_panels_and_texts_have_room(methods: Path, suite: str, kind: str) -> Non
 
 
 def overlapping(figure: Any) -> list[tuple[str, str]]:
-    """Pairs of titles, panel titles, axis labels and notes of which one lies on the other, as the figure was last drawn."""
+    """Overlapping pairs of titles, panel titles, axis labels and notes, as the figure was last drawn."""
     note = figure.legends[0].get_title() if figure.legends else figure._supxlabel
     texts = [figure._suptitle, note, *(text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label))]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]

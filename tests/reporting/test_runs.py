@@ -52,7 +52,7 @@ def test_runs_are_chosen_by_the_names_of_tables_and_stand_in_the_order_asked_for
     for wrong, message in (
         ((["Corra"],), "Unknown dataset 'Corra'. Did you mean 'Cora'"),
         (([], ["glm"]), "Unknown method 'glm'. Did you mean 'gml'"),
-        ((["PubMed"], ["dml"]), r"methods \(dml\) none was run on the chosen datasets \(PubMed\)"),
+        ((["PubMed"], ["dml"]), r"methods \(dml\) was run on the chosen datasets \(PubMed\)"),
     ):
         with pytest.raises(UsageError, match=message):
             names(*wrong)

@@ -1,4 +1,4 @@
-"""Which changes of code are noticed."""
+"""Detection of changes of code."""
 
 from __future__ import annotations
 

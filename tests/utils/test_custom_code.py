@@ -1,4 +1,4 @@
-"""Which errors are those of custom code, and which line is told."""
+"""Attribution of errors to custom code, and the line in the message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_means_that_memory_is_out() -> None:
 
 
 def test_an_interrupt_that_was_wrapped_is_still_one() -> None:
-    """As `type` wraps one in a class that is being made, before Python 3.12."""
+    """As wrapped by `type` during the creation of a class, before Python 3.12."""
     wrapped = RuntimeError("Error calling __set_name__")
     wrapped.__cause__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt), errors_attributed_to("It"):

@@ -21,7 +21,7 @@ from dgl_mutual.utils.display import RepeatingTimer, make_bar, screen
 
 @pytest.fixture
 def terminal() -> Iterator[TextIO]:
-    """A terminal that does not know its size, as that of a container."""
+    """A terminal of unknown size, as in a container."""
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream:
         yield stream

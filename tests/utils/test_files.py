@@ -177,7 +177,7 @@ def test_checking_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
-    """Each has a temporary name of its own: with a common one, the file of one was renamed while another wrote to it."""
+    """Each has its own temporary name: with a common one, the file of one was renamed while another wrote to it."""
     file = tmp_path / "a.csv"
     with replacing(file) as first, replacing(file) as second:
         assert first != second
@@ -286,7 +286,7 @@ def test_what_cannot_be_written_is_not_called_by_a_temporary_name(tmp_path: Path
 
 
 def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
-    """It would be in the way of its return."""
+    """A new folder would prevent moving the old one back."""
     run = tmp_path / "run"
     for write in (lambda: write_text(run / "a" / "b.csv", "x", within=run), lambda: write_text(run / "b.csv", "x", within=run)):
         with pytest.raises(StoreError, match=r"run' was removed, moved or replaced"):
@@ -317,7 +317,7 @@ def test_what_a_living_process_writes_stays_when_the_clock_is_set_forward(tmp_pa
 
 
 def ended() -> int:
-    """The number of a process that has ended."""
+    """The ID of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

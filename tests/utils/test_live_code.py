@@ -1,4 +1,4 @@
-"""Code that is other in its file than it was imported is noticed, and nothing else is taken for it."""
+"""Differences between imported code and its file are detected, without false alarms."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_value_that_was_replaced_in_the_process_is_noticed(imported: Callable[
 
 
 def test_what_another_module_puts_in_place_of_a_method_is_no_change(imported: Callable[[str], ModuleType]) -> None:
-    """As a base class of a library does that wraps the methods of its subclasses: each process that imports the file does it again."""
+    """As by a library's base class that wraps the methods of its subclasses: each process that imports the file repeats it."""
     module = imported(SOURCE)
     module.Net.forward = lambda self, graph, feat: feat
     assert changed_since_import(module.Net) is None
@@ -260,7 +260,7 @@ def test_odd_statements_are_the_same(imported: Callable[[str], ModuleType]) -> N
 
 
 def test_the_digest_stays_that_of_what_was_imported(imported: Callable[[str], ModuleType]) -> None:
-    """Also where it does not show in the module which expression has changed."""
+    """Also if the module does not show which expression has changed."""
     module = imported(SOURCE)
     before = code_digest(module.Net, "live_ideas:Net")
     write(module, SOURCE.replace("TABLE: dict = {}", "TABLE: dict = {1: 1}"))

@@ -1,4 +1,4 @@
-"""JSON from outside says each thing once."""
+"""Strict parsing of JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which changes of code are noticed in the modules that custom code imports."""
+"""Detection of changes in the modules that custom code imports."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Other:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Writes the files, some of them changed, to be imported anew."""
+    """Write the files, some of them changed, for a new import."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
@@ -175,7 +175,7 @@ def test_a_file_of_another_module_of_that_name_is_not_taken(write: Callable[...,
 
 @pytest.fixture
 def edit(tmp_path: Path) -> Callable[[str, str, str], None]:
-    """Changes a file that may have been imported."""
+    """Change a file that may have been imported."""
 
     def change(file: str, old: str, new: str) -> None:
         path = tmp_path / "near_ext" / file

@@ -135,7 +135,7 @@ def test_copies_of_a_temporary_folder_are_the_same_one_and_it_is_not_pickled() -
 
 
 def test_where_a_sweep_has_its_lock_first_another_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes that start together: one makes the file of a lock, and the other locks it, to see whether it was left behind."""
+    """Two processes start together: one creates a lock file, and the other locks it, to check whether it was left behind."""
     tokens = iter(["first", "second"])
     monkeypatch.setattr("dgl_mutual.utils.scratch.secrets.token_hex", lambda _: next(tokens))
     with filelock.FileLock(tmp_path / ".dgl-mutual-first.lock"), temporary_folder() as folder:

@@ -1,4 +1,4 @@
-"""How a sentence names numbers and values."""
+"""Formatting of counts and values in messages."""
 
 from __future__ import annotations
 
