@@ -32,8 +32,10 @@ def make_room(number: int) -> None:
 
 
 def more_files(number: int = _MANY) -> str:
-    """How to raise the limit on open files to `number`, as a sentence."""
+    """How to raise the limit on open files to `number`, or to twice the current limit if that is not lower, as a sentence."""
     soft, hard = _limits() or (None, None)
+    if soft is not None and soft >= number:
+        number = 2 * soft
     if hard is not None and hard < number:
         return f"The system limits a process to {hard} open files ('ulimit -Hn'): run this on a system that allows {number}."
     now = "" if soft is None else f"The limit is {soft} open files per process. "

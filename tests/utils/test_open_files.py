@@ -41,6 +41,8 @@ def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPa
     follows.__context__ = refused
     for error in (refused, follows, ImportError(f"libtorch.so: cannot open shared object file: {refused.strerror}")):
         assert "The limit is 64 open files per process. Raise it: ulimit -n 4096" in str(too_many_open(error))
+    monkeypatch.setattr(open_files, "_limits", lambda: (5000, None))
+    assert "Raise it: ulimit -n 10000" in str(too_many_open(refused))
     monkeypatch.setattr(open_files, "_limits", lambda: (64, 64))
     assert "The system limits a process to 64 open files" in str(too_many_open(refused))
     assert "All programs together" in str(too_many_open(OSError(errno.ENFILE, os.strerror(errno.ENFILE))))
