@@ -160,7 +160,7 @@ def test_a_training_that_was_cut_off_goes_on_with_it(tmp_path: Path) -> None:
 
     class Stop(Callback):
         def on_epoch_end(self, state: Any) -> None:
-            if state.current.epoch == 20:
+            if state.current.epochs_done == 20:
                 raise KeyboardInterrupt
 
     dataset = unbalanced(metric="macro-f1")

@@ -241,7 +241,7 @@ class NoArguments(dm.Strategy):
         (losing(lambda term: {}), "returns an empty dict"),
         (losing(lambda term: None), "returns None"),
         (losing(lambda term: {"a": 3.0}), "The loss term 'a' of the strategy 'Losing' is a float"),
-        (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* one for each of the 2 members"),
+        (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* number for each of the 2 members"),
         (losing(lambda term: {"a": term.long()}), "the type torch.int64"),
         (losing(lambda term: {"a": term.detach()}), "No loss term of the strategy 'Losing' depends on the students' logits"),
         (NoArguments, r"has __init__\(self\) -> .*, and strategies are made with \(options, setting\)"),

@@ -1,4 +1,4 @@
-"""Puts a training together: members, strategy, batches and targets are made from the options, and checked against each other."""
+"""Assembles a training: creates members, strategy, batches and targets from the options, and checks them against each other."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training.averages import evaluation_averages, target_averages
+from dgl_mutual.training.checked_strategy import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.feeds import Feed, make_feed
@@ -31,8 +32,7 @@ from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.seeds import Streams, TrialSeed
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.strategy_calls import exchange_of, make_strategy, phases_of
-from dgl_mutual.training.targets import Targets, refuse_moving_average
+from dgl_mutual.training.targets import make_targets, refuse_moving_average
 from dgl_mutual.utils.wording import counted
 
 
@@ -45,13 +45,13 @@ def assemble(
     seed: TrialSeed,
     placement: Placement,
 ) -> tuple[TrainingState, Feed, Inputs]:
-    """Put a training together.
+    """Assemble a training.
 
     Args:
-        kind, options: the strategy of `method`, and its parsed options.
+        strategy_class, options: the strategy of `method`, and its parsed options.
 
     Returns:
-        What is trained, its batches, and the features that its students see.
+        The initial state of the training, its batches, and the input features of its students.
 
     Raises:
         UsageError: options that do not fit together, or that several processes cannot train with.
@@ -74,9 +74,9 @@ def assemble(
     exchange = exchange_of(strategy, phases, training.epochs)
     cohort = Cohort(modules, strategy.coordinator, setting.distribution, tuple(members), num_students, positions=training.positions)
     in_evaluation = evaluation_averages(modules, training)
-    averages = target_averages(modules, training, exchange, in_evaluation)
+    in_targets = target_averages(modules, training, exchange, in_evaluation)
     refuse_moving_average(strategy, exchange, feed, dataset)
-    targets = Targets(cohort, exchange, feed, dataset, split, placement, in_evaluation=in_evaluation, averages=averages)
+    targets = make_targets(cohort, exchange, feed, dataset, split, placement, in_targets or in_evaluation)
     add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     state = TrainingState(
         cohort=cohort,
@@ -92,6 +92,7 @@ def assemble(
         targets=targets,
         streams=Streams.of(seed, len(members), device=placement.device, order=order, process=placement.ranks.stream),
         evaluation_averages=in_evaluation,
+        target_averages=in_targets,
     )
     return state, feed, inputs
 
@@ -111,7 +112,7 @@ def _setting(
     seed: TrialSeed,
     ranks: Ranks,
 ) -> Setting:
-    """What a strategy is told of a training."""
+    """Return the setting that the strategy is created with."""
     labelled = dataset.labels[split.train]
     distribution = make_distribution(dataset.target, method.task_weights)
     return Setting(
@@ -130,20 +131,20 @@ def _setting(
 
 
 def _classes(labels: IntArray | FloatArray) -> IntArray | None:
-    """The class of each training sample, of a single-label target or of one binary label; None where a sample has several labels."""
+    """Return the class of each training sample, of a single-label target or of one binary label; None for several labels."""
     if labels.ndim == 1:
         return labels.astype(np.int64)
     return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64) if labels.shape[1] == 1 else None
 
 
 def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
-    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones.
+    """Add samples without labels to steps, for a strategy that exchanges on more than the labelled ones.
 
     Args:
-        ratio: how many of them an epoch sees for each labelled sample (None: all).
+        ratio: number of unlabelled samples that an epoch sees for each labelled one (None: all).
 
     Raises:
-        UsageError: a ratio where steps see whole graphs, or where there are no such samples.
+        UsageError: a ratio on a task whose steps see the whole graph, or without unlabelled samples.
     """
     if ratio is not None and not feed.draws_unlabelled:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Scores of trained members on the three parts of their split, and the time that a prediction takes."""
+"""Scores of trained members on the three parts of their split, and the time of a prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dgl_mutual.training.timing import median_ms
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """What is known of a member before it is scored. Attributes as in `MemberResult`."""
+    """The facts about a member that do not depend on its scores. Attributes as in `MemberResult`."""
 
     member: str
     architecture: str
@@ -38,7 +38,7 @@ class MemberFacts:
 
 @dataclass(frozen=True)
 class MemberScores:
-    """What several members score on the three parts of a split, and their calibration on the test part. Attributes as in `FitResult`."""
+    """Scores of several members on the three parts of a split, and their calibration on the test part. Attributes as in `FitResult`."""
 
     members: tuple[MemberResult, ...]
     tasks: Mapping[str, tuple[MemberResult, ...]]
@@ -47,7 +47,7 @@ class MemberScores:
 
 @dataclass(frozen=True)
 class Assessment(MemberScores):
-    """The scores of a cohort, and how far its students disagree. Attributes as in `FitResult`."""
+    """Scores of a cohort, and the disagreement of its students. Attributes as in `FitResult`."""
 
     disagreement: float
     disagreement_by_task: Mapping[str, float]
@@ -64,9 +64,9 @@ def score_members(
     """Score members on the three parts of a split, and measure their calibration on the test part.
 
     Args:
-        members: the M members, and then the ensemble if there is one.
-        logits: (M, N, C) of the members on all samples.
-        ensemble: gives the ensemble's logits (n, C), given the members' (M, n, C) on n samples and the samples' numbers (n,).
+        members: the M members, followed by the ensemble if there is one.
+        logits: (M, N, C), logits of the members on all samples.
+        ensemble: returns the ensemble's logits (n, C), given the members' (M, n, C) on n samples and the samples' numbers (n,).
 
     Raises:
         TrainingError: a logit that is not finite, or a metric that is not defined on a part of the split.
@@ -76,20 +76,20 @@ def score_members(
     parts = [torch.as_tensor(part, device=logits.device) for part in (split.train, split.val, split.test)]
     predictions = [logits[:, part] for part in parts]
     if ensemble is not None:
-        predictions = [torch.cat([own, ensemble(own, part).unsqueeze(0)]) for own, part in zip(predictions, parts, strict=True)]
-    names = [one.member for one in members]
-    train, val, test = (scorer.scores(own, labels[part], names) for own, part in zip(predictions, parts, strict=True))
+        predictions = [torch.cat([of_part, ensemble(of_part, part).unsqueeze(0)]) for of_part, part in zip(predictions, parts, strict=True)]
+    names = [facts.member for facts in members]
+    train, val, test = (scorer.scores(of_part, labels[part], names) for of_part, part in zip(predictions, parts, strict=True))
     metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
     in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
     calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
 
     def rows(parts: Sequence[Sequence[float]], in_tasks: Sequence[Sequence[Calibration]]) -> tuple[MemberResult, ...]:
-        """Rows of the members, given their metrics on the three parts, and their calibrations in each task that the rows are over."""
-        found = []
-        for facts, train, val, test, *own in zip(members, *parts, *in_tasks, strict=True):
-            nll, ece = sum(one.nll for one in own) / len(own), sum(one.ece for one in own) / len(own)
-            found.append(MemberResult(**vars(facts), train=train, val=val, test=test, nll=nll, ece=ece))
-        return tuple(found)
+        """Return the results of the members, given their metrics on the three parts and their calibrations in each task, to be averaged."""
+        results = []
+        for facts, train, val, test, *tasks in zip(members, *parts, *in_tasks, strict=True):
+            nll, ece = sum(task.nll for task in tasks) / len(tasks), sum(task.ece for task in tasks) / len(tasks)
+            results.append(MemberResult(**vars(facts), train=train, val=val, test=test, nll=nll, ece=ece))
+        return tuple(results)
 
     return MemberScores(
         members=rows([part.overall for part in (train, val, test)], list(calibrated.values())),
@@ -106,42 +106,42 @@ def score_members(
 def assess(
     cohort: Cohort, dataset: Dataset, split: Split, logits: Tensor, test_batches: Sequence[Batch], best_epochs: Sequence[int | None]
 ) -> Assessment:
-    """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose.
+    """Score every member on the three parts of the split. Nothing is selected here: each member has the weights that validation selected.
 
     Args:
-        logits: (K, N, C) of the members on all samples.
+        logits: (K, N, C), logits of the members on all samples.
         test_batches: the batches of the test samples, to measure the time of a prediction.
-        best_epochs: of each member.
+        best_epochs: the best epoch of each member.
     """
     facts = [
-        MemberFacts(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
-        for name, student, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
+        MemberFacts(name, member.options.architecture_name, epoch, inference_ms(member, test_batches), count(member))
+        for name, member, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
     num_students, students = cohort.num_students, facts[: cohort.num_students]
-    milliseconds, parameters = sum(one.inference_ms for one in students), sum(one.parameters for one in students)
+    milliseconds, parameters = sum(student.inference_ms for student in students), sum(student.parameters for student in students)
     facts.append(MemberFacts(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
-    found = score_members(facts, logits, dataset, split, cohort.ensemble_logits)
-    # In each of several tasks the one that is best over all of them.
-    best = best_on_validation([student.val for student in found.members[:num_students]])
+    scores = score_members(facts, logits, dataset, split, cohort.ensemble_logits)
+    # Each of several tasks has the same best student, by the mean over all tasks.
+    best = best_on_validation([student.val for student in scores.members[:num_students]])
     decisions = cohort.distribution.predictions(logits[:num_students, torch.as_tensor(split.test)])
-    by_task = zip(found.tasks, cohort.distribution.by_task(decisions), strict=True) if found.tasks else ()
+    by_task = zip(scores.tasks, cohort.distribution.by_task(decisions), strict=True) if scores.tasks else ()
     return Assessment(
-        members=_with_summaries(found.members, num_students, best),
-        tasks={metric: _with_summaries(members, num_students, best) for metric, members in found.tasks.items()},
-        reliability=found.reliability,
+        members=_with_summaries(scores.members, num_students, best),
+        tasks={metric: _with_summaries(members, num_students, best) for metric, members in scores.tasks.items()},
+        reliability=scores.reliability,
         disagreement=disagreement(decisions),
-        disagreement_by_task={metric: disagreement(own) for metric, own in by_task},
+        disagreement_by_task={metric: disagreement(in_task) for metric, in_task in by_task},
     )
 
 
 def _with_summaries(members: Sequence[MemberResult], num_students: int, best: int) -> tuple[MemberResult, ...]:
-    """The members, then ``mean`` of the students, ``best_by_val``, which is the student `best`, and the ensemble, which comes last."""
-    *own, ensemble = members
-    students = own[:num_students]
+    """Return the members, ``mean`` of the students, ``best_by_val`` (the student `best`), and the ensemble, which is last in `members`."""
+    *others, ensemble = members
+    students = others[:num_students]
     means = {name: fmean(getattr(student, name) for student in students) for name in ("train", "val", "test", "inference_ms", "nll", "ece")}
     parameters = round(fmean(student.parameters for student in students))
     mean = MemberResult(member=MEAN, architecture="-", best_epoch=None, parameters=parameters, **means)
-    return (*own, mean, replace(students[best], member=BEST), ensemble)
+    return (*others, mean, replace(students[best], member=BEST), ensemble)
 
 
 def count(module: nn.Module) -> int:
@@ -151,6 +151,6 @@ def count(module: nn.Module) -> int:
 
 @torch.no_grad()
 def inference_ms(student: StudentModule, batches: Sequence[Batch]) -> float:
-    """Milliseconds in which one student alone predicts the batches (see `median_ms`)."""
+    """Measure the milliseconds in which one student predicts the batches (see `median_ms`)."""
     student.eval()
     return median_ms(lambda: [student.forward_batch(batch) for batch in batches], next(student.parameters()).device)

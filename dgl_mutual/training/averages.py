@@ -28,7 +28,7 @@ class WeightAverages:
     forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of integers or booleans
     are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
-    What `get_extra_state` of a custom student gives is copied under both.
+    Both copy the extra state (`get_extra_state`) of custom students.
 
     swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
@@ -37,8 +37,8 @@ class WeightAverages:
     Args:
         members: all members of a cohort.
         kind: ema or swa.
-        decay: of ema.
-        starts: the first epoch of a phase whose weights are averaged, for each member. Before it, the average of a member is the member
+        decay: decay of ema.
+        starts: for each member, the first epoch of a phase whose weights are averaged. Before it, the average of a member is the member
             itself.
     """
 
@@ -64,45 +64,45 @@ class WeightAverages:
             self._update(epoch)
 
     @torch.no_grad()
-    def renew_statistics(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Recompute the running statistics of batch norm, if they are not averaged, on these batches and with dropout off.
+    def update_bn_statistics(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Recompute the running statistics of batch norm (of swa) on these batches, with dropout off.
 
         Args:
-            batches: makes the batches; called only where there are statistics to renew.
+            batches: returns the batches; called only if there are statistics to recompute.
         """
         if self.kind != "swa":
             return
         begun = [average.module for k, average in self._averaged.items() if self._has_begun(k)]
-        normed = [module for module in begun if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())]
-        if normed:
-            update_bn(batches(), _SideBySide(normed))
-            for module in normed:
+        with_norm = [module for module in begun if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())]
+        if with_norm:
+            update_bn(batches(), _SideBySide(with_norm))
+            for module in with_norm:
                 module.eval()
 
     def of(self, member: int) -> CohortMember:
-        """A member with its averaged weights, or the member itself if it has no average (yet)."""
+        """Return a member with its averaged weights, or the member itself if it has no average (yet)."""
         if member not in self._averaged or not self._has_begun(member):
             return self._members[member]
         return cast("CohortMember", self._averaged[member].module)
 
     def state(self) -> dict[str, Any]:
-        """What must be kept to resume."""
+        """Return what must be kept to resume."""
         return {str(k): averaged.state_dict() for k, averaged in self._averaged.items()}
 
-    def restore(self, found: Mapping[str, Any]) -> None:
-        """Take back what `state` gave, for the members that it has averages of."""
-        self.restart(int(k) for k in found)
-        for k, kept in found.items():
-            self._averaged[int(k)].load_state_dict(kept)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore from `state()`: the averages of its members, and no others."""
+        self.restart(int(k) for k in state)
+        for k, averaged in state.items():
+            self._averaged[int(k)].load_state_dict(averaged)
 
     def _has_begun(self, member: int) -> bool:
-        # A moving average that starts in epoch 0 is used before the first step: it then has the initial weights.
+        # A moving average that starts in epoch 0 is used before the first step, with the initial weights.
         return (self.kind == "ema" and self.starts[member] == 0) or int(self._averaged[member].n_averaged) > 0
 
     def _fresh(self, member: CohortMember) -> AveragedModel:
         copy = copied(member)
-        made = AveragedModel(copy) if self.kind == "swa" else AveragedModel(copy, multi_avg_fn=self._ema, use_buffers=True)
-        return made.eval()
+        average = AveragedModel(copy) if self.kind == "swa" else AveragedModel(copy, multi_avg_fn=self._ema, use_buffers=True)
+        return average.eval()
 
     def _update(self, epoch: int) -> None:
         for k, averaged in self._averaged.items():
@@ -111,16 +111,16 @@ class WeightAverages:
                 _copy_extra_state(self._members[k], averaged.module)
 
     def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
-        if not (current[0].is_floating_point() or current[0].is_complex()):  # torch asks for each type of tensor by itself
-            for kept, value in zip(averaged, current, strict=True):
-                kept.copy_(value)
+        if not (current[0].is_floating_point() or current[0].is_complex()):  # torch calls this for each type of tensor
+            for average, value in zip(averaged, current, strict=True):
+                average.copy_(value)
             return
         decay = min(1 - 1 / (int(steps) + 1), self.decay)
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
 
 def evaluation_averages(members: Sequence[CohortMember], training: TrainingOptions) -> WeightAverages | None:
-    """Averages of the weights that replace the members in evaluation, if `training` asks for some (training.average)."""
+    """Create the averages of the weights that replace the members in evaluation (training.average), if any."""
     if training.average == "none":
         return None
     starts = [max(start, training.average_start or 0) for start in _first_epochs(members, training)]
@@ -130,51 +130,50 @@ def evaluation_averages(members: Sequence[CohortMember], training: TrainingOptio
 def target_averages(
     members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange, in_evaluation: WeightAverages | None
 ) -> WeightAverages | None:
-    """Moving averages of the weights that targets are made of, if the exchange asks for them.
+    """Create the moving averages of the weights that targets are computed with, if the exchange asks for them.
 
-    They are those of `in_evaluation` themselves, if both are the same average.
+    If `in_evaluation` is the same average, it is returned itself.
     """
     if exchange.targets != "average":
         return None
-    own = WeightAverages(members, "ema", starts=_first_epochs(members, training), decay=exchange.decay)
-    found = in_evaluation
-    return found if found is not None and (found.kind, found.decay, found.starts) == (own.kind, own.decay, own.starts) else own
+    new, old = WeightAverages(members, "ema", starts=_first_epochs(members, training), decay=exchange.decay), in_evaluation
+    return old if old is not None and (old.kind, old.decay, old.starts) == (new.kind, new.decay, new.starts) else new
 
 
 def _first_epochs(members: Sequence[CohortMember], training: TrainingOptions) -> list[int]:
-    """The epoch in which each member begins to learn: one that starts late has nothing to average before."""
+    """Return the epoch in which each member begins to learn: one that starts late has nothing to average before."""
     return [member.options.first_epoch(training.epochs) for member in members]
 
 
 def copied(member: CohortMember) -> CohortMember:
-    """A copy of a member, in evaluation mode, whose batch norms look at this process only.
+    """Return a copy of a member, in evaluation mode, whose batch norms use statistics of this process only.
 
     Raises:
-        UsageError: it cannot be copied.
+        UsageError: the member cannot be copied.
     """
     try:
-        made = deepcopy(member)
+        copy = deepcopy(member)
     except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
         raise UsageError(
             f"Averages of the weights of the {member.title}, and targets of its best epoch, need a copy of the module, and it cannot be "
             f"copied ({error}). Keep what cannot be copied outside of the module, or train without training.average and without targets of "
             "averaged weights or of the best epoch."
         ) from error
-    plain_batch_norm(made)
-    return made.eval()
+    plain_batch_norm(copy)
+    return copy.eval()
 
 
 def _copy_extra_state(member: nn.Module, copy: nn.Module) -> None:
-    for part, kept in zip(member.modules(), copy.modules(), strict=True):
+    for part, its_copy in zip(member.modules(), copy.modules(), strict=True):
         if type(part).get_extra_state is not nn.Module.get_extra_state:
-            kept.set_extra_state(deepcopy(part.get_extra_state()))
+            its_copy.set_extra_state(deepcopy(part.get_extra_state()))
 
 
 class _SideBySide(nn.Module):
     """Several students as one model for `update_bn`.
 
-    Batch norms that have not seen a batch of several rows in training, such as those over graphs with steps of one graph, keep the
-    statistics that they began with: training normalised by these.
+    Batch norms that have not seen a batch of several rows in training, such as those over graphs with steps of one graph, keep their
+    initial statistics, by which training normalised.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:

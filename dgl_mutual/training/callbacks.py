@@ -1,4 +1,4 @@
-"""Callbacks: code that is run at fixed points of a training, in the form of skorch's. The package's own extras are built on them."""
+"""Callbacks: code that runs at fixed points of a training, in the form of skorch's. The package's own extras are callbacks, too."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dgl_mutual.utils.wording import kind_of
 
 
 class Callback:
-    """Base class: override the methods that you need. Each is given the running state, the same object throughout a training.
+    """Base class of callbacks. Override the methods that you need; each receives the state, the same object throughout a training.
 
-    An exception in a callback ends the training. A callback with a state of its own gives it in `state_dict` and takes it back in
-    `load_state_dict`, so that an interrupted training can be resumed: of trackers with ``run --checkpoint-every``, since `fit` keeps no
-    snapshots.
+    An exception in a callback ends the training. A callback with a state of its own returns it from `state_dict` and restores it in
+    `load_state_dict`, so that an interrupted training can be resumed. This concerns trackers, with ``run --checkpoint-every``: `fit` keeps
+    no snapshots.
     """
 
     def on_fit_begin(self, state: TrainingState) -> None:
@@ -38,15 +38,15 @@ class Callback:
         """Before each epoch."""
 
     def on_step_end(self, state: TrainingState) -> None:
-        """After each optimizer step; ``state.step`` and ``state.terms`` are those of the step."""
+        """After each optimizer step; ``state.step`` and ``state.terms`` are its input and its loss terms."""
 
     def on_evaluation_batch(self, state: TrainingState, member: int, samples: torch.Tensor, output: StudentOutput) -> None:
-        """After one member has been run, in evaluation mode, on a batch.
+        """After a member has run on a batch in evaluation mode.
 
         Args:
             member: index of the member in the cohort.
             samples: (n,), int64 indices of the samples of the batch in the dataset.
-            output: what the member gave for these n samples.
+            output: output of the member for these n samples.
         """
 
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -59,21 +59,21 @@ class Callback:
         """After training and assessment; ``state.result`` is what `fit` returns."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be kept to resume: plain values and tensors, in dicts and lists."""
+        """Return what must be kept to resume: plain values and tensors, in dicts and lists."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore from `state_dict()`."""
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 def check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    """The callbacks, after a check of what they are.
+    """Check callbacks, and return them.
 
     Raises:
-        UsageError: something that is not an instance of `Callback`, or a method ``on_...`` that is never called.
+        UsageError: an object that is not an instance of `Callback`, or a method ``on_...`` that is never called.
     """
     for callback in callbacks:
         if not isinstance(callback, Callback):
@@ -111,11 +111,11 @@ class EpochReports(Callback):
         val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
         loss = sum(value for name, value in row.items() if name.startswith("loss/"))
         epochs, phase = state.options.epochs, state.current
-        self._report(EpochReport(phase.number * epochs + phase.epoch - 1, len(state.phases) * epochs, loss, val))
+        self._report(EpochReport(phase.number * epochs + phase.epochs_done - 1, len(state.phases) * epochs, loss, val))
 
 
 class EpochClock(Callback):
-    """Measures an epoch without the first of the process, which also builds what all later ones use again."""
+    """Measures the time of an epoch, without the first one of the process, which also fills caches."""
 
     def __init__(self) -> None:
         self._epochs = 0
@@ -127,7 +127,7 @@ class EpochClock(Callback):
         self._epochs += 1
 
     def seconds_per_epoch(self, state: TrainingState) -> float:
-        """Mean seconds of an epoch; of a training of one epoch, that one's. To be asked for directly after the last epoch."""
+        """Return the mean seconds of an epoch (of the only one, if there is one). Call it directly after the last epoch."""
         if self._epochs > 1:
             return (state.seconds - self._first_end) / (self._epochs - 1)
         return state.seconds / len(state.history)
@@ -136,7 +136,7 @@ class EpochClock(Callback):
 class ProgressBar(Callback):
     """Shows a bar on standard error: epochs, a clock, the time left, the loss, and the students' mean metric on validation.
 
-    To be closed, which also ends the clock of a training that failed.
+    Call `close` at the end; it also stops the clock of a training that failed.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class ProgressBar(Callback):
         self.close()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar, and leave it on the screen."""
         self._ending.close()
 
 
@@ -171,7 +171,7 @@ def _overrides(callback: Callback, name: str) -> bool:
 
 
 def _check_hooks(callback: Callback) -> None:
-    """Refuse misspelt hooks and those of other libraries, which would never be called, and hooks with a wrong signature."""
+    """Refuse hooks that are misspelt or of other libraries, which would never be called, and hooks with a wrong signature."""
     names = {*dir(type(callback)), *vars(callback)}
     idle = sorted(name for name in names if name.startswith("on_") and name not in HOOKS and callable(getattr(callback, name)))
     if idle:
@@ -185,14 +185,14 @@ def _check_hooks(callback: Callback) -> None:
         hook = getattr(callback, name)
         if not callable(hook):
             raise UsageError(
-                f"{name} of the callback {type(callback).__name__} is {kind_of(hook)}, and must be a method. Leave it out where nothing "
-                "is to be done."
+                f"{name} of the callback {type(callback).__name__} is {kind_of(hook)}, and must be a method. Leave it out if it does "
+                "nothing."
             )
         arguments = list(inspect.signature(getattr(Callback, name)).parameters)[1:]
         refuse_other_arguments(hook, f"{name} of the callback {type(callback).__name__}", arguments)
 
 
-def _fault(given: object) -> str:
-    if is_class(given) and issubclass(given, Callback):
-        return f"The callback {given.__name__} is a class. Give an instance: callbacks=[{given.__name__}()]."
-    return f"A callback must be an instance of a subclass of dgl_mutual.Callback, found {given!r:.80}. Derive a class from it."
+def _fault(callback: object) -> str:
+    if is_class(callback) and issubclass(callback, Callback):
+        return f"The callback {callback.__name__} is a class. Give an instance: callbacks=[{callback.__name__}()]."
+    return f"A callback must be an instance of a subclass of dgl_mutual.Callback, found {callback!r:.80}. Derive a class from it."

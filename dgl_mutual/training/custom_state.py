@@ -1,4 +1,4 @@
-"""Checks that the state of custom modules keeps its form while they train, and is all that their predictions depend on."""
+"""Checks of the state of custom modules: its shapes are constant in training, and predictions depend on nothing else."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.weightings import make_coordinator
 
-#: Validation samples that are predicted to compare a module with what a file would give.
+#: Number of validation samples on which a module is compared with a new one that has its state.
 _SAMPLES = 32
 
 _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 
 
 class CustomStateCheck(Callback):
-    """Refuses custom modules whose parameters or buffers come, go or change their shape: the optimizer would not train them, and
-    what is saved could not be loaded. It must come before the callbacks that keep weights.
+    """Refuses custom modules whose parameters or buffers are added, are removed or change their shape in training: the optimizer would not
+    train them, and a saved state could not be loaded. It must come before the callbacks that keep weights.
 
     After the first epoch of a phase and at its end it also refuses students and weightings whose predictions depend on values that are not
-    saved: with their state loaded into a new one, they would predict something else. After the first epoch it refuses students that keep
-    what they have computed from their first input: its features, its edge features or its edges.
+    saved: a new module with their state would predict something else. After the first epoch it refuses students that cache a result from
+    their first input: its features, its edge features or its edges.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -49,22 +49,22 @@ class CustomStateCheck(Callback):
     def on_epoch_end(self, state: TrainingState) -> None:
         for title, module in custom_modules(state).items():
             before, now = self._before[title], _shapes(module)
-            lazy = {name for name, shape in before.items() if shape is None and name in now}  # it gets its shape in the first step
+            lazy = {name for name, shape in before.items() if shape is None and name in now}  # the first step sets its shape
             names = [name for name in {**before, **now} if name not in lazy and before.get(name) != now.get(name)]
             if not names:
                 continue
             name = names[0]
             if name in before and name in now:
                 raise UsageError(
-                    f"{title} changes the shape of {name} from {before[name]} to {now[name]} while it trains, and what is saved could not "
+                    f"{title} changes the shape of {name} from {before[name]} to {now[name]} while it trains, so a saved state could not "
                     "be loaded. Keep the shape, for example with a buffer of the largest size and a count."
                 )
-            change = "is made" if name in now else "is removed"
+            change = "is created" if name in now else "is removed"
             raise UsageError(
-                f"{name} of {title[0].lower()}{title[1:]} {change} while it trains, and would not be trained or saved with the rest. Make "
-                "all parameters and buffers in __init__, not in forward."
+                f"{name} of {title[0].lower()}{title[1:]} {change} while it trains, and would not be trained or saved with the rest. "
+                "Create all parameters and buffers in __init__, not in forward."
             )
-        if state.current.epoch == 1:
+        if state.current.epochs_done == 1:
             self._refuse_unsaved_values(state, is_first=True)
 
     def on_phase_end(self, state: TrainingState) -> None:
@@ -84,7 +84,7 @@ class CustomStateCheck(Callback):
             student.eval()
             batch, _ = next(iter(self._feed.evaluation_batches(state.split.val[:_SAMPLES])))
             loaded = [_loaded_again(student, name) for _ in range(2)]
-            logits = [one.forward_batch(batch).logits for one in (student, *loaded)]
+            logits = [module.forward_batch(batch).logits for module in (student, *loaded)]
             trained, again = student.custom_module, loaded[0].custom_module
             assert trained is not None and again is not None
             _refuse_other_numbers(f"The student {name!r}", logits, trained, again)
@@ -94,8 +94,8 @@ class CustomStateCheck(Callback):
 
 
 def _other_batches(batch: Batch, student: CohortMember) -> Iterator[Batch]:
-    """A batch with all features zero; and of whole graphs one with all edge features zero, if the student takes them, and one with half of
-    the edges."""
+    """Yield a batch with all features zero and, of whole graphs, one with all edge features zero (if the student takes any) and one with
+    half of the edges."""
     if isinstance(batch, BlockBatch):
         yield batch.with_features(torch.zeros_like(dense(batch.features)))
         return
@@ -108,15 +108,15 @@ def _other_batches(batch: Batch, student: CohortMember) -> Iterator[Batch]:
         zeros = torch.zeros(len(sources), student.edge_features, dtype=whole.dtype, device=whole.device)
         yield GraphBatch(offsets, sources, features, whole.node_offsets, zeros)
     if len(sources):
-        kept = torch.arange(1, len(sources), 2, device=whole.device)  # of the first n edges, n // 2
-        yield GraphBatch(offsets // 2, sources[kept], features, whole.node_offsets, None if edges is None else take_rows(edges, kept))
+        half = torch.arange(1, len(sources), 2, device=whole.device)  # n // 2 of the first n edges
+        yield GraphBatch(offsets // 2, sources[half], features, whole.node_offsets, None if edges is None else take_rows(edges, half))
 
 
 def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
-    """Refuse a student that predicts something else for a batch where it has seen another one before.
+    """Refuse a student whose predictions for a batch depend on a batch that it has seen before.
 
     Args:
-        used, new: two students with one state, the first of which has predicted the other batch.
+        used, new: two students with the same state, of which only the first has seen another batch.
     """
     try:
         expected = new.forward_batch(batch).logits
@@ -124,17 +124,17 @@ def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch:
         return
     try:
         agrees = _agree(used.forward_batch(batch).logits, expected)
-    except DglMutualError:  # what it has kept does not fit
+    except DglMutualError:  # the cached result does not fit
         agrees = False
     if not agrees:
         raise UsageError(
-            f"The student {name!r} keeps something that it computed from its first input (for example cached=True), and would predict old "
-            "numbers for other data. Compute it anew in each forward."
+            f"The student {name!r} keeps something that it computed from its first input (for example cached=True), so its predictions for "
+            "other data would be wrong. Compute it anew in each forward."
         )
 
 
 def _loaded_again(student: CohortMember, name: str) -> CohortMember:
-    """A new student with the state of this one, as it would be loaded from a file."""
+    """Return a new student with the state of this one, as if loaded from a file."""
     parameter, edges = next(student.parameters()), EdgeInput(student.edge_features)
     with custom_streams(None, torch.device("cpu")):
         other = make_student(student.options, student.task, student.in_features, student.num_outputs, name, edges)
@@ -144,9 +144,9 @@ def _loaded_again(student: CohortMember, name: str) -> CohortMember:
 
 
 def _check_weightings(state: TrainingState) -> None:
-    """The coordinator as a whole, since each of several tasks has a part of the logits."""
+    """Check the coordinator as a whole: with several tasks, each weighting gets a part of the logits."""
     coordinator = state.strategy.coordinator
-    custom_weightings = [one for one in coordinator.task_coordinators() if is_custom(one)]
+    custom_weightings = [weighting for weighting in coordinator.task_coordinators() if is_custom(weighting)]
     if not custom_weightings:
         return
     val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
@@ -156,17 +156,17 @@ def _check_weightings(state: TrainingState) -> None:
         others = [make_coordinator(coordinator.config).to(logits.device, logits.dtype) for _ in range(2)]
     for other in others:
         other.load_state_dict(coordinator.state_dict())
-    weights = [one.eval().ensemble_weights(logits, confidence, val) for one in (coordinator, *others)]
+    weights = [module.eval().ensemble_weights(logits, confidence, val) for module in (coordinator, *others)]
     _refuse_other_numbers(f"The weighting {type(custom_weightings[0]).__name__!r}", weights, coordinator, others[0])
 
 
-def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
-    """Refuse a module that computes something else than two new ones with its state, which agree with each other.
+def _refuse_other_numbers(title: str, outputs: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
+    """Refuse a module whose output differs from that of two new modules with its state.
 
-    Where these differ, too, the module draws random numbers of its own, which is allowed.
+    If the two differ from each other, too, the module draws random numbers of its own, which is allowed.
     """
-    ours, first, second = found
-    if not _agree(first, second) or _agree(ours, first):
+    of_trained, first, second = outputs
+    if not _agree(first, second) or _agree(of_trained, first):
         return
     names = changed_values(trained, loaded)
     which = f" The cause may be {names[0]!r}, which is not the same in both." if names else ""
@@ -183,16 +183,16 @@ def _agree(first: Tensor, second: Tensor) -> bool:
 
 
 def custom_modules(state: TrainingState) -> dict[str, nn.Module]:
-    """The custom modules, by their names in messages."""
+    """Return the custom modules, by their names in messages."""
     members = zip(state.cohort.names, state.cohort.members, strict=True)
-    found: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}
-    found.update({f"The weighting {type(one).__name__!r}": one for one in state.strategy.coordinator.task_coordinators() if is_custom(one)})
+    modules: dict[str, nn.Module] = {f"The student {name!r}": member for name, member in members if member.custom_module is not None}
+    modules.update({f"The weighting {type(w).__name__!r}": w for w in state.strategy.coordinator.task_coordinators() if is_custom(w)})
     if is_custom(state.strategy):
-        found[f"The strategy {state.strategy.name!r}"] = state.strategy
-    return found
+        modules[f"The strategy {state.strategy.name!r}"] = state.strategy
+    return modules
 
 
 def _shapes(module: nn.Module) -> _Shapes:
-    """The shape of each parameter and buffer that is saved; None of a lazy one."""
+    """Return the shape of each saved parameter and buffer; None for a lazy one."""
     saved = {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     return {name: None if is_lazy(tensor) else tuple(tensor.shape) for name, tensor in saved.items()}

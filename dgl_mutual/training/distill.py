@@ -48,28 +48,28 @@ def distill(
 ) -> FitResult:
     """Train an MLP from the ensemble of a cohort that was trained on ``data.seen``.
 
-    loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the
-    training graphs, with hidden labels or without.
+    loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all seen nodes, or over the training graphs, with
+    hidden labels or without.
 
     Args:
-        batch_size: of a graph task.
-        scale_inputs: learn from feature columns of one size, as ``training.scale_inputs``; the MLP takes them as they are.
-        unlabelled_ratio: how many graphs without labels an epoch sees, as ``training.unlabelled_ratio``.
+        batch_size: graphs in a batch of a graph task.
+        scale_inputs: train on scaled feature columns, as ``training.scale_inputs``; the trained MLP takes unscaled features.
+        unlabelled_ratio: unlabelled graphs that an epoch sees for each labelled one, as ``training.unlabelled_ratio``.
 
     Returns:
-        The same result with one more member, ``mlp``. Where nodes were kept from training, the test metric of every member is measured on
+        The same result with one more member, ``mlp``. If nodes were held out of training, the test metric of every member is measured on
         them, in the whole graph, and its training and validation metrics in the graph that training saw.
 
     Raises:
-        UsageError: nodes were kept from training, and the coordinator has weights for the training nodes alone.
+        UsageError: nodes were held out of training, and the coordinator has weights for the training nodes only.
     """
     if data.nodes is not None and not result.cohort.coordinator.inductive:
         raise UsageError(
-            "The weighting of this cohort has weights for the nodes that it was trained on alone, so distill.unseen must be 0. Choose "
+            "The weighting of this cohort has weights only for the nodes that it was trained on, so distill.unseen must be 0. Choose "
             "another weighting, or leave out --unseen."
         )
     parameter = next(result.cohort.parameters())
-    seen, whole = (with_positions(one.without_edge_features(), options.positions) for one in (data.seen, data.dataset))
+    seen, whole = (with_positions(dataset.without_edge_features(), options.positions) for dataset in (data.seen, data.dataset))
     split = data.seen_split
     scales = _input_scales(seen, split, scale_inputs)
     inputs = seen if scales is None else with_scaled_columns(seen, scales)
@@ -89,13 +89,13 @@ def distill(
     assessed = result if data.nodes is None else _assess(result, data)
     logits, test_batches = _predicted([mlp], seen, whole, data)
     facts = MemberFacts(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
-    found = score_members([facts], logits, whole, data.split)
+    scores = score_members([facts], logits, whole, data.split)
     return replace(
         assessed,
-        members=(*assessed.members, *found.members),
-        tasks={metric: (*others, *found.tasks[metric]) for metric, others in assessed.tasks.items()},
+        members=(*assessed.members, *scores.members),
+        tasks={metric: (*others, *scores.tasks[metric]) for metric, others in assessed.tasks.items()},
         mlp=mlp,
-        reliability=[*assessed.reliability, *found.reliability],
+        reliability=[*assessed.reliability, *scores.reliability],
     )
 
 
@@ -120,9 +120,9 @@ def _train(mlp: MLP, dataset: Dataset, split: Split, feed: Feed, teacher: Tensor
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
-        found = _logits([mlp], feed, split.val, len(labels))[:, val]
-        (metric,) = scorer.scores(found, labels[val], [MLP_MEMBER]).overall
-        if stopper.update(epoch, val_metric=metric, val_loss=float(distribution.supervised(found[0], labels[val]))):
+        logits = _logits([mlp], feed, split.val, len(labels))[:, val]
+        (metric,) = scorer.scores(logits, labels[val], [MLP_MEMBER]).overall
+        if stopper.update(epoch, val_metric=metric, val_loss=float(distribution.supervised(logits[0], labels[val]))):
             best = weights_of(mlp)
         if stopper.stopped:
             break
@@ -132,7 +132,7 @@ def _train(mlp: MLP, dataset: Dataset, split: Split, feed: Feed, teacher: Tensor
 
 
 def _input_scales(dataset: Dataset, split: Split, scale_inputs: bool) -> ScaleArray | None:
-    """What to multiply the MLP's inputs by, (F,): sums of edge features (``edge-sum``) by zero, as the student `mlp` leaves them out."""
+    """Return the factors (F,) of the MLP's inputs: zero for sums of edge features (``edge-sum``), which the student `mlp` ignores, too."""
     of_edges = np.array([kind == "edge-sum" for kind in dataset.feature_kinds], dtype=np.bool_)
     if not scale_inputs and not of_edges.any():
         return None
@@ -142,18 +142,18 @@ def _input_scales(dataset: Dataset, split: Split, scale_inputs: bool) -> ScaleAr
 
 @torch.no_grad()
 def _logits(students: Sequence[StudentModule], feed: Feed, samples: IntArray, num_samples: int) -> Tensor:
-    """Logits of each student, right in the rows of these samples: (M, num_samples, C)."""
+    """Return the logits of each student, (M, num_samples, C), which are right only in the rows of these samples."""
     logits = next(students[0].parameters()).new_zeros(len(students), num_samples, students[0].num_outputs)
     for batch, numbers in feed.evaluation_batches(samples):
-        for own, student in zip(logits, students, strict=True):
-            own[numbers] = student.forward_batch(batch).logits
+        for rows, student in zip(logits, students, strict=True):
+            rows[numbers] = student.forward_batch(batch).logits
     return logits
 
 
 def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset, data: TrialData) -> tuple[Tensor, list[Batch]]:
-    """Logits of each student on all samples of the whole graph (M, N, C), and the batches of the test samples.
+    """Return the logits of each student on all samples of the whole graph (M, N, C), and the batches of the test samples.
 
-    Those of nodes that training saw are their logits in the graph that it saw: what is chosen by validation must not depend on other nodes.
+    Nodes that training saw are predicted in the graph that it saw: selection by validation must not depend on other nodes.
 
     Args:
         seen, whole: the inputs of the students, in the two graphs.
@@ -165,7 +165,7 @@ def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset,
 
 
 def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split) -> tuple[Tensor, list[Batch]]:
-    """Logits of each student on all samples (M, N, C), and the batches of the test samples."""
+    """Return the logits of each student on all samples (M, N, C), and the batches of the test samples."""
     parameter = next(students[0].parameters())
     feed = make_feed(dataset, split, batch_size=None, order=torch.Generator(), placement=Placement(parameter.device, parameter.dtype))
     logits = _logits(students, feed, np.arange(dataset.num_samples), dataset.num_samples)
@@ -173,10 +173,10 @@ def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split
 
 
 def _assess(result: FitResult, data: TrialData) -> FitResult:
-    """The metrics of a cohort that was trained in a part of the graph, with those on the test nodes in the whole graph."""
+    """Return the result of a cohort trained in a part of the graph, with test metrics in the whole graph."""
     cohort, dataset = result.cohort, data.dataset
     takes_edges = any(student.edge_features for student in cohort.members)
-    seen, whole = (with_positions(one if takes_edges else one.without_edge_features(), cohort.positions) for one in (data.seen, dataset))
+    seen, whole = (with_positions(d if takes_edges else d.without_edge_features(), cohort.positions) for d in (data.seen, dataset))
     cohort.eval()
     logits, test_batches = _predicted(cohort.members, seen, whole, data)
     best_epochs = [result[name].best_epoch for name in cohort.names]

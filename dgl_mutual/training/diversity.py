@@ -1,4 +1,4 @@
-"""Diversity of a cohort during training: of predictions, and of hidden layers."""
+"""Diversity of the predictions and of the hidden layers of a cohort during training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.evaluation.similarity import disagreement, linear_cka
 from dgl_mutual.training.state import TrainingState
 
-#: Rows that are compared: enough for a steady CKA of layers up to some hundred wide, few enough to cost next to nothing.
+#: Number of compared rows: enough for a steady CKA of layers up to some hundred wide, few enough to cost next to nothing.
 NUM_ROWS = 512
 
 
 class Diversity(Callback):
     """Adds ``diversity/disagreement`` and ``diversity/cka/<a>/<b>`` to the history, from the clean passes over some validation samples.
 
-    Only features of validation samples are looked at, never their labels.
+    It uses only the features of validation samples, never their labels.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Diversity(Callback):
         val = torch.as_tensor(state.split.val)
         rows = val[torch.randperm(len(val), generator=state.trial_seed.generator("diversity"))[:NUM_ROWS]].sort().values
         self._num_rows = len(rows)
-        #: The place of each sample among those that are compared; -1 for all others.
+        #: The row of each compared sample; -1 for all other samples.
         self._slots = torch.full((state.dataset.num_samples,), -1, device=state.clean.device)
         self._slots[rows.to(state.clean.device)] = torch.arange(len(rows), device=state.clean.device)
 
@@ -41,10 +41,10 @@ class Diversity(Callback):
         slots = self._slots[samples]
         seen = slots >= 0
         predictions = state.cohort.distribution.predictions(output.logits)
-        for kept, values in ((self._predictions, predictions), (self._embeddings, output.embedding)):
-            if member not in kept:
-                kept[member] = values.new_zeros(self._num_rows, *values.shape[1:])
-            kept[member][slots[seen]] = values[seen]
+        for rows, values in ((self._predictions, predictions), (self._embeddings, output.embedding)):
+            if member not in rows:
+                rows[member] = values.new_zeros(self._num_rows, *values.shape[1:])
+            rows[member][slots[seen]] = values[seen]
 
     def on_epoch_end(self, state: TrainingState) -> None:
         members = sorted(self._predictions)
@@ -57,8 +57,8 @@ class Diversity(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            name: {str(member): values for member, values in kept.items()}
-            for name, kept in (("predictions", self._predictions), ("embeddings", self._embeddings))
+            name: {str(member): values for member, values in rows.items()}
+            for name, rows in (("predictions", self._predictions), ("embeddings", self._embeddings))
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Early stopping on validation metrics. It is given these numbers alone and cannot see a test metric."""
+"""Early stopping on validation metrics. Only these numbers are passed to it, so it cannot use a test metric."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class EarlyStopping:
     stopped: bool = False
 
     def update(self, epoch: int, *, val_metric: float, val_loss: float) -> bool:
-        """Take in one evaluation; true when it is the best so far.
+        """Update with the scores of one epoch, and return whether it is the best so far.
 
         Raises:
-            TrainingError: a metric or loss that is not finite: no comparison with it would mean anything.
+            TrainingError: a metric or loss that is not finite, and so cannot be compared.
         """
         if not (math.isfinite(val_metric) and math.isfinite(val_loss)):
             raise TrainingError(
@@ -37,8 +37,8 @@ class EarlyStopping:
             )
         if self.stopped:
             return False
-        found, best = (as_compared(val_metric), -val_loss), (as_compared(self.best_metric), -self.best_loss)
-        if self.best_epoch is None or found > best:
+        candidate, best = (as_compared(val_metric), -val_loss), (as_compared(self.best_metric), -self.best_loss)
+        if self.best_epoch is None or candidate > best:
             self.best_epoch, self.best_metric, self.best_loss = epoch, val_metric, val_loss
             return True
         self.stopped = epoch - max(self.best_epoch, self.start - 1) >= self.patience

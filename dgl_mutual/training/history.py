@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from dgl_mutual.errors import TrainingError, UsageError
 
 HistoryRow: TypeAlias = dict[str, float]
-#: The columns of history.csv that say what a row is of.
+#: The columns of history.csv that identify a row.
 KEYS = ("seed", "fold", "epoch")
 
 
@@ -19,8 +19,8 @@ class EpochReport:
     """Summary of an epoch for progress displays, without test metrics.
 
     Attributes:
-        epoch: its number, from 0. Each phase before counts with all its epochs, also if it ended early.
-        epochs: how many there are at most, over all phases.
+        epoch: number of the epoch, from 0. Each phase before counts with its maximum number of epochs, even if it ended early.
+        epochs: maximum number of epochs, over all phases.
     """
 
     epoch: int
@@ -33,10 +33,10 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
     """Refuse losses of which one is NaN or infinite.
 
     Args:
-        losses: what the message calls each loss -> its value, or a value for each of `names`.
+        losses: maps the name of each loss in the message to its value, or to a list with a value for each of `names`.
         names: the members that train.
         epoch, learning_rate: for the message.
-        cause: sentences on the likely cause, if it is in custom code.
+        cause: sentences on the likely cause, if it is in custom code; by default learning rate and features are named.
 
     Raises:
         TrainingError: names the losses and the members.
@@ -50,26 +50,26 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
     if broken:
         cause = cause or (
             f"Likely causes are a learning rate that is too large (training.learning_rate = {learning_rate}) and features of extreme size; "
-            "lower the one or rescale the other."
+            "lower the former or rescale the latter."
         )
         raise TrainingError(f"The loss is not finite in epoch {epoch}: {'; '.join(broken)}. {cause}")
 
 
 def fault_of_name(name: str) -> str | None:
-    """Why the history can have no column of this name, as the end of a sentence; None if it can."""
+    """Return why a column of the history cannot have this name, as the end of a sentence; None if it can."""
     if not name.strip():
         return "is empty. Give it a name"
     return None if name.isprintable() else "has control characters in it. Leave them out"
 
 
 def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int], strategy: str) -> HistoryRow:
-    """One column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K) with its diagonal, a scalar by its bare
-    name.
+    """Return one column for each number: ``loss/mutual/gat-1`` for (A,), ``weights/gat-1/gcn-0`` for (K, K) with its diagonal, the bare
+    name for a scalar.
 
     Args:
-        means: nested lists or numbers by name, A of them for the active members.
-        names: all members' names.
-        strategy: its name, for the message.
+        means: by name, a number, a list over the A active members, or a nested list over all K.
+        names: names of all members.
+        strategy: name of the strategy, for the message.
 
     Raises:
         UsageError: two values have the same column.
@@ -85,7 +85,7 @@ def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[
         if twice := sorted(row.keys() & columns.keys()):
             raise UsageError(
                 f"The strategy {strategy!r} has two values for the column {twice[0]!r} of the history: one is a member's part of a loss "
-                "term or of a logged value, the other is called so itself. Rename one of them."
+                "term or of a logged value, the other has this name itself. Rename one of them."
             )
         row.update(columns)
     return row

@@ -32,10 +32,10 @@ from dgl_mutual.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class Inputs:
-    """What students see: the dataset with positional features and scaled columns.
+    """The dataset as students see it, with positional features and scaled columns.
 
     Attributes:
-        scales, edge_scales: what columns were multiplied by, (F,) and (F_e,); None if they are as they were.
+        scales, edge_scales: factors of the columns, (F,) and (F_e,); None if they are not scaled.
     """
 
     dataset: Dataset
@@ -46,7 +46,7 @@ class Inputs:
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> Inputs:
-        """Positions and scales as the options ask for; scales are measured on the training part."""
+        """Add positional features and scale columns, if the options ask for it. Scales are measured on the training part."""
         dataset = with_positions(dataset, training.positions)
         scales = column_scales(dataset, split) if training.scale_inputs else None
         edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
@@ -54,7 +54,7 @@ class Inputs:
         return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales, dataset, split)
 
     def student(self, member: StudentOptions, setting: Setting, name: str) -> CohortMember:
-        """A member with resolved options that fits these inputs."""
+        """Create a member with resolved options for these inputs."""
         edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
         student = make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
         if isinstance(student, CustomStudent):
@@ -64,7 +64,7 @@ class Inputs:
 
     @cached_property
     def _scales_of_codes(self) -> tuple[ScaleArray | None, ScaleArray | None]:
-        """The scales of columns that may hold codes of categories on the training part, and 1 for all others."""
+        """The scales of columns that may hold codes of categories in the training part, and 1 for all others."""
         dataset, one = self._unscaled, np.float32(1)
         if self.scales is None:
             return None, None
@@ -75,12 +75,12 @@ class Inputs:
         return of_nodes, np.where(integer_columns(edge_rows, dataset.edge_feature_kinds), self.edge_scales, one)
 
     def fold_scaling(self, students: Iterable[CohortMember], device: torch.device) -> None:
-        """Put the scales into the first layers, so that students take inputs as they are."""
+        """Fold the scales into the first layers, so that students take unscaled inputs."""
         for student in students:
             self._fold(student, (self.scales, self.edge_scales), device)
 
     @staticmethod
     def _fold(student: CohortMember, scales: Sequence[ScaleArray | None], device: torch.device) -> None:
-        for one, fold in zip(scales, (student.fold_input_scaling, student.fold_edge_scaling), strict=True):
-            if one is not None:
-                fold(torch.as_tensor(one, device=device))
+        for factors, fold in zip(scales, (student.fold_input_scaling, student.fold_edge_scaling), strict=True):
+            if factors is not None:
+                fold(torch.as_tensor(factors, device=device))

@@ -18,22 +18,25 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.training.checked_strategy import extra_members
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.sync_batch_norm import share_batch_norm
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.seeds import TrialSeed
-from dgl_mutual.training.strategy_calls import extra_members
 
 
 def resolve_members(
     strategy_class: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
 ) -> dict[str, StudentOptions]:
-    """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
+    """Return the resolved options of all members by name: of the students, and of the members that the strategy adds.
+
+    Args:
+        students: resolved options.
 
     Raises:
-        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken, or that cannot
-            be the name of a file.
+        UsageError: see `resolve_student` and `check_device`; or a strategy adds a member whose name is taken, or cannot be the name of a
+            file.
     """
     extras = extra_members(strategy_class, options, students)
     for name, extra in extras:
@@ -65,16 +68,15 @@ def resolve_members(
 
 
 def check_members(members: Iterable[StudentOptions], training: TrainingOptions) -> None:
-    """Refuse built-in members that cannot be trained so.
+    """Refuse built-in members that do not fit the options of training.
 
     Args:
         members: resolved options.
 
     Raises:
-        UsageError: one that would learn from the first epoch on though it is to wait, or one with noise that would depend on which nodes
-            are sampled together.
+        UsageError: a late starter in a training of one epoch, or a member with noise that would depend on which nodes are sampled together.
     """
-    for member in (one for one in members if not one.is_custom):
+    for member in (member for member in members if not member.is_custom):
         if member.starts_after is not None and training.epochs < 2:
             raise UsageError(
                 f"starts_after = {member.starts_after:g} of {member.architecture_name} needs an epoch to wait and one to learn, and "
@@ -95,7 +97,7 @@ def make_members(
     seed: TrialSeed,
     placement: Placement,
 ) -> list[CohortMember]:
-    """The modules of members with resolved options; each has initial weights of its own stream.
+    """Create the modules of members with resolved options; each draws its initial weights from its own stream.
 
     Raises:
         UsageError: see `CustomStudent` and its `check_weights`.

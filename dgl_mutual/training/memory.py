@@ -16,9 +16,9 @@ from dgl_mutual.training.state import TrainingState
 
 
 def peak(device: torch.device | str = "cpu") -> float | None:
-    """High-water mark in MiB: of a CUDA device what torch has there, else what this process has, libraries included.
+    """Return the peak in MiB: of torch's memory on a CUDA device, otherwise of the memory of this process, libraries included.
 
-    None where the system does not tell.
+    None if the system does not report it.
     """
     if _is_cuda(device):
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -31,7 +31,7 @@ def peak(device: torch.device | str = "cpu") -> float | None:
 
 
 def forget_peak(device: torch.device | str = "cpu") -> None:
-    """Start the high-water mark anew: on CUDA, and on Linux; elsewhere, and where that is not allowed, it stays that of the process."""
+    """Reset the peak, on CUDA and on Linux. Elsewhere, or without permission, it remains the peak since the start of the process."""
     if _is_cuda(device):
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -40,12 +40,12 @@ def forget_peak(device: torch.device | str = "cpu") -> None:
 
 
 def process_memory(entry: str) -> float | None:
-    """MiB of an entry of Linux' account of this process."""
+    """Return the MiB of an entry of /proc/self/status on Linux; None elsewhere."""
     return _entry(Path("/proc/self/status"), entry)
 
 
 def available(root: Path = Path("/")) -> float | None:
-    """MiB that this process could still take, within the limit of its control group if there is one; None where Linux does not tell."""
+    """Return the MiB that this process can still allocate, within the limit of its control group; None if Linux does not report it."""
     free, group = _entry(root / "proc/meminfo", "MemAvailable"), root / "sys/fs/cgroup"
     with suppress(OSError, ValueError):  # there is no such group, or its limit is "max"
         limit, used = (int((group / name).read_text()) / 2**20 for name in ("memory.max", "memory.current"))
@@ -54,21 +54,21 @@ def available(root: Path = Path("/")) -> float | None:
 
 
 class FreedMemory(Callback):
-    """What a training frees stays with the process for its next arrays while memory is plentiful, and goes back at the end of the block.
+    """Keeps freed memory in the process for its next arrays while memory is plentiful, and returns it at the end of the block.
 
-    It changes settings of the C library for the whole process, and glibc does not tell what they were before. So it is for processes that
-    belong to the command line alone (see `dgl_mutual.experiments.processes`).
+    It changes settings of the C library for the whole process, whose former values glibc does not report. So it is only for processes of
+    the command line (see `dgl_mutual.experiments.processes`).
 
-    glibc gives an array of more than 32 MiB back to the system as soon as it is freed, and the next one comes as new pages, which the
-    system has to clear one at a time. On a generated graph of 3 x 10^6 edges that was most of an epoch (7.8 s against 3.2).
+    glibc returns an array of more than 32 MiB to the system as soon as it is freed. The next one consists of new pages, which the system
+    clears one at a time. On a generated graph of 3 x 10^6 edges that was most of an epoch (7.8 s against 3.2).
 
-    Pages that stay are cut up with time: up to 1.43 times the memory at its highest was measured. So they stay only once it is known what
-    an epoch takes, and that there is room for half as much again. Where the allocator is not glibc's, nothing is changed.
+    Kept pages become fragmented: up to 1.43 times the peak memory was measured. So they are kept only once the memory of an epoch is known
+    and there is room for half as much again. With allocators other than glibc's, nothing is changed.
     """
 
     _GROWTH = 1.5
-    #: Parameters of mallopt: the free memory at the heap's end that is given back, how many arrays may have a mapping of their own, and
-    #: from what size on they have one. Usual values are those that glibc's own come to as arrays are freed.
+    #: Parameters of mallopt: the free memory at the end of the heap that is returned, the maximum number of arrays with their own mapping,
+    #: and their minimum size. The usual values are those that glibc itself reaches as arrays are freed.
     _TRIM_THRESHOLD, _MMAP_MAX, _MMAP_THRESHOLD = -1, -4, -3
     _KEPT = ((_TRIM_THRESHOLD, -1), (_MMAP_MAX, 0))
     _USUAL = ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 32 << 20))
@@ -85,11 +85,11 @@ class FreedMemory(Callback):
         self.keep_if_plentiful()
 
     def keep_if_plentiful(self) -> None:
-        """From now on, if there is room for it: to be called when an epoch has been trained and evaluated."""
+        """Keep freed memory from now on, if there is room. Call it after an epoch has been trained and evaluated."""
         if self._libc is None or self.stays:
             return
-        highest, held, more = peak(), process_memory("VmRSS"), available()
-        if highest is not None and held is not None and more is not None and self._GROWTH * highest <= held + more:
+        highest, resident, free = peak(), process_memory("VmRSS"), available()
+        if highest is not None and resident is not None and free is not None and self._GROWTH * highest <= resident + free:
             self._set(self._KEPT)
             self.stays = True
 

@@ -1,4 +1,4 @@
-"""What is trained on a dataset, and how."""
+"""A cohort and its training, as resolved options."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dgl_mutual.training.options import TrainingOptions
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A cohort and its training: options of a resolved configuration, in which nothing is left open.
+    """The options of a resolved configuration that describe a cohort and its training.
 
     See `dgl_mutual.experiments.configuration.resolve`.
 
     Attributes:
         students: options of the K students.
         strategy: name or class; `strategy_options` are its options as plain values.
-        task_weights: how several tasks are weighed against each other.
+        task_weights: how several tasks are weighted.
     """
 
     students: Sequence[StudentOptions]

@@ -1,4 +1,4 @@
-"""Predictions that a strategy makes from training labels and edges after training, or without training (see `Strategy.propagate`)."""
+"""Predictions of a strategy from training labels and edges, after training or without training (see `Strategy.propagate`)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
 
-#: Smaller probabilities are raised to this before their logarithm is taken.
+#: Lower bound of probabilities before their logarithm is taken.
 _MIN_PROBABILITY = 1e-12
-#: How far the sum of the probabilities of a node may be from one.
+#: Largest allowed difference of the sum of a node's probabilities from one.
 _MAX_ERROR = 1e-3
 
 
@@ -46,10 +46,10 @@ def propagated_logits(
     logits: Tensor,
     seed: int,
 ) -> Tensor:
-    """Logits (M, N, C) that replace those of the students (K, N, C). Options with several candidates are chosen by the validation score.
+    """Compute logits (M, N, C) that replace those of the students (K, N, C). Candidates of options are selected by the validation score.
 
     Args:
-        seed: of the strategy; what `Strategy.propagate` draws follows from it.
+        seed: seed of the strategy, which determines the random numbers of `Strategy.propagate`.
     """
     labels = torch.as_tensor(dataset.labels[split.val], device=logits.device)
 
@@ -57,37 +57,37 @@ def propagated_logits(
         return torch.as_tensor(np.log(np.maximum(np.stack(candidates), _MIN_PROBABILITY)), dtype=logits.dtype, device=logits.device)
 
     def best(candidates: Sequence[Matrix]) -> int:
-        scores = scorer.scores(as_logits([one[split.val] for one in candidates]), labels, [""] * len(candidates)).overall
-        return int(np.argmax([as_compared(one) for one in scores]))
+        scores = scorer.scores(as_logits([matrix[split.val] for matrix in candidates]), labels, [""] * len(candidates)).overall
+        return int(np.argmax([as_compared(score) for score in scores]))
 
-    predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
+    predictions = [distribution.probabilities(of_student).double().cpu().numpy() for of_student in logits]
     graph = labelled_graph_of(dataset, split, best)
     with errors_attributed_to(f"propagate of the strategy {strategy_class.name!r}", strategy_class), seeded_globally(seed, "propagate"):
-        found = strategy_class.propagate(options, predictions, graph)
-    return as_logits(_checked(found, strategy_class.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
+        propagated = strategy_class.propagate(options, predictions, graph)
+    return as_logits(_checked(propagated, strategy_class.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 
 
-def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> list[Matrix]:
-    """What `propagate` returns, if it is probabilities for each of `count` members.
+def _checked(matrices: Any, strategy: str, count: int, shape: tuple[int, int]) -> list[Matrix]:
+    """Check that `propagate` has returned probabilities for each of `count` members, and return them as a list.
 
     Raises:
-        UsageError: it has another type or shape, or does not hold probabilities.
-        TrainingError: they are not finite.
+        UsageError: a wrong type or shape, or numbers that are not probabilities.
+        TrainingError: probabilities that are not finite.
     """
     title = f"propagate of the strategy {strategy!r}"
-    if not isinstance(found, list | tuple) or len(found) != count:
-        what = f"{len(found)} values" if isinstance(found, list | tuple) else kind_of(found)
+    if not isinstance(matrices, list | tuple) or len(matrices) != count:
+        what = f"{len(matrices)} values" if isinstance(matrices, list | tuple) else kind_of(matrices)
         raise UsageError(f"{title} returns {what}. It must return a list of {count}: probabilities {shape} for each member.")
-    for matrix in found:
+    for matrix in matrices:
         if not isinstance(matrix, np.ndarray) or matrix.shape != shape or matrix.dtype.kind != "f":
             what = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else kind_of(matrix)
-            raise UsageError(f"{title} gives {what} for a member. It must give floating-point probabilities of the shape {shape}.")
+            raise UsageError(f"{title} returns {what} for a member. It must return floating-point probabilities of the shape {shape}.")
         if not np.isfinite(matrix).all():
             node = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
-            raise TrainingError(f"{title} gives probabilities that are not finite, first for node {node}. Check it for divisions by zero.")
+            raise TrainingError(f"{title} returns probabilities that are not finite, first for node {node}. Look for divisions by zero.")
         if (matrix < 0).any() or (np.abs(matrix.sum(axis=1) - 1) > _MAX_ERROR).any():
-            raise UsageError(f"{title} gives numbers that are no probabilities: they must be 0 or more, and sum to 1 for each node.")
-    return list(found)
+            raise UsageError(f"{title} returns numbers that are not probabilities: they must be 0 or more, and sum to 1 for each node.")
+    return list(matrices)
 
 
 def fit_untrained(
@@ -99,7 +99,7 @@ def fit_untrained(
     dtype: torch.dtype,
     seed: int,
 ) -> FitResult:
-    """The result of a strategy without training: one member with the strategy's name, which is also the ensemble.
+    """Return the result of a strategy without training: one member with the strategy's name, which is also the ensemble.
 
     Args:
         seed: see `propagated_logits`.
@@ -109,8 +109,8 @@ def fit_untrained(
     started = time.perf_counter()
     logits = propagated_logits(strategy_class, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
-    found = score_members([MemberFacts(strategy_class.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
-    (member,) = found.members
+    scores = score_members([MemberFacts(strategy_class.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
+    (member,) = scores.members
     return FitResult(
         members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),
         history=[],
@@ -121,14 +121,14 @@ def fit_untrained(
         cohort=Cohort([], make_coordinator(CoordinatorConfig("uniform", 1, dataset.target.num_outputs)), distribution, (), 0),
         dataset=dataset,
         split=split,
-        reliability=found.reliability,
+        reliability=scores.reliability,
         kept=dict.fromkeys((strategy_class.name, ENSEMBLE), distribution.probabilities(logits.double())[0].numpy()),
     )
 
 
 def with_kept(result: FitResult, logits: Tensor) -> FitResult:
-    """A result whose members, and ensemble, predict these logits of all samples (K, N, C)."""
+    """Return the result with predictions of its members and ensemble from these logits of all samples (K, N, C)."""
     cohort, samples = result.cohort, torch.arange(logits.shape[1], device=logits.device)
-    everyone = torch.cat([logits, cohort.ensemble_logits(logits, samples).unsqueeze(0)])
-    probabilities = cohort.distribution.probabilities(everyone.double()).detach().cpu().numpy()
+    with_ensemble = torch.cat([logits, cohort.ensemble_logits(logits, samples).unsqueeze(0)])
+    probabilities = cohort.distribution.probabilities(with_ensemble.double()).detach().cpu().numpy()
     return replace(result, kept=dict(zip((*cohort.names, ENSEMBLE), probabilities, strict=True)))

@@ -40,8 +40,8 @@ class MemberResult:
     Attributes:
         member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (ties go to the first student), ``ensemble``.
         train, val, test: the metric, a fraction in [0, 1].
-        best_epoch: from 0; None where no single epoch is meant. The ensemble has none: its students stand at their own best epochs each,
-            as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.
+        best_epoch: from 0; None if there is no single epoch. The ensemble has none: each student has the weights of its own best epoch, as
+            saved, and the coordinator those of the epoch in which the ensemble was best on validation.
         inference_ms: milliseconds to predict the test samples.
         nll, ece: negative log-likelihood in nats and expected calibration error on the test part (see
             `dgl_mutual.training.evaluation.calibration.calibrations`); of several tasks, the mean over them; of ``mean``, the mean over
@@ -61,7 +61,7 @@ class MemberResult:
 
 
 def best_on_validation(metrics: Sequence[float]) -> int:
-    """Which of these metrics on validation is the best; ties (see `as_compared`) go to the first."""
+    """Return the index of the best of these validation metrics; ties (see `as_compared`) go to the first."""
     return max(range(len(metrics)), key=lambda index: as_compared(metrics[index]))
 
 
@@ -69,32 +69,32 @@ def best_on_validation(metrics: Sequence[float]) -> int:
 class FitResult:
     """A trained cohort with its metrics.
 
-    ``result["ensemble"]`` is the `MemberResult` of a member, ``"gcn-0" in result`` says whether there is one, ``list(result)`` are the
+    ``result["ensemble"]`` is the `MemberResult` of a member, ``"gcn-0" in result`` tests whether it exists, ``list(result)`` lists the
     names of all members, and ``len(result)`` is their number.
 
     Attributes:
-        members: the students in order (then what the strategy added), ``mean``, ``best_by_val``, ``ensemble``.
+        members: the students in order, members that the strategy added, ``mean``, ``best_by_val``, ``ensemble``.
         history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
-        epochs: number of epochs that were trained, of all phases.
+        epochs: number of trained epochs, over all phases.
         train_seconds: seconds of the whole training, with validation.
-        seconds_per_epoch: of the whole cohort, the first epoch left out: it also builds what all later ones use again.
+        seconds_per_epoch: mean seconds of an epoch of the whole cohort, without the first epoch, which also fills caches.
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
-            NaN of a single student.
-        disagreement_by_task: where there are several tasks, the same in each, by metric.
-        cohort: the modules, each student at its best weights.
-        dataset, split: what it was trained on.
+            NaN for a single student.
+        disagreement_by_task: with several tasks, the disagreement in each, by metric.
+        cohort: the modules, each student with its best weights.
+        dataset, split: the data of the training.
         exchange_on: the samples on which students learned from others (see `Exchange`); ``transductive``: test samples were among them.
         config: the resolved configuration, as in a run's config.yaml.
-        mlp: what was trained from the cohort, if anything was.
-        tasks: where there are several tasks, the members' metrics in each, by metric, for example ``accuracy(digit)``; those in `members`
-            are the means over all tasks.
-        reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
-            empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see
+        mlp: the MLP distilled from the cohort, if any.
+        tasks: with several tasks, the members' metrics in each, by metric, for example ``accuracy(digit)``; metrics in `members` are the
+            means over all tasks.
+        reliability: the data of a reliability diagram, as in reliability.csv: one dict for each metric, member and non-empty bin of
+            confidence, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see
             `dgl_mutual.training.evaluation.calibration`).
-        kept: probabilities (samples, C) by member, if the strategy made them from training labels and the edges of this dataset, so that
-            a student alone cannot predict them.
+        kept: probabilities (samples, C) by member, if the strategy computed them from training labels and the edges of this dataset, so
+            that a student alone cannot predict them.
     """
 
     members: tuple[MemberResult, ...]
@@ -115,7 +115,7 @@ class FitResult:
     kept: Mapping[str, npt.NDArray[Any]] | None = None
 
     def __getitem__(self, member: str) -> MemberResult:
-        """The metrics of one member."""
+        """Return the metrics of one member."""
         for result in self.members:
             if result.member == member:
                 return result
@@ -134,7 +134,7 @@ class FitResult:
         return len(self.members)
 
     def __repr__(self) -> str:
-        """A few readable lines: what was trained on what, and the members' metrics."""
+        """Summarise the training and the members' metrics in a few lines."""
         strategy = f" by {self.config['strategy']}" if "strategy" in self.config else ""
         head = (
             f"{counted(self.cohort.num_students, 'student')} on {self.dataset.name}{strategy} ({self.dataset.task} task, "
@@ -144,17 +144,17 @@ class FitResult:
         return f"{head}\n{shown.to_string(index=False, float_format='{:.4f}'.format, na_rep='-')}"
 
     def table(self) -> pd.DataFrame:
-        """One row a member; with several tasks, one a member and metric, the mean over tasks first."""
+        """Return one row for each member; with several tasks, one for each member and metric, the mean over tasks first."""
         import pandas as pd
 
         tables = {self.dataset.target.metric: self.members, **self.tasks}
         rows = [{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members]
-        # Where a terminal is narrow, pandas leaves out columns in the middle: not the metrics.
+        # In a narrow terminal, pandas leaves out columns in the middle, which should not be the metrics.
         columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms", "nll", "ece"]
         return pd.DataFrame(rows)[[*columns, "train", "val", "test"]]
 
     def plot(self) -> Figure:
-        """A figure of the learning curves: the metric on the validation part by epoch, a line a student.
+        """Plot the learning curves: the validation metric by epoch, one line for each student.
 
         Raises:
             UsageError: matplotlib is not installed, or nothing was trained.
@@ -179,22 +179,22 @@ class FitResult:
         return figure
 
     def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = ENSEMBLE) -> npt.NDArray[Any]:
-        """Probabilities (samples, C) of one student or of the ensemble, with a column for each of `classes`.
+        """Predict probabilities (samples, C) with one student or the ensemble, a column for each of `classes`.
 
         Args:
-            data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the dataset that was trained
-                on, all parts of its split, and without the graphs of a pool.
+            data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the training dataset, all
+                parts of its split, without the graphs of a pool.
             member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros, with a warning unless they are named
-        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are taken in their order; their labels and
-        masks are not read. For logits above about 37 the probability is 1, so a ROC-AUC of probabilities can there differ slightly from the
-        reported one, which is that of logits.
+        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are used in their order; labels and masks
+        of graphs are not read. For logits above about 37 the probability is 1, so a ROC-AUC of probabilities can differ slightly from the
+        reported one, which is computed from logits.
 
         Raises:
-            UsageError: no such member, data of another kind or with another number of features, or other data where predictions belong to
-                this dataset (see `kept`).
-            DataError: features or logits that are not finite, or a dataset's columns that are not those of the training data.
+            UsageError: no such member, data of another kind or with another number of features, or other data if predictions exist only
+                for this dataset (see `kept`).
+            DataError: features or logits that are not finite, or columns of a dataset that differ from those of the training data.
         """
         self._check_order("predict", data, member, self.kept or (BEST, ENSEMBLE, *self.cohort.names))
         if member == BEST:
@@ -204,18 +204,18 @@ class FitResult:
         return Predictor(self.cohort, member)(self._in_columns(data))
 
     def _check_order(self, method: str, data: object, member: object, choices: Iterable[str]) -> None:
-        """Raise `UsageError` where the member was given in the place of the data, or is not a string."""
+        """Raise `UsageError` if the member is in the position of the data, or is not a string."""
         if isinstance(data, str) and data in [result.member for result in self.members]:
             others = "" if isinstance(member, str) else "data, "
             raise UsageError(
-                f"{method}({data!r}) gives a member in the place of the data. The data come first, and may be left out: write "
+                f"{method}({data!r}) has a member in the position of the data. The data come first, and may be left out: write "
                 f"{method}({others}member={data!r})."
             )
         if not isinstance(member, str):
             raise unknown("member", member, choices)
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
-        """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
+        """Return a dataset with the columns of the training dataset. Columns of graphs have no names; only their number is checked."""
         if not isinstance(data, Dataset):
             return graph_or_dataset(without_pool(self.dataset) if data is None else data, self.dataset.task)
         return align_to(data, self.dataset, edge_features=any(student.edge_features for student in self.cohort.members))
@@ -226,13 +226,13 @@ class FitResult:
             raise no_such_member(member, self.kept)
         if data is not None and data is not self.dataset:
             raise UsageError(
-                f"Predictions of {member!r} are made from training labels and edges of {self.dataset.name}, so there are none for other "
-                "data. Leave out the data. To predict other data, save the students, if there are any, and load one of them."
+                f"Predictions of {member!r} are computed from training labels and edges of {self.dataset.name}, so there are none for "
+                "other data. Leave out the data. To predict other data, save the students, if there are any, and load one of them."
             )
         return self.kept[member].copy()
 
     def embeddings(self, data: Dataset | dgl.DGLGraph | None = None, member: str = BEST) -> npt.NDArray[Any]:
-        """Last hidden states (samples, width) of one student.
+        """Return the last hidden states (samples, width) of one student.
 
         Args:
             data, member: as in `predict`; the ensemble has no hidden states.
@@ -246,18 +246,18 @@ class FitResult:
         return embeddings(self.cohort, self._in_columns(data), self.best_student if member == BEST else member)
 
     def peer_weights(self, data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
-        """How the coordinator weighs peers: ``weights[v, i, j]`` is the weight of peer j for student i on sample v.
+        """Return the coordinator's weights of peers: ``weights[v, i, j]`` is the weight of peer j for student i on sample v.
 
-        The shape is (samples, K, K, 1); with several targets, and where the weighting has a weight for each class or label, it is
-        (samples, K, K, C). A student has no weight for itself, and the weights of its peers sum to 1. Students predict in evaluation mode,
-        each at its best epoch, and the coordinator is that of the ensemble's best epoch. The mean weights in training are in `history`.
-        With ``direction: best`` only one student teaches there; the coordinator's weights are then for the ensemble alone.
+        The shape is (samples, K, K, 1), or (samples, K, K, C) with several targets or a weighting with a weight for each class or label.
+        The weight of a student for itself is 0, and the weights of its peers sum to 1. Students predict in evaluation mode, each with the
+        weights of its best epoch; the coordinator is that of the ensemble's best epoch. The mean weights in training are in `history`. With
+        ``direction: best`` only one student teaches in training; the coordinator's weights are then for the ensemble only.
 
         Args:
             data: as in `predict`.
 
         Raises:
-            UsageError: no students, a coordinator that weighs all peers alike, as that of most strategies does, or as in `predict`.
+            UsageError: no students, a coordinator that weighs all peers equally, as in most strategies, or as in `predict`.
             DataError: as in `predict`.
         """
         if not self.cohort.num_students:
@@ -271,18 +271,18 @@ class FitResult:
 
     @property
     def best_student(self) -> str:
-        """Name of the student that is best on validation, or of the only member if there are no students."""
+        """The name of the best student on validation, or of the only member if there are no students."""
         students = self.members[: max(self.cohort.num_students, 1)]
         return students[best_on_validation([student.val for student in students])].member
 
     def save(self, path: str | Path) -> None:
-        """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.
+        """Write each student, the coordinator and the MLP to the folder `path`, as a safetensors file with a JSON description each.
 
-        A cohort that was saved there before is replaced, with all its students; other files stay.
+        A cohort that was saved there before is replaced as a whole; other files are kept.
 
         Raises:
-            UsageError: there are no students, not a path, or a student whose class another process cannot import.
-            StoreError: a file of that name is there, or the folder cannot be written.
+            UsageError: no students, not a path, or a student whose class another process cannot import.
+            StoreError: a file of that name exists, or the folder cannot be written.
         """
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students to save. Use result.predict().")

@@ -1,4 +1,4 @@
-"""Independent random streams from one base seed: the order in which trials run, or how many students there are, cannot matter."""
+"""Independent random streams from one base seed, so that neither the order of trials nor the number of students matters."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from dgl_mutual.utils.random_streams import seeded
 
 
 def derive(seed: int, *path: str | int) -> int:
-    """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``.
+    """Return the 63-bit seed of the stream named `path`, for example ``derive(base, "dropout", 2)``.
 
     Raises:
         UsageError: the seed is not an integer from 0.
     """
-    # Numpy's integers read differently.
+    # The repr of NumPy integers differs.
     plain = (whole_number("seed", seed), *(part if isinstance(part, str) else int(part) for part in path))
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator at the start of the stream that `path` names."""
+    """Create a torch generator at the start of the stream named `path`."""
     return torch.Generator(device=device).manual_seed(derive(seed, *path))
 
 
 def seeded_globally(seed: int, *path: str | int) -> AbstractContextManager[None]:
-    """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names (see `seeded`)."""
+    """Seed the global streams of torch's CPU, NumPy and Python by `path` within the block (see `seeded`)."""
     return seeded(derive(seed, *path))
 
 
 @dataclass(frozen=True)
 class TrialSeed:
-    """What everything random in a trial follows from. Each stream has a name, and is another one in each fold."""
+    """Determines all random numbers of a trial. Each stream has a name, and differs from fold to fold."""
 
     seed: int = 0
     fold: int = 0
 
     def derive(self, *name: str, part: tuple[str | int, ...] = ()) -> int:
-        """A 63-bit seed of a stream, or of a part of it, for example ``derive("dropout", part=(2,))`` for that of a member.
+        """Return the 63-bit seed of a stream or of a part of it, for example ``derive("dropout", part=(2,))`` for one member.
 
         Raises:
             UsageError: the seed is not an integer from 0.
@@ -51,11 +51,11 @@ class TrialSeed:
         return derive(self.seed, *self._path(name, part))
 
     def generator(self, *name: str, part: tuple[str | int, ...] = (), device: torch.device | str = "cpu") -> torch.Generator:
-        """A torch generator at the start of a stream. Other arguments as in `derive`."""
+        """Create a torch generator at the start of a stream. Other arguments as in `derive`."""
         return generator(self.seed, *self._path(name, part), device=device)
 
     def seeded_globally(self, *name: str, part: tuple[str | int, ...] = ()) -> AbstractContextManager[None]:
-        """Within the block the global streams of torch's CPU, NumPy and Python are this one (see `seeded`). Arguments as in `derive`."""
+        """Seed the global streams of torch's CPU, NumPy and Python within the block (see `seeded`). Arguments as in `derive`."""
         return seeded_globally(self.seed, *self._path(name, part))
 
     def _path(self, name: tuple[str, ...], part: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -64,13 +64,13 @@ class TrialSeed:
 
 @dataclass(frozen=True)
 class Streams:
-    """All random streams that a training draws from.
+    """All random streams of a training.
 
     Attributes:
-        dropout: one for each member; processes that divide samples have their own, since they see other samples.
-        edges, columns: of perturbed views. All processes that divide a batch mask the same columns.
-        order: in which samples come.
-        custom: of custom strategies and weightings. All processes have the same.
+        dropout: one for each member. Processes that divide samples have different ones.
+        edges, columns: streams of perturbed views. All processes that divide a batch mask the same columns.
+        order: stream of the order of samples.
+        custom: stream of custom strategies and weightings. All processes have the same.
     """
 
     dropout: tuple[torch.Generator, ...]
@@ -81,14 +81,14 @@ class Streams:
 
     @classmethod
     def of(cls, seed: TrialSeed, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
-        """The streams of one process of a training, at their start."""
+        """Create the streams of one process of a training."""
         of_process = ("rank", process) if process else ()
         return cls(
             dropout=tuple(seed.generator("dropout", part=(index, *of_process), device=device) for index in range(num_members)),
             edges=seed.generator("view", part=of_process, device=device),
             columns=seed.generator("view", "columns", device=device),
             order=order,
-            # The name is fixed: results that are kept were drawn from this stream.
+            # The name must not change: kept results were drawn from this stream.
             custom=seed.generator("own strategy", device=device),
         )
 

@@ -1,4 +1,4 @@
-"""Which epoch of each student is kept: the best by validation."""
+"""Selection of the best epoch of each member by validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Selection(Callback):
     With training.average, the average of a member's weights is kept.
 
     Attributes:
-        stoppers: the rule of each member, as of the last phase in which it trained.
+        stoppers: early stopping of each member in the last phase in which it trained.
     """
 
     def __init__(self, num_members: int, patience: int) -> None:
@@ -34,12 +34,12 @@ class Selection(Callback):
         phase = state.current
         with errors_attributed_to(f"learns_from_others of the strategy {state.strategy.name!r}", state.strategy):
             learns = bool(state.strategy.learns_from_others(phase.active))
-        exchange = state.exchange.warmup[0] if learns else 0
+        exchange_start = state.exchange.warmup[0] if learns else 0
         starts = {}
         for k in phase.active:
             averages = state.evaluation_averages
-            own = state.cohort.members[k].options.first_epoch(state.options.epochs) if averages is None else averages.starts[k]
-            starts[k] = phase.first + max(exchange, own)
+            own_start = state.cohort.members[k].options.first_epoch(state.options.epochs) if averages is None else averages.starts[k]
+            starts[k] = phase.epoch_offset + max(exchange_start, own_start)
             self.stoppers[k] = EarlyStopping(self._patience, starts[k])  # a member that trains again is selected again
         self._ensemble = EarlyStopping(self._patience, max(starts.values()))
         self._best = {}
@@ -49,10 +49,10 @@ class Selection(Callback):
         if state.validation is None:
             return
         phase, validation, epoch = state.current, state.validation, state.epoch
-        own = state.ranks.local(phase.active)
+        trained_here = state.ranks.local(phase.active)
         for k, metric, loss in zip(phase.active, validation.metrics, validation.losses, strict=False):
-            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in own:
-                self._best[str(k)] = weights_of(state.student(k))
+            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in trained_here:
+                self._best[str(k)] = weights_of(state.evaluated_member(k))
         if phase.is_last and self._ensemble.update(epoch, val_metric=validation.metrics[-1], val_loss=validation.losses[-1]):
             self._best["coordinator"] = weights_of(state.cohort.coordinator)
         if all(self.stoppers[k].stopped for k in phase.active):
@@ -62,23 +62,23 @@ class Selection(Callback):
         active = state.current.active
         for k in state.ranks.local(active):
             best = self._best.get(str(k))
-            state.cohort.members[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
+            state.cohort.members[k].load_state_dict(weights_of(state.evaluated_member(k)) if best is None else best)
         state.ranks.broadcast_weights(state.cohort.members, active)
         if "coordinator" in self._best:
             state.cohort.coordinator.load_state_dict(self._best["coordinator"])
 
     def at_best(self, members: Sequence[int], epoch: int) -> list[int]:
-        """Those of which this epoch was the best so far, or that were never validated in this phase."""
+        """Return the members whose best epoch so far is this one, or that were never validated in this phase."""
         return [k for k in members if self.stoppers[k].best_epoch in (None, epoch)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"stoppers": [asdict(stopper) for stopper in (*self.stoppers, self._ensemble)], "best": self._best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        *self.stoppers, self._ensemble = (EarlyStopping(**found) for found in state["stoppers"])
+        *self.stoppers, self._ensemble = (EarlyStopping(**stopper) for stopper in state["stoppers"])
         self._best = dict(state["best"])
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of a module's state."""
+    """Return a copy of the state of a module."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}

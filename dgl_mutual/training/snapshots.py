@@ -1,7 +1,7 @@
-"""Everything that changes while a cohort trains, as a file from which an interrupted training resumes, bit for bit.
+"""Snapshots of a training: files from which an interrupted training resumes, bit for bit.
 
-What is not in it follows from the options, the data and the seed. It is one safetensors file with JSON in its header: nothing in it is ever
-executed.
+A snapshot holds everything that changes while a cohort trains; the rest follows from the options, the data and the seed. It is one
+safetensors file with JSON in its header: nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
 
-#: In the JSON of the header: how a text begins that stands for the tensor of a name, and one that would else begin like this by itself.
+#: Prefixes of strings in the JSON of the header: of a reference to a tensor, and of a text that begins with one of these prefixes itself.
 _TENSOR, _TEXT = "tensor:", "text:"
 
-#: What decides the outcome of a training, by name: a digest of each part, and the versions of the packages that compute it.
+#: Everything that determines the outcome of a training, by name: a digest of each part, and the versions of packages.
 Identity: TypeAlias = dict[str, str]
-#: The packages in it.
+#: The entries of an identity that are versions.
 _VERSIONS = ("dgl_mutual", "torch", "dgl")
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Where the state of one training is kept, and how often it is renewed.
+    """The file of the snapshots of one training, and their interval.
 
     Attributes:
-        file: replaced as a whole. It is left when the training ends; the caller removes it.
-        every: epochs from one to the next. The end of a phase is always kept.
-        within: a folder above the file that is not made anew where it was moved away while the training lasts.
+        file: path of the last snapshot; each one replaces it as a whole. The caller removes it after the training.
+        every: epochs from one snapshot to the next. Another one is written at the end of each phase.
+        within: a folder above the file that is not created again if it was moved away during the training.
     """
 
     file: Path
@@ -72,73 +72,73 @@ class Snapshots:
 
 
 class Checkpointer(Callback):
-    """Writes snapshots of a training, and puts the training where it was if it was interrupted. It must be the last of the callbacks.
+    """Writes snapshots of a training, and resumes an interrupted training from the last one. It must be the last of the callbacks.
 
-    What other callbacks give as their state is kept, too. The cohort is in evaluation mode when its state is written and taken back.
+    Snapshots include the state of the other callbacks. The cohort is in evaluation mode when its state is written and restored.
     """
 
     def __init__(self, snapshots: Snapshots, callbacks: Sequence[Callback]) -> None:
         self._snapshots = snapshots
         self._callbacks = callbacks
         self._identity: Identity = {}
-        self._found: dict[str, Any] | None = None
+        self._snapshot: dict[str, Any] | None = None
         self._unsaved: dict[str, dict[str, Unsaved]] = {}
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Read what was kept last.
+        """Read the last snapshot, if there is one.
 
         Raises:
-            UsageError: a callback gives a state and does not take it back, or takes one that it does not give.
+            UsageError: a callback defines only one of `state_dict` and `load_state_dict`.
             DataError: the file is damaged.
-            StoreError: it is of another training, and stays.
+            StoreError: it belongs to a different training; it is not deleted.
         """
         for callback in self._callbacks:
             _refuse_half_state(callback)
-        state.cohort.train()  # as in an epoch, so that what the modes alone set is the same after one
+        state.cohort.train()  # as in an epoch, so that attributes set by a change of mode are the same after one
         state.cohort.eval()
         self._unsaved = _unsaved_values(state)
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
-            self._found = _load(self._snapshots.file, self._identity, schema_of(state.dataset))
-            if not 0 <= self._found["phase"] < len(state.phases):
-                raise _unusable(self._snapshots.file, f"there is no phase {self._found['phase']}")
-            state.phases_over = self._found["phase"]
-            state.started -= self._found["seconds"]
+            self._snapshot = _load(self._snapshots.file, self._identity, schema_of(state.dataset))
+            if not 0 <= self._snapshot["phase"] < len(state.phases):
+                raise _unusable(self._snapshots.file, f"there is no phase {self._snapshot['phase']}")
+            state.phases_over = self._snapshot["phase"]
+            state.started -= self._snapshot["seconds"]
 
     def on_phase_begin(self, state: TrainingState) -> None:
-        """Put the training where it was, if it was interrupted in this phase.
+        """Restore the training, if it was interrupted in this phase.
 
         Raises:
-            StoreError: the state cannot be taken back, probably by custom code; the snapshot stays.
+            StoreError: the state cannot be restored, probably by custom code; the snapshot is not deleted.
         """
-        if self._found is None or self._found["phase"] != state.current.number:
+        if self._snapshot is None or self._snapshot["phase"] != state.current.number:
             return
         try:
-            _restore(self._found, state, self._callbacks)
+            _restore(self._snapshot, state, self._callbacks)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             raise StoreError(  # it ends the run; a trial that fails loses its snapshots
-                f"The snapshot {self._snapshots.file} cannot be taken back: {shortened(described(error), most=1000)} It is kept. Mend the "
-                "cause and go on: a callback may have other code then, a strategy, student or weighting with other code is another "
-                "training. Or remove the file to train from the start."
+                f"The snapshot {self._snapshots.file} cannot be restored: {shortened(described(error), most=1000)} It was not deleted. Fix "
+                "the cause and run the command again. You may change the code of a callback; with changed code of a strategy, student or "
+                "weighting the snapshot cannot be used. Or remove the file to train from the start."
             ) from error
-        self._found = None
+        self._snapshot = None
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Write a snapshot where one is due: every so many epochs, and at the end of a phase.
+        """Write a snapshot if one is due: every few epochs (`Snapshots.every`), and at the end of a phase.
 
         Raises:
-            UsageError: a strategy or a callback has a state that cannot be written, or custom code one that is not.
-            StoreError: the disk does not take it, or the folder that it belongs to is gone.
+            UsageError: the state of a strategy or a callback cannot be written, or custom code changes attributes that are not written.
+            StoreError: the file cannot be written, or its folder is gone.
         """
-        state.cohort.eval()  # it may be in training mode where the epoch had no validation
+        state.cohort.eval()  # it may be in training mode after an epoch without validation
         _refuse_unsaved_values(self._unsaved, _unsaved_values(state))
-        if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
+        if state.is_phase_over or state.current.epochs_done % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
-            told = {"identity": self._identity, "schema": schema_of(state.dataset)}
-            kept = {**told, "seconds": state.seconds, **_state_of(state, self._callbacks)}
-            plain = json.dumps(_without_tensors(kept, "", tensors))
+            origin = {"identity": self._identity, "schema": schema_of(state.dataset)}
+            snapshot = {**origin, "seconds": state.seconds, **_state_of(state, self._callbacks)}
+            plain = json.dumps(_without_tensors(snapshot, "", tensors))
             try:
                 header = {"state": plain, "digest": _digest(plain, tensors)}
                 write_tensors(tensors, self._snapshots.file, header, within=self._snapshots.within)
@@ -149,13 +149,14 @@ class Checkpointer(Callback):
 
 
 def identity_of(state: TrainingState) -> Identity:
-    """All that decides the outcome of a training."""
+    """Return everything that determines the outcome of a training."""
     custom: list[tuple[Any, str]] = [
-        (type(one), "") for one in (state.strategy, *state.strategy.coordinator.task_coordinators()) if is_custom(one)
+        (type(module), "") for module in (state.strategy, *state.strategy.coordinator.task_coordinators()) if is_custom(module)
     ]
-    custom += [(make_custom(one.options), one.options.architecture_name) for one in state.cohort.members if one.custom_module is not None]
-    decisive = {
-        "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
+    members = state.cohort.members
+    custom += [(make_custom(m.options), m.options.architecture_name) for m in members if m.custom_module is not None]
+    parts = {
+        "students": [member.options.model_dump(mode="json") for member in members],
         "code": [code_digest(item, path) for item, path in custom],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
@@ -165,16 +166,16 @@ def identity_of(state: TrainingState) -> Identity:
         "precision": str(state.clean.dtype),
         "device": state.clean.device.type,
     }
-    digests = {name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12] for name, value in decisive.items()}
+    digests = {name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12] for name, value in parts.items()}
     return {**digests, "dgl_mutual": __version__, "torch": str(torch.__version__), "dgl": str(dgl.__version__)}
 
 
 def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str, Any]:
-    """What a snapshot holds: see `_state_of`, and the seconds that the training had taken.
+    """Read a snapshot: the content of `_state_of`, and the seconds of training before it.
 
     Raises:
         DataError: the file is damaged.
-        StoreError: it cannot be read, or is of a training of another identity, or of data of another schema.
+        StoreError: it cannot be read, or belongs to a training with another identity or to data with another schema.
     """
     try:
         check_regular(file)
@@ -182,36 +183,37 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
             header = opened.metadata() or {}
         if header.get("digest") != _digest(header["state"], tensors):
-            raise ValueError("its content is not that of its digest")
+            raise ValueError("its content does not match its digest")
         state: dict[str, Any] = _with_tensors(read_json(header["state"]), tensors)
-        found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
+        saved_identity, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
         of_data = differences(state["schema"], schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
-    if found != identity or of_data:
-        differ = _differences(found, identity) if found != identity else of_data
+    if saved_identity != identity or of_data:
+        differ = _differences(saved_identity, identity) if saved_identity != identity else of_data
         raise StoreError(  # it ends the run; a trial that fails loses its snapshots
-            f"The snapshot {file} is of another training: {differ}. Remove it to train from the start, or go on with what it was made by."
+            f"The snapshot {file} belongs to a different training: {differ}. Remove it to train from the start, or resume with the "
+            "settings, data and versions that wrote it."
         )
     return state
 
 
 def _digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
-    """What tells that a snapshot of this JSON and these tensors is as it was written. It is against damage: who forges one can make it."""
+    """Return a checksum of the JSON and the tensors of a snapshot. It detects damage, not forgery."""
     digest = hashlib.sha256(plain.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {digest_of_tensor(tensor)}".encode())
     return digest.hexdigest()
 
 
-def _differences(found: Any, identity: Identity) -> str:
-    """What sets the training of a snapshot, of the identity `found`, apart from this one, for a message."""
-    if not isinstance(found, dict) or found.keys() != identity.keys():
+def _differences(saved: Any, identity: Identity) -> str:
+    """Describe how the saved identity of a snapshot differs from that of this training, for a message."""
+    if not isinstance(saved, dict) or saved.keys() != identity.keys():
         return "it was written by another version of dgl_mutual"
-    differ = [name for name in identity if found[name] != identity[name]]
-    versions = [f"{name} {shortened(found[name], most=40)} (here {identity[name]})" for name in differ if name in _VERSIONS]
+    differ = [name for name in identity if saved[name] != identity[name]]
+    versions = [f"{name} {shortened(saved[name], most=40)} (here {identity[name]})" for name in differ if name in _VERSIONS]
     others = [name for name in differ if name not in _VERSIONS]
     return "; ".join(
         [*([f"it has other {', '.join(others)}"] if others else []), *([f"it was written by {', '.join(versions)}"] if versions else [])]
@@ -225,12 +227,12 @@ def _unusable(file: Path, reason: object) -> DataError:
 
 
 def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any]:
-    """All that changes while a cohort trains, as tensors and plain values; `_restore` takes it back."""
+    """Return everything that changes while a cohort trains, as tensors and plain values, for `_restore`."""
     phase = state.current
     return {
         "phase": phase.number,
-        "first": phase.first,
-        "epoch": phase.epoch,
+        "first": phase.epoch_offset,
+        "epoch": phase.epochs_done,
         "stopped": phase.stopped,
         "optimizer": {str(place): moments for place, moments in phase.optimizer.state_dict()["state"].items()},
         "cohort": state.cohort.state_dict(),
@@ -241,17 +243,17 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
         "averages": [averages.state() for averages in state.all_averages],
         "history": state.history,
         "validation": None if state.validation is None else asdict(state.validation),
-        "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
+        "callbacks": {name: saved for name, callback in _named(callbacks).items() if (saved := callback.state_dict())},
     }
 
 
 def _with_custom_code(state: TrainingState) -> dict[str, nn.Module]:
-    """What custom students, weightings and strategies are parts of, by its name in a snapshot."""
+    """Return the modules that may contain custom code, by their names in a snapshot."""
     return {"cohort": state.cohort, "strategy": state.strategy}
 
 
 def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Unsaved]]:
-    """What custom students, weightings and strategies keep in plain attributes (see `unsaved_values`), by their names in messages."""
+    """Return the plain attributes of custom students, weightings and strategies (see `unsaved_values`), by their names in messages."""
     return {
         title: unsaved_values(module.custom_module if isinstance(module, CohortMember) and module.custom_module is not None else module)
         for title, module in custom_modules(state).items()
@@ -259,49 +261,49 @@ def _unsaved_values(state: TrainingState) -> dict[str, dict[str, Unsaved]]:
 
 
 def _refuse_unsaved_values(before: Mapping[str, Mapping[str, Unsaved]], now: Mapping[str, Mapping[str, Unsaved]]) -> None:
-    """Refuse custom code that changes plain attributes, which an interrupted training would go on without.
+    """Refuse custom code that changes plain attributes, whose values an interrupted training would lose.
 
     Args:
-        before, now: see `_unsaved_values`.
+        before, now: results of `_unsaved_values`.
 
     Raises:
-        UsageError: it does.
+        UsageError: an attribute has changed.
     """
     for title, values in now.items():
         for name in changed_names(before[title], values):
             value = values[name].value if name in values else None
             raise UsageError(
                 f"{title} changes its attribute {name!r} while it trains, now to {_shown(value)}. Snapshots "
-                "(training.checkpoint_every) do not keep it, so an interrupted training would go on with its first value. "
+                "(training.checkpoint_every) do not keep it, so an interrupted training would resume with its initial value. "
                 f"{_fix(name.rpartition('.')[2], value)}"
             )
 
 
 def _shown(value: Any) -> str:
-    """A value of an attribute in one short line."""
+    """Return the value of an attribute as one short line."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
         return f"{'a tensor' if isinstance(value, Tensor) else 'an array'} of shape {tuple(value.shape)}"
     return " ".join(repr(value).split())[:80]
 
 
 def _fix(attribute: str, value: Any) -> str:
-    """How a value that changes can be kept."""
-    extra = "in get_extra_state and take it back in set_extra_state (of a student or a weighting, a tensor)."
+    """Suggest how to keep a value that changes."""
+    extra = "from get_extra_state and restore it in set_extra_state (of a student or a weighting, a tensor)."
     if is_generator(value):
-        return f"Draw from the global random stream of torch, NumPy or Python in its place, which is kept; or give its state {extra}"
+        return f"Draw from the global random stream of torch, NumPy or Python instead, which is kept; or return its state {extra}"
     if not isinstance(value, bool | int | float | np.generic | NoneType | Tensor | np.ndarray):
-        return f"Give what changes in it {extra}"
+        return f"Return what changes in it {extra}"
     return (
         f"Make it a buffer, self.register_buffer({attribute!r}, torch.tensor(...)) in __init__, and change it in place (with "
-        f"persistent=False, if files of trained students need not have it); or give it {extra}"
+        f"persistent=False, if files of trained students need not have it); or return it {extra}"
     )
 
 
 def _refuse_half_state(callback: Callback) -> None:
-    """Refuse a callback whose class overrides one of `state_dict` and `load_state_dict` alone: its state would be lost, or never given.
+    """Refuse a callback whose class overrides only one of `state_dict` and `load_state_dict`.
 
     Raises:
-        UsageError: it does.
+        UsageError: such a callback.
     """
     kind = type(callback)
     overridden = {name: getattr(kind, name) is not getattr(Callback, name) for name in ("state_dict", "load_state_dict")}
@@ -309,12 +311,12 @@ def _refuse_half_state(callback: Callback) -> None:
         missing = next(name for name, is_there in overridden.items() if not is_there)
         raise UsageError(
             f"The callback {kind.__name__} defines one of state_dict and load_state_dict, and not {missing}: an interrupted training could "
-            f"not give its state back. Define {missing}, too."
+            f"not restore its state. Define {missing}, too."
         )
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Callbacks by class and place among those of the same class, so that others may come and go between interruptions."""
+    """Name callbacks by class and by place among those of the same class, so that others may be added or removed between interruptions."""
     named: dict[str, Callback] = {}
     for callback in callbacks:
         kind = f"{type(callback).__module__}.{type(callback).__qualname__}"
@@ -323,47 +325,47 @@ def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     return named
 
 
-def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Callback]) -> None:
-    """Put a training where it was.
+def _restore(snapshot: dict[str, Any], state: TrainingState, callbacks: Sequence[Callback]) -> None:
+    """Restore a training.
 
     Args:
-        found: what `_state_of` gave, or what somebody made of it.
-        state: of the training, at the beginning of the same phase.
+        snapshot: a result of `_state_of`, perhaps edited by somebody.
+        state: state of the training at the beginning of the same phase.
 
     Raises:
-        Exception: any that its parts raise for what they cannot take; the training is of no use then.
+        Exception: any error of a part that cannot be restored; the training cannot be used then.
     """
-    phase, history = state.current, list(found["history"])
-    phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
-    if not 0 < phase.epoch <= state.options.epochs or len(history) != phase.first + phase.epoch:
-        raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
-    state.cohort.load_state_dict(found["cohort"])
-    state.strategy.load_state_dict(found["strategy"])
-    for name, kept in found["unsaved buffers"].items():
-        restore_unsaved_buffers(_with_custom_code(state)[name], kept, state.clean.device)
-    moments = {int(place): kept for place, kept in found["optimizer"].items()}
+    phase, history = state.current, list(snapshot["history"])
+    phase.epoch_offset, phase.epochs_done, phase.stopped = int(snapshot["first"]), int(snapshot["epoch"]), bool(snapshot["stopped"])
+    if not 0 < phase.epochs_done <= state.options.epochs or len(history) != phase.epoch_offset + phase.epochs_done:
+        raise ValueError(f"epoch {phase.epochs_done} of a phase, and a history of {len(history)} epochs")
+    state.cohort.load_state_dict(snapshot["cohort"])
+    state.strategy.load_state_dict(snapshot["strategy"])
+    for name, buffers in snapshot["unsaved buffers"].items():
+        restore_unsaved_buffers(_with_custom_code(state)[name], buffers, state.clean.device)
+    moments = {int(place): saved for place, saved in snapshot["optimizer"].items()}
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
-    for stream, kept in zip(state.streams, found["streams"], strict=True):
-        stream.set_state(kept)
-    state.targets.restore(found, phase.active)
-    for averages, kept in zip(state.all_averages, found["averages"], strict=True):
-        averages.restore(kept)
+    for stream, saved in zip(state.streams, snapshot["streams"], strict=True):
+        stream.set_state(saved)
+    state.targets.restore(snapshot, phase.active)
+    for averages, saved in zip(state.all_averages, snapshot["averages"], strict=True):
+        averages.restore(saved)
     named = _named(callbacks)
-    for name, kept in found["callbacks"].items():
+    for name, saved in snapshot["callbacks"].items():
         if name not in named:
             raise ValueError(f"it holds the state of a callback {name} that is missing now")
-        named[name].load_state_dict(kept)
+        named[name].load_state_dict(saved)
     state.history[:] = history
     state.epoch = len(history) - 1
-    kept = found["validation"]
-    state.validation = None if kept is None else Validation(**{**kept, "names": tuple(kept["names"])})
+    scores = snapshot["validation"]
+    state.validation = None if scores is None else Validation(**{**scores, "names": tuple(scores["names"])})
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` with every tensor replaced by its name, under which it is put into `tensors`.
+    """Return `value` with every tensor replaced by a reference, and put the tensors into `tensors`.
 
     Raises:
-        UsageError: something in it is not a plain value.
+        UsageError: `value` contains something that is neither a tensor nor a plain value.
     """
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -377,19 +379,19 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or type(value) in (bool, int, float):
         return value
     raise UsageError(
-        f"The state {path.removeprefix('/')} cannot be kept with training.checkpoint_every: it holds {value_and_kind(value)}. What "
-        "get_extra_state of a strategy, or state_dict of a callback, gives may hold tensors, numbers, strings, lists, and dicts with "
-        "strings as keys."
+        f"The state {path.removeprefix('/')} cannot be kept with training.checkpoint_every: it holds {value_and_kind(value)}. "
+        "get_extra_state of a strategy, and state_dict of a callback, may return tensors, numbers, strings, lists, and dicts with strings "
+        "as keys."
     )
 
 
 def _escaped(key: str) -> str:
-    """A key as a part of a path, as in JSON pointers (RFC 6901)."""
+    """Escape a key for a path, as in JSON pointers (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")
 
 
 def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of `_without_tensors`."""
+    """Invert `_without_tensors`."""
     if isinstance(value, str) and value.startswith(_TENSOR):
         return tensors[value.removeprefix(_TENSOR)]
     if isinstance(value, str):

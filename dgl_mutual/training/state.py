@@ -1,4 +1,4 @@
-"""The running state of one training: what the loop works on, and what callbacks are given."""
+"""The running state of one training, which the loop changes and callbacks receive."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from dgl_mutual.training.timing import now
 
 @dataclass
 class Phase:
-    """Where a training stands within one phase of its strategy.
+    """The progress of a training in one phase of its strategy.
 
     Attributes:
-        number: which of the phases, from 0.
+        number: index of the phase, from 0.
         active: the members that train in it.
-        optimizer: what trains them.
-        first: number of epochs of the phases before.
+        optimizer: the optimizer of these members and of the strategy.
+        epoch_offset: number of epochs of the phases before.
         is_last: whether no other phase follows.
-        epoch: number of epochs of this one that are over.
+        epochs_done: number of finished epochs of this phase.
         stopped: whether it ends after the current epoch.
     """
 
     number: int
     active: Sequence[int]
     optimizer: torch.optim.Optimizer
-    first: int
+    epoch_offset: int
     is_last: bool
-    epoch: int = 0
+    epochs_done: int = 0
     stopped: bool = False
 
 
@@ -59,8 +59,8 @@ class Validation:
     """Scores on the validation part after an epoch: of the active members in order and, in the last phase, of the ensemble.
 
     Attributes:
-        names: of the members, and ``ensemble`` at the end in the last phase.
-        metrics: by the dataset's metric, a fraction in [0, 1], one for each of `names`.
+        names: names of the members, and ``ensemble`` at the end in the last phase.
+        metrics: values of the dataset's metric, fractions in [0, 1], one for each of `names`.
         losses: cross-entropies in nats, one for each of `names`.
     """
 
@@ -71,26 +71,27 @@ class Validation:
 
 @dataclass
 class TrainingState:
-    """What callbacks see of a training. They may read everything, add columns to the history with `log`, and end a phase with `stop`.
+    """The state of a training. Callbacks may read everything, add columns to the history with `log`, and end a phase with `stop`.
 
     Attributes:
-        cohort, strategy: the modules that are trained.
+        cohort, strategy: the trained modules.
         phases: the members that train together, phase after phase.
         dataset, split, options, exchange, task_weights: what they are trained on, and how.
-        trial_seed: the seed and fold that everything random follows from.
+        trial_seed: the seed and fold that determine all random numbers.
         ranks: the processes that train together; each of them calls its own callbacks.
-        history: one row an epoch, that of the current epoch last once it has been trained.
+        history: one row an epoch; the row of the current epoch is added after its training and validation.
         phase: the current phase; None before the first.
         epoch: the current epoch's number over all phases, from 0.
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
-        validation: the scores after the current epoch; None where it was not validated (training.eval_every).
+        validation: the scores after the current epoch; None if it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
         evaluation_averages: averages of the members' weights that replace the members in evaluation (training.average).
-        targets: where the targets of the exchange come from. Its `averages` of the members' weights, if the strategy asks for them, are the
-            same object as `evaluation_averages` if both are the same average.
-        clean, streams: the latest clean logits, and all random streams that are drawn from.
-        phases_over: phases that an earlier, interrupted training has finished.
-        started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
+        target_averages: averages of the members' weights that targets are computed with, if the strategy asks for them; the same object
+            as `evaluation_averages` if both are the same average.
+        targets: the source of the targets of the exchange.
+        clean, streams: the latest clean logits, and all random streams.
+        phases_over: number of phases that an earlier, interrupted training has finished.
+        started: start on the clock of `time.perf_counter`, less the seconds trained before interruptions.
     """
 
     cohort: Cohort
@@ -106,6 +107,7 @@ class TrainingState:
     targets: Targets
     streams: Streams
     evaluation_averages: WeightAverages | None = None
+    target_averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0
@@ -126,7 +128,7 @@ class TrainingState:
 
     @property
     def current(self) -> Phase:
-        """The current phase, within one."""
+        """The current phase; only for use within a phase."""
         assert self.phase is not None
         return self.phase
 
@@ -136,17 +138,18 @@ class TrainingState:
 
     @property
     def all_averages(self) -> list[WeightAverages]:
-        """`evaluation_averages` and those of `targets`, without None and without repetition."""
-        return list({id(one): one for one in (self.evaluation_averages, self.targets.averages) if one is not None}.values())
+        """`evaluation_averages` and `target_averages`, without None and without repetition."""
+        every = (self.evaluation_averages, self.target_averages)
+        return list({id(averages): averages for averages in every if averages is not None}.values())
 
-    def student(self, member: int) -> CohortMember:
-        """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
+    def evaluated_member(self, member: int) -> CohortMember:
+        """Return a member as it is validated, selected and saved: with averaged weights, if training.average is on and has begun."""
         return self.cohort.members[member] if self.evaluation_averages is None else self.evaluation_averages.of(member)
 
     @property
     def mean_metric(self) -> float | None:
-        """Mean validation metric of the students that are active, after the current epoch; of all active members where none of them is a
-        student (the teacher of ``kd``, for example). None where the epoch was not validated."""
+        """Mean validation metric of the active students after the current epoch, or of all active members if none of them is a student (the
+        teacher of ``kd``, for example). None if the epoch was not validated."""
         if self.validation is None:
             return None
         active = dict(zip(self.current.active, self.validation.metrics, strict=False))  # in the last phase the ensemble's follows
@@ -155,29 +158,29 @@ class TrainingState:
 
     @property
     def seconds(self) -> float:
-        """How long the training has taken, what was before interruptions included."""
+        """Seconds of training so far, including those before interruptions."""
         return now(self.clean.device) - self.started
 
     @property
     def is_phase_over(self) -> bool:
         """Whether the current phase ends with the current epoch."""
-        return self.current.stopped or self.current.epoch == self.options.epochs
+        return self.current.stopped or self.current.epochs_done == self.options.epochs
 
     def log(self, name: str, value: float) -> None:
         """Add a column to the current epoch's row of the history, in `on_epoch_end`; in `on_phase_end` and `on_fit_end` to the last row.
 
         Raises:
-            UsageError: a column that is there already, a name that is empty or not printable, a value that is not one finite number, or no
-                row of the current epoch: it is made after the last step of the epoch and its validation.
+            UsageError: a column that exists already, a name that is empty or not printable, a value that is not one finite number, or no
+                row of the current epoch: it is added after the last step of the epoch and its validation.
         """
         number = _number(name, value)
         if not self.history:
             raise UsageError(f"There is no epoch yet to log {name!r} for. Call state.log in on_epoch_end.")
-        if self.history[-1]["epoch"] != self.epoch or (self.phase is not None and self.phase.epoch == 0):
+        if self.history[-1]["epoch"] != self.epoch or (self.phase is not None and self.phase.epochs_done == 0):
             # Between two phases the number of the epoch is still that of the last one.
             raise UsageError(
                 f"Cannot log {name!r} = {value!r} yet: the last row of the history is that of epoch {self.history[-1]['epoch']:.0f}, and "
-                "the row of the current epoch is made when its steps are over. Keep the value in the callback, and call state.log in "
+                "the row of the current epoch is added after its last step. Keep the value in the callback, and call state.log in "
                 "on_epoch_end."
             )
         if not math.isfinite(number):
@@ -189,7 +192,7 @@ class TrainingState:
         self.history[-1][name] = number
 
     def stop(self) -> None:
-        """End the current phase after this epoch: each of its students is then put at its best epoch by validation, as at any other end.
+        """End the current phase after this epoch. Each student then returns to its best epoch by validation, as at any other end.
 
         Raises:
             UsageError: no phase has begun.
@@ -200,10 +203,10 @@ class TrainingState:
 
 
 def _number(name: object, value: object) -> float:
-    """What a callback logs, also of an array or tensor with one entry.
+    """Return a logged value as a number; arrays and tensors with one entry are allowed.
 
     Raises:
-        UsageError: it is not one number, or its name is not a string, or is empty or not printable.
+        UsageError: the value is not one number, or the name is not a string, or is empty or not printable.
     """
     if not isinstance(name, str):
         raise UsageError(

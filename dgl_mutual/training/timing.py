@@ -1,4 +1,4 @@
-"""Timing on a device: of calls, and of the predictions of trained models, one model at a time, with quartiles."""
+"""Time of calls on a device, and of the predictions of trained models, one model at a time, with quartiles."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _REPEATS = 3
 
 
 def now(device: torch.device) -> float:
-    """Seconds on the clock of `time.perf_counter`, once the device has done what it was given: a GPU runs asynchronously."""
+    """Return the seconds of `time.perf_counter` after the device has finished its work: a GPU runs asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def milliseconds(run: Callable[[], object], device: torch.device) -> float:
-    """Milliseconds that a call takes."""
+    """Measure the milliseconds of a call."""
     started = now(device)
     run()
     return 1000 * (now(device) - started)
 
 
 def median_ms(run: Callable[[], object], device: torch.device) -> float:
-    """Median milliseconds of three calls, after one that builds what later ones keep. That one alone where it takes over five seconds."""
+    """Measure the median milliseconds of three calls, after one that fills caches; of that one only if it takes over five seconds."""
     first = milliseconds(run, device)
     return first if first > _LONG_MS else median(milliseconds(run, device) for _ in range(_REPEATS))
 
@@ -55,11 +55,11 @@ class InferenceTime:
 def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repeats: int = 30) -> dict[str, InferenceTime]:
     """Time forward passes of each model over all samples of a dataset, without the time to make batches.
 
-    One model computes at a time. The models take turns, so that a slow moment of the machine affects all of them. The number of threads is
-    that of torch.
+    One model runs at a time. The models take turns, so that a slow moment of the machine affects all of them. The number of threads is
+    torch's.
 
     Args:
-        repeats: number of passes of each model; fewer, but at least 5, if all together take more than a minute.
+        repeats: number of passes of each model; fewer, but at least 5, if they take more than a minute in total.
 
     Raises:
         DataError, UsageError: the dataset does not fit a model.
@@ -69,14 +69,14 @@ def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repe
     for name, run in passes.items():
         for _ in range(WARM_UP):
             milliseconds(run, devices[name])
-    taken: dict[str, list[float]] = {name: [] for name in passes}
+    times: dict[str, list[float]] = {name: [] for name in passes}
     started = time.monotonic()
     for number in range(repeats):
         if number >= LEAST and time.monotonic() - started > _SECONDS:
             break
         for name, run in passes.items():
-            taken[name].append(milliseconds(run, devices[name]))
-    return {name: _summary(times) for name, times in taken.items()}
+            times[name].append(milliseconds(run, devices[name]))
+    return {name: _summary(of_model) for name, of_model in times.items()}
 
 
 def _summary(times: list[float]) -> InferenceTime:

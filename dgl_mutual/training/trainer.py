@@ -1,4 +1,4 @@
-"""Training one cohort on one split: it is put together, trained by the loop, and assessed."""
+"""Training of one cohort on one split: assembly, training loop and assessment."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dgl_mutual.strategies import Strategy, resolve_strategy
 from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock, check_callbacks
+from dgl_mutual.training.checked_strategy import CheckedStrategy
 from dgl_mutual.training.custom_state import CustomStateCheck
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.diversity import Diversity
@@ -32,8 +33,7 @@ from dgl_mutual.training.seeds import TrialSeed
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.steps import StepMaker
-from dgl_mutual.training.strategy_steps import StrategySteps
+from dgl_mutual.training.step_maker import StepMaker
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.torch_settings import torch_defaults
 
@@ -52,10 +52,11 @@ def fit_cohort(
     """Train one cohort on one split.
 
     Args:
-        seed: names the random streams; the same one gives the same result whatever ran before.
-        callbacks: called in this order, after what selects epochs and before what keeps snapshots (see `Callback`).
-        snapshots: where the training is kept while it lasts, and goes on from if it was interrupted; the result is the same.
-        placement: where it is trained. Each of several processes calls this with the same other arguments and gets the same result.
+        seed: seed of the random streams; the same seed gives the same result, whatever ran before.
+        callbacks: called in this order, after the selection of epochs and before snapshots are written (see `Callback`).
+        snapshots: file of the snapshots, from which an interrupted training resumes with the same result.
+        placement: device, precision and processes. Each of several processes calls this with the same other arguments and gets the same
+            result.
 
     Returns:
         Each member's metrics at its best epoch by validation, the history, and the trained cohort.
@@ -63,9 +64,9 @@ def fit_cohort(
     Raises:
         UsageError: options that do not fit together, or that several processes cannot train with.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
-        StoreError, DataError: a snapshot cannot be written, or used.
+        StoreError, DataError: a snapshot cannot be written or used.
     """
-    split = replace(split)  # a copy: custom code is given tensors that share its memory
+    split = replace(split)  # a copy, since custom code receives tensors that share its memory
     callbacks = check_callbacks(callbacks)
     dataset = without_labels(dataset, split.unlabelled)
     strategy_class = resolve_strategy(method.strategy)
@@ -88,27 +89,27 @@ def fit_cohort(
 
 
 def _with_copied_arrays(dataset: Dataset) -> Dataset:
-    """The dataset with copies of its numbers, which batches share memory with and callbacks see: what custom code changes in them
-    must not reach other trainings."""
+    """Return the dataset with copies of its arrays, which batches and callbacks share memory with: changes by custom code must not
+    reach other trainings."""
     arrays = {name: getattr(dataset, name) for name in ("features", "edge_features", "labels")}
     return dataset.replaced(**{name: deepcopy(array) for name, array in arrays.items() if array is not None})
 
 
 def check_gradients(strategy_class: type[Strategy]) -> None:
-    """Refuse to train by a strategy where gradients are switched off.
+    """Refuse to train while gradients are switched off.
 
     Raises:
-        UsageError: they are.
+        UsageError: gradients are switched off.
     """
     if strategy_class.trains and not torch.is_grad_enabled():
         raise UsageError(
             "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
-            "Call it where they are on."
+            "Call it with gradients enabled."
         )
 
 
 def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snapshots: Snapshots | None) -> Loop:
-    """The loop that trains the cohort of a state. What selects epochs comes before `callbacks`, and what keeps snapshots after them.
+    """Create the training loop of a state. `callbacks` run after the selection of epochs and before snapshots are written.
 
     Raises:
         TrainingError: a metric that is not defined on a part of the split.
@@ -121,13 +122,12 @@ def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snaps
     diversity = [Diversity()] if state.options.diversity else []
     hooked = [CustomStateCheck(feed), selection, *diversity, *callbacks]
     keeps_snapshots = [Checkpointer(snapshots, hooked)] if snapshots else []
-    return Loop(
-        state, feed, StepMaker.of(state), StrategySteps(state), labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots])
-    )
+    strategy = CheckedStrategy(state.strategy, state.streams.custom)
+    return Loop(state, feed, StepMaker.of(state), strategy, labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
 
 
 def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
-    """The result of a training that is over."""
+    """Assess a finished training."""
     state, kind = loop.state, type(loop.state.strategy)
     seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
     dataset, split, distribution = state.dataset, state.split, state.cohort.distribution

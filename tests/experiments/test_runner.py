@@ -246,7 +246,7 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
     (snapshot,) = tmp_path.glob("*/snapshots/*/0.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr("dgl_mutual.training.snapshots.__version__", "9.9.0")
-        with pytest.raises(StoreError, match=r"is of another training: it was written by dgl_mutual .* go on with what it was made by"):
+        with pytest.raises(StoreError, match=r"belongs to a different training: it was written by dgl_mutual .* resume with the settings"):
             run(config, out=tmp_path, compute=Compute(jobs=1))
     assert snapshot.is_file()
     run(config, out=tmp_path, compute=Compute(jobs=1))

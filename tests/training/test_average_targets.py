@@ -36,7 +36,7 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
         def on_epoch_end(self, state: TrainingState) -> None:
             assert state.evaluation_averages is not None and state.validation is not None
             with torch.no_grad():
-                served = state.student(0).eval().forward_batch(Collator(state.dataset).all()).logits
+                served = state.evaluated_member(0).eval().forward_batch(Collator(state.dataset).all()).logits
             score = state.validation.metrics[0], -state.validation.losses[0]
             if targets != "best":
                 self.last = {0: state.clean.targets[0].clone()}
@@ -58,8 +58,8 @@ def test_sampled_targets_are_of_the_averages_that_have_begun(average: str, fit: 
         averaged: list[bool] = []  # noqa: RUF012  # of this test alone
 
         def on_epoch_begin(self, state: TrainingState) -> None:
-            self.served = deepcopy(state.student(1)).eval()
-            self.averaged.append(state.student(1) is not state.cohort.members[1])
+            self.served = deepcopy(state.evaluated_member(1)).eval()
+            self.averaged.append(state.evaluated_member(1) is not state.cohort.members[1])
 
         def on_step_end(self, state: TrainingState) -> None:
             assert state.step is not None
@@ -128,5 +128,5 @@ def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, no
     training = {"average": "ema", "average_decay": decay}
     options = {"decay": 0.9, "exchange_warmup": (0, 0)}
     fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
-    assert (found[0].evaluation_averages is found[0].targets.averages) == (decay == 0.9)
+    assert (found[0].evaluation_averages is found[0].target_averages) == (decay == 0.9)
     assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)

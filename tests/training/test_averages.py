@@ -54,7 +54,7 @@ class Plain(Callback):
 
     def on_evaluation_batch(self, state: TrainingState, member: int, samples: Tensor, output: Any) -> None:
         if member == 1 and state.phase is not None and not state.is_phase_over:
-            self.served[state.epoch] = {key: value.clone() for key, value in state.student(1).state_dict().items()}
+            self.served[state.epoch] = {key: value.clone() for key, value in state.evaluated_member(1).state_dict().items()}
 
     def on_epoch_end(self, state: TrainingState) -> None:
         student: nn.Module = state.cohort.members[1]
@@ -340,7 +340,7 @@ def test_buffers_that_have_no_average_are_copied(average: str, fit: Fit, node_da
 
     class Looks(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:
-            (served,) = (module for module in state.student(0).modules() if isinstance(module, _InAnOrder))
+            (served,) = (module for module in state.evaluated_member(0).modules() if isinstance(module, _InAnOrder))
             assert torch.equal(served.order, fresh.order) and torch.equal(served.taken, fresh.taken)
             epochs.append(int(served.steps))
 

@@ -211,7 +211,7 @@ def test_the_last_row_takes_what_is_logged_at_the_end_of_a_phase_and_of_the_trai
 def test_a_callback_may_stop_a_phase_and_students_end_at_their_best_epochs(fit: Fit, node_data: Data) -> None:
     class StopAfter(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:
-            if state.current.epoch == 3:
+            if state.current.epochs_done == 3:
                 state.stop()
 
     stopped, whole = fit(node_data, epochs=9, callbacks=[StopAfter()]), fit(node_data, epochs=3)
@@ -223,7 +223,7 @@ def test_a_callback_may_stop_a_phase_and_students_end_at_their_best_epochs(fit: 
 def test_reports_count_the_epochs_of_all_phases(fit: Fit, node_data: Data) -> None:
     class StopTheTeacher(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:
-            if state.current.number == 0 and state.current.epoch == 2:
+            if state.current.number == 0 and state.current.epochs_done == 2:
                 state.stop()
 
     reports: list[tuple[int, int]] = []

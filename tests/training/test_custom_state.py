@@ -298,9 +298,9 @@ class Expanded(Linear):
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        (LaterLayer, r"module\.extra\.weight of the student 'LaterLayer-1' is made while it trains"),
+        (LaterLayer, r"module\.extra\.weight of the student 'LaterLayer-1' is created while it trains"),
         (Queue, r"The student 'Queue-1' changes the shape of module\.queue from \(0,\) to \(1,\) while it trains"),
-        (LaterBuffer, r"module\.mean of the student 'LaterBuffer-1' is made while it trains"),
+        (LaterBuffer, r"module\.mean of the student 'LaterBuffer-1' is created while it trains"),
         (Sparse, r"'Sparse-1' has a sparse tensor matrix, which cannot be saved"),
         (Expanded, r"'Expanded-1' has a tensor zeros in which several values share memory.*zeros\.clone\(\)"),
     ],
@@ -319,9 +319,9 @@ def test_a_strategy_or_weighting_whose_state_cannot_be_kept_is_refused():
     def growing(self: Any, logits: Tensor, samples: Tensor) -> None:
         self.register_buffer("counts", torch.zeros(len(getattr(self, "counts", ())) + 1))
 
-    with pytest.raises(UsageError, match=r"layer\.weight of the strategy 'Mine' is made while it trains"):
+    with pytest.raises(UsageError, match=r"layer\.weight of the strategy 'Mine' is created while it trains"):
         short(strategy=type("Mine", (dm.Strategy,), {"loss_terms": later}))
-    with pytest.raises(UsageError, match=r"counts of the weighting 'Mine' is made while it trains"):
+    with pytest.raises(UsageError, match=r"counts of the weighting 'Mine' is created while it trains"):
         short(strategy_options={"weighting": weighing(plain, growing), "exchange_warmup": (0, 0)})
 
 

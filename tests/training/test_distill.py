@@ -257,5 +257,5 @@ class TestUnseen:
             make_trial_data(dataset, split_of(dataset), unseen, seed=1)
 
     def test_a_coordinator_that_knows_the_nodes_by_number_is_refused(self):
-        with pytest.raises(UsageError, match="has weights for the nodes that it was trained on alone"):
+        with pytest.raises(UsageError, match="has weights only for the nodes that it was trained on"):
             fit_and_distill(make_dataset("node", "single-label"), unseen=0.4, strategy_options={"weighting": "transductive"})

@@ -26,7 +26,7 @@ from dgl_mutual.strategies.gml import GraphMutualLearning
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.step_maker import StepMaker
 from tests.training.conftest import Data, Fit
 
 NEEDS = {"kd": {"teacher": {"hidden": 8}}, "okddip": {"leader": {"hidden": 8}}}
@@ -444,7 +444,7 @@ def test_members_of_the_best_epoch_predict_what_was_kept_of_it(
     settings = {"strategy": strategy, "strategy_options": options, "training": training, "epochs": 9, "dtype": torch.float64}
     students = [StudentOptions(architecture=name, hidden=8, norm="batch") for name in ("gcn", "gin")]
     kept = fit(data, students, **settings)
-    monkeypatch.setattr("dgl_mutual.training.targets.made_in_steps", lambda *_: True)
+    monkeypatch.setattr("dgl_mutual.training.targets.passes_are_costly", lambda *_: True)
     made = fit(data, students, **settings)
     for one, other in zip(kept.history, made.history, strict=True):
         assert other == pytest.approx(one, rel=1e-9, abs=1e-9)

@@ -128,7 +128,7 @@ def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> Non
     narrow = replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4], feature_kinds=())
     with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 4. Missing: feature 4, feature 5"):
         result.predict(narrow)
-    with pytest.raises(UsageError, match="trained on 6 features a node and the data has 4"):
+    with pytest.raises(UsageError, match="trained on 6 features per node and the data has 4"):
         result.predict(as_dgl(narrow))
 
 

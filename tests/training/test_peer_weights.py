@@ -79,7 +79,7 @@ def test_several_tasks_have_weights_of_their_own(fit: Fit) -> None:
 
 def test_weights_that_say_nothing_are_refused(fit: Fit, node_data: Data) -> None:
     for options in ({"strategy": "dml"}, {"strategy_options": {"weighting": "uniform"}}):
-        with pytest.raises(UsageError, match=r"weighs all peers alike.*strategy_options\.weighting, for example consensus"):
+        with pytest.raises(UsageError, match=r"weighs all peers equally.*strategy_options\.weighting, for example consensus"):
             fit(node_data, THREE, epochs=1, **options).peer_weights()
     with pytest.raises(UsageError, match=r"label-propagation has no students, so there are no weights"):
         fit(node_data, THREE, strategy="label-propagation").peer_weights()

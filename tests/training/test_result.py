@@ -125,7 +125,7 @@ def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
 @pytest.mark.parametrize("method", ["predict", "embeddings"])
 def test_a_member_in_the_place_of_the_data_is_told(result: FitResult, node_data: Data, method: str) -> None:
     function: Any = getattr(result, method)
-    with pytest.raises(UsageError, match=rf"{method}\('gat-1'\) gives a member in the place of .* write {method}\(member='gat-1'\)\."):
+    with pytest.raises(UsageError, match=rf"{method}\('gat-1'\) has a member in the position of .* write {method}\(member='gat-1'\)\."):
         function("gat-1")
     with pytest.raises(UsageError, match=rf"write {method}\(data, member='gat-1'\)\."):
         function("gat-1", node_data[0])

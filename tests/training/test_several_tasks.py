@@ -112,7 +112,7 @@ def test_uncertainty_learns_weights_that_the_history_tells(several: Data, fit: F
 def test_a_snapshot_of_a_training_with_other_weights_of_tasks_is_refused(several: Data, fit: Fit, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(several, epochs=2, snapshots=snapshots)
-    with pytest.raises(StoreError, match=r"of another training: it has other task weights\. Remove it"):
+    with pytest.raises(StoreError, match=r"a different training: it has other task weights\. Remove it"):
         fit(several, epochs=2, task_weights="uncertainty", snapshots=snapshots)
 
 

@@ -80,7 +80,7 @@ class Extra(Linear):
     def set_extra_state(self, state: Any) -> None: ...
 
 
-NO_DAMAGE = r"cannot be taken back: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. It is kept\. Mend"
+NO_DAMAGE = r"cannot be restored: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. It was not deleted\. Fix"
 
 
 def test_an_error_of_custom_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_lack_of_memory_is_told_as_such_where_a_snapshot_is_taken_back(node_data
 def test_a_snapshot_that_a_callback_has_its_state_in_waits_for_it(node_data, fit, tmp_path):
     snapshots = Snapshots(tmp_path / "kept", 1)
     cut(fit, node_data, snapshots, callbacks=[Keeps()])
-    with pytest.raises(StoreError, match=r"cannot be taken back: .* callback .*Keeps#0 that is missing now\. It is kept"):
+    with pytest.raises(StoreError, match=r"cannot be restored: .* callback .*Keeps#0 that is missing now\. It was not deleted"):
         fit(node_data, epochs=4, snapshots=snapshots)
     callback = Keeps()
     fit(node_data, epochs=4, snapshots=snapshots, callbacks=[callback])

@@ -103,7 +103,7 @@ def test_a_snapshot_is_of_data_that_mean_the_same(fit: Fit, node_data: Data, tmp
     with pytest.raises(Cut):
         fit(node_data, snapshots=snapshots, callbacks=[CutAfter(2)])
     renamed = dataset.replaced(feature_names=tuple(reversed(dataset.feature_names)))
-    with pytest.raises(StoreError, match=r"is of another training: the feature columns were .* and are .*\. Remove it to train from"):
+    with pytest.raises(StoreError, match=r"a different training: the feature columns were .* and are .*\. Remove it to train from"):
         fit((renamed, split), snapshots=snapshots)
 
 
@@ -123,7 +123,7 @@ def test_members_of_the_best_epoch_go_on_to_the_bit(average: str, fit: Fit, node
     tensors, plain = read(snapshots.file)
     del plain["best members"]["1"]
     write(snapshots.file, tensors, plain)
-    with pytest.raises(StoreError, match="cannot be taken back"):
+    with pytest.raises(StoreError, match="cannot be restored"):
         fit(node_data, **options, snapshots=snapshots)
 
 
@@ -202,7 +202,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 def test_another_training_is_refused(changed: dict[str, Any], told: str, fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
-    with pytest.raises(StoreError, match=f"of another training: it has other {told}\\. Remove it"):
+    with pytest.raises(StoreError, match=f"a different training: it has other {told}\\. Remove it"):
         fit(node_data, **{"epochs": 2, **changed}, snapshots=snapshots)
 
 
@@ -213,7 +213,7 @@ def test_a_snapshot_of_other_versions_is_refused(
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
     monkeypatch.setattr(f"{module}.__version__", "9.9.0")
-    with pytest.raises(StoreError, match=rf"of another training: it was written by {name} \d.* \(here 9\.9\.0\)\. Remove it"):
+    with pytest.raises(StoreError, match=rf"a different training: it was written by {name} \d.* \(here 9\.9\.0\)\. Remove it"):
         fit(node_data, epochs=2, snapshots=snapshots)
 
 
@@ -245,14 +245,14 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
     ]
     for contents, plain in damaged:
         write(snapshots.file, contents, plain)
-        with pytest.raises((DataError, StoreError), match=r"cannot be (used|taken back)"):
+        with pytest.raises((DataError, StoreError), match=r"cannot be (used|restored)"):
             fit(node_data, epochs=3, snapshots=snapshots)
     for content in (b"", b"no safetensors", b"\xff" * 100):
         snapshots.file.write_bytes(content)
         with pytest.raises(DataError, match="cannot be used"):
             fit(node_data, epochs=3, snapshots=snapshots)
     write(snapshots.file, tensors, {**state, "cohort": {"x" * 100_000: 0}})
-    with pytest.raises(StoreError, match="cannot be taken back") as caught:
+    with pytest.raises(StoreError, match="cannot be restored") as caught:
         fit(node_data, epochs=3, snapshots=snapshots)
     assert len(str(caught.value)) < 2000
 

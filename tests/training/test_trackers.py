@@ -146,7 +146,7 @@ def test_a_tracker_is_told_every_epoch_and_the_end(name, recorder, run, node_dat
 @names
 def test_a_service_that_fails_does_not_end_the_training(name, recorder, run, node_data, fit):
     recorder.fail_at = 1
-    with pytest.warns(RuntimeWarning, match="failed, and seed-0-fold-0 goes on without it: ConnectionError: the server is gone"):
+    with pytest.warns(RuntimeWarning, match="failed, and seed-0-fold-0 continues without it: ConnectionError: the server is gone"):
         result = fit(node_data, strategy="dml", epochs=3, callbacks=[make_tracker(name, run)])
     assert [step for step, _ in recorder.rows] == [0] and len(result.history) == 3
     assert recorder.closed == [name != "tensorboard"], "the tracked run ends as one that failed"

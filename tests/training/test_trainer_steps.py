@@ -391,7 +391,7 @@ def test_students_train_on_one_view_or_each_on_its_own(
         seen.append(perturbed(*args, **options))
         return seen[-1]
 
-    monkeypatch.setattr("dgl_mutual.training.steps.perturbed", looking)
+    monkeypatch.setattr("dgl_mutual.training.step_maker.perturbed", looking)
     number = {}
     for own in (False, True):
         fit(request.getfixturevalue(data), strategy="independent", epochs=1, training={option: 0.4, "own_views": own})

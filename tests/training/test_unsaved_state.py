@@ -314,7 +314,7 @@ def sets(value: Any) -> Any:
 
 
 STREAM = "Draw from the global random stream of torch"
-EXTRA = r"Give what changes in it in get_extra_state"
+EXTRA = r"Return what changes in it from get_extra_state"
 
 
 @pytest.mark.parametrize(

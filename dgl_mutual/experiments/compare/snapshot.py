@@ -27,7 +27,7 @@ from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.distributed.placement import Placement
-from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.step_maker import StepMaker
 
 #: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
 _WARMUP_EPOCHS = 3

@@ -45,11 +45,11 @@ from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
 from dgl_mutual.strategies.propagation import check_propagation
+from dgl_mutual.training.checked_strategy import extra_members
 from dgl_mutual.training.evaluation.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import TrialSeed, derive
-from dgl_mutual.training.strategy_calls import extra_members
 from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path

@@ -130,7 +130,7 @@ class PruningReports(Callback):
             return
         if (mean := state.mean_metric) is not None:
             self.best = max(self.best, mean)
-        if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
-            self.trial.report(fmean([*self.before, self.best]), self.first_step + phase.epoch)
+        if phase.epochs_done % REPORT_EVERY == 0 and math.isfinite(self.best):
+            self.trial.report(fmean([*self.before, self.best]), self.first_step + phase.epochs_done)
             if self.trial.should_prune():
                 raise optuna.TrialPruned

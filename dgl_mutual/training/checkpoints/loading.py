@@ -1,4 +1,4 @@
-"""Reading trained students back from files. Nothing in them is executed, unless the caller trusts a class that they name."""
+"""Loading of trained students from files. Nothing in them is executed, unless the caller trusts a class that they name."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ Trust: TypeAlias = "bool | str | Callable[..., Any] | Collection[str | Callable[
 
 
 class _CustomClassError(UsageError):
-    """What is wrong with the class of a student, rather than with its file."""
+    """An error in the class of a student rather than in its file."""
 
 
 @torch_defaults()
 def load_student(path: str | Path, member: str | None = None, *, trust: Trust = False) -> TrainedModel:
-    """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
+    """Load a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
 
     Args:
-        member: which one of a folder: a student, ``best_by_val`` (the student that is best on validation), ``mlp`` or ``ensemble``
+        member: member to load from a folder: a student, ``best_by_val`` (the best student on validation), ``mlp`` or ``ensemble``
             (default).
-        trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
-            by default such a student is refused. Strings or classes, one or several, trust only these packages, modules, paths or classes.
+        trust: whether a custom class of a student may be imported from the import path in the file. Importing a module executes it, so by
+            default such a student is refused. Strings or classes, one or several, trust only these packages, modules, paths or classes.
             Names that installed packages provide need no trust.
 
-    A warning says where the code of a student or weighting has changed since it was saved.
+    A warning is shown if the code of a student or weighting has changed since it was saved.
 
     Raises:
-        UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
-        DataError: a file is missing, or is not what this package writes.
+        UsageError: no such member, or a custom class that is not trusted or cannot be imported.
+        DataError: a file is missing, or was not written by this package.
     """
     folder, name = _locate(user_path(path), member)
     description = _read_description(folder / f"{name}.json")
@@ -77,7 +77,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
         return _load(folder, name, description, trust).eval()
     except _CustomClassError as error:
         raise UsageError(str(error)) from error.__cause__
-    # A width of 10^30 and other nonsense that passes for a number.
+    # For example a width of 10^30, which is a valid number.
     except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
 
@@ -99,7 +99,7 @@ def _load(folder: Path, name: str, description: Description, trust: Trust) -> Tr
 
 
 def _locate(path: Path, member: str | None) -> tuple[Path, str]:
-    """The folder of a checkpoint, and the name of what is meant in it."""
+    """Return the folder of a checkpoint, and the name of the member in it."""
     is_folder, stem = path.is_dir(), path.name.removesuffix(".safetensors").removesuffix(".json")
     names = sorted({BEST, *(file.stem for file in path.glob("*.json"))}) if is_folder else [stem]
     if not isinstance(member, str | None):
@@ -127,10 +127,10 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
 
 
 def _best_of(folder: Path, description: Description) -> str:
-    """The student of a saved cohort that is best on validation.
+    """Return the best student of a saved cohort on validation.
 
     Args:
-        description: that of the ensemble.
+        description: the description of the ensemble.
 
     Raises:
         DataError: the file names no student of the cohort.
@@ -151,11 +151,11 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         raise ValueError("a member twice")
     weighting = str(config.weighting)
     plug_in = _plug_in(WEIGHTING_REGISTRY, weighting, description.origin)
-    has_custom_class = plug_in is not None or ":" in weighting or any(one.name == weighting for one in WEIGHTING_REGISTRY.plug_ins())
+    has_custom_class = plug_in is not None or ":" in weighting or any(p.name == weighting for p in WEIGHTING_REGISTRY.plug_ins())
     if ":" in weighting:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
-        # A custom weighting may compute with its tensors when it is made.
+        # A custom weighting may compute with its tensors in __init__.
         with streams_kept() if has_custom_class else torch.device("meta"):
             if plug_in is not None:
                 config = replace(config, weighting=WEIGHTING_REGISTRY.load(plug_in))
@@ -168,10 +168,10 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     for member in description.members:
         if not MEMBER_NAME.fullmatch(member):
             raise ValueError(f"{shortened(member)!r} is not the name of a member")
-        own = _read_description(folder / f"{member}.json")
-        _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": own.cohort})
-        own_part = {"student": own.student, "code": own.code, "origin": own.origin}
-        students.append(_load_one(folder, member, description.model_copy(update=own_part), trust))
+        of_student = _read_description(folder / f"{member}.json")
+        _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": of_student.cohort})
+        fields = {"student": of_student.student, "code": of_student.code, "origin": of_student.origin}
+        students.append(_load_one(folder, member, description.model_copy(update=fields), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
     return TrainedModel(name, description, cohort)
@@ -179,8 +179,8 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
 
 def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> CohortMember:
     with torch.device("meta"):
-        made = {"hidden": shape.hidden, "depth": shape.depth, "positions": description.preprocessing.positions}
-        mlp = MLP(description.task, description.in_features, description.target.num_outputs, **made)
+        options = {"hidden": shape.hidden, "depth": shape.depth, "positions": description.preprocessing.positions}
+        mlp = MLP(description.task, description.in_features, description.target.num_outputs, **options)
     _load_weights(folder, name, mlp, description)
     return cast("CohortMember", mlp)
 
@@ -188,7 +188,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
 def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:
     if description.student is None:
         raise ValueError(f"{name} is not a student")
-    if description.student.is_custom or description.origin is not None:  # a later version may have a built-in one of its name
+    if description.student.is_custom or description.origin is not None:  # a later version may have a built-in student of its name
         return _load_custom(folder, name, description, description.student, trust)
     _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
@@ -201,28 +201,28 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
 def _check_trust(what: str, path: str, trust: Trust) -> None:
     if trust is True:
         return
-    several = trust if isinstance(trust, Collection) and not isinstance(trust, str | type) else () if trust is False else (trust,)
-    if not all(isinstance(one, str) or callable(one) for one in several):
+    items = trust if isinstance(trust, Collection) and not isinstance(trust, str | type) else () if trust is False else (trust,)
+    if not all(isinstance(item, str) or callable(item) for item in items):
         raise _CustomClassError(f"trust = {trust!r:.200} is neither True or False nor names of packages, modules or classes. Give names.")
-    known = [one if isinstance(one, str) else import_path_of(one) for one in several]
-    if not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
-        if known:
-            told, hint = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, shortened(path)]!r}"
+    trusted = [item if isinstance(item, str) else import_path_of(item) for item in items]
+    if not any(path == name or path.startswith((f"{name}.", f"{name}:")) for name in trusted):
+        if trusted:
+            addition, hint = f", which trust does not name ({', '.join(trusted)})", f"name it, too: trust={[*trusted, shortened(path)]!r}"
         else:
-            alone = f"trust=[{shortened(path)!r}]"
-            hint = f"call load_student(..., {alone}), which trusts this class alone, trust=True, or 'dgl-mutual predict --trust'"
-            told = ""
+            only = f"trust=[{shortened(path)!r}]"
+            hint = f"call load_student(..., {only}), which trusts only this class, trust=True, or 'dgl-mutual predict --trust'"
+            addition = ""
         raise _CustomClassError(
-            f"{what} of the class {shortened(path)!r}{told}. Loading it imports that module, which executes it. If you trust "
+            f"{what} of the class {shortened(path)!r}{addition}. Loading it imports that module, which executes it. If you trust "
             f"the file and the module, {hint}."
         )
 
 
 def _load_custom(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> CustomStudent:
-    given = options.architecture_name
-    if ":" in given:  # a name without is that of an installed package, which is used as it is
-        _check_trust(f"The student {name!r} in {folder} is", given, trust)
-    plug_in = _plug_in(STUDENT_REGISTRY, given, description.origin)
+    architecture = options.architecture_name
+    if ":" in architecture:  # a name without a colon is from an installed package, which needs no trust
+        _check_trust(f"The student {name!r} in {folder} is", architecture, trust)
+    plug_in = _plug_in(STUDENT_REGISTRY, architecture, description.origin)
     if plug_in is not None:
         options = options.model_copy(update={"architecture": plug_in.import_path})
     try:
@@ -233,12 +233,12 @@ def _load_custom(folder: Path, name: str, description: Description, options: Stu
     except UsageError as error:
         raise _CustomClassError(f"{error}{_other_version(description, plug_in)}") from error
     _load_weights(folder, name, student, description, _other_version(description, plug_in))
-    _warn_of_changed_code(f"the student {name!r} ({given})", folder, description, student, given)
+    _warn_of_changed_code(f"the student {name!r} ({architecture})", folder, description, student, architecture)
     return student
 
 
 def _plug_in(registry: Registry[Any], name: str, origin: Origin | None) -> PlugIn | None:
-    """What a student or weighting was saved as an item of, if its name is that of an installed package's; None where that is not known."""
+    """Return the item of an installed package that a student or weighting was saved as; None if there is none."""
     if origin is None or ":" in name:
         return None
     try:
@@ -248,7 +248,7 @@ def _plug_in(registry: Registry[Any], name: str, origin: Origin | None) -> PlugI
 
 
 def _other_version(description: Description, plug_in: PlugIn | None) -> str:
-    """A sentence, if a package of another version than that which saved a model is installed."""
+    """Return a sentence if the installed version of a package is not the one that a model was saved with."""
     if plug_in is None or description.origin is None or plug_in.package == description.origin.package:
         return ""
     return f" It was saved with the package {description.origin.package}, and {plug_in.package} is installed."
@@ -257,17 +257,17 @@ def _other_version(description: Description, plug_in: PlugIn | None) -> str:
 def _warn_of_changed_code(
     what: str, folder: Path, description: Description, module: CohortMember | Coordinator, name: str | None = None
 ) -> None:
-    """Warn where custom code is not what it was when the files were saved; for `name` see `digest_of_code`."""
+    """Warn if custom code has changed since the files were saved; for `name` see `digest_of_code`."""
     before, now = description.code, digest_of_code(module, name)
     if before is not None and now is not None and before != now:
         warn(
-            f"The code of {what} has changed since it was saved in {folder}. What it predicts is made by the present code with the saved "
-            "weights. Bring back the former code, or train it again."
+            f"The code of {what} has changed since it was saved in {folder}. Its predictions come from the present code with the saved "
+            "weights. Restore the former code, or train it again."
         )
 
 
 def _check_size(weights: Path, options: StudentOptions) -> None:
-    """Refuse a width that the file cannot hold: some of DGL's layers take memory when they are made, before any weight is read."""
+    """Refuse a width that the file cannot hold: some of DGL's layers allocate memory when they are created, before weights are read."""
     least = ARCHITECTURES[options.architecture_name].fewest_weights(options.hidden)
     if weights.is_file() and least > max(weights.stat().st_size, 1 << 20):
         raise ValueError(f"hidden = {options.hidden}, and {weights.stat().st_size} bytes of weights")
@@ -299,13 +299,13 @@ def _read_description(path: Path) -> Description:
 
 
 def _check_installed(values: Mapping[str, Any]) -> None:
-    """Refuse the description of a student or weighting whose package is not installed: its name would be called an unknown one."""
+    """Refuse a student or weighting whose package is not installed, before its name is reported as unknown."""
     try:
         origin = Origin.model_validate(values.get("origin"))
         for registry, part, key in ((STUDENT_REGISTRY, "student", "architecture"), (WEIGHTING_REGISTRY, "coordinator", "weighting")):
             if values.get(part) is not None:
                 _plug_in(registry, str(values[part][key]), origin)
-    except (ValidationError, LookupError, TypeError):  # it has none, or something else is wrong with it
+    except (ValidationError, LookupError, TypeError):  # it has no origin, or is wrong in other ways
         return
 
 
@@ -316,7 +316,7 @@ def _foreign(path: Path, reason: str) -> DataError:
 
 
 def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> None:
-    """Refuse files that name different cohorts; weights that name none were written by other tools."""
+    """Refuse files of different cohorts. Weights without a cohort were written by other tools, and are accepted."""
     if len({cohort for cohort in cohort_of.values() if cohort is not None}) > 1:
         raise DataError(
             f"{' and '.join(cohort_of)} in {folder} were saved with different cohorts. Saving was interrupted, or files were copied from "
@@ -325,15 +325,15 @@ def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> 
 
 
 def _has_custom_code(module: StudentModule | Coordinator) -> bool:
-    """Whether a student, or a weighting, is a custom one."""
+    """Whether a student or a weighting is custom."""
     return any(map(is_custom, module.task_coordinators())) if isinstance(module, Coordinator) else module.custom_module is not None
 
 
 def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, description: Description, hint: str = "") -> None:
-    """Give a module that has only shapes its weights: a description that asks for terabytes never gets them.
+    """Load the weights of a module that has only shapes, so that a description of terabytes is never allocated.
 
     Args:
-        hint: a sentence after the message of weights that do not fit.
+        hint: last sentence of the message on weights that do not fit.
     """
     path = folder / f"{name}.safetensors"
     try:
@@ -344,14 +344,14 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
         kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
         if len(kinds) > 1 or not kinds <= set(_DTYPES):
             raise ValueError(f"numbers of the types {', '.join(sorted(map(str, kinds)))}")
-        for key, expected in module.state_dict().items():  # PyTorch compares shapes alone
+        for key, expected in module.state_dict().items():  # PyTorch only compares shapes
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
-        # A buffer of a custom module may be infinite: the lowest loss so far, before there is one.
+        # A buffer of a custom module may be infinite, such as the initial value of a lowest loss.
         checked = {key for key, _ in module.named_parameters()} if _has_custom_code(module) else weights.keys()
         if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")
-        # What is read lies at any address, and torch sums numbers in an order that depends on it: copies predict to the bit what was saved.
+        # The order of torch's sums depends on memory addresses, arbitrary for loaded tensors: copies predict as saved, to the bit.
         module.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
     except FileNotFoundError:
         raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None

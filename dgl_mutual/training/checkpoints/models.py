@@ -1,4 +1,4 @@
-"""Saved models: their description, and the model that is made from it."""
+"""Saved models: their descriptions, and the models created from these."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from dgl_mutual.training.checkpoints.origins import Origin
 from dgl_mutual.training.evaluation.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
 
 FORMAT = 1
-#: Bytes of a description: more than one of a million feature columns takes.
+#: Maximum size of a description in bytes: more than a million feature columns take.
 MAX_DESCRIPTION = 1 << 26
-#: An entry that is not known, such as one of a later version, may change what the weights mean. Also those of a target have to be known.
+#: An unknown entry, such as one of a later version, may change the meaning of the weights. This includes entries of a target.
 _CLOSED = ConfigDict(extra="forbid")
 
 
 class MLPShape(BaseModel):
-    """What an MLP is made of."""
+    """The shape of an MLP."""
 
     model_config = _CLOSED
 
@@ -42,7 +42,7 @@ class MLPShape(BaseModel):
 
 
 class Preprocessing(BaseModel):
-    """What is done to a dataset's features before the model sees them."""
+    """The preprocessing of a dataset's features before the model sees them."""
 
     model_config = _CLOSED
 
@@ -51,25 +51,25 @@ class Preprocessing(BaseModel):
 
 
 class Description(BaseModel):
-    """What stands in the JSON beside the weights. One of `student`, `mlp` and `coordinator` says what the weights are."""
+    """The content of the JSON file beside the weights. One of `student`, `mlp` and `coordinator` says what the weights are."""
 
     model_config = _CLOSED
 
     format: int = FORMAT
     task: TaskName
     dataset: str
-    """What it was trained on."""
+    """Name of the training dataset."""
     target: Target
-    """What it predicts: class or label names."""
+    """The predicted classes or labels."""
     feature_names: tuple[str, ...]
-    """The columns that it expects."""
+    """Names of the feature columns."""
     feature_kinds: tuple[FeatureKind, ...]
-    """What they hold."""
+    """Kinds of their values."""
     edge_feature_names: tuple[str, ...] = ()
-    """The columns of edge features that it expects; none where it takes no edge features."""
+    """Names of the edge feature columns; empty if the model takes no edge features."""
     edge_feature_kinds: tuple[FeatureKind, ...] = Field((), validate_default=True)
     codes_of: str | None = None
-    """The TU dataset that numbers the node and edge labels among its columns (see `Dataset`), if there are some."""
+    """The TU dataset whose numbering the node and edge labels among the columns follow (see `Dataset`), if there are any."""
     preprocessing: Preprocessing = Preprocessing()
     versions: dict[str, str]
     student: StudentOptions | None = None
@@ -80,13 +80,13 @@ class Description(BaseModel):
     """Members saved beside them that are not part of the ensemble, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
     best_by_val: str | None = None
-    """Of an ensemble, the student that is best on validation."""
+    """The best student of an ensemble on validation."""
     code: str | None = None
-    """Digest of the code of a custom student, or of the ensemble's custom weighting; None of others, and without source."""
+    """Digest of the code of a custom student, or of the ensemble's custom weighting; None for others, and without source."""
     origin: Origin | None = None
-    """Of a student, or an ensemble's weighting, that an installed package provides by name: where it comes from."""
+    """The installed package that provides the student, or the ensemble's weighting, if it was selected by such a name."""
     cohort: str
-    """Digest of all that was saved together, which the weights name, too."""
+    """Digest of all files that were saved together; it is also in the weights files."""
 
     @field_validator("target")
     @classmethod
@@ -114,25 +114,25 @@ class Description(BaseModel):
 
     @property
     def edges(self) -> EdgeInput | None:
-        """The edge features that its students are given."""
+        """The edge features of its students."""
         return EdgeInput.of(len(self.edge_feature_names), (*self.feature_kinds, *as_kinds("number", self.preprocessing.positions)))
 
     @property
     def in_features(self) -> int:
-        """F, positional features included."""
+        """Number of node features F, positional features included."""
         return len(self.feature_names) + self.preprocessing.positions
 
 
 class TrainedModel(nn.Module):
-    """One student, an ensemble of students, or an MLP, read back from files.
+    """One student, an ensemble of students, or an MLP, loaded from files.
 
-    It is a module: ``model(graph, feat)`` gives logits, with gradients. `predict` gives probabilities without gradients, in bounded memory.
-    With positional features it takes datasets only, through `predict`.
+    It is a module: ``model(graph, feat)`` returns logits, with gradients. `predict` returns probabilities without gradients, in bounded
+    memory. A model with positional features takes only datasets, through `predict`.
 
     Attributes:
         member: the student's name, ``ensemble`` or ``mlp``.
-        description: what the files say about it.
-        cohort: the students of the ensemble; or the student, or the MLP, alone.
+        description: the description of the model in the files.
+        cohort: the students of the ensemble, or the single student or MLP.
     """
 
     def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
@@ -147,7 +147,7 @@ class TrainedModel(nn.Module):
 
     @property
     def target(self) -> Target:
-        """What it predicts: class or label names."""
+        """The predicted classes or labels."""
         return self.description.target
 
     @property
@@ -161,7 +161,7 @@ class TrainedModel(nn.Module):
         return self.description.feature_names
 
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        """Logits (samples, C) of each node, or of each graph of a batch, from features (|V|, F).
+        """Compute logits (samples, C) of each node, or of each graph of a batch, from features (|V|, F).
 
         Raises:
             UsageError: the model has positional features, or the graph or its features do not fit it.
@@ -174,7 +174,7 @@ class TrainedModel(nn.Module):
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        """The last hidden state of each node or graph, (samples, width).
+        """Compute the last hidden state of each node or graph, (samples, width).
 
         Raises:
             UsageError: see `forward`; or the model is an ensemble.
@@ -185,22 +185,22 @@ class TrainedModel(nn.Module):
         return self._student.embed(graph, feat)
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        """Probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
+        """Predict probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
         They have a column for each of `classes`.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros, with a warning unless they are named
-        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are taken in their order; their labels and
-        masks are not read.
+        like a value of a one-hot encoding (``colour=red``). Columns of graphs have no names, and are used in their order; labels and masks
+        of graphs are not read.
 
         Raises:
-            UsageError: `data` is neither a dataset nor a graph, or it has another number of features.
-            DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
+            UsageError: `data` is neither a dataset nor a graph, or it has a different number of features.
+            DataError: the columns of the dataset differ from those of the training data; both are shown.
         """
         data = align_to(data, self.description) if isinstance(data, Dataset) else graph_or_dataset(data, self.task)
         return Predictor(self.cohort, self.member)(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
-        """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
+        """Return a function that runs a forward pass over all samples of a dataset, for repeated calls such as timing.
 
         Raises:
             DataError: see `predict`.

@@ -21,13 +21,13 @@ class Origin(BaseModel):
 
 
 def origin_of(registry: Registry[Any], name: object) -> Origin | None:
-    """Where a name comes from; None for a built-in item, an import path or a class."""
-    found = [plug_in for plug_in in registry.plug_ins() if plug_in.name == name]
-    return Origin(package=found[0].package, path=found[0].import_path) if len(found) == 1 else None
+    """Return the package that provides a name; None for a built-in item, an import path or a class."""
+    plug_ins = [plug_in for plug_in in registry.plug_ins() if plug_in.name == name]
+    return Origin(package=plug_ins[0].package, path=plug_ins[0].import_path) if len(plug_ins) == 1 else None
 
 
 def plug_in_of(registry: Registry[Any], name: str, origin: Origin) -> PlugIn:
-    """What the package of `origin` provides under a name, whatever else has that name. Nothing is imported.
+    """Return the item that the package of `origin` provides under a name, whatever else has that name. Nothing is imported.
 
     Raises:
         UsageError: the package is not installed, or no longer provides it.
@@ -35,11 +35,11 @@ def plug_in_of(registry: Registry[Any], name: str, origin: Origin) -> PlugIn:
     package, _, version = origin.package.partition(" ")
     what = f"The {registry.kind} {name!r} is of the package {origin.package}"
     try:
-        found = importlib.metadata.distribution(package)
+        distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         raise UsageError(f"{what}, which is not installed: pip install {package}.") from None
-    present = f"{found.metadata['Name']} {found.version}"
-    provided = [one for one in installed_plug_ins(registry.group) if (one.name, one.package) == (name, present)]
+    installed = f"{distribution.metadata['Name']} {distribution.version}"
+    provided = [plug_in for plug_in in installed_plug_ins(registry.group) if (plug_in.name, plug_in.package) == (name, installed)]
     if not provided:
-        raise UsageError(f"{what}, and {present}, which is installed, does not provide it. Go back: pip install {package}=={version}.")
-    return next((one for one in provided if one.import_path == origin.path), provided[0])
+        raise UsageError(f"{what}, and {installed}, which is installed, does not provide it. Go back: pip install {package}=={version}.")
+    return next((plug_in for plug_in in provided if plug_in.import_path == origin.path), provided[0])

@@ -38,16 +38,16 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 
 def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: MLP | None = None, *, best: str) -> None:
-    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
+    """Write ``<student>.safetensors`` and ``.json`` for each student, ``ensemble.*`` for the coordinator, and ``mlp.*`` if there is an MLP.
 
-    A cohort that is there already is replaced as a whole, once all of the new one is on the disk; other files in the folder stay.
+    A cohort saved there before is replaced as a whole, once all new files are on the disk; other files in the folder are kept.
 
     Args:
-        best: the student that is best on validation, which is read back as ``best_by_val``.
+        best: the best student on validation, which can be loaded as ``best_by_val``.
 
     Raises:
-        UsageError: a student that could not be read back.
-        StoreError: a file of that name is there, or the folder cannot be written.
+        UsageError: a student that could not be loaded again.
+        StoreError: a file of that name exists, or the folder cannot be written.
     """
     for student in cohort.members:
         _check_portable(student.options)
@@ -71,27 +71,27 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: MLP | None 
             "dgl": dgl.__version__,
             "safetensors": safetensors.__version__,
         },
-        cohort="",  # known once all weights are
+        cohort="",  # set below, once all weights are known
     )
-    named = cohort.names[: cohort.num_students]
+    students = cohort.names[: cohort.num_students]
     config = cohort.coordinator.config
     if not isinstance(config.weighting, str):
         config = replace(config, weighting=WEIGHTING_REGISTRY.name_of(config.weighting))
     without_edges = {"edge_feature_names": (), "edge_feature_kinds": ()}
-    models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # what is its own in each description
-    for name, student in zip(cohort.names, cohort.members, strict=True):
-        origin = origin_of(STUDENT_REGISTRY, student.options.architecture)
-        own = {"student": student.options, "code": digest_of_code(student), "origin": origin}
-        models[name] = student, {**own, **({} if student.edge_features else without_edges)}
+    models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # with the fields specific to each description
+    for name, member in zip(cohort.names, cohort.members, strict=True):
+        origin = origin_of(STUDENT_REGISTRY, member.options.architecture)
+        fields = {"student": member.options, "code": digest_of_code(member), "origin": origin}
+        models[name] = member, {**fields, **({} if member.edge_features else without_edges)}
     added = cohort.names[cohort.num_students :]
-    ensemble = {"members": named, "added": added, "coordinator": config, "best_by_val": best}
+    ensemble = {"members": students, "added": added, "coordinator": config, "best_by_val": best}
     code, origin = digest_of_code(cohort.coordinator), origin_of(WEIGHTING_REGISTRY, config.weighting)
     models[ENSEMBLE] = cohort.coordinator, {**ensemble, "code": code, "origin": origin}
     if mlp is not None:
         shape = MLPShape(depth=len(mlp.hidden) + 2, hidden=mlp.last.in_features)
         preprocessing = Preprocessing(positions=mlp.positions)
         models[MLP_MEMBER] = mlp, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
-    saved = {name: (_weights_of(module), common.model_copy(update=own)) for name, (module, own) in models.items()}
+    saved = {name: (_weights_of(module), common.model_copy(update=fields)) for name, (module, fields) in models.items()}
     digest = _digest(saved)
     with ExitStack() as files:  # no file is replaced before all are written
         for name, (weights, description) in saved.items():
@@ -100,14 +100,14 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: MLP | None 
 
 
 def digest_of_code(module: CohortMember | Coordinator, name: str | None = None) -> str | None:
-    """The digest of the code of a custom student or weighting. None of others, and where there is no source, or it was changed after the
-    code was imported, of which a warning tells.
+    """Return the digest of the code of a custom student or weighting. None for others, without source, and, with a warning, if the source
+    was changed after it was imported.
 
     Args:
-        name: by which a student was named (default: as its options say).
+        name: name by which a student was selected (default: the one in its options).
     """
     if isinstance(module, Coordinator):
-        custom: list[tuple[Any, str]] = [(type(one), "") for one in module.task_coordinators() if is_custom(one)]
+        custom: list[tuple[Any, str]] = [(type(weighting), "") for weighting in module.task_coordinators() if is_custom(weighting)]
     else:
         options = module.options
         custom = [(make_custom(options), name or options.architecture_name)] if module.custom_module is not None else []
@@ -117,18 +117,18 @@ def digest_of_code(module: CohortMember | Coordinator, name: str | None = None) 
     if digest is None and changed is not None:
         warn(
             f"{changed} is not what its file says: the file was changed after it was imported, or the value was replaced in this process. "
-            "So it cannot be checked whether a saved student was trained by this code. Do it again in a new process."
+            "So it cannot be checked whether a saved student was trained by this code. Repeat this in a new process."
         )
     return digest
 
 
 def _weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of each, since tied weights share memory, which safetensors refuses."""
+    """Return copies of the weights: tied weights share memory, which safetensors refuses."""
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
 
 
 def _digest(saved: dict[str, tuple[dict[str, Tensor], Description]]) -> str:
-    """What tells a cohort from every other: a process that is killed while it puts files in their places may leave some of each."""
+    """Return a digest that identifies a cohort: a process that is killed while it replaces files may leave files of two cohorts."""
     digest = hashlib.sha256()
     for weights, description in saved.values():
         digest.update(save(weights))
@@ -137,7 +137,7 @@ def _digest(saved: dict[str, tuple[dict[str, Tensor], Description]]) -> str:
 
 
 def _check_portable(options: StudentOptions) -> None:
-    """Refuse a custom student that could not be read back."""
+    """Refuse a custom student that could not be loaded again."""
     if not isinstance(options.architecture, str):
         STUDENT_REGISTRY.name_of(options.architecture)
     try:
@@ -145,21 +145,21 @@ def _check_portable(options: StudentOptions) -> None:
     except PydanticSerializationError as error:
         raise UsageError(
             f"The student {options.label!r} cannot be saved: its option {unserializable_key(options)!r} is not a plain value ({error}). "
-            "Give numbers, strings, lists or mappings, and have the class make of them what it needs."
+            "Give numbers, strings, lists or mappings, from which the class creates what it needs."
         ) from None
 
 
 def remove_cohort(folder: Path) -> None:
-    """Remove what `save_cohort` has written into a folder, which need not be there; other files stay."""
+    """Remove the files of `save_cohort` from a folder, if it exists; other files are kept."""
     _remove(folder, _saved_names(folder))
 
 
 def _saved_names(folder: Path) -> set[str]:
-    """What the files of a saved cohort are called; none where there is no cohort."""
-    described = _read_description(folder / f"{ENSEMBLE}.json")
-    if described is None:
+    """Return the names of the files of a saved cohort; none if there is no cohort."""
+    description = _read_description(folder / f"{ENSEMBLE}.json")
+    if description is None:
         return set()
-    listed = [name for key in ("members", "added") if isinstance(names := described.get(key, []), list) for name in names]
+    listed = [name for key in ("members", "added") if isinstance(names := description.get(key, []), list) for name in names]
     return {ENSEMBLE, MLP_MEMBER, *(name for name in listed if isinstance(name, str) and MEMBER_NAME.fullmatch(name))}
 
 
@@ -172,7 +172,7 @@ def _remove(folder: Path, names: Collection[str]) -> None:
 
 
 def _read_description(file: Path) -> dict[str, Any] | None:
-    """The values of a description; None where the file is something else."""
+    """Read the values of a description; None if the file is something else."""
     try:
         values = read_json(read_bytes(file, MAX_DESCRIPTION))
     except (OSError, ValueError, RecursionError):
@@ -189,15 +189,15 @@ def _save(files: ExitStack, folder: Path, name: str, weights: dict[str, Tensor],
 
 
 def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None, *, within: Path | None = None) -> None:
-    """Write a safetensors file, whole or not at all; for `within` see `replacing`.
+    """Write a safetensors file atomically; for `within` see `replacing`.
 
     Raises:
-        StoreError: the disk does not take it, or `within` is gone.
+        StoreError: the file cannot be written, or `within` is gone.
     """
     with replacing(file, within=within, durable=False) as temporary:
         _write(tensors, temporary, metadata)
 
 
 def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Not by `save_file`, whose temporary files stay where a process is killed, and which only their owner may read."""
+    """Write without `save_file`, whose temporary files remain when a process is killed and can be read only by their owner."""
     file.write_bytes(save(tensors, metadata))

@@ -1,1 +1,1 @@
-"""Training on several processes, and on which device."""
+"""Training by several processes, and devices."""

@@ -1,4 +1,4 @@
-"""Where a training computes."""
+"""Device, precision and processes of a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the tensors of a training live, in which precision, and what divides them.
+    """Device and precision of the tensors of a training, and the processes that divide them.
 
     Attributes:
         ranks: the processes that train one cohort together.
@@ -24,5 +24,5 @@ class Placement:
     ranks: Ranks = SINGLE_PROCESS
 
 
-#: All of a training in this process, on the CPU.
+#: One process, on the CPU.
 ON_CPU = Placement()

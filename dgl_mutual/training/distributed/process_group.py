@@ -1,4 +1,4 @@
-"""The group of the processes that torchrun has started: whether there is one, which process leads it, and how one joins it."""
+"""The process group of torchrun: whether there is one, which process leads it, and joining it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
 from dgl_mutual.utils.custom_code import described
 
-#: Timeout of collective operations. It is longer than what one process does alone, such as writing files.
+#: Timeout of collective operations. It is longer than any work of one process alone, such as writing files.
 TIMEOUT = timedelta(minutes=10)
 
 
 def number_from_torchrun(name: str) -> int:
-    """A number that torchrun tells its processes in their environment.
+    """Read an integer that torchrun sets in the environment of its processes.
 
     Raises:
-        UsageError: it is none.
+        UsageError: not an integer.
     """
     value = os.environ.get(name, "")
     if not value.isascii() or not value.isdecimal():
@@ -44,7 +44,7 @@ def launched() -> bool:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and prints.
+    """Whether this process writes files and prints, for all processes.
 
     Raises:
         UsageError: see `number_from_torchrun`.
@@ -54,20 +54,20 @@ def leads() -> bool:
 
 @contextmanager
 def process_group(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
-    """Join the other processes for the length of a block; `SINGLE_PROCESS` where torchrun has started no others.
+    """Join the other processes within the block. Yields `SINGLE_PROCESS` if torchrun has started no others.
 
     Args:
-        device: what is trained on: cpu means gloo, cuda nccl.
+        device: device of the training; cpu uses gloo, cuda uses nccl.
         divide: what the processes divide.
 
     Raises:
         UsageError: see `number_from_torchrun`.
-        TrainingError: the others cannot be joined.
+        TrainingError: the other processes cannot be joined.
     """
     if not launched():
         yield SINGLE_PROCESS
         return
-    if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
+    if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, by default the first
         torch.cuda.set_device(number_from_torchrun("LOCAL_RANK"))
     try:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)

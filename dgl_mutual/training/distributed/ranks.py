@@ -1,14 +1,13 @@
-"""One cohort, trained by several processes that torchrun has started: they divide the samples of a step, or the students. Its loss is not
-divided.
+"""Training of one cohort by several processes of torchrun, which divide the samples of a step, or the students, but not the loss.
 
-Logits are gathered, so every process has the loss of the whole step, whatever means, peers and normalisations it is made of, and
-propagates its gradient through what it has run itself.
+Logits are gathered, so every process computes the loss of the whole step, with all its means, peers and normalisations, and propagates the
+gradient through the forward passes that it has run itself.
 
-Samples: each process runs all students on its share of the batch. The sum of the gradients over the processes is the gradient of one
-process that had the whole batch. `DistributedDataParallel` would average gradients of a loss of each share alone: another loss where shares
-differ in size, or where a term is not a plain mean over samples (a running loss, normalised weights, batch norm).
+Samples: each process runs all students on its share of the batch. The sum of the gradients over the processes is the gradient of a single
+process with the whole batch. `DistributedDataParallel` would average gradients of a loss per share: a different loss if shares differ in
+size, or if a term is not a plain mean over samples (a running loss, normalised weights, batch norm).
 
-Students: each process runs some of them, on the whole batch, and has their gradients; it is the arithmetic of one process, bit for bit.
+Students: each process runs some of them, on the whole batch, and has their gradients. The arithmetic is that of one process, bit for bit.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that train one cohort together; by default this one alone, which divides nothing.
+    """The processes that train one cohort together. By default there is only this one, and nothing is divided.
 
     Attributes:
-        rank: the number of this one.
-        size: how many there are.
-        divides: what they divide.
+        rank: number of this process.
+        size: number of processes.
+        divides: ``samples`` or ``students``; None for a single process.
     """
 
     rank: int = 0
@@ -45,14 +44,14 @@ class Ranks:
 
     @property
     def stream(self) -> int:
-        """Index of the random stream that this process draws from: another one where it sees other samples."""
+        """Index of the random stream of this process: the rank if processes see different samples, otherwise 0."""
         return 0
 
     def check(self, divided: Divided, count: int, what: str, fix: str) -> None:
-        """Refuse to divide so few samples or students, if they are what the processes divide.
+        """Refuse fewer samples or students than processes, if the processes divide these.
 
         Args:
-            what: `count` samples or students, for the message.
+            what: description of the `count` samples or students, for the message.
 
         Raises:
             UsageError: there are more processes.
@@ -63,29 +62,29 @@ class Ranks:
             )
 
     def share(self, samples: IntArray) -> IntArray:
-        """The part of a batch that falls to this process."""
+        """Return this process's share of a batch."""
         return samples
 
     def local(self, members: Sequence[int]) -> Sequence[int]:
-        """Those that this process runs, of members that train side by side."""
+        """Return the members that this process runs, of members that train together."""
         return members
 
     def gather(self, x: Tensor, dim: int = 0) -> Tensor:
-        """The samples' shares of all processes, one after another; the gradient of this process's share comes back to it.
+        """Concatenate the shares of all processes; the backward pass returns the gradient of this process's share.
 
-        Shares may differ in size along `dim`. The gradient is right if all processes go on to compute the same loss.
+        Shares may differ in size along `dim`. The gradient is correct if all processes compute the same loss from the result.
         """
         return x
 
     def gather_members(self, logits: Tensor, members: Sequence[int]) -> Tensor:
-        """The logits of all of these members, given those of this process's own members: (own, N, C) -> (members, N, C).
+        """Gather the logits of these members, given those that this process runs: (local, N, C) -> (members, N, C).
 
-        Gradients are as those of `gather`.
+        Gradients are as in `gather`.
         """
         return logits
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
-        """Sum the gradients of the students over all processes; those of the strategy are complete already."""
+        """Sum the gradients of the students over all processes. Gradients of the strategy are already complete."""
 
     def share_buffers(self, students: Iterable[nn.Module]) -> None:
         """Broadcast the buffers and the extra state of these students from the first process."""
@@ -97,21 +96,21 @@ class Ranks:
         """Broadcast a value from the first process.
 
         Raises:
-            TrainingError: it is gone.
+            TrainingError: the first process has ended.
         """
         if self.size == 1:
             return value
-        said: list[Any] = [value]
+        values: list[Any] = [value]
         try:
-            distributed.broadcast_object_list(said, src=0)
+            distributed.broadcast_object_list(values, src=0)
         except RuntimeError as error:
-            raise TrainingError(f"The first process has ended, and says why above or below ({error}).") from None
-        agreed: T = said[0]
-        return agreed
+            raise TrainingError(f"The first process has ended; its own message is above or below ({error}).") from None
+        received: T = values[0]
+        return received
 
 
 class DividedSamples(Ranks):
-    """Each process has a share of a step's samples, and all weights; they are the same in all processes after every step."""
+    """Each process has a share of a step's samples, and all weights, which are equal in all processes after every step."""
 
     divides = "samples"
 
@@ -128,14 +127,14 @@ class DividedSamples(Ranks):
         return apply(_Gather, share, counts, self).movedim(0, dim)
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
-        own = [p for p in strategy.parameters() if p.requires_grad]
-        parameters = [*(p for student in students for p in student.parameters() if p.requires_grad), *own]
+        of_strategy = [p for p in strategy.parameters() if p.requires_grad]
+        parameters = [*(p for student in students for p in student.parameters() if p.requires_grad), *of_strategy]
         if not parameters:
             return
-        for p in own:
+        for p in of_strategy:
             if p.grad is not None:
                 p.grad.div_(self.size)
-        # A custom student may use a parameter on the samples of some processes alone.
+        # A custom student may use a parameter only on the samples of some processes.
         present = torch.tensor([p.grad is not None for p in parameters], dtype=parameters[0].dtype, device=parameters[0].device)
         together = torch.cat([*((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters), present])
         distributed.all_reduce(together)
@@ -149,19 +148,19 @@ class DividedSamples(Ranks):
     def share_buffers(self, students: Iterable[nn.Module]) -> None:
         for student in students:
             weights = dict(student.named_parameters())
-            own = {name: value for name, value in student.state_dict().items() if name not in weights}
-            if not own:
+            buffers = {name: value for name, value in student.state_dict().items() if name not in weights}
+            if not buffers:
                 continue
-            size = torch.tensor([sum(value.numel() for value in own.values())], device=next(iter(weights.values())).device)
-            if len({int(one) for one in _all_gather(size, self)}) == 1:  # a state that grows is refused at the end of the epoch
-                _broadcast_state(student, list(own), src=0)
+            size = torch.tensor([sum(value.numel() for value in buffers.values())], device=next(iter(weights.values())).device)
+            if len({int(total) for total in _all_gather(size, self)}) == 1:  # a state that grows is refused at the end of the epoch
+                _broadcast_state(student, list(buffers), src=0)
 
 
 class DividedStudents(Ranks):
-    """Each process has all samples of a step, and runs some of the members; of the others it has the weights of the end of a phase.
+    """Each process has all samples of a step, and runs some of the members. It gets the weights of the others at the end of a phase.
 
-    Every process computes all else by itself, with the same outcome: the strategy's own weights, and which members have stopped. So it
-    also runs the members of a phase that has fewer of them than there are processes, for example a teacher.
+    Everything else is computed by every process with the same outcome: the strategy's own weights, and which members have stopped. If a
+    phase has fewer members than there are processes, for example a teacher, every process runs all of them.
     """
 
     divides = "students"
@@ -173,7 +172,7 @@ class DividedStudents(Ranks):
         parts = self._parts(members)
         if parts[0] == parts[-1]:
             return logits
-        by_class = logits.transpose(1, 2)  # as logits lie in memory
+        by_class = logits.transpose(1, 2)  # the order of logits in memory
         return apply(_Gather, by_class, [len(part) for part in parts], self).transpose(1, 2)
 
     def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
@@ -182,41 +181,41 @@ class DividedStudents(Ranks):
                 _broadcast_state(students[k], list(students[k].state_dict()), src=rank)
 
     def _parts(self, members: Sequence[int]) -> list[list[int]]:
-        """What each process runs of these members."""
+        """Return the members that each process runs."""
         if len(members) < self.size:
             return [list(members)] * self.size
         return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
 
 
-#: Earlier releases of torch lack the latter two.
+#: Earlier releases of torch lack the last two types.
 _SENT_AS_INT64 = [getattr(torch, name) for name in ("int16", "uint16", "uint32") if hasattr(torch, name)]
 
 
 @torch.no_grad()
 def _broadcast_state(module: nn.Module, names: Sequence[str], src: int) -> None:
-    """Give these entries of a module's state the values that the process `src` has, also what `get_extra_state` gives."""
-    state, place = module.state_dict(), next(module.parameters()).device
-    found = {}
+    """Broadcast these entries of a module's state, extra state included, from the process `src`."""
+    state, device = module.state_dict(), next(module.parameters()).device
+    received = {}
     for name in names:
-        # NCCL takes tensors on the GPU alone, and gloo not all types.
-        sent = state[name].to(place, torch.int64 if state[name].dtype in _SENT_AS_INT64 else None).contiguous()
+        # NCCL only takes tensors on the GPU, and gloo not all types.
+        sent = state[name].to(device, torch.int64 if state[name].dtype in _SENT_AS_INT64 else None).contiguous()
         distributed.broadcast(sent, src=src)
-        found[name] = sent.to(state[name])
-    module.load_state_dict(found, strict=False)
+        received[name] = sent.to(state[name])
+    module.load_state_dict(received, strict=False)
 
 
 SINGLE_PROCESS = Ranks()
 
 
 class _Gather(torch.autograd.Function):
-    """Shares (n_r, ...) of all ranks r, given all n_r -> (sum n_r, ...)."""
+    """Concatenate the shares (n_r, ...) of all ranks r, given all n_r -> (sum n_r, ...)."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor, counts: Sequence[int], ranks: Ranks) -> Tensor:
         ctx.start, ctx.length = sum(counts[: ranks.rank]), len(share)
         if len(share) == max(counts):
             padded = share.contiguous()
-        else:  # gloo gathers tensors of one size only
+        else:  # gloo only gathers tensors of equal size
             padded = share.new_zeros(max(counts), *share.shape[1:])
             padded[: len(share)] = share
         return torch.cat([part[:count] for part, count in zip(_all_gather(padded, ranks), counts, strict=True)])

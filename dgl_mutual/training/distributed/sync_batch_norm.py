@@ -1,4 +1,4 @@
-"""Batch norm over the samples of all processes that divide them."""
+"""Batch norm over the samples of all processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dgl_mutual.training.distributed.ranks import Ranks
 
 
 def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
-    """Have every batch norm in a module take its statistics over the shares of all processes.
+    """Make every batch norm in a module compute its statistics over the shares of all processes.
 
     Args:
-        name: that of the student in messages.
+        name: name of the student in messages.
 
     Raises:
-        UsageError: it has a batch norm of another kind, or one without running statistics.
+        UsageError: the module has a batch norm of another kind, or one without running statistics.
     """
     if ranks.divides != "samples":
         return
@@ -33,7 +33,7 @@ def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
                 "or one derived from torch.nn.BatchNorm1d, may compute otherwise. Use torch.nn.BatchNorm1d itself, with running "
                 "statistics, or choose --divide students."
             )
-        # All else of it stays: its parameters, hooks, and places in a module.
+        # Changing the class keeps its parameters, hooks, and places in the module.
         vars(norm)["kind"], norm.__class__ = type(norm), SyncBatchNorm
 
 
@@ -45,10 +45,10 @@ def plain_batch_norm(module: nn.Module) -> None:
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows of all processes. torch's `SyncBatchNorm` is for CUDA alone.
+    """Batch norm over the rows of all processes. torch's `SyncBatchNorm` is for CUDA only.
 
-    NOTE: where neighbours are sampled, a neighbour that several processes have drawn counts several times, and so it does in the gradient;
-    one process would count it once. Node students have no batch norm unless they are told to.
+    NOTE: with sampled neighbours, a neighbour drawn by several processes counts several times, also in the gradient; with one process it
+    counts once. Node students have no batch norm by default.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,9 +63,9 @@ class SyncBatchNorm(nn.BatchNorm1d):
         variance = apply(_AllReduceSum, (x - mean).square().sum(0)) / count
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.no_grad():
-            several = count > 1  # of a single row see `dgl_mutual.nn.norm.BatchNorm`
+            several = count > 1  # for a single row see `dgl_mutual.nn.norm.BatchNorm`
             self.num_batches_tracked += several
-            # Without a momentum: the mean over all batches, as torch computes it.
+            # Without a momentum: the mean over all batches, as in torch.
             fraction = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
             self.running_mean.lerp_(torch.where(several, mean, self.running_mean), fraction)
             unbiased = variance * (count / (count - 1).clamp(min=1))
@@ -77,10 +77,10 @@ class SyncBatchNorm(nn.BatchNorm1d):
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over all ranks, and of the gradients that all have of it.
+    """Sum over all ranks; the backward pass sums the gradients over all ranks.
 
-    NOTE: `torch.distributed.nn.functional.all_reduce` computes the same. torch 2.13 warns that it is deprecated, and names a function of a
-    private module instead.
+    NOTE: `torch.distributed.nn.functional.all_reduce` computes the same, but torch 2.13 deprecates it in favour of a function of a private
+    module.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""What trained members predict, and how predictions are scored."""
+"""Predictions of trained members, and their scores."""

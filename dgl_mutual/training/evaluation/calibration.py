@@ -1,4 +1,4 @@
-"""Calibration: whether predicted probabilities are as high as the share of decisions that are right."""
+"""Calibration: whether predicted probabilities agree with the share of correct decisions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dgl_mutual.store.columns import NUM_BINS
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well one member is calibrated on some samples.
+    """The calibration of one member on some samples.
 
     Attributes:
-        nll: negative log-likelihood in nats, mean over the known labels; NaN where none is known.
-        ece: expected calibration error, a fraction in [0, 1]; NaN where no label is known.
-        counts: decisions in each of the bins, (15,); bin b holds those of confidence in (b / 15, (b + 1) / 15].
-        accuracies, confidences: of the decisions in each bin, the share that is right, and the mean confidence, (15,); NaN in an empty bin.
+        nll: negative log-likelihood in nats, mean over the known labels; NaN if none is known.
+        ece: expected calibration error, a fraction in [0, 1]; NaN if no label is known.
+        counts: number of decisions in each bin, (15,); bin b holds confidences in (b / 15, (b + 1) / 15].
+        accuracies, confidences: share of correct decisions and mean confidence in each bin, (15,); NaN in an empty bin.
     """
 
     nll: float
@@ -32,7 +32,7 @@ class Calibration:
     confidences: tuple[float, ...]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each bin that is not empty, as in reliability.csv."""
+        """Yield a row for each bin that is not empty, as in reliability.csv."""
         for index, (count, accuracy, confidence) in enumerate(zip(self.counts, self.accuracies, self.confidences, strict=True)):
             if count:
                 yield {"bin": index, "count": count, "accuracy": accuracy, "confidence": confidence}
@@ -40,21 +40,21 @@ class Calibration:
 
 @torch.no_grad()
 def calibrations(distribution: Distribution, logits: Tensor, labels: Tensor) -> list[Calibration]:
-    """The calibration of each member in one task.
+    """Compute the calibration of each member in one task.
 
     ECE = sum_b n_b / n |acc_b - conf_b| over 15 bins of equal width of the confidence. Source: Guo et al., On Calibration of Modern Neural
     Networks, ICML 2017, section 2.
 
-    - Single-label: a sample is one decision. Its confidence is the largest probability of a class, and it is right if that is the label.
-    - Multi-label and binary: each known label of each sample is a decision of its own between yes and no, and all of them share the bins.
-      Its confidence is max(p, 1 - p), at least one half, and it is right if that answer is. The negative log-likelihood is the mean
-      over the known labels, too, not the sum over the labels of a sample.
+    - Single-label: a sample is one decision. Its confidence is the largest probability of a class; it is correct if that is the label.
+    - Multi-label and binary: each known label of each sample is a separate decision between yes and no, and all of them share the bins.
+      Its confidence is max(p, 1 - p), at least one half; it is correct if the more probable answer is. The negative log-likelihood is also
+      the mean over the known labels, not the sum over the labels of a sample.
 
-    Unknown labels are left out. Of several tasks, each is measured by itself.
+    Unknown labels are left out. Several tasks are measured separately.
 
     Args:
         logits: (M, N, C) of M members.
-        labels: (N,) or (N, C), as `distribution` takes them.
+        labels: (N,) or (N, C), in the form that `distribution` takes.
     """
     known = distribution.known(labels)
     return [_calibration(distribution, member, labels, known) for member in logits]
@@ -65,7 +65,7 @@ def _calibration(distribution: Distribution, logits: Tensor, labels: Tensor, kno
     if not total:
         return Calibration(math.nan, math.nan, (0,) * NUM_BINS, (math.nan,) * NUM_BINS, (math.nan,) * NUM_BINS)
     nll = float(distribution.nll(logits, labels)[known].double().mean())
-    # In double precision: in single precision 1/3 lies above the edge between two bins that it belongs below.
+    # In single precision, 1/3 would lie above the bin edge that it belongs below.
     probabilities = distribution.probabilities(logits.double())
     confidence = (torch.maximum(probabilities, 1 - probabilities) if distribution.has_columns else probabilities.amax(-1))[known]
     right = (distribution.predictions(logits) == labels)[known].double()

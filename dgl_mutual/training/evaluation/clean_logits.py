@@ -1,4 +1,4 @@
-"""Clean logits: what each member predicts in evaluation mode, kept for validation and for the targets of others."""
+"""Clean logits: predictions of each member in evaluation mode, kept for validation and for targets."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dgl_mutual.nn.csr import Rows
 
 
 class CleanLogits:
-    """The latest clean logits of all members on all samples, and what is made of them for targets: what `Exchange.targets` names.
+    """The latest clean logits of all members on all samples, and the targets computed from them.
 
     Args:
         shape: (K, samples, C).
-        keeps: whether targets are of earlier epochs.
-        decay: of their moving average.
+        keeps: whether targets also depend on earlier epochs.
+        decay: decay of the moving average.
 
     Attributes:
         latest: (K, samples, C); rows of samples that were never evaluated are zero.
-        targets: (K, samples, C): their moving average (ema), those of each member's best epoch so far (best), or the same tensor.
+        targets: (K, samples, C): moving average (ema), logits of each member's best epoch so far (best), or the tensor `latest` itself.
     """
 
     def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, *, keeps: bool, decay: float) -> None:
         members, samples, outputs = shape
-        # Laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU.
+        # Class by class in memory: softmax and sums over few classes are then ten times as fast on a CPU.
         self.latest = torch.zeros(members, outputs, samples, device=device, dtype=dtype).transpose(1, 2)
         self.targets = self.latest.clone() if keeps else self.latest
         self._decay = decay
@@ -39,30 +39,30 @@ class CleanLogits:
         return self.latest.dtype
 
     def smooth(self) -> None:
-        """Move the targets, which are a moving average, towards the latest logits."""
+        """Update the moving average with the latest logits."""
         if self.targets is not self.latest:
             self.targets.lerp_(self.latest, 1.0 - self._decay)
 
     def keep(self, members: Sequence[int] | None = None) -> None:
-        """Copy the latest logits of these members to their targets (default: of all members)."""
+        """Copy the latest logits of these members to their targets (default: all members)."""
         if self.targets is not self.latest:
             rows = slice(None) if members is None else list(members)
             self.targets[rows] = self.latest[rows]
 
     def of(self, index: Rows) -> Tensor:
-        """The targets of these samples: (K, N, C)."""
+        """Return the targets of these samples: (K, N, C)."""
         return self.targets[:, index]
 
     def state(self) -> list[Tensor]:
-        """What changes in training."""
+        """Return the tensors that change in training."""
         return [self.latest] if self.targets is self.latest else [self.latest, self.targets]
 
-    def restore(self, found: Sequence[Tensor]) -> None:
-        """Have the logits that `state` gave."""
-        for tensor, kept in zip(self.state(), found, strict=True):
-            tensor.copy_(kept)  # in place, since sums depend on the layout
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Restore from `state()`."""
+        for tensor, saved in zip(self.state(), state, strict=True):
+            tensor.copy_(saved)  # in place, since sums depend on the layout
 
 
 def stack(logits: Sequence[Tensor]) -> Tensor:
-    """(K, N, C) of K times (N, C), laid out class by class as in `CleanLogits`."""
-    return torch.stack([one.t() for one in logits]).transpose(1, 2)
+    """Stack K tensors (N, C) to (K, N, C), class by class in memory as in `CleanLogits`."""
+    return torch.stack([of_member.t() for of_member in logits]).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Which graphs are evaluated together: memory is bounded by the batch."""
+"""Groups of graphs that are evaluated together: memory is bounded by the batch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from dgl_mutual.data.values.arrays import IntArray
 
-#: Nodes in one batch, about. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of their memory
-#: (PROTEINS: 110 MiB of training memory against 320 with 65,536).
+#: Approximate number of nodes in a batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, with a third
+#: of their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
 EVALUATION_NODES = 1 << 12
 
-#: Edges in one batch for each of these nodes, about. They cost less than nodes, but graphs may have very many of them.
+#: Approximate number of edges in a batch for each of these nodes. Edges cost less than nodes, but graphs may have very many.
 EDGES_PER_NODE = 16
 
 
 def evaluation_groups(num_nodes: IntArray, num_edges: IntArray) -> list[IntArray]:
-    """The indices of the graphs of each batch, in order. A graph is never divided: a large one makes a larger batch.
+    """Return the indices of the graphs of each batch, in order. A graph is never divided; a large one makes a larger batch.
 
     Args:
-        num_nodes, num_edges: of each graph, (G,).
+        num_nodes, num_edges: sizes of the graphs, (G,).
     """
     if not len(num_nodes):
         return []

@@ -30,7 +30,7 @@ from dgl_mutual.weightings.uniform import Uniform
 if TYPE_CHECKING:
     from dgl_mutual.dgl_compat import dgl
 
-#: Most nodes of one graph that is predicted at once; a larger one is predicted layer by layer.
+#: Maximum number of nodes of a graph that is predicted at once; a larger graph is predicted layer by layer.
 WHOLE_GRAPH_NODES = 1 << 16
 
 NEEDS_POSITIONS = (
@@ -38,12 +38,12 @@ NEEDS_POSITIONS = (
     "the columns of the training data have names, name these, too: Dataset.from_dgl(graph, feature_names=..., edge_feature_names=...)."
 )
 
-#: Something of each sample of a batch, given the numbers (N,) of its samples.
+#: Maps a batch and the numbers (N,) of its samples to a row for each sample.
 PerSample: TypeAlias = Callable[[Batch, Tensor], Tensor]
 
 
 class Predictor:
-    """What turns batches into probabilities: the student `member`, or the ``ensemble``, whose coordinator may know only its training nodes.
+    """Predicts with the student `member`, or with the ``ensemble``, whose coordinator may know only its training nodes.
 
     Raises:
         UsageError: no such member.
@@ -61,7 +61,7 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        """Probabilities (samples, C), in float64: in float32 many that are close to 1 would be equal, and their order lost.
+        """Predict probabilities (samples, C) in float64: in float32 many close to 1 would be equal, and their order lost.
 
         For logits above about 37 it is lost in float64, too: see `FitResult.predict`.
 
@@ -74,7 +74,7 @@ class Predictor:
     @torch.no_grad()
     @torch_defaults()
     def rows_of(self, data: Dataset | dgl.DGLGraph, rows: PerSample) -> npt.NDArray[Any]:
-        """What `rows` gives for the samples of each batch, as one array; errors as above."""
+        """Return the result of `rows` for all samples as one array; errors as above."""
         parts = []
         for batch, samples in self._batches(data):
             self._check_width(batch)
@@ -84,7 +84,7 @@ class Predictor:
 
     @torch_defaults()
     def prepared(self, data: Dataset) -> Callable[[], None]:
-        """A function that runs a forward pass over all samples, for repeated calls. Batches are made here, once. Errors as above."""
+        """Return a function that runs a forward pass over all samples. Batches are created once, here. Errors as above."""
         batches = list(self._batches(data))
         for batch, _ in batches:
             self._check_width(batch)
@@ -122,7 +122,7 @@ class Predictor:
             yield self._bounded(batch), samples
 
     def _with_edges(self, data: Dataset) -> Dataset:
-        """The dataset with the edge features that students take, if they take any."""
+        """Return the dataset with the edge features that students take, or without edge features."""
         if not self.edge_features:
             return data.without_edge_features()
         if data.edge_features is None and not data.num_edges:
@@ -136,7 +136,7 @@ class Predictor:
         return data
 
     def _bounded(self, batch: GraphBatch) -> Batch:
-        """The batch; on a node task with more nodes than are predicted at once, layer by layer."""
+        """Return the batch; on a node task with more nodes than are predicted at once, one that runs layer by layer."""
         if self.task == "graph" or batch.num_nodes <= WHOLE_GRAPH_NODES:
             return batch
         return LayerwiseBatch(batch, torch.arange(batch.num_nodes, device=batch.device))
@@ -145,13 +145,13 @@ class Predictor:
         width = batch.inputs(1).shape[1]
         if width != self.in_features:
             raise UsageError(
-                f"The students were trained on {counted(self.in_features, 'feature')} a node and the data has {width}. "
+                f"The students were trained on {counted(self.in_features, 'feature')} per node and the data has {width}. "
                 "Encode the new data as the training data was encoded, or train on it again."
             )
 
 
 def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
-    """Last hidden states (samples, width) of the student `member`: see `StudentModule.embed`.
+    """Return the last hidden states (samples, width) of the student `member`: see `StudentModule.embed`.
 
     Raises:
         UsageError: no such student, or another number of features than it was trained on.
@@ -164,26 +164,26 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
 
 
 def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-    """The coordinator's weight of peer j for student i on sample v: (samples v, K students i, K peers j, 1 or C).
+    """Return the coordinator's weight of peer j for student i on sample v: (samples v, K students i, K peers j, 1 or C).
 
     Raises:
-        UsageError: a coordinator that weighs all peers alike, or data as in `Predictor`.
+        UsageError: a coordinator that weighs all peers equally, or data as in `Predictor`.
         DataError: features or logits that are not finite.
     """
-    if all(isinstance(one, Uniform) for one in cohort.coordinator.task_coordinators()):
+    if all(isinstance(weighting, Uniform) for weighting in cohort.coordinator.task_coordinators()):
         raise UsageError(
-            "The coordinator of this cohort weighs all peers alike, so it has no weights to look at. What a strategy such as okddip used "
-            "in training is in result.history (weights/<member>/<peer>). gml learns weights with strategy_options.weighting, for example "
-            "consensus."
+            "The coordinator of this cohort weighs all peers equally, so it has no weights to show. The weights that a strategy such as "
+            "okddip used in training are in result.history (weights/<member>/<peer>). gml learns weights with strategy_options.weighting, "
+            "for example consensus."
         )
-    every = _logits_of_all(cohort)
+    logits_of_all = _logits_of_all(cohort)
     return Predictor(cohort, ENSEMBLE).rows_of(
-        data, lambda batch, samples: cohort.peer_weights(every(batch, samples), samples).permute(2, 0, 1, 3)
+        data, lambda batch, samples: cohort.peer_weights(logits_of_all(batch, samples), samples).permute(2, 0, 1, 3)
     )
 
 
 def graph_or_dataset(data: Any, task: TaskName) -> Dataset | dgl.DGLGraph:
-    """Data as they are if they are a dataset or a DGL graph; graphs of PyG, and lists, as a dataset of this task without labels.
+    """Return a dataset or a DGL graph unchanged; convert PyG graphs and lists to a dataset of this task without labels.
 
     Raises:
         UsageError, DataError: see `as_unlabelled`.
@@ -192,11 +192,11 @@ def graph_or_dataset(data: Any, task: TaskName) -> Dataset | dgl.DGLGraph:
 
 
 def _logits(cohort: Cohort, member: str) -> PerSample:
-    """Logits (N, C) of the student `member`, or of the ``ensemble``."""
+    """Return the function that computes logits (N, C) of the student `member`, or of the ``ensemble``."""
     task = cohort.members[0].task
     if member == ENSEMBLE:
-        every = _logits_of_all(cohort)
-        return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, ENSEMBLE, task)
+        logits_of_all = _logits_of_all(cohort)
+        return lambda batch, samples: _finite(cohort.ensemble_logits(logits_of_all(batch, samples), samples), samples, ENSEMBLE, task)
     if member not in cohort.names:
         raise no_such_member(member, (BEST, ENSEMBLE, *cohort.names))
     index = cohort.names.index(member)
@@ -204,13 +204,13 @@ def _logits(cohort: Cohort, member: str) -> PerSample:
 
 
 def _logits_of_all(cohort: Cohort) -> PerSample:
-    """Those of all students, (K, N, C), one student after another: what one keeps of its hidden layers is gone before the next begins."""
+    """Logits of all students, (K, N, C), one after another: hidden states of one are freed before the next runs."""
     students = [_logits(cohort, name) for name in cohort.names[: cohort.num_students]]
     return lambda batch, samples: torch.stack([student(batch, samples) for student in students])
 
 
 def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Tensor:
-    """The logits (N, C), if all are finite: a sigmoid makes a probability of one that is not."""
+    """Return the logits (N, C) after a check that all are finite: a sigmoid would map infinity to a probability."""
     broken = ~torch.isfinite(logits).all(dim=-1)
     if broken.any():
         raise DataError(
@@ -225,7 +225,7 @@ def check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
     """Check that a coordinator with a weight per node gets the nodes that it was trained with.
 
     Raises:
-        UsageError: another number of nodes.
+        UsageError: a different number of nodes.
     """
     expected, found = cohort.coordinator.config.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
     if not cohort.coordinator.inductive and found != expected:

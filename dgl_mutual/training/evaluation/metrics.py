@@ -1,4 +1,4 @@
-"""How predictions are scored: OGB's `Evaluator` for OGB sets, scikit-learn, and batched forms of accuracies, F1 and ROC-AUC."""
+"""Metrics of predictions: OGB's `Evaluator` for OGB sets, scikit-learn, and batched forms of accuracies, F1 and ROC-AUC."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from dgl_mutual.errors import TrainingError, unknown
 if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
-#: A function of logits (M, N, C) and labels (N,) or (N, C) that gives one value for each of the M members.
+#: Maps logits (M, N, C) and labels (N,) or (N, C) to one value for each of the M members.
 MetricFn = Callable[[Tensor, Tensor], list[float]]
-#: Means that are equal, as over several targets, classes or splits, differ in their last bits by the order in which they are summed.
+#: Equal means over targets, classes or splits can differ in their last bits by the order of summation.
 _DECIMALS = 12
 
 
 def as_compared(metric: float) -> float:
-    """A metric on validation as it is compared with others, of epochs, members or trials: rounded, so that equal ones are equal."""
+    """Round a validation metric for comparisons between epochs, members or trials, so that equal metrics are equal."""
     return round(metric, _DECIMALS)
 
 
 def refuse_non_finite_logits(logits: Tensor, names: Sequence[str]) -> None:
     """Refuse logits that are NaN or infinite.
 
-    Every comparison with NaN is false, so a metric would take one for some decision or other, and maybe for a right one.
+    Every comparison with NaN is false, so a metric would count it as some decision, perhaps a correct one.
 
     Args:
         logits: (M, N, C).
         names: of the M members, for the message.
 
     Raises:
-        TrainingError: one that is NaN or infinite; says whose, and for how many samples.
+        TrainingError: a logit is NaN or infinite; names the members and the numbers of samples.
     """
     if torch.isfinite(logits).all():
         return
     broken = (~torch.isfinite(logits)).any(-1).sum(-1).tolist()
-    found = ", ".join(f"{name} ({count} of {logits.shape[1]} samples)" for name, count in zip(names, broken, strict=True) if count)
+    members = ", ".join(f"{name} ({count} of {logits.shape[1]} samples)" for name, count in zip(names, broken, strict=True) if count)
     raise TrainingError(
-        f"Logits are not finite, so they predict nothing: {found}. Likely causes are features of extreme size in some nodes and a learning "
-        "rate that is too large; rescale the former or lower the latter (training.learning_rate)."
+        f"Logits are not finite, so they predict nothing: {members}. Likely causes are features of extreme size in some nodes and a "
+        "learning rate that is too large; rescale the former or lower the latter (training.learning_rate)."
     )
 
 
 def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
-    """The function of a metric, whose values are in [0, 1].
+    """Return the function of a metric, with values in [0, 1].
 
-    The logits must be finite (see `refuse_non_finite_logits`). The function raises `TrainingError` where the metric is not defined.
+    The logits must be finite (see `refuse_non_finite_logits`). The function raises `TrainingError` if the metric is not defined.
 
     Args:
-        evaluator: an OGB set's name; its `Evaluator` then does the scoring.
+        evaluator: name of an OGB set whose `Evaluator` computes the metric.
 
     Raises:
-        UsageError: no single target has such a metric.
+        UsageError: a metric that no single target has.
     """
     if evaluator is None:
         if metric not in _BATCHED:
@@ -72,9 +72,9 @@ def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> list[float]:
-    """Share of right classes of each member, over samples with a known label; NaN where there is none.
+    """Compute the share of correct classes of each member, over samples with a known label; NaN if there are none.
 
-    Equals `sklearn.metrics.accuracy_score` member by member; scoring all members at once, every epoch, in one call costs a tenth of it.
+    Equals `sklearn.metrics.accuracy_score` member by member, in a tenth of the time, since one call scores all members.
     """
     known = labels >= 0
     right = ((logits.argmax(-1) == labels) & known).sum(-1)
@@ -82,7 +82,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> list[float]:
-    """The share of right predictions in each class, averaged over the classes that have a known label; NaN where there is none.
+    """Compute the share of correct predictions in each class, averaged over the classes with a known label; NaN if there are none.
 
     Equals `sklearn.metrics.balanced_accuracy_score` member by member, in a twentieth of the time (1,000 samples, ten classes).
     """
@@ -92,25 +92,24 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 def macro_f1(logits: Tensor, labels: Tensor) -> list[float]:
-    """The F1 of each class, or of each label, averaged; NaN where no label is known.
+    """Compute the F1 of each class, or of each label, averaged; NaN if no label is known.
 
     Equals `sklearn.metrics.f1_score` with ``average="macro"`` and ``zero_division=0``, in less than a thirtieth of the time (as above). A
-    class counts where it occurs or is predicted, a label where one of it is known; a label without positives, true or predicted, counts as
-    0.
+    class counts if it occurs or is predicted, a label if it is known for a sample; a label without true or predicted positives counts as 0.
     """
     if labels.ndim == 1:
         counts = _confusions(logits, labels)
-        scores = 2 * counts.diagonal(dim1=1, dim2=2) / (counts.sum(1) + counts.sum(2))  # 0 / 0 of one that neither occurs nor is predicted
+        scores = 2 * counts.diagonal(dim1=1, dim2=2) / (counts.sum(1) + counts.sum(2))  # 0 / 0 if absent
         return scores.nanmean(1).tolist()
     known, true = ~labels.isnan(), labels == 1
-    found = (logits > 0) & known
-    total = found.sum(1) + true.sum(0)
-    scores = torch.where(total > 0, 2 * (found & true).sum(1).double() / total, 0.0)
+    positive = (logits > 0) & known
+    total = positive.sum(1) + true.sum(0)
+    scores = torch.where(total > 0, 2 * (positive & true).sum(1).double() / total, 0.0)
     return scores[:, known.any(0)].mean(1).tolist()
 
 
 def _confusions(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many samples of each known class are predicted as each: float64, (M, C, C), rows true and columns predicted."""
+    """Compute the confusion matrices of samples with a known class: float64, (M, C, C), rows true and columns predicted."""
     members, _, classes = logits.shape
     known = labels >= 0
     cells = labels[known] * classes + logits[:, known].argmax(-1)
@@ -119,27 +118,27 @@ def _confusions(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def micro_f1(logits: Tensor, labels: Tensor) -> list[float]:
-    """2 TP / (2 TP + FP + FN) of each member over all known labels; 0 where nothing is positive, NaN where no label is known.
+    """Compute 2 TP / (2 TP + FP + FN) of each member over all known labels; 0 if nothing is positive, NaN if no label is known.
 
-    Equals `sklearn.metrics.f1_score` of the known labels in one row; that sorts them all anew for each member.
+    Equals `sklearn.metrics.f1_score` of the flattened known labels, which sorts them again for each member.
     """
     known = ~labels.isnan()
     true = labels == 1
-    found = (logits > 0) & known
-    hits = (found & true).flatten(1).sum(1).double()
-    total = found.flatten(1).sum(1) + true.sum()
+    positive = (logits > 0) & known
+    hits = (positive & true).flatten(1).sum(1).double()
+    total = positive.flatten(1).sum(1) + true.sum()
     scores = torch.where(total > 0, 2 * hits / total, 0.0)
     return scores.tolist() if known.any() else [math.nan] * len(logits)
 
 
 def rocauc(logits: Tensor, labels: Tensor) -> list[float]:
-    """Area under the ROC curve of each member: the mean over labels with both classes, NaN where no label is known.
+    """Compute the area under the ROC curve of each member: the mean over labels with both classes, NaN if no label is known.
 
-    It is the U statistic of Mann and Whitney over the number of pairs of a positive and a negative sample. Equals
+    It is the U statistic of Mann and Whitney divided by the number of pairs of a positive and a negative sample. Equals
     `sklearn.metrics.roc_auc_score` label by label and member by member, which takes a third of the time of an epoch on ogbg-molsider with
     its 27 labels; this takes a seventh of that for three members.
 
-    Of two classes the second is positive, by the difference of its logit to that of the first.
+    With two classes the second is positive, scored by its logit minus that of the first.
     """
     from scipy.stats import mannwhitneyu
 
@@ -148,8 +147,8 @@ def rocauc(logits: Tensor, labels: Tensor) -> list[float]:
     scores = logits.detach().cpu().double().numpy()
 
     def areas(known: Array, column: int, truth: Array) -> Array:
-        found = scores[:, known, column]
-        positive, negative = found[:, truth == 1], found[:, truth == 0]
+        of_label = scores[:, known, column]
+        positive, negative = of_label[:, truth == 1], of_label[:, truth == 0]
         area: Array = mannwhitneyu(positive, negative, axis=1, method="asymptotic").statistic / (positive.shape[1] * negative.shape[1])
         return area
 
@@ -157,10 +156,10 @@ def rocauc(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 def _mean_over_labels(function: Callable[[Array, int, Array], Array], truth: Array, num_members: int) -> list[float]:
-    """Of each member the mean over labels that have both classes among their known samples, as OGB does it; NaN where no label is known.
+    """Average a metric of each member over the labels with both classes among their known samples, as OGB does; NaN if no label is known.
 
     Args:
-        function: (M,) values of one label: takes which samples it is known of (N,), its column, and these samples' labels.
+        function: returns the (M,) values of one label, given the mask (N,) of its known samples, its column, and their labels.
         truth: labels (N, C), NaN where they are unknown.
     """
     if _is_unknown(truth):
@@ -178,7 +177,7 @@ def _is_unknown(truth: Array) -> bool:
 
 
 def _labels_with_both_classes(truth: Array) -> list[int]:
-    """The columns that have a positive and a negative sample; a `TrainingError` if there are none."""
+    """Return the columns with a positive and a negative sample; raise `TrainingError` if there are none."""
     columns = [column for column, values in enumerate(truth.T) if {0, 1} <= set(np.unique(values))]
     if not columns:
         raise TrainingError(
@@ -221,5 +220,5 @@ def _ogb_score(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
     truth, scores = labels.detach().cpu().numpy(), logits.detach().cpu().numpy()
     if _is_unknown(truth):
         return [math.nan] * len(scores)
-    _labels_with_both_classes(truth)  # where there are none, OGB's error does not say what is wrong
+    _labels_with_both_classes(truth)  # OGB's own error does not say what is wrong
     return [float(judge.eval({"y_true": truth, "y_pred": member})[judge.eval_metric]) for member in scores]

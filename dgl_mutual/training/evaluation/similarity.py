@@ -12,7 +12,7 @@ from torch import Tensor
 def disagreement(predictions: Tensor) -> float:
     """Share of samples (or of labels) of which two members predict different values, averaged over all pairs: predictions (K, ...).
 
-    NaN of one member.
+    NaN for a single member.
     """
     pairs = list(combinations(range(len(predictions)), 2))
     if not pairs:
@@ -23,7 +23,7 @@ def disagreement(predictions: Tensor) -> float:
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F) of centred X (rows, F_x) and Y (rows, F_y).
 
-    It is 1 for the same up to rotation and scale, 0 for unrelated, NaN where one of them is constant.
+    It is 1 if they are equal up to rotation and scale, 0 if they are unrelated, NaN if one of them is constant.
 
     Source: Kornblith et al., ICML 2019, arXiv 1905.00414, section 3.
     """

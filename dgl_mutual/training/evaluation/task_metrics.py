@@ -1,4 +1,4 @@
-"""The metric of each task, and of several their mean, by which epochs and members are chosen."""
+"""The metric of each task, and their mean over several tasks, by which epochs and members are selected."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dgl_mutual.utils.wording import counted
 
 @dataclass(frozen=True)
 class Scores:
-    """What members score on some samples.
+    """Scores of members on some samples.
 
     Attributes:
-        overall: one value a member; of several tasks, the mean.
-        by_task: the metrics of each of several tasks, by metric: ``accuracy(digit)``; empty where there is one task.
+        overall: one value for each member; with several tasks, the mean.
+        by_task: with several tasks, the values in each, by metric: ``accuracy(digit)``; empty for one task.
     """
 
     overall: list[float]
@@ -36,7 +36,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores predictions. Of several tasks what counts is the unweighted mean of their metrics, NaN where one of them is not defined.
+    """Scores predictions. With several tasks, the score is the unweighted mean of their metrics, NaN if one of them is not defined.
 
     Attributes:
         tasks: the head and the metric of each of several tasks, by the metric's name; or ``""`` and a metric without a head.
@@ -45,14 +45,14 @@ class Scorer:
     tasks: Mapping[str, tuple[Head | None, MetricFn]]
 
     def scores(self, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
-        """What each of M members scores: logits (M, N, C), labels as the distribution of the target takes them, and the members' names.
+        """Score M members, given logits (M, N, C), labels in the form of the target's distribution, and the members' names.
 
         Raises:
             TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
         """
         refuse_non_finite_logits(logits, names)
         figures = {name: _figures(head, metric, logits, labels) for name, (head, metric) in self.tasks.items()}
-        return Scores([fmean(own) for own in zip(*figures.values(), strict=True)], figures if "" not in figures else {})
+        return Scores([fmean(of_member) for of_member in zip(*figures.values(), strict=True)], figures if "" not in figures else {})
 
 
 def _figures(head: Head | None, metric: MetricFn, logits: Tensor, labels: Tensor) -> list[float]:
@@ -65,11 +65,11 @@ def _figures(head: Head | None, metric: MetricFn, logits: Tensor, labels: Tensor
 
 
 def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
-    """How predictions for a dataset are scored.
+    """Return the scorer of predictions for a dataset.
 
     Args:
-        official: OGB sets by OGB's evaluator, as for all metrics that are reported. Otherwise by the same metric, which gives the same but
-            for rounding, and ROC-AUC in a fraction of the time: for what is looked at in every epoch.
+        official: score OGB sets by OGB's evaluator, as for all reported metrics. Otherwise use our own form of the metric, as in every
+            epoch: it is equal up to rounding, with ROC-AUC in a fraction of the time.
     """
     if dataset.target.parts is None:
         return Scorer({"": (None, make_metric(dataset.target.metric, dataset.official_evaluator if official else None))})
@@ -81,7 +81,7 @@ def refuse_undefined(
 ) -> None:
     """Refuse a split on which the metric is undefined, before training.
 
-    Unknown test labels alone are allowed where the metric is then NaN.
+    A test part without any known label is allowed if the metric is NaN there.
 
     Raises:
         TrainingError: the metric, or that of one of several targets, is not defined on a part of the split.
@@ -97,10 +97,10 @@ def refuse_undefined(
 
 
 def undefined_metrics(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, part: str = "test") -> list[str]:
-    """The metrics that are NaN on a part of a split, since no label is known there; ``""`` is the metric of the only task.
+    """Return the metrics that are NaN on a part of a split because no label is known; ``""`` is the metric of the only task.
 
     Raises:
-        TrainingError: a metric is not defined there for another reason.
+        TrainingError: a metric is not defined for another reason.
     """
     known = labels[torch.as_tensor(_part(split, part), device=labels.device)]
     try:
@@ -115,7 +115,7 @@ def _part(split: Split, part: str) -> npt.NDArray[np.int64]:
 
 
 def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:
-    """``val/gcn-0``, and of several tasks ``accuracy(digit)/val/gcn-0``, for each member."""
+    """Return a column ``val/gcn-0`` for each member, and with several tasks ``accuracy(digit)/val/gcn-0``."""
     row = {f"{part}/{name}": value for name, value in zip(names, scores.overall, strict=True)}
     for metric, values in scores.by_task.items():
         row.update({f"{metric}/{part}/{name}": value for name, value in zip(names, values, strict=True)})

@@ -1,4 +1,4 @@
-"""What a step trains on and an evaluation looks at, one module a kind: the whole graph, graphs, sampled neighbourhoods, a graph store."""
+"""Feeds, the batches of training and evaluation: the whole graph, mini-batches of graphs, sampled neighbourhoods, a graph store."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def make_feed(
     placement: Placement,
     fanout: Sequence[int] | None = None,
 ) -> Feed:
-    """The feed that the task asks for; with a fan-out, one that samples neighbours.
+    """Create the feed of a task; with a fan-out, one that samples neighbours.
 
     Raises:
-        UsageError: steps that several processes cannot divide, or more nodes in a step than there are to train on.
+        UsageError: steps that several processes cannot divide, or a partitioned graph without a fan-out.
     """
     if fanout is not None:
         from dgl_mutual.training.feeds.sampled import NeighbourFeed
@@ -42,7 +42,7 @@ def make_feed(
             return StoredFeed(dataset.store, split, placement, fanout=fanout, batch_size=batch_size, order=order)
         return NeighbourFeed(dataset, split, placement, fanout=fanout, batch_size=batch_size, order=order)
     if dataset.store is not None:
-        raise UsageError("A partitioned graph is trained on by samples of neighbourhoods. Add --sampler neighbor.")
+        raise UsageError("Training on a partitioned graph needs sampled neighbourhoods. Add --sampler neighbor.")
     if splits_whole_graphs(dataset, split):
         from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 

@@ -23,13 +23,13 @@ from dgl_mutual.utils.wording import counted
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One step's input.
+    """The input of one step.
 
     Attributes:
         batch: the graphs.
         samples: (N,): dataset indices of the batch's samples.
-        index: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
-        labelled: rows of the samples whose labels may be learned from.
+        index: the same numbers as an index, or ``slice(None)`` if the batch is the whole dataset in order.
+        labelled: rows of the samples with labels for training.
     """
 
     batch: Batch
@@ -38,7 +38,7 @@ class TrainingBatch:
     labelled: Rows
 
     def gathered(self, ranks: Ranks) -> TrainingBatch:
-        """The samples of all processes' shares, of which `batch` is the share of this process."""
+        """Return the samples of the shares of all processes; `batch` remains that of this process."""
         if ranks.divides != "samples":
             return self
         has_label = torch.zeros_like(self.samples)
@@ -52,33 +52,33 @@ class Feed(ABC):
 
     #: N of a full-batch node task; None if the set of samples is not fixed.
     num_transductive_samples: int | None = None
-    #: Steps see samples of neighbourhoods, and a clean pass over everything costs many steps.
+    #: Steps see sampled neighbourhoods, and a clean pass over all samples costs as much as many steps.
     sampled: bool = False
-    #: An epoch draws some of the unlabelled samples where ``training.unlabelled_ratio`` is given.
+    #: With ``training.unlabelled_ratio``, an epoch draws some of the unlabelled samples.
     draws_unlabelled: bool = False
 
     @abstractmethod
     def training_batches(self) -> Iterator[TrainingBatch]:
-        """The steps of one epoch."""
+        """Yield the batch of each step of an epoch."""
 
     @abstractmethod
     def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
-        """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway.
+        """Add these samples, or some of them, to every epoch, without their labels, unless it sees them anyway.
 
         Args:
-            ratio: how many are drawn in each epoch for each labelled one, without repetition (default: the feed's choice). It has no effect
-                without `draws_unlabelled`.
+            ratio: number of samples drawn in each epoch for each labelled one, without repetition (default: the feed's choice). It has no
+                effect without `draws_unlabelled`.
 
         Raises:
-            UsageError: more than there are.
+            UsageError: more samples than there are.
         """
 
     @abstractmethod
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
-        """Batches that cover at least these samples, each with its samples' numbers."""
+        """Yield batches that cover at least these samples, each with the numbers of its samples."""
 
     def statistics_batches(self, samples: IntArray) -> Iterator[Batch]:
-        """Batches of these samples, in the same order each time, for statistics of batch norm as training steps make them.
+        """Yield batches of these samples for statistics of batch norm as in training steps, in the same order each time.
 
         A batch of one sample, which has no statistics, is left out if there are others.
         """
@@ -88,14 +88,14 @@ class Feed(ABC):
 
 
 class SteppedFeed(Feed):
-    """Steps over the training samples in random order, with unlabelled ones if there are any. Several processes divide those of a step."""
+    """Steps over the training samples in random order, with unlabelled ones if any. Several processes divide the samples of a step."""
 
     draws_unlabelled = True
-    #: What a sample is, for messages.
+    #: Name of a sample in messages.
     sample: TaskName
 
     def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
-        """Take `batch_size` training samples in a step, or all of them if there are fewer.
+        """Use `batch_size` training samples in a step, or all of them if there are fewer.
 
         Raises:
             UsageError: fewer samples in a step than processes that divide them.
@@ -113,24 +113,24 @@ class SteppedFeed(Feed):
         self._unlabelled, self._per_epoch = samples, num_drawn(ratio, len(samples), len(self._train))
 
     def _steps(self, labelled: IntArray, unlabelled: IntArray) -> list[tuple[IntArray, IntArray]]:
-        """This process's samples of each step of an epoch, which has these.
+        """Divide the samples of an epoch into steps, and return this process's share of each.
 
-        Sizes of steps differ by one at most: batch norm would be noisy in a last one of few samples.
+        Sizes of steps differ by one at most: batch norm would be noisy in a small last step.
         """
         parts = (np.array_split(samples, self._num_steps) for samples in (labelled, unlabelled))
         return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
 
 
 def shuffled(samples: IntArray, order: torch.Generator) -> IntArray:
-    """The samples in a random order, which the generator decides."""
+    """Shuffle samples with the generator."""
     return np.take(samples, torch.randperm(len(samples), generator=order).numpy())
 
 
 def num_drawn(ratio: float | None, num_unlabelled: int, num_labelled: int) -> int | None:
-    """How many unlabelled samples an epoch draws by ``training.unlabelled_ratio``; None for all.
+    """Return the number of unlabelled samples that an epoch draws by ``training.unlabelled_ratio``; None for all.
 
     Raises:
-        UsageError: more than there are.
+        UsageError: more samples than there are.
     """
     if ratio is None:
         return None

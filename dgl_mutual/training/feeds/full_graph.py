@@ -28,7 +28,7 @@ class FullGraphFeed(Feed):
         yield TrainingBatch(self._batch, self._samples, slice(None), self._labelled)
 
     def add_unlabelled(self, samples: IntArray, ratio: float | None = None) -> None:
-        """There is nothing to do: every step sees the whole graph."""
+        """Do nothing: every step sees the whole graph."""
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         yield self._batch, self._samples

@@ -18,7 +18,7 @@ from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
 
 
 class GraphsFeed(SteppedFeed):
-    """Graph task: shuffled mini-batches of training graphs; evaluation in batches that are kept once they are asked for again.
+    """Graph task: shuffled mini-batches of training graphs. Evaluation batches are cached when they are requested a second time.
 
     By default an epoch sees all unlabelled graphs.
     """
@@ -48,9 +48,9 @@ class GraphsFeed(SteppedFeed):
             yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(known)))
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
-        """As many batches as an epoch has steps, of two graphs at least, with as many unlabelled graphs as an epoch draws.
+        """Yield as many batches as an epoch has steps, of at least two graphs, with as many unlabelled graphs as an epoch draws.
 
-        They are in random order: files are often sorted by class.
+        Graphs are in random order, since files are often sorted by class.
         """
         random = np.random.default_rng(0)
         if self._per_epoch is not None:
@@ -65,7 +65,7 @@ class GraphsFeed(SteppedFeed):
         if key not in self._kept:
             graphs_of_batches = (samples[places] for places in evaluation_groups(self._num_nodes[samples], self._num_edges[samples]))
             batches = ((self._collate(graphs), torch.as_tensor(graphs, device=self._collate.device)) for graphs in graphs_of_batches)
-            if key not in self._seen:  # a pass over everything, at the end, comes once, and would be most of the memory
+            if key not in self._seen:  # the pass over all graphs at the end comes once, and would take most of the memory
                 self._seen.add(key)
                 yield from batches
                 return

@@ -1,4 +1,4 @@
-"""Node tasks on many graphs: whole graphs are for training, validation or test, and the nodes of a graph come and go with it."""
+"""Node tasks on many graphs, split by graphs: all nodes of a graph are in the same part."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from dgl_mutual.training.feeds.graphs import GraphsFeed
 
 
 class NodesOfGraphsFeed(Feed):
-    """Steps see training graphs alone, all of them as one disjoint union or mini-batches of them; other graphs are seen in evaluation.
+    """Steps see training graphs only, as one disjoint union or in mini-batches; other graphs are seen in evaluation.
 
-    Samples are nodes. Inductive: no node of another graph, nor its features, takes part in a training step.
+    Samples are nodes. Training is inductive: no node of another graph, nor its features, takes part in a step.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class NodesOfGraphsFeed(Feed):
         self._in_batches = batch_size is not None
         size = batch_size or len(by_graph.train)
         if not self._in_batches:
-            # The union is made anew by a training that goes on: its order depends on the seed alone.
+            # A resumed training creates the union again, so its order must depend on the seed only.
             order = torch.Generator().manual_seed(order.initial_seed())
         self._graphs = GraphsFeed(dataset, by_graph, placement, batch_size=size, order=order)
         device = placement.device
@@ -63,7 +63,7 @@ class NodesOfGraphsFeed(Feed):
 
     @cached_property
     def _union(self) -> TrainingBatch:
-        """All that training sees as one batch (this process's share of it), made once."""
+        """All training graphs (this process's share) as one batch, created once."""
         (batch,) = self._graphs.training_batches()
         return self._of_nodes(batch)
 
@@ -76,7 +76,7 @@ class NodesOfGraphsFeed(Feed):
         return graphs_of(nodes, self._offsets)
 
     def _nodes_of(self, graphs: Tensor, count: int) -> Tensor:
-        """Numbers of the nodes of these graphs, `count` in all, graph after graph. Nothing waits for the device."""
+        """Return the numbers of the nodes of these graphs, `count` in total, graph after graph, without waiting for the device."""
         first, sizes = self._first[graphs], self._sizes[graphs]
         shift = first - (sizes.cumsum(0) - sizes)
         return torch.repeat_interleave(shift, sizes, output_size=count) + torch.arange(count, device=graphs.device)

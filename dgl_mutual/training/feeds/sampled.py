@@ -1,4 +1,4 @@
-"""Node tasks whose graph does not fit one step: each step sees some nodes and a sample of their neighbourhoods."""
+"""Node tasks on large graphs: each step sees some nodes and a sample of their neighbourhoods."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from dgl_mutual.training.feeds.base import SteppedFeed, TrainingBatch, shuffled
 from dgl_mutual.utils.torch_settings import threads_kept
 from dgl_mutual.utils.wording import counted
 
-#: Neighbours that are sampled for a node in each convolution, by default.
+#: Default number of neighbours sampled for a node in each convolution.
 DEFAULT_FANOUT = 10
 
 
 class SeedsFeed(SteppedFeed):
     """Steps over the training nodes in random order.
 
-    Where members exchange on more than labelled samples, a step also sees other nodes, without their labels, by default as many; an epoch
-    draws them without repetition.
+    If members exchange on more than labelled samples, a step also sees other nodes, without their labels: by default as many, drawn
+    without repetition in an epoch.
     """
 
     sampled = True
     sample = "node"
 
     def _epoch(self) -> list[tuple[IntArray, IntArray]]:
-        """This process's training nodes and other nodes of each step."""
+        """Return this process's training nodes and other nodes of each step."""
         unlabelled = self._some(self._unlabelled, len(self._train) if self._per_epoch is None else self._per_epoch)
         return self._steps(shuffled(self._train, self._order), unlabelled)
 
     def _some(self, nodes: IntArray, most: int) -> IntArray:
-        """So many of the nodes at most, in random order. Unlike a shuffle it takes no longer where there are more nodes."""
+        """Draw at most so many of the nodes, in random order. Unlike for a shuffle, the time does not depend on the number of nodes."""
         rng = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=self._order)))
         return nodes[rng.choice(len(nodes), min(most, len(nodes)), replace=False)]
 
     def _seed_draws(self) -> None:
-        """DGL has one stream for all, so it is put where this step is, whatever else has drawn from it. Each process draws its own."""
+        """Seed DGL's global stream for a step, whatever else has drawn from it. Each process has other seeds."""
         dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.stream)
 
 
 class NeighbourFeed(SeedsFeed):
-    """Each step with a sample of the in-neighbours of its nodes, of theirs, and so on; all students run on the same sample.
+    """Each step samples in-neighbours of its nodes, in-neighbours of these, and so on; all students run on the same sample.
 
     Evaluation is exact: layer by layer over the whole graph.
     """
@@ -65,17 +65,17 @@ class NeighbourFeed(SeedsFeed):
         batch_size: int,
         order: torch.Generator,
     ) -> None:
-        """Take the neighbours to draw for each convolution, first to last (-1: all); for the rest, and errors, see `SeedsFeed`."""
+        """Sample `fanout` neighbours for each convolution, first to last (-1: all). Other arguments and errors as in `SeedsFeed`."""
         super().__init__(split, batch_size=batch_size, order=order, ranks=placement.ranks)
         self._whole = Collator(dataset, placement.device, placement.dtype).all()
         self._graph = _dgl_graph(dataset)  # on the CPU, where sampling runs; blocks move to the device
-        # The fused kernel numbers nodes in the order in which threads come by.
+        # The fused kernel numbers nodes in an order that depends on the timing of threads.
         self._sampler = dgl.dataloading.NeighborSampler(list(fanout), fused=False)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
         for known, unknown in self._epoch():
             seeds = torch.as_tensor(np.concatenate([known, unknown]))
-            # DGL's threads draw from a stream each, and share the nodes as they come by: several would draw other samples from a seed.
+            # Each of DGL's threads has its own stream, so samples would depend on which thread handles which node.
             with threads_kept():
                 torch.set_num_threads(1)
                 self._seed_draws()
@@ -95,7 +95,7 @@ def _dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
 
 
 def resolve_fanout(fanout: Sequence[int] | None, depths: Sequence[int]) -> tuple[int, ...]:
-    """The neighbours to draw for each convolution of the deepest member; shallower ones use the last of them.
+    """Return the number of neighbours for each convolution of the deepest member; shallower members use the last ones.
 
     Raises:
         UsageError: numbers for another depth.

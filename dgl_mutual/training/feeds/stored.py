@@ -1,4 +1,4 @@
-"""Node tasks on a partitioned graph, whose parts are on several machines: steps ask DGL's graph store for neighbours and their features."""
+"""Node tasks on a partitioned graph with parts on several machines: steps get neighbours and features from DGL's graph store."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds.base import TrainingBatch
 from dgl_mutual.training.feeds.sampled import SeedsFeed
 
-#: Nodes that are evaluated together, each with all its neighbours.
+#: Number of nodes that are evaluated together, each with all its neighbours.
 EVALUATION_SEEDS = 1024
 
 
 class StoredFeed(SeedsFeed):
-    """Steps as those of `NeighbourFeed`, drawn by the store's servers. Evaluation is exact: with all neighbours, some nodes at a time.
+    """Steps as in `NeighbourFeed`, sampled by the store's servers. Evaluation is exact: with all neighbours, some nodes at a time.
 
-    NOTE: servers draw from streams of their own, so a training with a limited fan-out is not the same again.
+    NOTE: servers draw from their own streams, so a training with a limited fan-out is not reproducible.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StoredFeed(SeedsFeed):
 
 
 class _StoredNodes:
-    """Node data that come from the store when rows of them are asked for."""
+    """Node data whose rows are read from the store when they are indexed."""
 
     def __init__(self, graph: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -86,6 +86,6 @@ class _Column:
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
-            raise TypeError("rows of a store are asked for by number")
-        found: Tensor = self.stored[rows.cpu()]
-        return found.to(self.device, self.dtype)
+            raise TypeError("rows of a store are indexed by number")
+        values: Tensor = self.stored[rows.cpu()]
+        return values.to(self.device, self.dtype)

@@ -43,10 +43,10 @@ def check_trackers(track: Sequence[TrackerLike]) -> None:
 
 
 def make_tracker(given: TrackerLike, run: TrackedRun) -> Tracker:
-    """A tracker for one training.
+    """Create a tracker for one training.
 
     Raises:
-        UsageError: one of an installed package cannot be made.
+        UsageError: the tracker of an installed package cannot be created.
     """
     kind = TRACKER_REGISTRY.resolve(given)
     with errors_attributed_to(f"The tracker {_name(given)!r}", kind, "cannot be made"):

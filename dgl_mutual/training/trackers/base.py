@@ -1,4 +1,4 @@
-"""Base of trackers: when they send what."""
+"""Base class of trackers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dgl_mutual.utils.user_warnings import level_of_caller
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of the training that it tracks.
+    """The training that a tracker follows.
 
     Attributes:
-        group: name of the run that the training belongs to: the name of its folder.
-        name: name of the training within it, for example ``seed-0-fold-0``.
-        folder: where files may be written.
-        config: how it is trained, as plain values.
+        group: name of the run that the training belongs to, which is the name of its folder.
+        name: name of the training within the run, for example ``seed-0-fold-0``.
+        folder: folder for files of the tracker.
+        config: configuration of the training, as plain values.
     """
 
     group: str
@@ -46,7 +46,7 @@ class TrackedRun:
 class Tracker(Callback, ABC):
     """Sends each epoch's row of the history, and at the end every member's metrics as ``final/<part>/<member>``.
 
-    If the service fails during training, a warning says so and the training goes on without it.
+    If the service fails during training, a warning says so and the training continues without it.
 
     Class attributes:
         title: its name in error messages (default: the name of the class).
@@ -68,10 +68,10 @@ class Tracker(Callback, ABC):
 
     @classmethod
     def check(cls) -> None:
-        """Check that it can be used here.
+        """Check that the tracker can be used here.
 
         Raises:
-            UsageError: its package is not installed, or is not set up; or a method does not take what it is called with.
+            UsageError: its package is not installed, or is not set up; or a method does not accept its arguments.
         """
         for name in ("open", "log", "close", "summarise"):
             arguments = list(inspect.signature(getattr(Tracker, name)).parameters)
@@ -81,15 +81,15 @@ class Tracker(Callback, ABC):
 
     @classmethod
     def client(cls) -> ModuleType:
-        """The package that it needs.
+        """Import the package that the tracker needs.
 
         Raises:
-            UsageError: it is not installed, or cannot be imported.
+            UsageError: the package is not installed, or cannot be imported.
         """
         assert cls.package is not None
         try:
             module = importlib.import_module(cls.package)
-            if module.__spec__ is None or module.__spec__.origin is not None:  # a folder of that name without a package in it has none
+            if module.__spec__ is None or module.__spec__.origin is not None:  # None for a folder of that name that is not a package
                 return module
         except ModuleNotFoundError:
             pass
@@ -111,7 +111,7 @@ class Tracker(Callback, ABC):
         """End the tracked run."""
 
     def summarise(self, figures: Mapping[str, float], step: int) -> None:
-        """Send the metrics that stand at the end."""
+        """Send the final metrics."""
         self.log(figures, step)
 
     def on_fit_begin(self, state: TrainingState) -> None:
@@ -135,11 +135,11 @@ class Tracker(Callback, ABC):
         self.end(failed=False)
 
     def end(self, *, failed: bool) -> None:
-        """End the tracked run, if that has not been done."""
+        """End the tracked run, if it has not ended."""
         if self._is_open:
             self._send(lambda: self.close(failed))
         elif self._has_failed:
-            with contextlib.suppress(Exception):  # a warning has told already
+            with contextlib.suppress(Exception):  # a warning was shown already
                 self.close(True)
         self._is_open = self._has_failed = False
 
@@ -151,7 +151,7 @@ class Tracker(Callback, ABC):
         except Exception as error:
             self._is_open, self._has_failed = False, True
             warnings.warn(
-                f"{self.title} failed, and {self.run.name} goes on without it: {type(error).__name__}: {error}",
+                f"{self.title} failed, and {self.run.name} continues without it: {type(error).__name__}: {error}",
                 RuntimeWarning,
                 stacklevel=level_of_caller(),
             )

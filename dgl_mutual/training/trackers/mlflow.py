@@ -1,4 +1,4 @@
-"""MLflow: an experiment a run, an MLflow run a training."""
+"""MLflow: one experiment for each run, one MLflow run for each training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from filelock import FileLock
 from dgl_mutual.training.trackers.base import Tracker
 from dgl_mutual.utils.paths import refuse_links
 
-#: MLflow refuses longer values of parameters.
+#: Maximum length of parameter values in MLflow.
 _LONGEST = 500
-#: What is written into a run's folder.
+#: Files that MLflow writes into the folder of a run.
 _FILES = (".mlflow.lock", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm", "mlartifacts")
 
 
 class MLflowTracker(Tracker):
-    """Sends metrics by an `MlflowClient` to MLFLOW_TRACKING_URI; where that is not set, to the database ``mlflow.db`` in the run's folder.
+    """Sends metrics by an `MlflowClient` to MLFLOW_TRACKING_URI; if it is not set, to the database ``mlflow.db`` in the run's folder.
 
     ``mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`` shows it.
     """
@@ -38,7 +38,7 @@ class MLflowTracker(Tracker):
             folder.mkdir(parents=True, exist_ok=True)
             for name in _FILES:
                 refuse_links(folder / name, folder)
-            with FileLock(folder / ".mlflow.lock"):  # the first of several processes makes the tables
+            with FileLock(folder / ".mlflow.lock"):  # the first of several processes creates the tables
                 self._client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
                 experiment = self._experiment(artifact_location=(folder / "mlartifacts").as_uri())
         self._id = self._client.create_run(experiment, run_name=self.run.name).info.run_id
@@ -46,20 +46,20 @@ class MLflowTracker(Tracker):
             self._client.log_param(self._id, name, str(value)[:_LONGEST])
 
     def _experiment(self, **options: str) -> str:
-        """The id of the run's experiment, made with these options where it is not there."""
-        found = self._client.get_experiment_by_name(self.run.group)
-        if found is None:
+        """Return the id of the run's experiment, which is created with these options if it does not exist."""
+        experiment = self._client.get_experiment_by_name(self.run.group)
+        if experiment is None:
             try:
                 return str(self._client.create_experiment(self.run.group, **options))
-            except Exception:  # another process has made it meanwhile
-                found = self._client.get_experiment_by_name(self.run.group)
-                if found is None:
+            except Exception:  # another process has created it meanwhile
+                experiment = self._client.get_experiment_by_name(self.run.group)
+                if experiment is None:
                     raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         metric, now = self.client().entities.Metric, int(time.time() * 1000)
-        # MLflow takes few characters in a name.
+        # MLflow allows few characters in a name.
         metrics = [metric(re.sub(r"[^\w\-./ ]", "_", name), value, now, step) for name, value in figures.items()]
         self._client.log_batch(self._id, metrics=metrics)
 

@@ -12,7 +12,7 @@ from dgl_mutual.utils.paths import refuse_links
 
 
 class TensorBoardTracker(Tracker):
-    """Writes event files with `torch.utils.tensorboard`. Look at them with ``tensorboard --logdir results``."""
+    """Writes event files with `torch.utils.tensorboard`. View them with ``tensorboard --logdir results``."""
 
     title, package, extra = "TensorBoard", "torch.utils.tensorboard", "tensorboard"
     _writer: Any

@@ -1,4 +1,4 @@
-"""Weights & Biases: a group a run, a W&B run a training."""
+"""Weights & Biases: one group for each run, one W&B run for each training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dgl_mutual.utils.paths import refuse_links
 
 
 def _has_key(wandb: ModuleType) -> bool:
-    """Whether there is a key for this machine; nobody is asked for one."""
+    """Whether there is a key for this machine. Does not prompt for one."""
     login = getattr(wandb, "login", None)
-    if login is not None and "prompt" in inspect.signature(login).parameters:  # releases that have it deprecate `wandb.api`
+    if login is not None and "prompt" in inspect.signature(login).parameters:  # such releases deprecate `wandb.api`
         return bool(login(prompt=False, verify=False))
     return bool(getattr(getattr(wandb, "api", None), "api_key", None))
 
 
 class WandbTracker(Tracker):
-    """Sends metrics to the project WANDB_PROJECT (default: ``dgl-mutual``). With WANDB_MODE=offline it writes files alone."""
+    """Sends metrics to the project WANDB_PROJECT (default: ``dgl-mutual``). With WANDB_MODE=offline it only writes files."""
 
     title, package, extra = "Weights & Biases", "wandb", "wandb"
     _run: Any
@@ -30,7 +30,7 @@ class WandbTracker(Tracker):
     @classmethod
     def check(cls) -> None:
         wandb = cls.client()
-        # Without a key wandb.init asks for one, and a run never asks.
+        # Without a key, wandb.init would prompt for one.
         if os.environ.get("WANDB_MODE", "online") in ("online", "shared") and not _has_key(wandb):
             raise UsageError("Weights & Biases has no key for this machine. Run 'wandb login' first, or set WANDB_MODE=offline.")
 

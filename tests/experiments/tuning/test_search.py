@@ -229,7 +229,7 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
         (pruner,) = (callback for callback in callbacks if isinstance(callback, PruningReports))
         for _ in range(40):
             trials[-1] += 1
-            phase = SimpleNamespace(epoch=trials[-1], is_last=True)
+            phase = SimpleNamespace(epochs_done=trials[-1], is_last=True)
             pruner.on_epoch_end(SimpleNamespace(mean_metric=value, current=phase))  # type: ignore[arg-type]
         return value
 

@@ -1,10 +1,11 @@
-"""One training step of a cohort: perturbed views, and the training pass."""
+"""The input of a strategy in one step: perturbed views, the training pass and targets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ class StepMaker:
     """Runs the active members on a batch.
 
     Attributes:
-        train_labels: of all samples, unknown except for the labelled training samples: no strategy can learn from other labels.
-        is_training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
+        train_labels: labels of all samples, unknown except for the labelled training samples: no strategy can learn from other labels.
+        is_training: (samples,), true for training samples, labelled or not; None if all training samples are labelled.
     """
 
     state: TrainingState
@@ -34,7 +35,7 @@ class StepMaker:
 
     @classmethod
     def of(cls, state: TrainingState) -> StepMaker:
-        """Makes the steps of a training."""
+        """Create the step maker of a training."""
         split, device = state.split, state.clean.device
         labels = torch.as_tensor(state.dataset.labels, device=device)
         train, seen = (torch.as_tensor(part, device=device) for part in (split.train, split.seen))
@@ -46,44 +47,48 @@ class StepMaker:
         is_training[seen] = True
         return cls(state, train_labels, is_training)
 
-    def step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
-        """The step of an epoch within its phase, given this process's share of a batch, and all of it."""
+    def step(self, active: Sequence[int], local: TrainingBatch, gathered: TrainingBatch, epoch: int) -> Step:
+        """Return the step of the active members on a batch.
+
+        Args:
+            local, gathered: this process's share of the batch, and the samples of all shares (see `TrainingBatch.gathered`).
+            epoch: number of the epoch in its phase, from 0.
+        """
         state = self.state
         ranks, exchange = state.ranks, state.exchange
-        outputs = self._training_pass(share.batch, ranks.local(active))
+        outputs = self._training_pass(local.batch, ranks.local(active))
         here = ranks.gather_members(stack([output.logits for output in outputs]), active)
         logits = ranks.gather(here, dim=1)
-        training = batch.labelled if self.is_training is None else torch.nonzero(self.is_training[batch.index]).squeeze(1)
-        seen = [] if ranks.divides == "students" else outputs  # no process has the states of all
+        training = gathered.labelled if self.is_training is None else torch.nonzero(self.is_training[gathered.index]).squeeze(1)
+        seen = [] if ranks.divides == "students" else outputs  # no process has the hidden states of all members
         return Step(
             logits=logits,
             active=tuple(active),
             hidden=[output.hidden for output in seen],
             embeddings=[ranks.gather(output.embedding) for output in seen],
-            targets=state.targets.of_step(share, batch, active, here=here.detach(), logits=logits.detach()),
-            labels=self.train_labels[batch.index],
-            labelled=batch.labelled,
+            targets=state.targets.of_step(local, gathered, active, here=here.detach(), logits=logits.detach()),
+            labels=self.train_labels[gathered.index],
+            labelled=gathered.labelled,
             training=training,
-            exchange={"labelled": batch.labelled, "training": training}.get(exchange.on, slice(None)),
-            samples=batch.samples,
-            batch=batch.batch,
+            exchange={"labelled": gathered.labelled, "training": training}.get(exchange.on, slice(None)),
+            samples=gathered.samples,
+            batch=local.batch,
             ramp=exchange.ramp(epoch),
             epoch=epoch,
         )
 
     def _training_pass(self, batch: Batch, members: Sequence[int]) -> list[StudentOutput]:
-        """The outputs of members on a perturbed view of a batch, which is shared, or separate for each member."""
+        """Run members on a perturbed view of a batch: one view for all of them, or one for each."""
         cohort, streams = self.state.cohort, self.state.streams
         if not (self.state.options.own_views and self.state.options.has_views):
-            outputs: list[StudentOutput] = cohort(self._view(batch, streams.edges, streams.columns), members, streams.dropout)
-            return outputs
+            return cast("list[StudentOutput]", cohort(self._view(batch, streams.edges, streams.columns), members, streams.dropout))
         # One draw from each stream, whichever members train here: so processes that divide students draw the same numbers.
-        drawn = [int(torch.randint(1 << 62, (1,), generator=one, device=one.device)) for one in (streams.edges, streams.columns)]
-        found = []
+        seeds = [int(torch.randint(1 << 62, (1,), generator=stream, device=stream.device)) for stream in (streams.edges, streams.columns)]
+        outputs: list[StudentOutput] = []
         for k in members:
-            edges, columns = (generator(seed, "view", k, device=streams.edges.device) for seed in drawn)
-            found += cohort(self._view(batch, edges, columns), [k], streams.dropout)
-        return found
+            edges, columns = (generator(seed, "view", k, device=streams.edges.device) for seed in seeds)
+            outputs += cohort(self._view(batch, edges, columns), [k], streams.dropout)
+        return outputs
 
     def _view(self, batch: Batch, edges: torch.Generator, columns: torch.Generator) -> Batch:
         options = self.state.options
