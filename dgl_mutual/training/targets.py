@@ -201,11 +201,14 @@ def make_targets(
     cohort: Cohort, exchange: Exchange, feed: Feed, dataset: Dataset, split: Split, placement: Placement, averages: WeightAverages | None
 ) -> Targets:
     """Create the targets of a training; `averages` of the weights, if any, make the clean logits."""
-    kind = _CLASSES[exchange.targets][passes_are_costly(exchange, feed, dataset, split)]
-    shape, keeps = (len(cohort), dataset.num_samples, dataset.target.num_outputs), exchange.targets == "ema" or kind is BestEpochTargets
+    targets_class = _CLASSES[exchange.targets][passes_are_costly(exchange, feed, dataset, split)]
+    shape, keeps = (
+        (len(cohort), dataset.num_samples, dataset.target.num_outputs),
+        exchange.targets == "ema" or targets_class is BestEpochTargets,
+    )
     clean = CleanLogits(shape, placement.device, placement.dtype, keeps=keeps, decay=exchange.decay)
     module_of = cohort.members.__getitem__ if averages is None else averages.of
-    return kind(cohort, exchange, feed, split, placement.ranks, clean, module_of)
+    return targets_class(cohort, exchange, feed, split, placement.ranks, clean, module_of)
 
 
 def passes_are_costly(exchange: Exchange, feed: Feed, dataset: Dataset, split: Split) -> bool:
