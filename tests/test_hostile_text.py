@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dgl_mutual.data.files.csv_table import as_whole
+from dgl_mutual.data.files.csv_table import plain_integers
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.reporting.pages import fill
@@ -26,7 +26,7 @@ def test_cells_of_csv(text: str) -> None:
 
 @pytest.mark.parametrize("cell", ["0" * N + "x", "1." + "0" * N + "x"])
 def test_identifiers(cell: str) -> None:
-    assert as_whole(pd.Series([cell]))[0] == cell
+    assert plain_integers(pd.Series([cell]))[0] == cell
 
 
 @pytest.mark.parametrize("text", ["1" * N + "x", "1." + "1" * N + "x"])

@@ -34,7 +34,7 @@ def result() -> Any:
     return dm.fit(dataset, "gcn,sage", split=split, training={"epochs": 2}, student={"hidden": 4})
 
 
-@pytest.mark.filterwarnings("ignore:Edges are repeated with other features")
+@pytest.mark.filterwarnings("ignore:Edges are repeated with different features")
 def test_a_batch_is_its_graphs_with_or_without_their_numbers_of_edges(result: Any) -> None:
     graphs = some_graphs()
     batch, expected = dgl.batch(graphs), fingerprint(dm.Dataset.from_dgl(graphs, labels=LABELS))
@@ -59,7 +59,7 @@ def test_a_batch_is_its_graphs_with_or_without_their_numbers_of_edges(result: An
         ([5, 2, 5, 6, 4, 5], "has an edge from node . to node ., and by its batch information these are nodes of graphs . and ."),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Edges are repeated with other features")
+@pytest.mark.filterwarnings("ignore:Edges are repeated with different features")
 def test_batch_information_that_does_not_fit_is_refused(sizes: list[int], message: str, result: Any) -> None:
     batch = dgl.batch(some_graphs())
     batch.set_batch_num_nodes(torch.tensor(sizes))
@@ -77,7 +77,7 @@ def test_nothing_is_predicted_for_a_graph_without_nodes(result: Any) -> None:
 
 
 @pytest.mark.parametrize("formats", ["csc", "csr", ["csr", "csc"], "coo"])
-@pytest.mark.filterwarnings("ignore:Edges are repeated with other features")
+@pytest.mark.filterwarnings("ignore:Edges are repeated with different features")
 def test_a_graph_of_any_formats(formats: Any, result: Any) -> None:
     graphs = some_graphs()
     kept, batch = [graph.formats(formats) for graph in graphs], dgl.batch(graphs)

@@ -58,7 +58,7 @@ def test_rows_of_pandas_that_are_numbered_in_another_order_are_refused() -> None
         ({"labels": {"kind": labels.iloc[::-1]}}, r"labels\['kind'\]: the index counts from 0 on"),
         (
             {"features": features.set_index(pd.Index(names)), "labels": pd.Series(LABELS, index=names[::-1])},
-            "labels: the index has the entries of that of features, but in another order: row 0 has the index 'dan'",
+            "labels: the index has the same entries as that of features, but in another order: row 0 has the index 'dan'",
         ),
     ):
         with pytest.raises(DataError, match=message):
@@ -72,7 +72,7 @@ def test_edge_features_in_another_order_than_their_edges_are_refused() -> None:
     features = pd.DataFrame({"length": [0.5, 1.5, 2.5]})
     plain = fingerprint(toy(edges=edges, edge_features=features))
     assert fingerprint(toy(edges=edges.iloc[::-1], edge_features=features.iloc[::-1])) == plain
-    with pytest.raises(DataError, match=r"edge features: the index has the entries of that of edges, .* row 0 has the index 0\."):
+    with pytest.raises(DataError, match=r"edge features: the index has the same entries as that of edges, .* row 0 has the index 0\."):
         toy(edges=edges.iloc[::-1], edge_features=features)
     with pytest.raises(DataError, match=r"edge features: the index counts from 0 on, but in another order: row 0 has the index 2\."):
         toy(edges=edges.to_numpy().T, edge_features=features.iloc[::-1])
@@ -93,7 +93,10 @@ FRAME = pd.DataFrame({"src_id": EDGES[0], "dst_id": EDGES[1], "weight": 1.0})
     ("edges", "message"),
     [
         (FRAME, r"the columns src_id, dst_id, weight; .* edge_features=frame\[\['weight'\]\]"),
-        (pd.DataFrame({"dst": EDGES[1], "src": EDGES[0]}), "the columns dst, src; expected src_id and dst_id, with a row an edge. Rename"),
+        (
+            pd.DataFrame({"dst": EDGES[1], "src": EDGES[0]}),
+            "the columns dst, src; expected src_id and dst_id, and a row for each edge. Rename",
+        ),
         (pd.DataFrame(EDGES.T), "the columns 0, 1; expected src_id and dst_id"),
         (FRAME[["dst_id", "src_id"]].T, r"Transpose it \(frame.T\), .* the row 'dst_id' is the first"),
         (FRAME[["src_id"]], "the columns src_id; expected"),
@@ -330,7 +333,7 @@ def test_a_metric_that_cannot_be_chosen_is_refused_with_what_can() -> None:
     with pytest.raises(UsageError, match=r"is for one target, and there are several \(colour, even\)"):
         toy(labels=labels, metric="macro-f1")
     two = toy(labels=[[0, 1], [1, np.nan], [0, 0], [1, 1]], metric="macro-f1")
-    with pytest.raises(UsageError, match="made with metric = 'macro-f1', which is for one target, and several were asked for"):
+    with pytest.raises(UsageError, match="made with metric = 'macro-f1', which is for one target, but several were requested"):
         select_targets(two, ["label 0", "label 1"])
     one = select_targets(two, ["label 1"]).target
     assert (one.metric, one.default_metric) == ("macro-f1", "micro-f1")
@@ -344,7 +347,7 @@ def test_a_metric_that_cannot_be_chosen_is_refused_with_what_can() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"edges": [[0, 4], [1, 2]]}, r"names the node 4, and the graph has 4 nodes, 0 to 3"),
+    ({"edges": [[0, 4], [1, 2]]}, r"names the node 4, but the graph has 4 nodes, 0 to 3"),
     ({"edges": [[0, -1], [1, 2]]}, r"names the node -1"),
     ({"edges": [[0, 1], [1, 2], [2, 3]]}, r"shape \(3, 2\); expected \(2, number of edges\).* Transpose"),
     ({"edges": [[0.5, 1], [1, 2]]}, "integers, found .*0.5"),
@@ -366,7 +369,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"node_offsets": [0, 3, 2, 4], "labels": [0, 1, 0]}, "must not decrease"),
     ({"node_offsets": [0, 2, 4], "labels": [0, 1]}, "joins graphs"),
     ({"node_offsets": [0, 4, 4], "labels": [0, 1]}, r"Graph 1 has no nodes, and nothing can be predicted for a graph without nodes"),
-    ({"node_offsets": [0, 0, 0, 4], "labels": [0, 1, 0]}, r"Graph 0 has no nodes \(of 2 such graphs the first\)"),
+    ({"node_offsets": [0, 0, 0, 4], "labels": [0, 1, 0]}, r"Graph 0 has no nodes \(the first of 2 such graphs\)"),
     ({"edges": [[], []], "features": np.zeros((0, 2)), "labels": []}, "Graph 0 has no nodes"),
     ({"feature_names": ["a"]}, "1 name for 2 feature columns"),
     ({"feature_names": ["a", "a"]}, "Several feature columns are called 'a'. Give each a name of its own"),
@@ -383,7 +386,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"edge_feature_names": np.array(["a"])}, "There are names of edge features, and no edge features"),
     ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
-    ({"name": ""}, "'' is not a valid name for a dataset: expected a string that is not empty"),
+    ({"name": ""}, "'' is not a valid name for a dataset: expected a non-empty string"),
     ({"name": "mine "}, "'mine ' is not a valid name for a dataset: .*Choose another name, for example 'mine'"),
     ({"name": None}, "None is not a valid name for a dataset"),
     ({"name": "m\udc80"}, "is not a valid name for a dataset"),

@@ -59,7 +59,7 @@ def test_unsorted_edges_keep_their_features() -> None:
 
 def test_of_duplicates_the_first_counts_and_self_loops_go() -> None:
     edges = np.array([[0, 1, 0, 2, 0], [1, 1, 1, 0, 1]])
-    with pytest.warns(UserWarning, match="repeated with other features .2 in all., for example 0 -> 1"):
+    with pytest.warns(UserWarning, match="repeated with different features .2 in all., for example 0 -> 1"):
         dataset = toy(edges=edges, edge_features=[[1], [2], [3], [4], [5]])
     assert by_ends(dataset) == {(0, 1): [1], (2, 0): [4]}
     with pytest.warns(UserWarning, match="Edges are repeated .* .2 in all"):
@@ -187,7 +187,7 @@ def test_csv_edges(build_csv: Build) -> None:
         "nodes_csv": "node_id,label,age\n0,1,1\n1,0,2\n2,1,3\n",
         "graphs_csv": None,
     }
-    with pytest.warns(UserWarning, match="Edges are repeated with other features"):
+    with pytest.warns(UserWarning, match="Edges are repeated with different features"):
         dataset = load_dataset(build_csv(**files, edges_csv='src_id,dst_id,feat,weight\n2,1,"1,2",9\n0,1,"3,4",9\n0,1,"5,6",9\n'))
     assert by_ends(dataset) == {(2, 1): [1, 2], (0, 1): [3, 4]}
     assert dataset.edge_feature_names == ("edge feature 0", "edge feature 1")
@@ -236,9 +236,9 @@ def test_from_pyg() -> None:
     assert by_ends(Dataset.from_pyg(graph(edge_attr=ends[:, 0])))[2, 1] == [2]
     lone = pyg.Data(x=torch.eye(3), edge_index=torch.zeros((2, 0), dtype=torch.int64))
     assert Dataset.from_pyg([graph(edge_attr=ends), lone], labels=[0, 1]).num_edge_features == 2
-    with pytest.raises(DataError, match=r"edge features of graph 1 have rows of the shape .2,., and those of graph 0 no rows"):
+    with pytest.raises(DataError, match=r"edge features of graph 1 have rows of the shape .2,., but those of graph 0 no rows"):
         Dataset.from_pyg([graph(), graph(edge_attr=ends)], labels=[0, 1])
-    with pytest.raises(DataError, match="Graph 0 has 3 edges and 2 rows"):
+    with pytest.raises(DataError, match="Graph 0 has 3 edges but 2 rows"):
         Dataset.from_pyg(graph(edge_attr=ends[:2]))
 
 

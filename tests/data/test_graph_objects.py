@@ -150,8 +150,8 @@ def test_a_key_that_is_named_must_be_there() -> None:
 @pytest.mark.parametrize(
     ("key", "options", "message"),
     [
-        ("feat", {}, r"Graph 2 has no node features 'feat' \(its ndata has: label\), and others have"),
-        ("label", {"label": "label"}, r"Graph 2 has no labels 'label' \(its ndata has: feat\), and others have"),
+        ("feat", {}, r"Graph 2 has no node features 'feat' \(its ndata has: label\), but other graphs have"),
+        ("label", {"label": "label"}, r"Graph 2 has no labels 'label' \(its ndata has: feat\), but other graphs have"),
     ],
 )
 def test_a_graph_that_lacks_what_others_have_is_named(key: str, options: dict[str, str], message: str) -> None:
@@ -169,7 +169,7 @@ def test_edge_features_of_a_named_key_may_be_missing_where_there_are_no_edges() 
     graphs[0].edata["w"], graphs[1].ndata["feat"], graphs[2].edata["w"] = torch.rand(5), torch.zeros(2, 2), torch.rand(5)
     assert Dataset.from_dgl(graphs, labels=[0, 1, 0], edge_feat="w").num_edge_features == 1
     del graphs[2].edata["w"]
-    with pytest.raises(DataError, match=r"Graph 2 has no edge features 'w' \(its edata has: nothing\), and others have"):
+    with pytest.raises(DataError, match=r"Graph 2 has no edge features 'w' \(its edata has: nothing\), but other graphs have"):
         Dataset.from_dgl(graphs, labels=[0, 1, 0], edge_feat="w")
 
 
@@ -217,7 +217,7 @@ def test_from_pyg() -> None:
     assert (rows.target.kind, rows.labels.shape) == ("multi-label", (2, 2))
     with pytest.raises(DataError, match="no node features x"):
         Dataset.from_pyg(pyg.Data(edge_index=torch.as_tensor(EDGES)))
-    with pytest.raises(DataError, match=r"Graph 1 has no node features x \(it has: edge_index\), and others have"):
+    with pytest.raises(DataError, match=r"Graph 1 has no node features x \(it has: edge_index\), but other graphs have"):
         Dataset.from_pyg([graph(LABELS), pyg.Data(edge_index=torch.as_tensor(EDGES))])
     with pytest.raises(DataError, match="item 1 is an int"):
         Dataset.from_pyg([graph(LABELS), 1])

@@ -58,7 +58,7 @@ def test_labels_that_are_not_those_of_the_task_are_told() -> None:
         dm.fit(Dataset.from_pyg(of_nodes, task="graph"), "gcn,sage", split=split)
     with pytest.raises(UsageError, match=r"ndata\['label'\] has labels of nodes, and the task is 'graph'"):
         dm.fit(Dataset.from_dgl([dgl_graph()] * 3, task="graph"), "gcn,sage", split=split)
-    shape = r"The labels of graph 0 have the shape \(\), and it has 4 nodes.*task='graph'"
+    shape = r"The labels of graph 0 have the shape \(\), but it has 4 nodes.*task='graph'"
     with pytest.raises(DataError, match=shape):
         Dataset.from_pyg([data(y=1), data(y=0)], task="node")
     bare = dgl_graph()
@@ -75,7 +75,7 @@ def test_labels_that_are_not_those_of_the_task_are_told() -> None:
 def test_graphs_of_which_some_have_labels_of_nodes_are_refused() -> None:
     bare = dgl_graph()
     del bare.ndata["label"]
-    message = "labels of graph 1 have no rows, and those of graph 0 rows"
+    message = "labels of graph 1 have no rows, but those of graph 0 rows"
     with pytest.raises(DataError, match=message):
         Dataset.from_dgl([dgl_graph(), bare])
     with pytest.raises(DataError, match=message):

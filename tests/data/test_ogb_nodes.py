@@ -178,7 +178,7 @@ def test_a_link_to_nothing_or_a_folder_is_not_an_absent_file(build: Build, part:
     place = build("own") / f"{part}.csv.gz"
     place.unlink(missing_ok=True)
     place.symlink_to("nowhere")
-    with pytest.raises(DataError, match=f"{place.name}: it is a link to nowhere, and no file is there"):
+    with pytest.raises(DataError, match=f"{place.name}: it is a link to nowhere, which does not exist"):
         load_dataset(place.parents[part.count("/")], require_labels=False)
     place.unlink()
     place.mkdir()

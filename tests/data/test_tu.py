@@ -74,7 +74,7 @@ def test_a_link_to_nothing_or_a_folder_is_not_an_absent_file(build_tu: Build, pa
     folder = build_tu(**{part: None})
     place = folder / f"TOY_{part}.txt"
     place.symlink_to("nowhere")
-    with pytest.raises(DataError, match=rf"TOY_{part}\.txt: it is a link to nowhere, and no file is there"):
+    with pytest.raises(DataError, match=rf"TOY_{part}\.txt: it is a link to nowhere, which does not exist"):
         load_dataset(folder, require_labels=False)
     place.unlink()
     place.mkdir()

@@ -74,7 +74,7 @@ def test_what_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path, monke
     with zipfile.ZipFile(zeros, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("TOY/a.txt", bytes(1 << 20))
     assert 250 * zeros.stat().st_size < 1 << 20
-    with pytest.raises(DataError, match=r"1048576 bytes, at most .* are expected"):
+    with pytest.raises(DataError, match=r"1048576 bytes; at most .* are expected"):
         unpack(zeros, tmp_path / "out")
     numbers = tmp_path / "numbers.zip"
     with zipfile.ZipFile(numbers, "w", zipfile.ZIP_DEFLATED) as opened:

@@ -25,35 +25,35 @@ from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
-#: What separates cells in files whose maker did not say so.
+#: Separators that files may have without ``separator`` in meta.yaml, and their names in messages.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
-_WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
+_INTEGER = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
-#: Integers as floats with a decimal comma, and numbers whose thousands are set apart.
-_WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
-#: Two or more digits after a comma, the first a 0: the end of such a number, not a number of a list.
+#: Integers written as floats with a decimal comma, and numbers with thousands separators.
+_INTEGER_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+#: Two or more digits after a comma, starting with 0: the rest of a number, not another item of a list.
 _PADDED = r",\s*0[0-9]"
-#: No number is written with more commas: cells with more are lists, and are not searched for thousands.
+#: Cells with more commas than any number has are lists, and are not searched for thousands separators.
 _MAX_COMMAS = 8
-#: Three numbers or more, of which the first has three digits; a number of nine digits or more would be a rare one.
+#: Three groups of digits or more, three in the first: more likely a list than a number of nine digits or more.
 _THREE_DIGITS = r"[+-]?[0-9]{3},[0-9]{3},.*"
-#: What pandas calls a column that has no name in the file: that of row indices, mostly.
+#: The name that pandas writes for an unnamed column, usually the row index.
 _UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
-#: Each column costs about a tenth of a millisecond, however few the rows.
+#: Each column costs about a tenth of a millisecond, whatever the number of rows.
 _MAX_COLUMNS = 20_000
-#: Numbers that are examined where cells do not all have equally many.
+#: Limit on the numbers that are examined where cells have different lengths.
 _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
-#: A word in place of a number, if it is not one of those that stand for a number.
+#: A word in place of a number, unless it is in `_NO_WORDS`.
 _WORD = re.compile(r"[^\W\d][\w -]*")
 _NO_WORDS = MISSING | INFINITE | set(_BOOLEANS)
-#: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
+#: Rows parsed at a time, since text takes ten times the memory of numbers.
 _ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class CsvTable:
-    """The cells of one CSV file as stripped text; the index holds each row's line in the file, however the rows are ordered."""
+    """The cells of one CSV file as stripped text. The index holds the line number of each row, also after reordering."""
 
     path: Path
     frame: pd.DataFrame
@@ -71,15 +71,15 @@ class CsvTable:
             found = repr(shortened(cell, SHOWN)) if cell else "an empty cell"
             self.refuse(faults, offending, f"{column}: {rule}, found {found}{hint}")
 
-    def are_whole(self, column: str) -> bool:
-        """Whether all cells of a column are integers, as pandas would take them for."""
-        return column in self.frame and bool(self.frame[column].str.fullmatch(_WHOLE).all())
+    def are_integers(self, column: str) -> bool:
+        """Whether pandas would read all cells of a column as integers."""
+        return column in self.frame and bool(self.frame[column].str.fullmatch(_INTEGER).all())
 
     def numbers(self, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
-        """Cells of numbers with commas between them, with or without brackets around them, shape (rows, numbers a cell).
+        """The comma-separated numbers of each cell, with or without brackets, shape (rows, numbers a cell).
 
         Args:
-            allow_missing: nothing, or a word for it, in place of a number or of a whole cell means "unknown" and becomes NaN.
+            allow_missing: an empty or missing value (`MISSING`), in place of a number or of a whole cell, becomes NaN.
         """
         plain = None if allow_missing else plain_numbers(list(self.frame[column]))
         if plain is not None and not unusable(plain).any():
@@ -91,14 +91,14 @@ class CsvTable:
         width = cells[line].count(",") + 1 if known.any() else 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
-        if not allow_missing and self._refuse_commas(column, faults):
+        if not allow_missing and not self._expect_lists(column, faults):
             return np.zeros((len(cells), 1))
         ragged = _commas(cells) + 1 != width
         rule = f"expected {counted(width, 'number')} as in line {line}"
         empty = (cells == "").to_numpy(dtype=np.bool_)
         self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
         self.refuse_cells(faults, column, ragged & ~empty, rule)
-        if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
+        if width * len(cells) > _MAX_MISFIT and ragged.any():  # one wide cell must not blow up the table of many short ones
             return np.zeros((len(cells), 1))
         values, words = _parsed(cells, width, ~ragged, dict.fromkeys(MISSING, np.nan) if allow_missing else _BOOLEANS)
         if not allow_missing:  # a column holds booleans or numbers
@@ -110,7 +110,7 @@ class CsvTable:
         return values
 
     def _warn_of_codes(self, column: str) -> None:
-        """Warn of integers with leading zeros: they are codes, as of places, and students would treat them as numerical values."""
+        """Warn of integers with leading zeros, which are codes (such as postcodes) that students would treat as numerical values."""
         codes = self.frame[column][self.frame[column].str.fullmatch("0[0-9]+")]
         if len(codes):
             warn(
@@ -118,18 +118,18 @@ class CsvTable:
                 "zeros, as codes have. If it is a code, encode the column one-hot; if it is numerical, write it without these zeros."
             )
 
-    def _refuse_commas(self, column: str, faults: Faults) -> bool:
-        """Record a fault where commas of a column stand between thousands or before decimals, and say whether there is one.
+    def _expect_lists(self, column: str, faults: Faults) -> bool:
+        """Whether commas separate the numbers of lists; a fault where they separate thousands or decimals.
 
-        The column ``feat`` holds lists: what may be lists of numbers, too, is a warning there.
+        The column ``feat`` holds lists, so cells that can be read in both ways only cause a warning there.
         """
         cells = self.frame[column]
         commas = _commas(cells)
         if not (commas <= _MAX_COMMAS).any():
-            return False
+            return True
         padded = (cells.str.contains(_PADDED) & ~cells.str.startswith(("[", "("))).to_numpy(dtype=np.bool_)
-        rule = thousands_fault(cells)
-        doubtful = _may_be_decimals(cells, self.separator) if rule is None else not cells.str.fullmatch(_THREE_DIGITS).all()
+        rule = fault_of_thousands(cells)
+        is_ambiguous = _may_be_decimals(cells, self.separator) if rule is None else not cells.str.fullmatch(_THREE_DIGITS).all()
         if rule is None and cells.str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
         if column != "feat" and rule is not None:
@@ -140,17 +140,17 @@ class CsvTable:
         elif rule is not None and len(np.unique(commas)) > 1:
             self.refuse_cells(faults, column, commas > 0, rule)
         else:
-            if doubtful:
+            if is_ambiguous:
                 cell, count = shortened(cells.iloc[0], SHOWN), counted(int(commas[0]) + 1, "number")
                 warn(
                     f"{self.path}, column {column}: each cell, such as {cell!r}, is read as {count}. If it is one, write it without commas "
                     "between thousands and with a decimal point; if it is a list, put it in brackets."
                 )
-            return False
-        return True
+            return True
+        return False
 
     def of_booleans(self, column: str, width: int) -> list[bool]:
-        """Which of the `width` numbers of each cell are booleans: `numbers` has made sure that they are so in all cells or in none."""
+        """Which of the `width` numbers of each cell are booleans. `numbers` has checked that all cells agree."""
         first = without_brackets(self.frame[column].iloc[:1]).iloc[0].casefold().split(",")
         return [part.strip() in _BOOLEANS for part in first] if len(first) == width else [False] * width
 
@@ -158,9 +158,9 @@ class CsvTable:
 def _parsed(
     cells: pd.Series[str], width: int, regular: npt.NDArray[np.bool_], meanings: Mapping[str, float]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The numbers of cells that hold `width` of them each, and where a word of `meanings` stands instead, (rows, width) both.
+    """Parse cells of `width` numbers: the values, and a mask of the words of `meanings`, both of shape (rows, width).
 
-    Values are NaN in rows that are not `regular`, and where neither a number nor such a word stands.
+    Values are NaN in rows that are not `regular`, and where a cell has neither a number nor such a word.
     """
     values, words = np.full((len(cells), width), np.nan), np.zeros((len(cells), width), dtype=np.bool_)
     texts, lines = cells.to_numpy(dtype=object), np.flatnonzero(regular)
@@ -177,7 +177,7 @@ def _parsed(
 
 
 def _rule_of(parts: Sequence[str]) -> str:
-    """The rule that a cell breaks in which not all parts are finite numbers."""
+    """The rule broken by a cell whose parts are not all finite numbers."""
     parts = [part.strip() for part in parts]
     if any(_WORD.fullmatch(part) and part not in _NO_WORDS for part in parts):
         return "expected numbers; encode words and categories as numbers, for example one-hot"
@@ -187,16 +187,16 @@ def _rule_of(parts: Sequence[str]) -> str:
 
 
 def is_unnamed(column: str) -> bool:
-    """Whether a column has no name: neither DGL nor this package reads it."""
+    """Whether a column has no name. DGL ignores such columns, too."""
     return column == "" or re.fullmatch(_UNNAMED, column) is not None
 
 
 def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *, may_be_empty: bool = False) -> CsvTable | None:
-    """All columns that have a name, or None after recording why not.
+    """Read all named columns, or record why they cannot be read and return None.
 
     Args:
-        required: columns that no row may leave empty.
-        may_be_empty: there may be no line after the header.
+        required: columns that must exist and have no empty cell.
+        may_be_empty: whether the file may have a header alone.
     """
     rows = _read_rows(path, separator, faults)
     if rows is None:
@@ -243,39 +243,39 @@ def _read_rows(path: Path, separator: str, faults: Faults) -> list[tuple[int, li
     return None
 
 
-def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
-    """Integers among identifiers in their plain form: ``1.0`` and ``01`` are ``1``, since pandas reads all three as one number."""
+def plain_integers(identifiers: pd.Series[str]) -> pd.Series[str]:
+    """Identifiers with integers in canonical form: ``1.0`` and ``01`` become ``1``, since pandas reads all three as the same number."""
     plain = identifiers.str.replace(r"^\+?(-?)0*([1-9][0-9]*|0)(?:\.0*)?$", r"\1\2", regex=True)
     return plain.replace("-0", "0")
 
 
 def without_brackets(cells: pd.Series[str]) -> pd.Series[str]:
-    """Lists as Python and numpy print them, ``[0.5, 1]``, ``(0.5, 1)`` and ``[0.5 1.]``, as numbers with commas between them."""
-    listed = cells.str.startswith(("[", "(")) & cells.str.endswith(("]", ")"))
-    if not listed.any():
+    """Lists as Python and NumPy print them, ``[0.5, 1]``, ``(0.5, 1)`` and ``[0.5 1.]``, as comma-separated numbers."""
+    bracketed = cells.str.startswith(("[", "(")) & cells.str.endswith(("]", ")"))
+    if not bracketed.any():
         return cells
-    inner = cells[listed].str.slice(1, -1).str.strip().str.removesuffix(",")
-    return cells.where(~listed, inner.where(inner.str.contains(","), inner.str.split().str.join(",")))
+    inner = cells[bracketed].str.slice(1, -1).str.strip().str.removesuffix(",")
+    return cells.where(~bracketed, inner.where(inner.str.contains(","), inner.str.split().str.join(",")))
 
 
 def _commas(cells: pd.Series[str]) -> npt.NDArray[np.int64]:
-    """How many commas each cell has, (rows,); pandas would look for a regular expression, which takes several times as long."""
+    """The number of commas in each cell, (rows,); several times as fast as `Series.str.count`, which takes a regular expression."""
     return np.array([cell.count(",") for cell in cells], dtype=np.int64)
 
 
-def thousands_fault(cells: pd.Series[str]) -> str | None:
-    """The rule that numbers such as ``1,000`` break, which could also be lists."""
-    several = cells[cells.str.contains(",", regex=False)]
-    if several.empty or not several.str.fullmatch(_THOUSANDS).all():
+def fault_of_thousands(cells: pd.Series[str]) -> str | None:
+    """The rule broken by numbers such as ``1,000``, which could also be lists; None if there are no such numbers."""
+    with_commas = cells[cells.str.contains(",", regex=False)]
+    if with_commas.empty or not with_commas.str.fullmatch(_THOUSANDS).all():
         return None
     return "expected numbers without commas between thousands, or several numbers in brackets"
 
 
 def _may_be_decimals(cells: pd.Series[str], separator: str) -> bool:
-    """Whether cells of two integers each may be one number with a decimal comma.
+    """Whether cells of two integers may be numbers with a decimal comma.
 
-    The semicolon between cells is that of countries with a decimal comma; 0 and 1 alone are a one-hot list all the same. With another
-    separator all of them must have more digits after the comma than before, as in ``0,4821``.
+    Countries with a decimal comma separate cells by a semicolon; cells of 0 and 1 alone are then still one-hot lists. With another
+    separator, all cells must have more digits after the comma than before it, as in ``0,4821``.
     """
     if not cells.str.fullmatch(_DECIMAL_COMMA).all():
         return False
@@ -287,18 +287,18 @@ def _may_be_decimals(cells: pd.Series[str], separator: str) -> bool:
     return bool((ends[1].str.len() > ends[0].str.lstrip("+-").str.len()).all())
 
 
-def decimal_comma_fault(labels: pd.Series[str]) -> str | None:
-    """The rule that labels such as ``1,0`` break, if all of them end so: they could also be two labels each."""
-    several = labels[labels.str.contains(",", regex=False)]
-    if several.empty or not several.str.fullmatch(_WHOLE_COMMA).all():
+def fault_of_decimal_comma(labels: pd.Series[str]) -> str | None:
+    """The rule broken by labels such as ``1,0``, which could also be two labels each; None unless all labels with commas end so."""
+    with_commas = labels[labels.str.contains(",", regex=False)]
+    if with_commas.empty or not with_commas.str.fullmatch(_INTEGER_COMMA).all():
         return None
     return "expected classes without a decimal comma, or two labels in brackets"
 
 
 def are_lists(cells: pd.Series[str]) -> bool:
-    """Whether some cell holds several numbers, and not text with a comma in it."""
-    several = cells[cells.str.contains(",", regex=False)].unique()
-    return any(all(is_number(part) or part.strip().casefold() in MISSING for part in cell.split(",")) for cell in several)
+    """Whether some cell holds several numbers, not text with a comma."""
+    with_commas = cells[cells.str.contains(",", regex=False)].unique()
+    return any(all(is_number(part) or part.strip().casefold() in MISSING for part in cell.split(",")) for cell in with_commas)
 
 
 def _decode(content: bytes) -> str:

@@ -1,12 +1,11 @@
 """Planetoid's pickles as inert records: no name in them is looked up, and nothing in them is called.
 
-The standard library's `pickletools` only takes the file apart into opcodes; those that Planetoid's files consist of build plain values and
-`Record`, and any other opcode or name is refused. Arrays are made of records afterwards, by rules of their own.
+The standard library's `pickletools` splits the file into opcodes. The opcodes of Planetoid's files build plain values and `Record`; any
+other opcode or name is refused. Arrays are created from records afterwards, by rules of their own.
 
-`pickle.Unpickler` with a custom `find_class` would refuse names, too, but not files that use up the memory: as it is written in C, its memo
-is an array, twice as long as the largest index that a file gives. For ``b"Nr\\xff\\xff\\xff\\x7f."`` (None, LONG_BINPUT 0x7fffffff, STOP),
-which has 7 bytes, it asks for 32 GiB, and raises MemoryError where a process may have 3 GiB. The memo here is a dict, as in the slower
-`pickle._Unpickler`.
+`pickle.Unpickler` with a custom `find_class` would refuse names, too, but not files that exhaust memory: its memo, in C, is an array twice
+as long as the largest index in the file. For the 7 bytes ``b"Nr\\xff\\xff\\xff\\x7f."`` (None, LONG_BINPUT 0x7fffffff, STOP) it allocates
+32 GiB, and raises MemoryError where a process is limited to 3 GiB. The memo here is a dict, as in the slower `pickle._Unpickler`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from dgl_mutual.utils.wording import counted
 MAX_OPCODES = 1 << 21
 
 ARRAY, DTYPE, MATRIX, DEFAULT_DICT = "_reconstruct", "dtype", "csr_matrix", "defaultdict"
-#: The names in Planetoid's files, as Python 2 wrote them, and where newer versions of numpy and scipy have them.
+#: The names in Planetoid's files, as Python 2 wrote them, and as newer versions of NumPy and SciPy write them.
 _NAMES = {
     ("numpy", "ndarray"),
     ("numpy", DTYPE),
@@ -51,14 +50,14 @@ class RefusedPickle(ValueError):
 
 @dataclass(frozen=True)
 class Name:
-    """What a file refers to by name. It is never looked up."""
+    """A name in a file. It is never looked up."""
 
     name: str
 
 
 @dataclass(eq=False)
 class Record:
-    """What a file says should be called and set: a name, arguments, a state, and entries of a dictionary."""
+    """A call that a file describes: a name, arguments, a state to set, and entries of a dictionary."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -67,7 +66,7 @@ class Record:
 
 
 def read_pickle(content: bytes) -> Any:
-    """The value that a pickle holds: numbers, strings, tuples, lists, dicts, and `Record`.
+    """Read the value of a pickle: numbers, strings, tuples, lists, dicts, and `Record`.
 
     Raises:
         RefusedPickle: an opcode, a name or a structure that no Planetoid file needs.
@@ -94,7 +93,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise RefusedPickle("it takes a value that is not there")
+            raise RefusedPickle("it takes a value that does not exist")
         return self.stack.pop()
 
     def pop_many(self, count: int) -> tuple[Any, ...]:
@@ -102,7 +101,7 @@ class _Machine:
 
     def pop_to_mark(self) -> list[Any]:
         if not self.marks:
-            raise RefusedPickle("it refers to a mark that is not there")
+            raise RefusedPickle("it refers to a mark that does not exist")
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
@@ -115,7 +114,7 @@ class _Machine:
         return value
 
     def top(self, kind: type) -> Any:
-        """The value on top, left there, which must be of this very type."""
+        """The value on top of the stack, which stays there and must be of exactly this type."""
         value = self.pop()
         self.stack.append(value)
         if type(value) is not kind:
@@ -139,7 +138,7 @@ class _Machine:
         self.memo[place] = value
 
     def get(self, place: int) -> None:
-        # Lists, dicts, arrays and matrices stand in the files where they belong. Were they shared, a small file would hold endless ones.
+        # Lists, dicts, arrays and matrices occur once each. If they could be shared, a small file could describe arbitrarily large data.
         value = self.memo.get(place)
         if not (isinstance(value, str | bytes | int | tuple | Name) or (isinstance(value, Record) and value.name == DTYPE)):
             raise RefusedPickle(f"it uses a value of type {type(value).__name__} again, which no Planetoid file does")
@@ -190,7 +189,7 @@ def _push(machine: _Machine, argument: Any) -> None:
     machine.stack.append(argument)
 
 
-#: Opcodes of protocol 2, and what Python 3 writes in their place.
+#: Opcodes of protocol 2, and their equivalents written by Python 3.
 _STEPS: dict[str, _Step] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
     **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"), _push),
@@ -222,10 +221,10 @@ _STEPS: dict[str, _Step] = {
 
 
 def make_array(value: Any, dimensions: int) -> _Array:
-    """The array that a record describes: integers or floats in one or two dimensions, as many as its content has bytes for.
+    """Create the array that a record describes: integers or floats in one or two dimensions, whose shape fits the number of bytes.
 
     Raises:
-        RefusedPickle: it describes none.
+        RefusedPickle: it describes no such array.
     """
     state = value.state if isinstance(value, Record) and value.name == ARRAY else None
     if type(state) is not tuple or len(state) != 5 or state[0] != 1:
@@ -248,9 +247,9 @@ def _make_dtype(value: Any) -> np.dtype[Any]:
     if not (isinstance(value, Record) and value.name == DTYPE and value.arguments and type(value.state) is tuple and len(value.state) == 8):
         raise RefusedPickle("an array of integers or floats was expected, found one without a type")
     code, (version, order, *others) = value.arguments[0], value.state
-    # Others: nothing of subarrays, fields, custom sizes, and flags.
+    # The others say: no subarrays, fields, custom sizes or flags.
     if type(code) is not str or not _NUMBERS.fullmatch(code) or version != 3 or tuple(others) != (None, None, None, -1, -1, 0):
         raise RefusedPickle("an array of integers or floats was expected, found another type")
     if order not in ("<", ">", "|"):
-        raise RefusedPickle("the order of an array's bytes is unknown")
+        raise RefusedPickle("the byte order of an array is unknown")
     return np.dtype(f"{order}{code}")

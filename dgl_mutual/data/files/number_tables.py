@@ -1,4 +1,4 @@
-"""Tables of numbers in text files, read with pandas; each cell that breaks a rule is found again by its line."""
+"""Tables of numbers in text files, read with pandas. Faults name the line of an offending cell."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted
 
-#: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
-#: are empty, as in the labels of ogbg-molchembl, there are 50 and more.
+#: The most cells of a table, plus this many per byte of its file: compressed codes of molecules have 25 per byte, and mostly empty tables,
+#: such as the labels of ogbg-molchembl, 50 and more.
 _MAX_CELLS, _MAX_CELLS_A_BYTE, _MAX_EMPTY_A_BYTE = 1 << 22, 50, 150
-#: Columns of a table: pandas takes some 50 microseconds for each, however few the rows.
+#: The most columns of a table: pandas takes some 50 microseconds for each, whatever the number of rows.
 _MAX_WIDTH = 100_000
-#: Cells that are examined at a time in a file that pandas does not take.
+#: Cells examined at a time in a file that pandas refuses.
 _BLOCK = 1 << 20
-#: Options of `pandas.read_csv`. Without the last it would read ``"1"2`` as 12.
+#: Options of `pandas.read_csv`. Without the last one it reads ``"1"2`` as 12.
 _PLAIN: dict[str, Any] = {"header": None, "skipinitialspace": True, "skip_blank_lines": False, "quoting": csv.QUOTE_NONE}
-#: What a line can be: sound, or broken in one of these ways.
+#: Kinds of lines: sound, or faulty in one of these ways.
 _SOUND, _BLANK, _RAGGED, _WRONG, _UNKNOWN = range(5)
 
-#: From here on float64 cannot represent every integer.
+#: From this number on, float64 cannot represent every integer.
 _EXACT = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
 class NumberTable:
-    """A table without a header: row r stands in line r + 1.
+    """A table without a header: row r is line r + 1 of the file.
 
     Attributes:
-        values: float64, shape (rows, columns); NaN where a cell is missing or could not be read.
-        valid: bool, shape (rows,): the rows that no rule has refused yet. Later rules look only at these.
+        values: float64, shape (rows, columns); NaN where a cell is missing or invalid.
+        valid: bool, shape (rows,): rows that no rule has refused yet. Later rules check only these.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class NumberTable:
         return len(self.values)
 
     def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
-        """Record `rule` at the first valid row where `offending` is true, with what stands there, and refuse all such rows."""
+        """Refuse all valid rows where `offending` is true, and record `rule` with the first of them and its values."""
         rows = np.flatnonzero(offending & self.valid)
         if len(rows):
             cells = ", ".join(f"{value:g}" for value in self.values[rows[0], :6])
@@ -66,7 +66,7 @@ class NumberTable:
             self.valid[rows] = False
 
     def integers(self, faults: Faults, rule: str = "expected integers") -> IntArray:
-        """The values as int64, to their last digit; rows with fractions break `rule`. Refused rows hold zeros."""
+        """The values as exact int64. Rows with fractions break `rule`; refused rows hold zeros."""
         self.refuse(faults, np.any(self.values != np.round(self.values), axis=1), rule)
         large = np.any(np.abs(self.values) >= _EXACT, axis=1) & self.valid
         if large.any():
@@ -77,12 +77,12 @@ class NumberTable:
         return np.where(self.valid[:, None], self.values, 0).astype(np.int64)
 
     def features(self, faults: Faults) -> npt.NDArray[np.float64]:
-        """The values, where they are features: rows that float32 cannot hold are refused."""
+        """The values as features: rows that are not finite in float32 are refused."""
         self.refuse(faults, np.any(unusable(self.values), axis=1), FINITE)
         return self.values
 
     def expect_rows(self, faults: Faults, rows: int, what: str) -> bool:
-        """Whether the table has `rows` rows; a fault where the first is missing or too many if not."""
+        """Whether the table has `rows` rows; if not, a fault is recorded at the first missing or surplus line."""
         if len(self) != rows:
             faults.add(self.path, f"expected {rows} lines, one for each {what}, found {len(self)}", min(len(self), rows) + 1)
         return len(self) == rows
@@ -94,15 +94,15 @@ def read_numbers(
     """Read comma-separated numbers (plain or gzip), or record why the file cannot be read and return None.
 
     Args:
-        columns: how many a line must hold; None takes the first line's number.
-        allow_missing: an empty cell or a word for it (`dgl_mutual.data.values.labels.MISSING`) means "unknown" and stays NaN.
-        allow_empty: an empty file is a table without rows.
+        columns: expected number of columns; None for that of the first line.
+        allow_missing: whether an empty or missing value (`dgl_mutual.data.values.labels.MISSING`) means "unknown" and becomes NaN.
+        allow_empty: whether an empty file is a table without rows.
     """
     with recording(path, faults, "the file is truncated or damaged"):
         size = _measure(path, _MAX_EMPTY_A_BYTE if allow_missing else _MAX_CELLS_A_BYTE)
-        # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
+        # pandas silently pads short lines: a wide line before a million short ones would become a table of terabytes.
         if size.cells == size.width * size.lines:
-            with suppress(ValueError), open_content(path) as opened:  # a line or a cell that pandas refuses
+            with suppress(ValueError), open_content(path) as opened:  # pandas refuses a line or a cell
                 values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
                 if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
                     return NumberTable(path, values, np.ones(len(values), dtype=np.bool_))
@@ -112,7 +112,7 @@ def read_numbers(
 
 @dataclass(frozen=True)
 class _Size:
-    """What a table's text holds: lines, cells of all lines, and cells of the first line that is not blank."""
+    """Size of a table's text: lines, cells in all lines, and cells in the first line that is not blank."""
 
     lines: int
     cells: int
@@ -132,7 +132,7 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
     with open_content(path) as opened:
         most = _MAX_CELLS + cells_a_byte * path.stat().st_size
         while chunk := opened.read(1 << 20):
-            if b"\r" in chunk:  # by itself it ends a line, too
+            if b"\r" in chunk:  # it ends a line without \n, too
                 chunk += opened.read(1) if chunk.endswith(b"\r") else b""
                 chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             if b"\0" in chunk:
@@ -154,12 +154,12 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
 def _read_faulty(
     path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool, allow_empty: bool
 ) -> NumberTable | None:
-    """Read line by line what pandas refused or would pad, and name the first line of each kind of fault.
+    """Read line by line what pandas refused or would pad, and record the first line of each kind of fault.
 
-    Of a large file nothing is read after the first faults, and the result is None.
+    A large file is read only up to the first faults, and the result is then None.
 
     Raises:
-        RefusedFile: it is empty, and must not be.
+        RefusedFile: it is empty, and `allow_empty` is false.
         OSError, EOFError, zlib.error, UnicodeDecodeError: it is damaged, or not text.
     """
     width = columns if columns is not None else max(size.width, 1)
@@ -192,11 +192,11 @@ def _read_faulty(
 
 
 def _read_exact(path: Path) -> IntArray | None:
-    """All cells as int64, or None where some are not such numbers."""
+    """All cells as int64; None if some are not 64-bit integers."""
     try:
         with open_content(path) as opened, np.errstate(invalid="ignore"):
             cells = pd.read_csv(opened, dtype=np.int64, **_PLAIN)
-        # pandas 2, the last for Python 3.10, makes a column of unsigned numbers of what lies beyond int64, whatever it is asked for.
+        # pandas 2, the last for Python 3.10, returns an unsigned column for numbers beyond int64, whatever the requested dtype.
         return cells.to_numpy() if (cells.dtypes == np.int64).all() else None
     except (ValueError, OverflowError, OSError, EOFError, zlib.error):
         return None
@@ -204,7 +204,7 @@ def _read_exact(path: Path) -> IntArray | None:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Some lines of a table: what they hold, of what kind they are, and the first that holds more than numbers."""
+    """Some lines of a table: their values, their kinds, and the first line that holds more than numbers."""
 
     values: npt.NDArray[np.float64]
     kinds: npt.NDArray[np.int64]
@@ -227,7 +227,7 @@ def _examine(lines: list[str], width: int, allow_missing: bool) -> _Block:
 
 
 def _blocks(opened: BinaryIO, size: int) -> Iterator[list[str]]:
-    """The lines, so many at a time, without the blank ones at the end. The file is closed after them."""
+    """The lines in lists of at most `size`, without trailing blank lines. Closes the file at the end."""
     blank = 0
     with io.TextIOWrapper(opened, encoding="utf-8-sig", newline=None) as text:
         while lines := [line.rstrip("\n") for line in islice(text, size)]:

@@ -1,6 +1,6 @@
-"""Arrays of numbers in ``.npy`` and ``.npz`` files: counted before memory is taken, and nothing but numbers is made of them.
+"""Arrays of numbers in ``.npy`` and ``.npz`` files: sizes are checked before memory is allocated, and only numbers are created.
 
-numpy reads the header; what it says is believed only where it fits the size of what follows.
+NumPy reads the header, which is believed only if it fits the size of the content.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted
 
-#: What the arrays of a small ``.npz`` file may decompress to, and what each byte of a larger one. Most data compress to a tenth, bags of
-#: words as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.
+#: The most bytes that a ``.npz`` file may decompress to, plus this many per byte of the file. Most data compress to a tenth of their size,
+#: dense bags of words to 1/160, a file made to exhaust memory to 1/1000.
 MAX_BYTES, MAX_RATIO = 1 << 25, 250
 _CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
@@ -32,12 +32,12 @@ Array = npt.NDArray[Any]
 
 
 def read_npy(path: Path, faults: Faults, dimensions: int | None = None, dtype: type[np.generic] | None = None) -> Array | None:
-    """The array of a ``.npy`` file: booleans, integers or floats of at most 8 bytes, C-contiguous. None after recording why not."""
+    """Read a ``.npy`` file of booleans, integers or floats of at most 8 bytes (C-contiguous), or record why not and return None."""
     with recording(path, faults, "expected an array that numpy saved"), open_file(path) as opened:
         array = np.asarray(_read_array(opened, os.fstat(opened.fileno()).st_size), order="C")
         if dimensions not in (None, array.ndim) or dtype not in (None, array.dtype):
-            expected = f"{'numbers' if dtype is None else np.dtype(dtype)} in {counted(dimensions or 1, 'dimension')}"
-            raise RefusedFile(f"expected {expected}, found {array.dtype} of shape {str(array.shape)[:60]}")
+            form = f"{'numbers' if dtype is None else np.dtype(dtype)} in {counted(dimensions or 1, 'dimension')}"
+            raise RefusedFile(f"expected {form}, found {array.dtype} of shape {str(array.shape)[:60]}")
         return array
     return None
 
@@ -45,10 +45,10 @@ def read_npy(path: Path, faults: Faults, dimensions: int | None = None, dtype: t
 def write_npy(path: Path, array: Array) -> None:
     """Write an array of plain numbers.
 
-    NOTE: `numpy.save` says nothing where a full disk cuts off the last bytes of a file.
+    NOTE: `numpy.save` raises no error where a full disk truncates the last bytes of a file.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     array = np.ascontiguousarray(array)
     with path.open("wb") as opened:
@@ -57,9 +57,9 @@ def write_npy(path: Path, array: Array) -> None:
 
 
 def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Sequence[str] = ()) -> dict[str, Array]:
-    """The arrays `keys` of a ``.npz`` file, and those of `optional` that are there; empty after recording why not.
+    """Read the arrays `keys` of a ``.npz`` file, and those of `optional` that exist, or record why not and return an empty dict.
 
-    Other members are not looked at.
+    Other members are ignored.
     """
     rule = "the file is truncated or damaged, or not an npz file of plain arrays"
     with recording(path, faults, rule), open_file(path) as opened, zipfile.ZipFile(opened) as archive:
@@ -91,13 +91,13 @@ def _check_members(members: dict[str, zipfile.ZipInfo], size: int) -> None:
 
 
 def _read_array(opened: IO[bytes], size: int) -> Array:
-    """One array from a stream that is said to have `size` bytes."""
+    """Read one array from a stream of `size` bytes."""
     version = npy.read_magic(opened)
     if version not in ((1, 0), (2, 0)):  # 3.0 is for names beyond Latin-1, and plain numbers have none
         raise RefusedFile(f"expected plain numbers in version 1 or 2 of numpy's form, found version {'.'.join(map(str, version))}")
     try:
         shape, is_fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(opened)
-    except MemoryError:  # numpy has Python's parser read it, which takes this for a lack of memory
+    except MemoryError:  # Python's parser, which NumPy calls, raises it for deep nesting
         raise RefusedFile("expected a header that numpy saved, found one that is nested too deeply") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.hasobject or dtype.subdtype is not None:
         advice = "; objects are never unpickled" if dtype.hasobject else ""

@@ -1,4 +1,4 @@
-"""Unpacking an archive that need not be trusted: every member is checked before the first byte is written."""
+"""Unpacking of untrusted archives: every member is checked before the first byte is written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from dgl_mutual.errors import DataError
 
-#: No dataset of the catalog comes near: the largest unpacks to about 2 GB, in some dozen files.
+#: Far above any dataset of the catalog: the largest unpacks to about 2 GB in a few dozen files.
 MAX_BYTES = 8 * 1024**3
 MAX_MEMBERS = 10_000
-#: Nor is any more than some twenty times as large as its archive.
+#: The same for the ratio: datasets unpack to some twenty times the size of their archive at most.
 SMALL, MAX_RATIO = 1 << 25, 250
 
 
@@ -23,7 +23,7 @@ def unpack(archive: Path, target: Path) -> None:
     Raises:
         DataError: the archive is damaged, holds a path that leads outside, a link, an encrypted or special file or one in an unusual codec,
             or unpacks to more than `MAX_BYTES` or `MAX_MEMBERS`, far more than its own size, or more than fits the disk.
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -35,23 +35,22 @@ def unpack(archive: Path, target: Path) -> None:
                 opened.extract(member, target)
     except Exception as error:  # zipfile and the codecs can fail in any way on damaged archives
         if isinstance(error, DataError | MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
-            raise  # EINVAL: a place in the archive that cannot be
+            raise  # EINVAL: an impossible offset in the archive
         raise DataError(f"The archive {archive.name} is truncated or damaged ({type(error).__name__}: {error}). Fetch it again.") from None
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    # zipfile never writes more than the declared size of a member, so the declared sizes bound what is written.
+    # zipfile never writes more than the declared size of a member, so the declared sizes are an upper bound.
     size = sum(member.file_size for member in members)
     most = min(MAX_BYTES, SMALL + MAX_RATIO * archive.stat().st_size)
     if len(members) > MAX_MEMBERS or size > most:
         limits = f"at most {MAX_MEMBERS} files and {most} bytes"
         raise DataError(
-            f"The archive {archive.name} is refused: it would unpack to {len(members)} files and {size} bytes, {limits} are expected."
+            f"The archive {archive.name} is refused: it would unpack to {len(members)} files and {size} bytes; {limits} are expected."
         )
     for member in members:
-        reason = _refusal(member)
-        if reason is not None:
-            raise DataError(f"The archive {archive.name} is refused: its member {member.filename!r} is {reason}. Nothing was unpacked.")
+        if (fault := _fault_of(member)) is not None:
+            raise DataError(f"The archive {archive.name} is refused: its member {member.filename!r} is {fault}. Nothing was unpacked.")
     names = [PurePosixPath(member.filename) for member in members]
     files = {name for name, member in zip(names, members, strict=True) if not member.is_dir()}
     twice = len(files) < sum(not member.is_dir() for member in members)
@@ -61,7 +60,7 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         raise DataError(f"The archive {archive.name} is refused: it holds the same file twice, or a file in a file. Nothing was unpacked.")
 
 
-def _refusal(member: zipfile.ZipInfo) -> str | None:
+def _fault_of(member: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or "\\" in member.orig_filename or ":" in member.filename:

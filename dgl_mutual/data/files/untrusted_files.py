@@ -1,4 +1,4 @@
-"""Opening untrusted files: regular files only, and no more memory than their real size justifies."""
+"""Opening of untrusted files: regular files only, and no more memory than their size justifies."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def open_file(path: Path) -> BinaryIO:
         return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise RefusedFile(f"it is a link to {os.readlink(path)}, and no file is there: fetch that file, or remove the link") from None
+            raise RefusedFile(f"it is a link to {os.readlink(path)}, which does not exist: fetch that file, or remove the link") from None
         raise RefusedFile(MISSING_FILE) from None
 
 
 @contextmanager
 def recording(path: Path, faults: Faults, rule: str) -> Iterator[None]:
-    """Record what is raised within the block as a fault of a file: why it is not read, or `rule`, which a damaged file breaks.
+    """Record errors of the block as faults of a file: the reason of a `RefusedFile`, or `rule` for any other error.
 
     Damaged and foreign files can make a parser fail in any way. Running out of memory is not a fault of the file.
     """
@@ -59,11 +59,11 @@ def recording(path: Path, faults: Faults, rule: str) -> Iterator[None]:
 
 @contextmanager
 def open_content(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, decompressed where its name ends in ``.gz``, for reading from its start.
+    """Open a regular file for reading, decompressed if its name ends in ``.gz``.
 
     Raises:
-        OSError: as `open_file`. Where the file is damaged, reading raises OSError, EOFError or zlib.error; and RefusedFile where it
-            decompresses to more than its size justifies.
+        OSError: as `open_file`. Reading a damaged file raises OSError, EOFError or zlib.error, and one that decompresses to more than its
+            size justifies RefusedFile.
     """
     with open_file(path) as opened:
         if path.suffix != ".gz":
@@ -74,24 +74,24 @@ def open_content(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends with an error where a file of `size` bytes has decompressed to too much."""
+    """A stream that raises an error after too many bytes for a compressed file of `size` bytes."""
 
     def __init__(self, decompressed: gzip.GzipFile, size: int) -> None:
-        self._decompressed, self._left = decompressed, MAX_DECOMPRESSED + MAX_RATIO * size
+        self._decompressed, self._remaining = decompressed, MAX_DECOMPRESSED + MAX_RATIO * size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io names the type of any buffer
         count = self._decompressed.readinto(buffer)
-        self._left -= count
-        if self._left < 0:
+        self._remaining -= count
+        if self._remaining < 0:
             raise RefusedFile(f"the file decompresses to more than {MAX_RATIO} times its size")
         return count
 
 
 def read_text(path: Path, most: int) -> str:
-    """A whole file as text (UTF-8).
+    """Read a file as text (UTF-8).
 
     Raises:
         RefusedFile: as `open_file`, or it has more than `most` bytes.

@@ -13,10 +13,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.files.csv_table import (
     CsvTable,
     are_lists,
-    as_whole,
-    decimal_comma_fault,
+    fault_of_decimal_comma,
+    fault_of_thousands,
+    plain_integers,
     read_csv,
-    thousands_fault,
     without_brackets,
 )
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
@@ -166,7 +166,7 @@ def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
     """The graph of each row; where the file has no such column, all belong to one."""
     if field not in table.frame:
         return pd.Series(_ONLY_GRAPH, index=table.frame.index, dtype=str)
-    return as_whole(table.frame[field]) if table.are_whole(field) else table.frame[field]
+    return plain_integers(table.frame[field]) if table.are_integers(field) else table.frame[field]
 
 
 def _check_graph_ids(
@@ -197,7 +197,7 @@ def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
         faults.add(edges.path, f"expected a column {edge_meta.graph_id_field}, as in {nodes.path.name}", 1)
         faults.check()
     # Identifiers are text, but numbers are read as pandas reads them: a tool writes 1 in one file and 1.0 in the other.
-    plain = as_whole if nodes.are_whole(node_meta.node_id_field) else lambda column: column
+    plain = plain_integers if nodes.are_integers(node_meta.node_id_field) else lambda column: column
     known = pd.MultiIndex.from_arrays([node_graph, plain(nodes.frame[node_meta.node_id_field])])
     nodes.refuse_cells(faults, node_meta.node_id_field, known.duplicated(), "expected each node of a graph once")
     faults.check()
@@ -329,7 +329,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
         return unknown_labels(len(samples.frame))
     recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
     cells = without_brackets(samples.frame[name])
-    fault = thousands_fault(samples.frame[name]) or decimal_comma_fault(samples.frame[name])
+    fault = fault_of_thousands(samples.frame[name]) or fault_of_decimal_comma(samples.frame[name])
     if fault is not None:
         samples.refuse_cells(recorded, name, samples.frame[name].str.contains(",").to_numpy(dtype=np.bool_), fault)
         return unknown_labels(len(cells))

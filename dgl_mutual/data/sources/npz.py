@@ -12,10 +12,10 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.files.numpy_files import read_npz
 from dgl_mutual.data.sources.catalog import known_datasets
-from dgl_mutual.data.values.arrays import as_kinds, csr_fault, storable
+from dgl_mutual.data.values.arrays import as_kinds, fault_of_csr, storable
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
-from dgl_mutual.data.values.features import compact, features_fault, normalise_rows
+from dgl_mutual.data.values.features import compact, fault_of_features, normalise_rows
 from dgl_mutual.data.values.target import Target
 
 _MATRIX = ("data", "indices", "indptr", "shape")
@@ -37,7 +37,7 @@ def read_gnn_benchmark(folder: Path, name: str, faults: Faults, request: Request
     num_nodes = adjacency.shape[0]
     if adjacency.shape[1] != num_nodes:
         faults.add(path, f"adj_shape: expected a square matrix, found {adjacency.shape}")
-    if fault := features_fault(features, num_nodes):
+    if fault := fault_of_features(features, num_nodes):
         faults.add(path, f"attr: {fault}")
     if labels.shape != (num_nodes,):
         faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
@@ -66,7 +66,7 @@ def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults
     fault: str | None = "its shape is not two integers"
     if shape.shape == (2,) and shape.dtype.kind in "iu" and (shape >= 0).all():
         rows, columns = (int(size) for size in shape)
-        fault = csr_fault(data, indices, indptr, (rows, columns))
+        fault = fault_of_csr(data, indices, indptr, (rows, columns))
         if fault is None:
             return sparse.csr_matrix((storable(data), indices, indptr), shape=(rows, columns))
     faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({fault})")

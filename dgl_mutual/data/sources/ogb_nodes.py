@@ -20,8 +20,8 @@ from dgl_mutual.data.sources.ogb_package import SPLIT_FILES, node_facts, read_sp
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
-from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, features_fault
-from dgl_mutual.data.values.labels import note_identifiers, refuse_continuous
+from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, fault_of_features
+from dgl_mutual.data.values.labels import fault_of_continuous, note_on_identifiers
 from dgl_mutual.data.values.split import Split, as_splits
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.user_warnings import warn
@@ -79,7 +79,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
     if num_classes is None:
         num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
     if official is None and not several:
-        continuous, identifiers = refuse_continuous(len(np.unique(known)), len(known)), note_identifiers(num_classes, len(known))
+        continuous, identifiers = fault_of_continuous(len(np.unique(known)), len(known)), note_on_identifiers(num_classes, len(known))
         if continuous is not None:
             faults.add(folder / "raw", f"labels: {continuous}")
             faults.check()
@@ -189,7 +189,7 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     labels = found.get("node_label")
     _check_counts_and_edges(path, num_nodes, num_edges, ends, faults)
     for key, rows, what in (("node_feat", num_nodes, "node"), ("edge_feat", num_edges, "edge")):
-        if key in data and (fault := features_fault(data[key], rows, what)):
+        if key in data and (fault := fault_of_features(data[key], rows, what)):
             faults.add(path, f"{key}: {fault}")
     if labels is not None:
         _check_labels(label_path, labels, num_nodes, num_classes, faults)

@@ -25,7 +25,7 @@ from dgl_mutual.data.sources.download import file_sha256
 from dgl_mutual.data.sources.part_arrays import EDGES, NODE_DATA, PartEdges, part_files, write_part
 from dgl_mutual.data.values.arrays import FeatureKind, FloatArray, IntArray
 from dgl_mutual.data.values.faults import Faults
-from dgl_mutual.data.values.features import features_fault
+from dgl_mutual.data.values.features import fault_of_features
 from dgl_mutual.data.values.split import Split, as_splits
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.dgl_compat import dgl
@@ -139,7 +139,7 @@ class Partition:
             found[name] = self._read(part, name, 2, np.float32)
             if found[name].shape != (num_nodes, columns):
                 faults.add(file, f"expected shape {(num_nodes, columns)}, found {found[name].shape}")
-            elif fault := features_fault(found[name], num_nodes):
+            elif fault := fault_of_features(found[name], num_nodes):
                 faults.add(file, fault)
         _check(self.folder, faults)
         return found

@@ -17,10 +17,10 @@ from dgl_mutual.data.files.inert_pickle import DEFAULT_DICT, MATRIX, Record, Ref
 from dgl_mutual.data.files.number_tables import read_numbers
 from dgl_mutual.data.files.untrusted_files import open_file, recording
 from dgl_mutual.data.sources.catalog import PLANETOID_PARTS
-from dgl_mutual.data.values.arrays import IntArray, as_kinds, csr_fault, storable
+from dgl_mutual.data.values.arrays import IntArray, as_kinds, fault_of_csr, storable
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
-from dgl_mutual.data.values.features import MAX_COLUMNS, compact, features_fault, normalise_rows, summed
+from dgl_mutual.data.values.features import MAX_COLUMNS, compact, fault_of_features, normalise_rows, summed
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.files import RefusedFile
@@ -116,7 +116,7 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     """A CSR matrix of checked arrays.
 
     Raises:
-        ValueError: it is not such a matrix, or breaks a rule of features (see `features_fault`).
+        ValueError: it is not such a matrix, or breaks a rule of features (see `fault_of_features`).
     """
     state = loaded.state if isinstance(loaded, Record) and loaded.name == MATRIX else None
     if type(state) is not dict:
@@ -129,10 +129,10 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     if type(shape) is not tuple or len(shape) != 2 or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("expected a scipy CSR matrix (its shape is not two integers)")
     rows, columns = shape
-    if (fault := csr_fault(data, indices, indptr, (rows, columns))) is not None:
+    if (fault := fault_of_csr(data, indices, indptr, (rows, columns))) is not None:
         raise ValueError(f"expected a scipy CSR matrix ({fault})")
     matrix = sparse.csr_matrix((storable(data), indices, indptr), shape=shape)
-    if (fault := features_fault(matrix, rows)) is not None:
+    if (fault := fault_of_features(matrix, rows)) is not None:
         raise ValueError(fault)
     return summed(matrix).astype(np.float32)
 

@@ -17,7 +17,7 @@ from dgl_mutual.data.files.untrusted_files import read_text, recording
 from dgl_mutual.data.values.arrays import IntArray, offsets_of
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
-from dgl_mutual.data.values.features import compact, features_fault
+from dgl_mutual.data.values.features import compact, fault_of_features
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.plain_json import read_json
@@ -91,7 +91,7 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
     wrong = {kind: length for kind, length in lengths.items() if length != num_nodes}
     for kind, length in wrong.items():
         faults.add(path[kind], f"expected {num_nodes} rows, one for each node of {path['graph.json'].name}, found {length}")
-    fault = features_fault(features, num_nodes)
+    fault = fault_of_features(features, num_nodes)
     if fault is not None:
         faults.add(path["feats.npy"], fault)
     if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():

@@ -15,7 +15,7 @@ from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.data.values.edges import edges_with_features
 from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
-from dgl_mutual.data.values.labels import CONTINUOUS, note_identifiers, refuse_continuous
+from dgl_mutual.data.values.labels import CONTINUOUS, fault_of_continuous, note_on_identifiers
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
@@ -59,7 +59,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Datase
     classes = labels.integers(faults, CONTINUOUS)[:, 0] if labels is not None else None
     if labels is not None and classes is not None and labels.valid.all():
         counts = len(np.unique(classes)), len(classes)
-        continuous, identifiers = refuse_continuous(*counts), note_identifiers(*counts)
+        continuous, identifiers = fault_of_continuous(*counts), note_on_identifiers(*counts)
         if continuous is not None:
             faults.add(labels.path, continuous)
         elif identifiers is not None:

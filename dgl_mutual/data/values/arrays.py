@@ -1,4 +1,4 @@
-"""Arrays of a graph, brought into the form that `Dataset` asks for, or refused. The same rules hold for files, arrays and graph objects."""
+"""Conversion and validation of a graph's arrays for `Dataset`, by the same rules for files, arrays and graph objects."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = "FloatArray | sparse.csr_matrix"
 
-#: What a feature column holds: a measured number, 0 or 1 for one value of something (one-hot), how often a word occurs, or the sum of an
-#: indicator over a node's edges, for students that take no edge features.
+#: Content of a feature column: a measured number, a one-hot indicator, the count of a word, or the sum of an indicator over a node's edges
+#: (for students that take no edge features).
 FeatureKind: TypeAlias = Literal["number", "indicator", "count", "edge-sum"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-sum")
-#: Types of floats that NumPy has, too.
+#: Floating-point types that NumPy has, too.
 _FLOATS = ("torch.float16", "torch.float32", "torch.float64")
 
 
 def offsets_of(counts: npt.ArrayLike) -> IntArray:
-    """int64, shape (n + 1,): where each of n consecutive ranges of these sizes begins, and where the last ends."""
+    """Boundaries of n consecutive ranges of these sizes: int64, shape (n + 1,), from 0 to the total."""
     sizes = np.asarray(counts)
     offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=offsets[1:])
     return offsets
 
 
-def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], shape: tuple[int, int]) -> str | None:
-    """Why these are not the arrays of a CSR matrix of this shape, or None.
+def fault_of_csr(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], shape: tuple[int, int]) -> str | None:
+    """Why these arrays are not a CSR matrix of this shape; None if they are.
 
-    NOTE: SciPy's own check, ``check_format(full_check=True)``, looks at nothing if the last row pointer is 0 or less, and its compiled code
-    then writes beyond its arrays.
+    NOTE: SciPy's own ``check_format(full_check=True)`` checks nothing if the last row pointer is 0 or less, and its compiled code then
+    writes beyond its arrays.
     """
     rows, columns = shape
     if data.ndim != 1 or not all(part.ndim == 1 and part.dtype.kind in "iu" for part in (indices, indptr)):
@@ -54,12 +54,12 @@ def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDA
 
 
 def storable(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Numbers of a type that SciPy has sparse matrices of: float16 as float32."""
+    """Convert float16, which SciPy's sparse matrices do not support, to float32."""
     return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
 def as_csr(values: Any, what: str) -> sparse.csr_matrix:
-    """A sparse matrix of any format as CSR.
+    """Convert a sparse matrix of any format to CSR.
 
     Raises:
         DataError: its arrays do not fit each other, for example because it was loaded from a damaged file.
@@ -69,17 +69,16 @@ def as_csr(values: Any, what: str) -> sparse.csr_matrix:
         if values.format == "csc":
             rows, columns = columns, rows
         elif values.format == "bsr":
-            # The CSR matrix of its blocks.
-            height, width = values.blocksize
+            height, width = values.blocksize  # checked as the CSR matrix of its blocks
             data, rows, columns = data[:, 0, 0], rows // height, columns // width
-        fault = csr_fault(data, values.indices, values.indptr, (rows, columns))
+        fault = fault_of_csr(data, values.indices, values.indptr, (rows, columns))
         if fault is not None:
             raise DataError(f"The {what} are not a valid sparse matrix: {fault}. Create it again.")
     return sparse.csr_matrix(values)
 
 
 def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
-    """A sparse matrix of SciPy, or of torch in any layout, as CSR; None for anything else.
+    """Convert a sparse matrix of SciPy or torch, in any layout, to CSR; None for anything else.
 
     Raises:
         DataError: see `as_csr`; or a tensor whose values cannot be read.
@@ -91,7 +90,7 @@ def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
     with _tensor_checked(values, what):
         entries = values.detach().cpu().to_sparse_coo().coalesce()
         numbers = entries.values()
-    if numbers.ndim != 1:  # rows of a dense matrix
+    if numbers.ndim != 1:  # a hybrid tensor, whose entries are dense rows
         return None
     numbers = storable(as_array(numbers, what))
     return sparse.csr_matrix((numbers, tuple(entries.indices().numpy())), shape=tuple(values.shape))
@@ -104,15 +103,15 @@ def as_table(values: Any, what: str) -> npt.NDArray[Any] | sparse.csr_matrix:
 
 
 def native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values in this machine's order of bytes: SciPy and pandas take no other."""
+    """Convert to this machine's byte order, the only one that SciPy and pandas accept."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def as_array(values: Any, what: str) -> npt.NDArray[Any]:
-    """An array of anything array-like: NumPy, torch (on any device), pandas, SciPy sparse, or nested lists.
+    """Convert anything array-like to an array: NumPy, torch (on any device), pandas, SciPy sparse, or nested lists.
 
     Args:
-        what: what the values are, for the message.
+        what: the values' name in messages.
 
     Raises:
         DataError: rows of different lengths, something that is not an array, a masked array in which values are missing, or a tensor whose
@@ -130,7 +129,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     try:
         try:
             return native(np.asarray(values))
-        except (TypeError, RuntimeError):  # tensors in lists, of types that NumPy does not know, that need gradients, ...
+        except (TypeError, RuntimeError):  # lists of tensors that need gradients, have types unknown to NumPy, ...
             return native(np.asarray(_with_arrays(values, what)))
     except ValueError as error:
         raise DataError(f"The {what} cannot be converted to an array ({error}). Give rows of equal length.") from None
@@ -141,7 +140,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
 
 
 def _with_arrays(values: Any, what: str) -> Any:
-    """Nested lists with arrays in the place of tensors."""
+    """Nested lists with their tensors converted to arrays."""
     if isinstance(values, list | tuple):
         return [_with_arrays(row, what) for row in values]
     return as_array(values, what) if hasattr(values, "detach") else values
@@ -151,7 +150,7 @@ def number_of_rows(values: Any, what: str) -> int:
     """The length of anything array-like.
 
     Raises:
-        DataError: it has none, or is a string, a mapping or a set, whose length counts no rows.
+        DataError: it has no length, or is a string, a mapping or a set, whose length is not a number of rows.
     """
     with suppress(TypeError, IndexError, RuntimeError):  # the last from torch's nested tensors
         if hasattr(values, "shape"):
@@ -159,7 +158,7 @@ def number_of_rows(values: Any, what: str) -> int:
         if not isinstance(values, str | bytes | Mapping | Set):
             return len(values)
     text = f"the string {values!r:.60}" if isinstance(values, str | bytes) else kind_of(values)
-    raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of what they are of.")
+    raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of its items.")
 
 
 def is_sparse_tensor(values: Any) -> bool:
@@ -178,7 +177,7 @@ def _array_of_tensor(values: Any, what: str) -> npt.NDArray[Any]:
 
 @contextmanager
 def _tensor_checked(values: Any, what: str) -> Iterator[None]:
-    """Raises DataError where torch cannot give the values of a tensor: of types that NumPy does not know, on the device ``meta``, ..."""
+    """Raise DataError where the values of a tensor cannot be read: a type unknown to NumPy, the device ``meta``, ..."""
     try:
         yield
     except (TypeError, RuntimeError) as error:
@@ -189,13 +188,13 @@ def _tensor_checked(values: Any, what: str) -> Iterator[None]:
 
 
 def exact_below(values: Any) -> tuple[float, str]:
-    """The integer from which on the floats of anything array-like cannot represent every integer, and the name of their type.
+    """The integer from which the floats of anything array-like cannot represent every integer, and the name of their type.
 
-    It is 2^(m + 1) for a type with m binary digits after the point: 256 for bfloat16, 2048 for float16, 2^24 for float32. Of rows or
-    columns of several types the coarsest counts. Infinity and an empty name where there are no floats.
+    It is 2^(m + 1) for m explicit mantissa bits: 256 for bfloat16, 2048 for float16, 2^24 for float32. If rows or columns have several
+    types, the coarsest counts. Infinity and an empty name where there are no floats.
     """
-    own = getattr(values, "dtypes", getattr(values, "dtype", None))  # of a data frame, those of its columns
-    types = [own] if not isinstance(own, Iterable) else list(own)
+    dtypes = getattr(values, "dtypes", getattr(values, "dtype", None))  # one for each column of a data frame
+    types = [dtypes] if not isinstance(dtypes, Iterable) else list(dtypes)
     nested: list[tuple[float, str]] = []
     if isinstance(values, list | tuple):
         types = list({row.dtype for row in values if hasattr(row, "dtype")})
@@ -204,22 +203,22 @@ def exact_below(values: Any) -> tuple[float, str]:
 
 
 def _exact_below(kind: Any) -> tuple[float, str]:
-    """As `exact_below`, of a type of NumPy, of pandas or of torch."""
-    if getattr(kind, "is_floating_point", False):  # of torch, which NumPy does not have all of
+    """As `exact_below`, for a dtype of NumPy, pandas or torch."""
+    if getattr(kind, "is_floating_point", False):  # torch's, some of which NumPy does not have
         import torch
 
         return 2 / torch.finfo(kind).eps, str(kind).removeprefix("torch.")
-    kind = getattr(kind, "numpy_dtype", kind)  # of pandas, with a mask
+    kind = getattr(kind, "numpy_dtype", kind)  # a masked dtype of pandas
     if isinstance(kind, np.dtype) and kind.kind == "f":
         return 2.0 ** (np.finfo(kind).nmant + 1), str(kind)
     return math.inf, ""
 
 
 def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
-    """As `as_array`, of integers such as those of nodes, samples or classes.
+    """As `as_array`, for integers such as indices of nodes, samples or classes.
 
     Raises:
-        DataError: see `as_array`; or floats that are so large that different integers may have become the same.
+        DataError: see `as_array`; or floats so large that different integers may have become equal.
     """
     array = as_array(values, what)
     limit, kind = min(exact_below(values), exact_below(array))
@@ -234,22 +233,22 @@ def as_exact_array(values: Any, what: str) -> npt.NDArray[Any]:
 
 
 def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
-    """Integers as int64, with as many dimensions as asked for.
+    """Convert integers to int64.
 
     Raises:
-        DataError: other shapes, fractions, numbers beyond int64, floats that cannot represent such integers, or no numbers.
+        DataError: another number of dimensions, fractions, numbers beyond int64, floats that cannot represent such integers, or no numbers.
     """
     array = as_exact_array(values, what)
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
-    if array.ndim == 0:  # how NumPy wraps objects that it does not know
+    if array.ndim == 0:  # NumPy wraps unknown objects like this
         raise DataError(f"The {what} must be an array of integers, found {value_and_kind(values)}.")
     if array.ndim != dimensions:
         raise DataError(f"The {what} have the shape {array.shape}. Give an array of {counted(dimensions, 'dimension')}.")
     if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.round(array))
-        if not whole.all():
-            raise DataError(f"The {what} must be integers, found {array[~whole][0].item()!r}.")
+        is_integer = np.isfinite(array) & (array == np.round(array))
+        if not is_integer.all():
+            raise DataError(f"The {what} must be integers, found {array[~is_integer][0].item()!r}.")
     elif array.dtype.kind not in "iu":
         raise DataError(f"The {what} must be integers, found {array.dtype} values such as {array.ravel()[:1].tolist()[0]!r}.")
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
@@ -258,54 +257,54 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
 
 
 def as_offsets(offsets: Any, num_nodes: int) -> IntArray:
-    """Where the nodes of each graph begin and end, (graphs + 1,).
+    """Node offsets of graphs as int64, (graphs + 1,).
 
     Raises:
         DataError: offsets that decrease, or do not run from 0 to the number of nodes.
     """
-    found = as_integers(offsets, "node offsets")
-    if len(found) < 2 or found[0] != 0 or found[-1] != num_nodes:
-        raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {listed(found.tolist(), 6)}.")
-    if (np.diff(found) < 0).any():
-        raise DataError(f"The node offsets must not decrease; found {listed(found.tolist(), 6)}.")
-    return found
+    integers = as_integers(offsets, "node offsets")
+    if len(integers) < 2 or integers[0] != 0 or integers[-1] != num_nodes:
+        raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {listed(integers.tolist(), 6)}.")
+    if (np.diff(integers) < 0).any():
+        raise DataError(f"The node offsets must not decrease; found {listed(integers.tolist(), 6)}.")
+    return integers
 
 
 def refuse_graphs_without_nodes(offsets: IntArray) -> None:
-    """Raise `DataError` where a graph that a user gives has no nodes. A view that drops nodes may leave such graphs."""
+    """Raise `DataError` for a user's graph without nodes. Views that drop nodes may leave such graphs."""
     empty = np.flatnonzero(np.diff(offsets) == 0)
     if len(empty):
-        more = f" (of {counted(len(empty), 'such graph')} the first)" if len(empty) > 1 else ""
+        more = f" (the first of {counted(len(empty), 'such graph')})" if len(empty) > 1 else ""
         raise DataError(
             f"Graph {empty[0]} has no nodes{more}, and nothing can be predicted for a graph without nodes. Leave it out, with its label."
         )
 
 
-def by_column(given: Any, what: str) -> tuple[Any, ...]:
-    """Texts that are given for columns, one for each; none for None.
+def by_column(texts: Any, what: str) -> tuple[Any, ...]:
+    """A text for each column, such as its name; empty for None.
 
     Raises:
-        DataError: they are no list, or nothing that has an order.
+        DataError: not a list, or a collection without an order.
     """
-    if given is None:
+    if texts is None:
         return ()
-    if fault := fault_of_list(given):
-        raise DataError(f"The {what} are {given!r:.60} ({fault}). Give a list with one for each column.")
-    return tuple(map(str, given))
+    if fault := fault_of_list(texts):
+        raise DataError(f"The {what} are {texts!r:.60} ({fault}). Give a list with one for each column.")
+    return tuple(map(str, texts))
 
 
 def as_kinds(kinds: FeatureKind | Sequence[FeatureKind] | None, width: int) -> tuple[FeatureKind, ...]:
-    """One kind for each feature column; one stands for all, and none means numbers.
+    """The kind of each feature column. A single kind is that of all columns; the default is numbers.
 
     Raises:
         DataError: another number of kinds than of columns, an unknown kind, or neither a list nor a string.
     """
-    found: tuple[Any, ...] = (
+    by_name: tuple[Any, ...] = (
         (kinds,) * width if isinstance(kinds, str) else by_column(kinds, "kinds of feature columns") or ("number",) * width
     )
-    if len(found) != width:
-        raise DataError(f"Found {counted(len(found), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")
-    wrong = [kind for kind in found if kind not in FEATURE_KINDS]
+    if len(by_name) != width:
+        raise DataError(f"Found {counted(len(by_name), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")
+    wrong = [kind for kind in by_name if kind not in FEATURE_KINDS]
     if wrong:
         raise DataError(f"Unknown kind of feature column {wrong[0]!r}. Choose from: {', '.join(FEATURE_KINDS)}.")
-    return found
+    return by_name

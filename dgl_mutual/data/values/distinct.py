@@ -6,14 +6,14 @@ import numpy as np
 
 from dgl_mutual.data.values.arrays import Features, FloatArray, IntArray
 
-#: The most distinct rows, and the fewest rows for each of them: beyond these bounds a product with the distinct rows saves nothing.
+#: At most this many distinct rows, and at least this many repetitions of each on average: otherwise a product with them saves nothing.
 _MAX_DISTINCT, _MIN_REPEATS = 4096, 8
-#: The most entries of the dense table: distinct rows of a wide sparse matrix could take more memory than the whole matrix.
+#: The most entries of the dense table: the distinct rows of a wide sparse matrix could take more memory than the matrix.
 _MAX_ENTRIES = 1 << 24
 
 
 def distinct_rows(features: Features) -> tuple[FloatArray, IntArray] | None:
-    """The distinct rows of a matrix, dense, shape (R, F), and which of them each row is; None if there are too many."""
+    """The distinct rows of a matrix, dense, shape (R, F), and the index of each row among them, (rows,); None if there are too many."""
     rows, columns = features.shape
     if not rows or not columns:
         return None
@@ -24,7 +24,7 @@ def distinct_rows(features: Features) -> tuple[FloatArray, IntArray] | None:
     if isinstance(features, np.ndarray):
         table = features[first]
         return (table, codes) if np.array_equal(table[codes], features) else None
-    few = features[first]
-    same = few[codes]
-    equal = all(np.array_equal(getattr(same, part), getattr(features, part)) for part in ("indptr", "indices", "data"))
-    return (few.toarray(), codes) if equal else None
+    sparse_table = features[first]
+    rebuilt = sparse_table[codes]
+    equal = all(np.array_equal(getattr(rebuilt, part), getattr(features, part)) for part in ("indptr", "indices", "data"))
+    return (sparse_table.toarray(), codes) if equal else None

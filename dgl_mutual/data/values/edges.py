@@ -1,4 +1,4 @@
-"""Edges of a graph, brought into the form that `Dataset` asks for, or refused. The same rules hold for files, arrays and graph objects."""
+"""Conversion and validation of a graph's edges for `Dataset`, by the same rules for files, arrays and graph objects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dgl_mutual.utils.arguments import check_booleans
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
-#: What the columns of a data frame of edges are called, as in files of the CSV form.
+#: Column names of a data frame of edges, as in the CSV form.
 ENDS = ("src_id", "dst_id")
 
 
 def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> IntArray:
-    """Edges in the form `Dataset` asks for: no self-loops, no duplicates, sorted by (destination, source).
+    """Edges in the form of `Dataset`: no self-loops, no duplicates, sorted by (destination, source).
 
     Args:
         symmetric: add the reverse of every edge.
@@ -45,12 +45,12 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
 def canonical_edge_rows(
     source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool, features: Features
 ) -> tuple[IntArray, IntArray]:
-    """As `canonical_edges`, and the given edge, by number, that each of them comes from: of duplicates the first.
+    """As `canonical_edges`, with the index of the input edge that each edge comes from: the first of duplicates.
 
-    With `symmetric` the reverse of an edge comes from the edge itself, unless the reverse was given, too.
+    With `symmetric`, a reverse edge comes from the original edge, unless the reverse was given, too.
 
     Args:
-        features: of the given edges, (|E|, F_e); a warning tells where they differ between duplicates.
+        features: features of the input edges, (|E|, F_e); duplicates whose features differ cause a warning.
     """
     rows = np.flatnonzero(source != destination)
     source, destination = source[rows].astype(np.int64), destination[rows].astype(np.int64)
@@ -66,7 +66,7 @@ def canonical_edge_rows(
 def edges_with_features(
     source: IntArray, destination: IntArray, num_nodes: int, features: Columns | None, *, symmetric: bool
 ) -> dict[str, Any]:
-    """Edges in the form `Dataset` asks for with their features, if they have any: its attributes, by name."""
+    """The `Dataset` attributes of edges, by name, with those of their features if there are any."""
     if features is None:
         return {"edges": canonical_edges(source, destination, num_nodes, symmetric=symmetric)}
     edges, rows = canonical_edge_rows(source, destination, num_nodes, symmetric=symmetric, features=features.values)
@@ -79,7 +79,7 @@ def edges_with_features(
 
 
 def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, features: Features, rows: IntArray, firsts: IntArray) -> None:
-    """Warn where an edge's features, in these rows, are others than those of the first edge with the same ends."""
+    """Warn where the features of an edge (in `rows`) differ from those of the first edge with the same ends (in `firsts`)."""
     later = np.flatnonzero(rows != firsts)
     if not len(later):
         return
@@ -87,14 +87,14 @@ def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, featu
     differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
     if len(differing):
         warn(
-            f"Edges are repeated with other features ({len(differing)} in all), for example "
+            f"Edges are repeated with different features ({len(differing)} in all), for example "
             f"{source[differing[0]]} -> {destination[differing[0]]} (nodes counted over all graphs). The first of each counts. "
             "Merge their features, or leave the others out."
         )
 
 
 def as_edges(edges: Any, num_nodes: int) -> IntArray:
-    """Edges (2, |E|), rows (source, destination), in any order, as `Dataset` asks for them; an array that already is so is returned itself.
+    """Convert edges (2, |E|), rows (source, destination), in any order, to the form of `Dataset`; an array in that form is returned itself.
 
     Self-loops and duplicates are removed: each convolution adds the loops that it needs.
 
@@ -114,21 +114,21 @@ def is_canonical(edges: IntArray) -> bool:
 
 
 def edge_rows(edges: Any) -> IntArray:
-    """Edges as two rows of integers, of an array, or of a data frame with the columns `ENDS`.
+    """Edges as two rows of integers, from an array or a data frame with the columns `ENDS`.
 
     Raises:
-        DataError: no two rows of integers, or a data frame with other columns.
+        DataError: not two rows of integers, or a data frame with other columns.
     """
     if hasattr(edges, "columns"):
         edges = _rows_of_frame(edges)
-    _check_two_rows(edges)  # before a large sparse matrix is made dense, or its weights are taken for edges
+    _check_two_rows(edges)  # before a large sparse matrix becomes dense, or its weights are mistaken for edges
     array = as_integers(edges, "edges", dimensions=2)
     _check_two_rows(array)
     return array
 
 
 def _check_two_rows(edges: Any) -> None:
-    """Raises DataError for a matrix of another number of rows."""
+    """Raise `DataError` for a matrix with another number of rows."""
     shape = tuple(getattr(edges, "shape", ()))
     if len(shape) == 2 and shape[0] != 2:
         hint = " Transpose the array." if shape[1] == 2 else _edges_of_matrix(edges) if shape[0] == shape[1] else ""
@@ -141,7 +141,7 @@ def _edges_of_matrix(matrix: Any) -> str:
 
 
 def _rows_of_frame(frame: Any) -> Any:
-    """Sources, then destinations, by the names of the columns. A frame of two rows without any names stays as it is."""
+    """Sources and destinations of a data frame, by column name. A frame of two rows without names is returned unchanged."""
     columns, rows = list(frame.columns), list(getattr(frame, "index", ()))
     if columns == list(range(len(columns))) and rows == [0, 1]:
         return frame
@@ -150,22 +150,24 @@ def _rows_of_frame(frame: Any) -> Any:
     source, destination = ENDS
     if set(ENDS) <= set(columns):
         others = [column for column in columns if column not in ENDS]
-        hint = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{shortened(others)}]."
+        hint = f"Give edges=frame[{list(ENDS)}], and features of the edges as edge_features=frame[{shortened(others)}]."
     elif len(rows) == 2 < len(columns):
-        hint = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
+        hint = f"Transpose it (frame.T), and name its columns like this: the row {rows[0]!r} is the first of them."
     else:
-        hint = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
-    found = listed(columns, 8)
-    raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {hint}")
+        hint = f"Rename the column of sources to {source!r} and that of destinations to {destination!r}."
+    raise DataError(
+        f"The data frame of edges has the columns {listed(columns, 8)}; expected {source} and {destination}, and a row for each edge. "
+        f"{hint}"
+    )
 
 
 def check_ends(edges: Any, num_nodes: int) -> IntArray:
-    """Edges (2, |E|) in the order given; errors as in `as_edges`."""
+    """Edges (2, |E|) in the given order. Errors as in `as_edges`."""
     array = edge_rows(edges)
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()
         raise DataError(
-            f"An edge names the node {wrong}, and the graph has {counted(num_nodes, 'node')}, 0 to {num_nodes - 1}. Count nodes from 0, "
+            f"An edge names the node {wrong}, but the graph has {counted(num_nodes, 'node')}, 0 to {num_nodes - 1}. Count nodes from 0, "
             "and give features for all of them."
         )
     return array

@@ -1,5 +1,5 @@
-"""What readers of datasets are given: the request, and a list to which they add faults of files. Loading stops at the first of them,
-`verify` shows all."""
+"""Arguments of dataset readers: the request, and a list that collects the faults of files. Loading stops at the first fault, `verify`
+shows all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError, shortened
 from dgl_mutual.utils.wording import counted
 
-#: The rule that a file breaks which is not there.
+#: The rule that a missing file breaks.
 MISSING_FILE = "the file is missing"
 
 
@@ -23,9 +23,9 @@ class Fault:
 
     Attributes:
         file: the file that breaks it.
-        line: its 1-based line; None where the file has no lines (a pickle, an archive) or the fault is the whole file's.
+        line: the line, from 1 on; None where the file has no lines (a pickle, an archive) or the fault concerns the whole file.
         rule: what was expected and what was found.
-        fix: what to do about it, where that is not the hint of the dataset.
+        fix: how to correct it, if not by the hint of the dataset.
     """
 
     file: Path
@@ -43,8 +43,8 @@ class Faults:
     Args:
         hint: how to correct the files of this dataset, as a sentence.
         labels: whether labels are required.
-        folder: the dataset's folder. Links in it are followed, but a fault quotes nothing of a file outside of it: a folder made by someone
-            else may link to a private file.
+        folder: the dataset's folder. Links in it are followed, but faults quote nothing from files outside of it: a foreign folder may link
+            to a private file.
     """
 
     def __init__(self, hint: str = "Correct the file.", *, labels: bool = True, folder: Path | None = None) -> None:
@@ -56,23 +56,23 @@ class Faults:
     def add(self, file: Path, rule: str, line: int | None = None, *, fix: str = "") -> None:
         if self._folder is not None and _leads_out(file, self._folder):
             rule = (
-                f"the file is not as expected, and what it holds is not shown, since it is a link out of the dataset's folder, to "
+                f"the file is not as expected, and its content is not shown, since it is a link out of the dataset's folder, to "
                 f"{str(file.resolve())!r}; put a copy in its place to see more"
             )
             line = None
         self.found.append(Fault(file, line, shortened(rule.removesuffix("."), most=1000), fix))
 
     def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
-        """One fault at the first of `lines`, saying how many lines break the rule; none if no line does."""
+        """Add one fault at the first of `lines`, with the number of lines that break the rule; nothing for no lines."""
         if len(lines):
             more = f" ({len(lines)} lines break this rule)" if len(lines) > 1 else ""
             self.add(file, rule + more, int(lines[0]))
 
     def check(self) -> None:
-        """Stop where there are faults.
+        """Raise the first fault, if there is one.
 
         Raises:
-            DataError: naming the first fault, if there is one.
+            DataError: the first fault, and the number of others.
         """
         if self.found:
             others = len(self.found) - 1
@@ -84,19 +84,19 @@ class Faults:
 
 
 def _leads_out(file: Path, folder: Path) -> bool:
-    """Whether it is a file that can be read, and lies outside of `folder`, which may be a link itself."""
+    """Whether `file` is readable and lies outside of `folder`, which may be a link itself."""
     # Not Path.is_file, which raises for a name that is too long.
     return os.path.isfile(file) and os.access(file, os.R_OK) and not file.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a reader is asked for. A reader of data with one task, or whose files always have labels, need not look at it.
+    """The user's request to a reader. Readers of data with a single task, or whose files always have labels, may ignore it.
 
     Attributes:
-        task: None where the data say.
+        task: the task; None to infer it from the data.
         require_labels: whether missing labels are a fault; otherwise they are unknown.
-        targets: the chosen ones, by name; None: all, or in CSV form the column ``label``.
+        targets: names of the chosen targets; None for all, or in CSV form for the column ``label``.
     """
 
     task: TaskName | None = None

@@ -31,35 +31,35 @@ from dgl_mutual.utils.wording import counted
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
-#: ... and there are at least so many columns: below, a dense product is faster than a sparse one and the memory does not matter.
+#: ... and there are at least this many columns: with fewer, a dense product is faster than a sparse one and memory does not matter.
 SPARSE_COLUMNS = 32
-#: Cells of a matrix (64 MiB) that is made dense with so few columns, however few entries it has. A larger one stays sparse with fewer than
-#: one entry for each `SPARSE_COLUMNS` cells: one-hot rows have more, and a small file can claim very many rows of zeros.
+#: Up to this many cells (64 MiB), a matrix with fewer columns is made dense, however few entries it has. A larger one stays sparse with
+#: fewer than one entry per `SPARSE_COLUMNS` cells: one-hot rows have more, and a small file can claim very many rows of zeros.
 DENSE_CELLS = 1 << 24
 
-#: Each column has a name in memory and in every checkpoint. The widest set that is known here has 8,710.
+#: Each column has a name in memory and in every checkpoint. The widest known dataset has 8,710 columns.
 MAX_COLUMNS = 1_000_000
 
 #: The last one-hot column of the degree stands for this degree and all above: the usual limit for social networks such as COLLAB
 #: (at most 491 neighbours), while REDDIT's hubs with thousands of neighbours share one column.
 MAX_DEGREE = 512
 
-#: Students compute in float32: what is larger would become infinite.
+#: Students compute in float32, in which larger numbers are infinite.
 LARGEST = float(np.finfo(np.float32).max)
 #: Values of a column between its lowest and its highest that float32 should at least distinguish.
 _MIN_STEPS = 64
-#: Rows that are looked at together where a whole matrix is.
+#: Rows per block where a matrix is checked block by block.
 _ROWS = 1 << 14
-#: Names of columns that a message shows.
+#: The most column names that a message shows.
 _MAX_NAMES = 8
-#: What `pd.api.types.infer_dtype` says of columns that hold no strings.
+#: Results of `pd.api.types.infer_dtype` for columns without strings.
 _NO_TEXT = frozenset(["integer", "floating", "mixed-integer-float", "boolean", "decimal", "complex", "empty"])
-#: The rule that `unusable` finds broken.
+#: The rule that `unusable` checks.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
 
 def unusable(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where numbers are NaN, infinite, or so large that float32 makes them infinite; of the same shape."""
+    """Mask, of the same shape, of numbers that are not finite in float32."""
     if values.dtype.kind in "biu":
         return np.zeros(values.shape, dtype=np.bool_)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -67,12 +67,12 @@ def unusable(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return wrong
 
 
-def features_fault(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, what: str = "node") -> str | None:
-    """The rule that features break, with what was found; None where they can be used.
+def fault_of_features(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, what: str = "node") -> str | None:
+    """The rule that features break, with the offending value; None if they are valid.
 
     Args:
-        values: shape (num_rows, F), of numbers.
-        what: what has a row: a node or an edge.
+        values: numbers, shape (num_rows, F).
+        what: what each row describes: ``node`` or ``edge``.
     """
     if len(values.shape) != 2 or values.shape[0] != num_rows:
         return f"expected a row for each of the {num_rows} {what}s, shape ({num_rows}, columns), found {values.shape}"
@@ -93,7 +93,7 @@ def features_fault(values: npt.NDArray[Any] | sparse.csr_matrix, num_rows: int, 
 
 
 def summed(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """A matrix with one entry in a place: several are added in float64, as their sum may be beyond their type. Two of True are one."""
+    """Sum duplicate entries, in float64 since their sum may overflow their dtype. True and True are True."""
     kind = np.dtype(matrix.dtype).kind
     if matrix.has_canonical_format or kind not in "biuf":
         return matrix
@@ -103,15 +103,15 @@ def summed(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, where: str, what: str = "node") -> None:
-    """Refuse what cannot be features, see `features_fault`.
+    """Refuse invalid features (see `fault_of_features`).
 
     Args:
-        where: what they are called in the message, for example ``features``.
+        where: their name in the message, for example ``features``.
 
     Raises:
         DataError: another shape, no columns or too many, values that are not numbers, or numbers that are not finite in float32.
     """
-    fault = features_fault(features if isinstance(features, np.ndarray) else as_csr(features, where), num_rows, what)
+    fault = fault_of_features(features if isinstance(features, np.ndarray) else as_csr(features, where), num_rows, what)
     if fault is not None:
         raise DataError(f"{where}: {fault}.")
 
@@ -121,9 +121,9 @@ def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:
     if not len(features) or features.dtype.kind not in "iuf":
         return
     low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
-    lost = np.flatnonzero((high > low) & (high - low < _MIN_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
-    if len(lost):
-        column = lost[0]
+    imprecise = np.flatnonzero((high > low) & (high - low < _MIN_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
+    if len(imprecise):
+        column = imprecise[0]
         warn(
             f"{where}, column {column}: values from {low[column]:.17g} to {high[column]:.17g} can hardly be distinguished in float32, in "
             f"which students compute. Subtract {low[column]:.17g} from the column."
@@ -136,7 +136,7 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
     "Most" is set by `SPARSE_DENSITY`, `SPARSE_COLUMNS` and `DENSE_CELLS`.
 
     Raises:
-        DataError: numbers that are not finite in float32. Loaders find these before, with their place.
+        DataError: numbers that are not finite in float32. Loaders report these earlier, with their line.
     """
     if not isinstance(features, np.ndarray):
         features = summed(features)
@@ -157,10 +157,10 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
 
 
 def as_features(features: Any, where: str, what: str = "node") -> Features:
-    """Features as `Dataset` keeps them. A float32 array or CSR matrix is kept as it is; anything else array-like is made one (`compact`).
+    """Features in the form of `Dataset`. A float32 array or CSR matrix is kept; anything else array-like is converted (see `compact`).
 
     Args:
-        where, what: what they are called in a message, and what has a row: a node or an edge.
+        where, what: their name in messages, and what each row describes: ``node`` or ``edge``.
 
     Raises:
         DataError: no matrix of numbers, or an entry that is not finite in float32.
@@ -174,15 +174,15 @@ def as_features(features: Any, where: str, what: str = "node") -> Features:
         raise DataError(
             f"{where}: expected shape ({what}s, columns), found {array.shape}. One number for each {what} is a matrix of one column."
         )
-    # In a partitioned graph one value stands for all.
-    one = len(array) > 1 and not any(array.strides)
-    check_features(array[:1] if one else array, 1 if one else len(array), where, what)
+    # The features of a partitioned graph are a single value, broadcast.
+    is_broadcast = len(array) > 1 and not any(array.strides)
+    check_features(array[:1] if is_broadcast else array, 1 if is_broadcast else len(array), where, what)
     result: Features = array if array.dtype == np.float32 else compact(array, where, what)
     return result
 
 
 class Columns(NamedTuple):
-    """Feature columns with what they are called and what they hold: (|V|, F), and F names and kinds."""
+    """Feature columns (|V|, F) with F names and F kinds."""
 
     values: npt.NDArray[Any] | sparse.csr_matrix
     names: tuple[str, ...]
@@ -191,24 +191,24 @@ class Columns(NamedTuple):
     @classmethod
     def indicators(cls, values: sparse.csr_matrix, names: Iterable[str]) -> Columns:
         """One-hot columns."""
-        found = tuple(names)
-        return cls(values, found, as_kinds("indicator", len(found)))
+        column_names = tuple(names)
+        return cls(values, column_names, as_kinds("indicator", len(column_names)))
 
     @classmethod
     def numbers(cls, values: npt.NDArray[Any] | sparse.csr_matrix, names: Iterable[str]) -> Columns:
         """Columns of measured numbers."""
-        found = tuple(names)
-        return cls(values, found, as_kinds("number", len(found)))
+        column_names = tuple(names)
+        return cls(values, column_names, as_kinds("number", len(column_names)))
 
     def select_rows(self, rows: IntArray) -> Columns:
-        """These rows of all columns."""
+        """The columns of a subset of the rows."""
         return self._replace(values=self.values[rows])
 
     def checked(self, where: str, what: str = "node") -> Columns:
-        """The columns as `Dataset` keeps them.
+        """The columns in the form of `Dataset`.
 
         Args:
-            where, what: what they are called in a message, and what has a row: a node or an edge.
+            where, what: their name in messages, and what each row describes: ``node`` or ``edge``.
 
         Raises:
             DataError: no matrix of finite numbers, another number of names or kinds than of columns, or two columns with one name.
@@ -224,12 +224,12 @@ class Columns(NamedTuple):
 
 
 def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind], what: str = "node") -> Columns:
-    """Columns of anything array-like; a data frame has names for them, and columns of booleans are indicators.
+    """Columns of anything array-like. A data frame names its columns, and boolean columns are indicators.
 
     Raises:
         DataError: no matrix, or another number of names or kinds than of columns.
     """
-    found = getattr(features, "columns", None)
+    frame_names = getattr(features, "columns", None)
     where = "features" if what == "node" else f"{what} features"
     number_of_rows(features, where)
     _refuse_categories(features, where)
@@ -240,26 +240,26 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         )
     types = _types_of(features, values)
     of_booleans = [kind == "boolean" for kind in types]
-    if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # of rows, of which NumPy makes numbers alone
+    if isinstance(features, list | tuple) and values.dtype.kind in "iuf":  # NumPy has made numbers of booleans beside numbers
         of_booleans = [_are_all(features, column, (bool, np.bool_)) for column in range(values.shape[1])]
-    whole = _of_whole_numbers(features, values, types)
-    if values.dtype == np.object_:  # columns of several types; what is not a number stays, and is refused
+    of_integers = _of_integers(features, values, types)
+    if values.dtype == np.object_:  # columns of several types; other values than numbers stay, and are refused later
         _refuse_text(features, values, types, where)
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
-    default = (f"{where.removesuffix('s')} {number}" for number in range(width)) if found is None else found
-    named = by_column(default if names is None else names, f"names of the {where}")
-    if len(named) != width:
-        raise DataError(f"Found {counted(len(named), 'name')} for {counted(width, 'feature column')}. Give one for each.")
-    given = kinds if isinstance(kinds, str) else by_column(kinds, f"kinds of the {where}")
-    if not given:
-        warn_of_codes(values, named, whole, f"The {where}", "give floats")
-    return Columns(values, named, as_kinds(given or kinds_of(of_booleans), width))
+    default = (f"{where.removesuffix('s')} {number}" for number in range(width)) if frame_names is None else frame_names
+    column_names = by_column(default if names is None else names, f"names of the {where}")
+    if len(column_names) != width:
+        raise DataError(f"Found {counted(len(column_names), 'name')} for {counted(width, 'feature column')}. Give one for each.")
+    column_kinds = kinds if isinstance(kinds, str) else by_column(kinds, f"kinds of the {where}")
+    if not column_kinds:
+        warn_of_codes(values, column_names, of_integers, f"The {where}", "give floats")
+    return Columns(values, column_names, as_kinds(column_kinds or kinds_of(of_booleans), width))
 
 
 def _types_of(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> list[str]:
-    """What each column holds, in the words of `pd.api.types.infer_dtype`; cells are looked at where its type does not tell."""
+    """The content of each column in the terms of `pd.api.types.infer_dtype`; inferred from the cells where the dtype does not say."""
     if values.dtype != np.object_:
         return [_type_of(values.dtype) or ""] * values.shape[1]
     known = map(_type_of, features.dtypes) if isinstance(features, pd.DataFrame) else [None] * values.shape[1]
@@ -268,24 +268,24 @@ def _types_of(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix) -> li
 
 
 def _type_of(kind: Any) -> str | None:
-    """As `_types_of`, of a NumPy type of booleans or numbers; None of others."""
+    """The term of `_types_of` for a NumPy dtype of booleans or numbers; None for other dtypes."""
     if not isinstance(kind, np.dtype):
         return None
     return {"b": "boolean", "i": "integer", "u": "integer", "f": "floating"}.get(kind.kind)
 
 
 def _are_all(rows: Sequence[Any], column: int, kinds: tuple[type, ...]) -> bool:
-    """Whether a column of nested lists holds values of these types alone."""
+    """Whether all values of a column of nested lists are of these types."""
     return len(rows) > 0 and all(isinstance(row, list | tuple) and isinstance(row[column], kinds) for row in rows)
 
 
 def kinds_of(of_booleans: Iterable[bool]) -> tuple[FeatureKind, ...]:
-    """The kinds of columns of which it is known whether they hold booleans (in a file: true and false)."""
+    """The kinds of columns, given which of them hold booleans (in a file: true and false)."""
     return tuple("indicator" if is_boolean else "number" for is_boolean in of_booleans)
 
 
 def _refuse_categories(features: Any, where: str) -> None:
-    """Raise `DataError` where a column of a data frame holds categories, whose values would be treated as numerical if they are numbers."""
+    """Raise `DataError` for a categorical column of a data frame: categories that are numbers would be treated as numerical values."""
     if isinstance(features, pd.DataFrame):
         for name, kind in features.dtypes.items():
             if isinstance(kind, pd.CategoricalDtype):
@@ -293,7 +293,7 @@ def _refuse_categories(features: Any, where: str) -> None:
 
 
 def _refuse_text(features: Any, values: npt.NDArray[Any], types: Sequence[str], where: str) -> None:
-    """Raise `DataError` where an array of objects holds text: NumPy would make numbers of ``1_0`` and ``01234``."""
+    """Raise `DataError` where an object array holds text: NumPy would convert ``1_0`` and ``01234`` to numbers."""
     for column, kind in enumerate(types):
         if kind in _NO_TEXT or pd.api.types.infer_dtype(values[:, column], skipna=True) in _NO_TEXT:
             continue
@@ -306,12 +306,12 @@ def _refuse_text(features: Any, values: npt.NDArray[Any], types: Sequence[str], 
             raise DataError(f"{where}, column {name!r}: expected numbers, found strings such as {found}. {_encodings(where, name)}")
         raise DataError(
             f"{where}, column {column}: expected numbers, found strings such as {found}. Encode words and categories as numbers, for "
-            "example one-hot; .astype(float) makes numbers of strings."
+            "example one-hot; .astype(float) converts strings to numbers."
         )
 
 
 def _encodings(where: str, name: object) -> str:
-    """What to do with a column of a data frame that holds no numbers."""
+    """Advice on a column of a data frame that holds no numbers."""
     frame = where.replace(" ", "_")
     return (
         f"If it is numerical, give {frame}.astype({{{name!r}: float}}); if it holds categories, give pd.get_dummies({frame}, "
@@ -319,8 +319,8 @@ def _encodings(where: str, name: object) -> str:
     )
 
 
-def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix, types: Sequence[str]) -> list[bool]:
-    """Which columns were given as integers: by the type of each of a data frame or list of rows, else by `types` (see `_types_of`)."""
+def _of_integers(features: Any, values: npt.NDArray[Any] | sparse.csr_matrix, types: Sequence[str]) -> list[bool]:
+    """Which columns were given as integers: by column for a data frame or a list of rows, else by `types` (see `_types_of`)."""
     if isinstance(features, pd.DataFrame):
         return [pd.api.types.is_integer_dtype(kind) for kind in features.dtypes]
     if isinstance(features, list | tuple) and values.dtype.kind == "f":
@@ -328,19 +328,21 @@ def _of_whole_numbers(features: Any, values: npt.NDArray[Any] | sparse.csr_matri
     return [kind == "integer" for kind in types]
 
 
-def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], whole: Sequence[bool], where: str, fix: str) -> None:
+def warn_of_codes(
+    values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[str], of_integers: Sequence[bool], where: str, fix: str
+) -> None:
     """Warn of integers that may be codes of categories, as in the raw data of OGB: students would treat them as numerical values.
 
     Args:
         values: shape (rows, F), with F names.
-        whole: which columns were given as integers.
-        where: what they are called in the message, for example ``The features``.
-        fix: how numerical integers are given without this warning, as the end of a sentence.
+        of_integers: which columns were given as integers.
+        where: the features' name in the message, for example ``The features``.
+        fix: how to give numerical integers without this warning, as the end of a sentence.
     """
-    if sparse.issparse(values) or not len(values) or values.dtype.kind not in "iuf" or not any(whole):
+    if sparse.issparse(values) or not len(values) or values.dtype.kind not in "iuf" or not any(of_integers):
         return
     low, high = values.min(axis=0), values.max(axis=0)
-    codes = np.flatnonzero(np.asarray(whole) & (low >= 0) & (high > 1))
+    codes = np.flatnonzero(np.asarray(of_integers) & (low >= 0) & (high > 1))
     if len(codes):
         some = f" in {'column' if len(codes) == 1 else 'columns'} {listed([names[column] for column in codes.tolist()], _MAX_NAMES)}"
         span = f"from {low[codes].min():.0f} to {high[codes].max():.0f}"
@@ -351,20 +353,20 @@ def warn_of_codes(values: npt.NDArray[Any] | sparse.csr_matrix, names: Sequence[
 
 
 def integer_columns(features: Features, kinds: Sequence[FeatureKind]) -> npt.NDArray[np.bool_]:
-    """Which columns of numbers are integers from 0, and may be codes of categories: (F,)."""
-    whole = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
+    """Which columns of numbers hold only integers from 0 on, and may be codes of categories: (F,)."""
+    of_integers = np.array([kind == "number" for kind in kinds], dtype=np.bool_)
     if isinstance(features, np.ndarray):
-        for start in range(0, len(features), _ROWS):  # needs no second matrix
+        for start in range(0, len(features), _ROWS):  # block by block, without a second matrix
             rows = features[start : start + _ROWS]
-            whole &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
+            of_integers &= ((rows >= 0) & (rows == np.round(rows))).all(axis=0)
     else:
         values = features.data
-        whole[features.indices[(values < 0) | (values != np.round(values))]] = False
-    return whole
+        of_integers[features.indices[(values < 0) | (values != np.round(values))]] = False
+    return of_integers
 
 
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
-    """Rows of `codes` (int64, shape (rows,)) as one-hot rows, shape (rows, num_columns)."""
+    """One-hot encoding of `codes` (int64, shape (rows,)): shape (rows, num_columns)."""
     indptr = np.arange(len(codes) + 1)
     return sparse.csr_matrix((np.ones(len(codes), dtype=np.float32), codes, indptr), shape=(len(codes), num_columns))
 
@@ -375,7 +377,7 @@ def indicator_name(kind: str, value: object) -> str:
 
 
 def side_by_side(blocks: Sequence[Columns]) -> Columns:
-    """Blocks of columns as one; a single block stays as it is."""
+    """Concatenate blocks of columns; a single block is returned unchanged."""
     if len(blocks) == 1:
         return blocks[0]
     values = sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(block.values) for block in blocks]))
@@ -383,30 +385,30 @@ def side_by_side(blocks: Sequence[Columns]) -> Columns:
 
 
 def degree_features(edges: IntArray, num_nodes: int) -> Columns:
-    """One-hot in-degrees up to `MAX_DEGREE`: the custom for graphs whose nodes have no features."""
+    """One-hot in-degrees up to `MAX_DEGREE`, the usual features of graphs without node features."""
     degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
     names = degree_names(int(degrees.max()) + 1)
     return Columns.indicators(one_hot(degrees, len(names)), names)
 
 
 def degree_names(width: int) -> tuple[str, ...]:
-    """What so many one-hot columns of degrees are called."""
+    """Names of `width` one-hot columns of degrees."""
     return tuple(indicator_name("degree", degree) for degree in range(width))
 
 
 def sums_of_edges(edges: IntArray, num_nodes: int, features: sparse.csr_matrix) -> sparse.csr_matrix:
-    """For each node the sum of the features of the edges that end in it: (|V|, D), of features (|E|, D)."""
+    """Sum the features (|E|, D) of each node's incoming edges: (|V|, D)."""
     numbers = np.arange(edges.shape[1])
     incoming = sparse.csr_matrix((np.ones(len(numbers), dtype=np.float32), (edges[1], numbers)), shape=(num_nodes, len(numbers)))
     return sparse.csr_matrix(incoming @ features)
 
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Divide each row by the sum of its absolute values, the custom for bag-of-words features; a row of zeros stays."""
+    """Divide each row by the sum of its absolute values, as is usual for bag-of-words features; rows of zeros stay."""
     features = summed(features)
     with np.errstate(over="ignore"):
         totals = np.asarray(abs(features).sum(axis=1), dtype=np.float64).ravel()
-    if not np.isfinite(totals).all():  # sums are made in the type of the features, and some are beyond it
+    if not np.isfinite(totals).all():  # sums have the dtype of the features, and some overflow
         totals = np.asarray(abs(features.astype(np.float64)).sum(axis=1)).ravel()
     scale = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
     return sparse.csr_matrix(sparse.diags(scale) @ features)

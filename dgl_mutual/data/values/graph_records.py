@@ -18,8 +18,8 @@ from dgl_mutual.errors import DataError, UsageError, listed
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
-#: How deep graphs may lie in sequences: pairs in lists in parts of a dataset, say. An object may give itself as its first item.
-_MOST_NESTED = 8
+#: The deepest nesting of sequences of graphs, for example pairs in lists in subsets of a dataset. An object may be its own first item.
+_MAX_NESTING = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class GraphRecord:
     """One graph.
 
     Attributes:
-        edges: (2, |E|), the graph's own node indices.
-        features: a row a node, if there are any.
-        edge_features: a row an edge, if there are any.
-        node_labels: a row a node, if there are any. Labels and masks are kept as the graph holds them, and read where they are used.
-        label: of the whole graph, if it has one.
-        masks: the masks of the split, by name; of several splits a column each.
-        keys: what the graph's data of nodes are called, for messages.
+        edges: (2, |E|), in node indices of the graph.
+        features: node features, (|V|, F), if there are any.
+        edge_features: edge features, (|E|, D), if there are any.
+        node_labels: a row for each node, if there are any. Labels and masks stay as the graph holds them until they are used.
+        label: the label of the whole graph, if it has one.
+        masks: the masks of the split, by name, with a column for each of several splits.
+        keys: names of the graph's node data, for messages.
     """
 
     edges: IntArray
@@ -57,17 +57,18 @@ def is_pyg(data: Any) -> bool:
 
 
 def name_of(data: Any, default: str) -> str:
-    """What a dataset object calls itself."""
+    """The name of a dataset object, if it has one."""
     name = getattr(data, "name", None)
     return name.strip() if isinstance(name, str) and name.strip() else default
 
 
 def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], hint: str) -> None:
-    """Raise `DataError` where graphs, of these numbers, lack something.
+    """Raise `DataError` if some graphs lack something.
 
     Args:
-        holds: what a graph has instead.
-        hint: what to do where no graph has it.
+        lacking: their indices.
+        holds: describes the data that a graph has.
+        hint: advice if no graph has it.
     """
     if not lacking:
         return
@@ -77,10 +78,10 @@ def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, hol
     if len(lacking) == len(graphs):
         raise DataError(f"None of the {len(graphs)} graphs has {what} (of graph 0, {holds(graphs[0])}). {hint}")
     if len(lacking) == 1:
-        who, found = f"Graph {first} has", holds(graphs[first])
+        who, data = f"Graph {first} has", holds(graphs[first])
     else:
-        who, found = f"Graphs {listed(lacking, 8)} have", f"of graph {first}, {holds(graphs[first])}"
-    raise DataError(f"{who} no {what} ({found}), and others have. Set them there, too, or leave out what lacks them.")
+        who, data = f"Graphs {listed(lacking, 8)} have", f"of graph {first}, {holds(graphs[first])}"
+    raise DataError(f"{who} no {what} ({data}), but other graphs have. Set them there, too, or leave out the graphs that lack them.")
 
 
 def arrays_of(
@@ -91,11 +92,11 @@ def arrays_of(
     split: Split | Sequence[Split] | None,
     name: str | None,
 ) -> dict[str, Any]:
-    """The arguments of `Dataset.from_arrays` for graphs, one after another.
+    """The arguments of `Dataset.from_arrays` for the graphs, concatenated.
 
     Args:
-        data: what the records are of.
-        labels, task, split, name: in place of those of the graphs, as in `Dataset.from_dgl`.
+        data: the object that the records were made from.
+        labels, task, split, name: override those of the graphs, as in `Dataset.from_dgl`.
 
     Raises:
         DataError: see `inputs_of` and `labels_of`.
@@ -111,7 +112,7 @@ def arrays_of(
 
 
 def inputs_of(records: Sequence[GraphRecord], data: Any) -> dict[str, Any]:
-    """As `arrays_of`, without what says how students learn: what they predict graphs from, and the name of `data`.
+    """The arguments that predictions need: as `arrays_of`, without labels, task and split.
 
     Raises:
         DataError: see `joined` and `joined_edge_features`.
@@ -131,7 +132,7 @@ def warn_of_weights(name: str, hint: str) -> None:
 
 
 def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
-    """What the graphs are for, by what has labels. One graph with a label for each node is a node task, wherever these labels are.
+    """Infer the task from the labels. One graph with a label for each node is a node task, wherever these labels are.
 
     Raises:
         DataError: the number of labels is neither that of the nodes nor that of the graphs.
@@ -146,21 +147,21 @@ def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
             )
         return "graph" if number == len(records) and len(records) > 1 else "node"
     if len(records) == 1:
-        own, num_nodes = records[0].label, records[0].num_nodes
-        return "node" if own is None or (num_nodes > 1 and shape_of(own)[:1] == (num_nodes,)) else "graph"
+        label, num_nodes = records[0].label, records[0].num_nodes
+        return "node" if label is None or (num_nodes > 1 and shape_of(label)[:1] == (num_nodes,)) else "graph"
     of_nodes = any(record.node_labels is not None for record in records) and all(record.label is None for record in records)
     return "node" if of_nodes else "graph"
 
 
 def shape_of(labels: Any) -> tuple[int, ...]:
-    """The shape of labels before they are read; of lists the length alone. A number or a string has none."""
+    """The shape of labels before conversion: for lists only the length, for a number or a string ()."""
     if hasattr(labels, "shape"):
         return tuple(labels.shape)
     return (len(labels),) if isinstance(labels, list | tuple) else ()
 
 
 def number_of_labels(labels: Any) -> int:
-    """The number of samples that these labels are of; they are those of one target, or of several by name.
+    """The number of samples of these labels, which may be a mapping of several targets.
 
     Raises:
         DataError: they are not a list or array, or are a single value.
@@ -169,66 +170,66 @@ def number_of_labels(labels: Any) -> int:
     shape = getattr(first, "shape", None)
     if shape == () or (shape is None and not hasattr(first, "__len__")):
         alone = " of one value" if shape == () else ""
-        raise DataError(f"The labels are {kind_of(first)}{alone}. Give a list or an array of them, one for each node or graph.")
+        raise DataError(f"The labels are {kind_of(first)}{alone}. Give a list or an array with one for each node or graph.")
     return number_of_rows(first, "labels")
 
 
 def refuse_transposed(features: Any, num_rows: int, labels: Any) -> None:
-    """Raise `DataError` where features of one graph have a column, and not a row, for each of the labelled nodes."""
+    """Raise `DataError` if the features of a graph have a column, not a row, for each labelled node."""
     first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
     num_labels = next(iter(shape_of(first)), num_rows)
     shape = tuple(getattr(features, "shape", ()))
     if num_rows < num_labels and len(shape) == 2 and shape[1] == num_labels:
         raise DataError(
-            f"The features have the shape {shape}, and there are {counted(num_labels, 'label')}: expected a row for each node. Transpose "
+            f"The features have the shape {shape}, but there are {counted(num_labels, 'label')}: expected a row for each node. Transpose "
             "them: features.T."
         )
 
 
 def label_array(values: Any) -> npt.NDArray[Any]:
-    """Labels that a graph holds as an array. Where NumPy has their type, `encode_labels` looks at them, if they are used at all.
+    """The labels of a graph as an array. `encode_labels` checks them if they are used, unless NumPy does not have their type.
 
     Raises:
-        DataError: see `as_array`, and of floats that NumPy does not have, such as bfloat16, `as_exact_array`.
+        DataError: see `as_array`; for floats that NumPy does not have, such as bfloat16, see `as_exact_array`.
     """
     array = as_array(values, "labels")
     return array if exact_below(values) == exact_below(array) else as_exact_array(values, "labels")
 
 
 def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:
-    """The labels that the graphs hold; None where they hold none. On a node task a graph's label may be one for each of its nodes.
+    """The labels that the graphs hold; None if there are none. On a node task, a graph's `label` may hold one for each of its nodes.
 
     Raises:
-        DataError: some graphs have labels and others none, or another number of columns; on a node task, not one for each node; or see
+        DataError: only some graphs have labels, or their numbers of columns differ; on a node task, not one for each node; or see
             `label_array`.
     """
     if task == "node":
         return _in_one_column(_labels_of_nodes(records))
     labels = [None if record.label is None else label_array(record.label) for record in records]
-    own = [label for label in labels if label is not None]
-    if len(own) == len(records) and all(label.ndim == 0 for label in own):  # one value a graph: a class
-        if len({label.dtype for label in own}) == 1:
-            return np.stack(own)
-        return np.array([label.item() for label in own], dtype=object)
+    known = [label for label in labels if label is not None]
+    if len(known) == len(records) and all(label.ndim == 0 for label in known):  # one value for each graph: a class
+        if len({label.dtype for label in known}) == 1:
+            return np.stack(known)
+        return np.array([label.item() for label in known], dtype=object)
     return _in_one_column([None if label is None else label.reshape(1, -1) for label in labels])
 
 
 def _labels_of_nodes(records: Sequence[GraphRecord]) -> list[npt.NDArray[Any] | None]:
-    found: list[npt.NDArray[Any] | None] = []
+    by_graph: list[npt.NDArray[Any] | None] = []
     for number, record in enumerate(records):
-        own = record.label if record.node_labels is None else record.node_labels
-        labels = None if own is None else label_array(own)
+        values = record.label if record.node_labels is None else record.node_labels
+        labels = None if values is None else label_array(values)
         if labels is not None and labels.shape[:1] != (record.num_nodes,):
             raise DataError(
-                f"The labels of graph {number} have the shape {labels.shape}, and it has {counted(record.num_nodes, 'node')}. A node task "
-                "has a label for each node. If graphs are to be classified, give task='graph'."
+                f"The labels of graph {number} have the shape {labels.shape}, but it has {counted(record.num_nodes, 'node')}. A node task "
+                "has a label for each node. To classify graphs, give task='graph'."
             )
-        found.append(labels)
-    return found
+        by_graph.append(labels)
+    return by_graph
 
 
 def _in_one_column(blocks: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any] | None:
-    """The labels of all graphs, one after another."""
+    """The labels of all graphs, concatenated."""
     if all(block is None for block in blocks):
         return None
     labels = joined(blocks, "labels")
@@ -237,99 +238,97 @@ def _in_one_column(blocks: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any
 
 
 def nearest_key(name: str, names: Sequence[str]) -> str | None:
-    """The one of `names` that `name` may have meant: the only one, or the one that is spelt most alike; None where none is."""
+    """The likely correction of a misspelt `name`: the only one of `names`, or the most similar; None if none is similar."""
     return names[0] if len(names) == 1 else next(iter(difflib.get_close_matches(name, names, 1)), None)
 
 
 def joined(blocks: Sequence[npt.NDArray[Any] | None], what: str) -> npt.NDArray[Any]:
-    """What each graph holds, one after another.
+    """Concatenate the arrays of all graphs.
 
     Raises:
-        DataError: a graph that has none, or another shape than the first.
+        DataError: a graph without an array, or whose array has another shape than the first.
     """
     _check_shapes(blocks, what)
     return np.concatenate([block for block in blocks if block is not None])
 
 
 def joined_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | sparse.csr_matrix | None:
-    """The features of all nodes, sparse where those of a graph are; None where the first graph has none. Errors as in `joined`."""
+    """The features of all nodes, sparse if those of any graph are; None if the first graph has none. Errors as in `joined`."""
     blocks = [record.features for record in records]
     if blocks[0] is None or not any(map(sparse.issparse, blocks)):
         return None if blocks[0] is None else joined(blocks, "node features")
     _check_shapes(blocks, "node features")
-    wide = [block if block is None else storable(block) for block in blocks]
-    return sparse.csr_matrix(sparse.vstack(wide))
+    return sparse.csr_matrix(sparse.vstack([block if block is None else storable(block) for block in blocks]))
 
 
 def _check_shapes(blocks: Sequence[npt.NDArray[Any] | sparse.csr_matrix | None], what: str) -> None:
     shapes = ["no rows" if block is None else f"rows of the shape {block.shape[1:]}" for block in blocks]
     for number, shape in enumerate(shapes):
         if shape != shapes[0]:
-            raise DataError(f"The {what} of graph {number} have {shape}, and those of graph 0 {shapes[0]}. Give all graphs the same.")
+            raise DataError(f"The {what} of graph {number} have {shape}, but those of graph 0 {shapes[0]}. Give all graphs the same.")
 
 
 def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | None:
-    """The edge features of all graphs, one after another; None where no graph has any. A graph without edges need not have them.
+    """The edge features of all graphs, concatenated; None if no graph has any. Graphs without edges need none.
 
     Raises:
         DataError: only some graphs have them, or they differ in number, or do not fit a graph's edges.
     """
-    found = [record.edge_features for record in records]
-    if all(one is None for one in found):
+    first = next((record.edge_features for record in records if record.edge_features is not None), None)
+    if first is None:
         return None
-    first = next(one for one in found if one is not None)
     blocks = []
-    for number, (record, one) in enumerate(zip(records, found, strict=True)):
-        count = record.edges.shape[1]
-        if one is not None and len(one) != count:
+    for number, record in enumerate(records):
+        block, count = record.edge_features, record.edges.shape[1]
+        if block is not None and len(block) != count:
             raise DataError(
-                f"Graph {number} has {counted(count, 'edge')} and {counted(len(one), 'row')} of edge features. Give a row for each edge."
+                f"Graph {number} has {counted(count, 'edge')} but {counted(len(block), 'row')} of edge features. Give a row for each edge."
             )
-        blocks.append(np.zeros((0, *first.shape[1:]), dtype=first.dtype) if count == 0 and (one is None or one.size == 0) else one)
+        blocks.append(np.zeros((0, *first.shape[1:]), dtype=first.dtype) if count == 0 and (block is None or block.size == 0) else block)
     return joined(blocks, "edge features")
 
 
 def as_matrix(values: Any) -> npt.NDArray[Any]:
-    """Edge features as a matrix: one number for each edge is one column."""
+    """Edge features as a matrix. A vector becomes a single column."""
     array = as_array(values, "edge features")
     return array[:, None] if array.ndim == 1 else array
 
 
 def _mask_of(masks: Sequence[npt.NDArray[Any]], name: str) -> npt.NDArray[np.bool_]:
-    """A part of the split, by a mask of each graph: (|V|, S) for S splits.
+    """Join the graphs' masks of one part: (|V|, S) for S splits.
 
     Raises:
         DataError: more than two axes, no column, or values other than true and false, or 1 and 0.
     """
     mask = joined(masks, name)
     if mask.ndim > 2 or 0 in mask.shape[1:]:
-        raise DataError(f"{name} has the shape {mask.shape}. Give one value a node, or a column for each of several splits.")
+        raise DataError(f"{name} has the shape {mask.shape}. Give one value for each node, or a column for each of several splits.")
     if mask.dtype != np.bool_ and (wrong := mask[~np.isin(mask, (0, 1))]).size:
         raise DataError(f"{name} holds {wrong[0].item()!r}. A mask is true or false, or 1 or 0, for each node.")
     return mask.reshape(len(mask), -1).astype(np.bool_)
 
 
 def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
-    """The splits from the masks of the graphs; none if no graph has a mask.
+    """The splits of the graphs' masks; empty if no graph has a mask.
 
     Raises:
         DataError: a mask is missing, does not fit the nodes of its graph or the other masks, or has values other than true and false.
     """
     masks = [{name: as_array(mask, name) for name, mask in record.masks.items()} for record in records]
-    for number, (record, own) in enumerate(zip(records, masks, strict=True)):
-        for name, mask in own.items():
+    for number, (record, by_name) in enumerate(zip(records, masks, strict=True)):
+        for name, mask in by_name.items():
             if mask.shape[:1] != (record.num_nodes,):
                 raise DataError(
-                    f"{name} of graph {number} has the shape {mask.shape} for {counted(record.num_nodes, 'node')}. Give one value a node."
+                    f"{name} of graph {number} has the shape {mask.shape} for {counted(record.num_nodes, 'node')}. Give one value for each."
                 )
-    found = [name for name in MASKS if any(name in mask for mask in masks)]
+    present = [name for name in MASKS if any(name in mask for mask in masks)]
     missing = [name for name in MASKS if not all(name in mask for mask in masks)]
-    if not found:
+    if not present:
         return ()
     if missing:
         raise DataError(
-            f"The split has {', '.join(found)}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-            f"{' in some graphs' if set(missing) <= set(found) else ''}. Give all three, or a split of your own: "
+            f"The split has {', '.join(present)}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            f"{' in some graphs' if set(missing) <= set(present) else ''}. Give all three, or a split of your own: "
             "split=dgl_mutual.Split(train, val, test)."
         )
     return splits_of_masks({name: _mask_of([mask[name] for mask in masks], name) for name in MASKS})
@@ -345,32 +344,31 @@ def items_of(data: Any, what: str) -> list[Any]:
         raise DataError(f"There are no {what}: the sequence is empty.")
     try:
         return [data[number] for number in range(len(data))]
-    except KeyError:  # a table of pandas, say, whose keys are names
+    except KeyError:  # for example a pandas table, whose keys are names
         raise DataError(f"Expected {what}, found {kind_of(data)}.") from None
 
 
 def hint_on_loaders(data: Any) -> str:
-    """What to give in place of a data loader of torch, DGL or PyG, after a space; empty for all else."""
+    """Advice, after a space, for a data loader of torch, DGL or PyG; empty for other objects."""
     if not (hasattr(data, "dataset") and hasattr(data, "batch_sampler")):
         return ""
-    # A loader of parts of one graph keeps it as `graph` (DGL) or `data` (PyG); its `dataset` is the numbers of nodes.
+    # A loader that samples one graph keeps it as `graph` (DGL) or `data` (PyG); its `dataset` holds node indices.
     source = next((name for name in ("graph", "data") if hasattr(data, name)), "dataset")
     return f" It is a loader of batches: give what it loads from, loader.{source}."
 
 
 def _library_of(data: Any) -> str | None:
-    """``dgl`` or ``torch_geometric``, if the class of an object, or of the first in a sequence, is of it or derived from it."""
-    for _ in range(_MOST_NESTED):
+    """``dgl`` or ``torch_geometric`` if the object, or the first item of a sequence, is an instance of one of its classes."""
+    for _ in range(_MAX_NESTING):
         modules = {kind.__module__.partition(".")[0] for kind in type(data).__mro__}
-        found = modules & {"dgl", "torch_geometric"}
-        if found:
-            return found.pop()
-        # Datasets of torch, such as a Subset, are sequences, too. Arrays and tables are not sequences of graphs.
+        if libraries := modules & {"dgl", "torch_geometric"}:
+            return libraries.pop()
+        # torch's datasets, such as Subset, are sequences, too. Arrays and tables are not sequences of graphs.
         is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__")
         if not is_sequence or isinstance(data, Mapping | str | bytes) or hasattr(data, "shape") or not len(data):
             return None
         try:
             data = data[0]
-        except (LookupError, UsageError):  # a graph of NetworkX, say, whose keys are its nodes, or a result of a training
+        except (LookupError, UsageError):  # for example a NetworkX graph, whose keys are its nodes, or the result of a training
             return None
     return None

@@ -10,12 +10,12 @@ from dgl_mutual.data.values.arrays import IntArray
 
 @dataclass(frozen=True, eq=False)
 class GraphStore:
-    """A partitioned graph, and how to ask for its nodes.
+    """A partitioned graph and the index of its nodes.
 
     Attributes:
         graph: its `dgl.distributed.DistGraph`, with node data ``feat``, ``in_degree`` and ``out_degree``.
-        ids: (|V|,): what it calls each node.
-        fingerprint: of the dataset that was cut up.
+        ids: its index of each node, (|V|,).
+        fingerprint: fingerprint of the dataset that was partitioned.
     """
 
     graph: Any

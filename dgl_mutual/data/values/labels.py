@@ -330,13 +330,13 @@ def _encode(codes: npt.NDArray[Any], texts: Sequence[str]) -> Encoding:
     labels = np.array([code_of[named[place]] if place in named else -1 for place in range(len(texts))], dtype=np.int64)[codes]
     refusals = _refusals(codes, texts, numbers, words, labels, len(names))
     notes = _notes(codes, texts, missing, names)
-    identifiers = note_identifiers(len(names), int((labels >= 0).sum()))
+    identifiers = note_on_identifiers(len(names), int((labels >= 0).sum()))
     if identifiers is not None and not refusals:
         notes.append(identifiers)
     return Encoding("single-label", labels, tuple(names), tuple(refusals), tuple(notes))
 
 
-def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
+def fault_of_continuous(num_classes: int, num_samples: int) -> str | None:
     """The rule that a target with so many different values breaks, if it breaks one."""
     if num_samples <= _FEW_SAMPLES or num_classes <= _MAX_CLASS_SHARE * num_samples:
         return None
@@ -346,7 +346,7 @@ def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
     )
 
 
-def note_identifiers(num_classes: int, num_samples: int) -> str | None:
+def note_on_identifiers(num_classes: int, num_samples: int) -> str | None:
     """What is said of classes that are so many, with so few samples each, that they look like identifiers; None of others."""
     if num_classes <= _MANY_CLASSES or num_samples >= _FEW_PER_CLASS * num_classes:
         return None
@@ -390,7 +390,7 @@ def _refusals(
     if sum(infinite) == len(words) and any(fractions) and any(number is not None for number in numbers):
         rule = CONTINUOUS if fractions != infinite else "expected classes as integers or strings"
         return [Refusal(np.array(fractions)[codes], f"{rule}, found {texts[fractions.index(True)]!r}")]
-    too_many = refuse_continuous(num_classes, int((labels >= 0).sum()))
+    too_many = fault_of_continuous(num_classes, int((labels >= 0).sum()))
     return [] if too_many is None else [Refusal(None, too_many)]
 
 

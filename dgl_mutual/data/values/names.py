@@ -11,19 +11,19 @@ from dgl_mutual.utils.safe_text import is_unicode
 
 
 def check_name(name: Any) -> None:
-    """Raise `DataError` for what is not a valid name for a dataset: tables of results would not show it, or not as it is."""
+    """Raise `DataError` for an invalid dataset name, which tables of results could not show unchanged."""
     if not isinstance(name, str) or not name or name != name.strip() or not is_unicode(name):
         raise DataError(
-            f"{shortened(repr(name))} is not a valid name for a dataset: expected a string that is not empty, neither starts nor ends with "
-            "a space, and can be written as UTF-8. Choose another name, for example 'mine'."
+            f"{shortened(repr(name))} is not a valid name for a dataset: expected a non-empty string that neither starts nor ends with a "
+            "space and can be written as UTF-8. Choose another name, for example 'mine'."
         )
 
 
 def check_text(names: Sequence[str], what: str) -> None:
-    """Raise `DataError` for a name that no file can hold: a trained student could not be saved.
+    """Raise `DataError` for a name that cannot be written to a file: a trained student could not be saved.
 
     Args:
-        what: whose name it is, for example ``a class``.
+        what: the named item, for example ``a class``.
     """
     for name in names:
         if isinstance(name, str) and not is_unicode(name):
@@ -31,7 +31,7 @@ def check_text(names: Sequence[str], what: str) -> None:
 
 
 def refuse_duplicate_names(names: Sequence[str]) -> None:
-    """Raise `DataError` where two feature columns have one name, or one that cannot be kept: a saved student finds columns by name."""
+    """Raise `DataError` for a name that two feature columns share, or that cannot be saved: a saved student finds columns by name."""
     check_text(names, "a feature column")
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(

@@ -18,9 +18,9 @@ from dgl_mutual.utils.wording import value_and_kind
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: What graphs and files call the parts of a split.
+#: Names of the parts of a split in graphs and files.
 MASKS = ("train_mask", "val_mask", "test_mask")
-#: Splits that a dataset may come with: more than anybody publishes.
+#: The most splits of a dataset; more than anyone publishes.
 MAX_SPLITS = 1000
 
 
@@ -32,7 +32,7 @@ class Split:
 
     Attributes:
         train: training samples with labels.
-        val: validation samples, which choose.
+        val: validation samples, for model selection.
         test: test samples.
         unlabelled: training samples without labels, or with hidden ones: students may train on their features and edges, and their labels
             are never read.
@@ -61,7 +61,7 @@ class Split:
                 refuse_other_order({f"The mask of the part {name!r} of the split": part})
                 self._mask_sizes[name] = len(array)
             numbers = np.flatnonzero(array) if is_mask else as_integers(part, f"{name} samples")
-            object.__setattr__(self, name, numbers.copy())  # whatever becomes of the array that was given
+            object.__setattr__(self, name, numbers.copy())  # the user's array may change later
 
     @property
     def parts(self) -> dict[str, IntArray]:
@@ -128,14 +128,14 @@ def as_splits(splits: Split | Sequence[Split] | None) -> tuple[Split, ...]:
     """
     if splits is None:
         return ()
-    several = (splits,) if isinstance(splits, Split) else splits
-    if not isinstance(several, Sequence) or isinstance(several, str) or not all(isinstance(split, Split) for split in several):
+    sequence = (splits,) if isinstance(splits, Split) else splits
+    if not isinstance(sequence, Sequence) or isinstance(sequence, str) or not all(isinstance(split, Split) for split in sequence):
         raise DataError(f"The split is {value_and_kind(splits)}. Give dgl_mutual.Split(train, val, test), or a list of them.")
-    return tuple(several)
+    return tuple(sequence)
 
 
 def splits_of_masks(masks: Mapping[str, npt.NDArray[np.bool_]]) -> tuple[Split, ...]:
-    """The splits of the three masks, each of the shape (samples, S) for S splits, or (samples, 1), which is the same in all of them.
+    """The splits of the three masks, each of shape (samples, S) for S splits, or (samples, 1) if it is the same in all of them.
 
     Raises:
         DataError: masks for different numbers of splits, or for too many.

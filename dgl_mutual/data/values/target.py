@@ -18,7 +18,7 @@ from dgl_mutual.utils.wording import counted
 
 TaskName: TypeAlias = Literal["node", "graph"]
 TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
-#: What one target can be scored by.
+#: Metrics of a single target.
 ChosenMetric: TypeAlias = Literal["accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap"]
 MetricName: TypeAlias = ChosenMetric | Literal["mean"]
 
@@ -42,11 +42,11 @@ class Target:
     Attributes:
         kind: ``single-label`` (softmax over classes), ``multi-label`` (one Bernoulli per label; binary is one label), or ``joint`` (several
             targets at once, see `dgl_mutual.data.several_targets`).
-        names: class names, or label names; their number is the number of logits.
+        names: class names, or label names, one for each logit.
         metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
-        name: what it is called where a dataset has several.
-        parts: the targets of a joint one.
-        default_metric: the usual metric of such labels, where the metric was chosen (see `with_metric`); else None.
+        name: its name in a dataset of several targets.
+        parts: the parts of a joint target.
+        default_metric: the usual metric of such labels, if another was chosen (see `with_metric`); else None.
     """
 
     kind: TargetKind
@@ -56,7 +56,7 @@ class Target:
     parts: tuple[Target, ...] | None = None
     default_metric: MetricName | None = None
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # where it is read from a file
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # for reading it from a file
 
     def __post_init__(self) -> None:
         check_text(self.names, "a class or label")
@@ -74,18 +74,18 @@ class Target:
 
     @property
     def num_columns(self) -> int:
-        """Columns of its labels among those of several targets: one of class indices, or one a label."""
+        """Number of its label columns in a joint target: one of class indices, or one for each label."""
         if self.parts:
             return sum(part.num_columns for part in self.parts)
         return 1 if self.kind == "single-label" else self.num_outputs
 
     @property
     def unknown(self) -> float:
-        """What an unknown label is: -1 among class indices, NaN in columns."""
+        """The value of an unknown label: -1 for class indices, NaN in columns."""
         return -1 if self.kind == "single-label" else math.nan
 
     def with_metric(self, metric: str) -> Target:
-        """The same target, scored by this metric.
+        """The target, scored by this metric.
 
         Raises:
             UsageError: an unknown metric, one that does not fit the labels, or several targets.
@@ -102,7 +102,7 @@ class Target:
         if not isinstance(metric, str) or metric not in get_args(ChosenMetric):
             raise unknown("metric", metric, fitting)
         usual = self.default_metric or self.metric
-        if metric == usual:  # that it was chosen in place of another one stays known
+        if metric == usual:  # `default_metric` stays set
             return replace(self, metric=usual)
         if metric in fitting:
             return replace(self, metric=metric, default_metric=usual)
@@ -115,8 +115,8 @@ class SubTarget:
     """One target of a joint one.
 
     Attributes:
-        outputs: its logits among all logits.
-        columns: its label columns among all label columns.
+        outputs: the slice of its logits.
+        columns: the slice of its label columns.
     """
 
     target: Target
@@ -130,19 +130,19 @@ class SubTarget:
 
     @property
     def metric(self) -> str:
-        """What its metric is called beside those of other targets: ``accuracy(digit)``."""
+        """The name of its metric beside those of other targets, for example ``accuracy(digit)``."""
         return f"{self.target.metric}({self.name})"
 
     def labels_of(self, labels: IntArray | FloatArray) -> IntArray | FloatArray:
-        """Its own labels, in the form of a single target, of those of the joint one, (samples, columns)."""
-        own = labels[:, self.columns]
+        """Its labels, in the form of a single target, from the joint labels (samples, columns)."""
+        block = labels[:, self.columns]
         if self.target.kind != "single-label":
-            return own
-        return np.where(np.isnan(own), self.target.unknown, own)[:, 0].astype(np.int64)
+            return block
+        return np.where(np.isnan(block), self.target.unknown, block)[:, 0].astype(np.int64)
 
 
 def parts_of(target: Target) -> tuple[SubTarget, ...]:
-    """The parts of a joint target, in order; empty for a single one."""
+    """The parts of a joint target, in order; empty for a single target."""
     parts: list[SubTarget] = []
     output = column = 0
     for part in target.parts or ():
@@ -152,12 +152,12 @@ def parts_of(target: Target) -> tuple[SubTarget, ...]:
 
 
 def unknown_labels(num_samples: int) -> tuple[IntArray, Target]:
-    """Labels that are all unknown, and a target without classes."""
+    """Unknown labels for all samples, and a target without classes."""
     return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
 
 
 def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | FloatArray:
-    """Labels as `Dataset` asks for them: class indices (int64, -1 where unknown), or columns (float32, NaN where unknown).
+    """Labels in the form of `Dataset`: class indices (int64, -1 where unknown), or columns (float32, NaN where unknown).
 
     Raises:
         DataError: another number of labels than of samples or targets, or a label that the target does not have.
@@ -175,27 +175,27 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
     _check_number(len(array), num_samples)
     values = array.astype(np.float32, copy=False)
     for part in parts_of(target) or (SubTarget(target, slice(None), slice(None)),):
-        own = values[:, part.columns]
+        block = values[:, part.columns]
         has_classes = part.target.kind == "single-label"
         highest = part.target.num_outputs - 1 if has_classes else 1
-        wrong = ~np.isnan(own) & ~((own >= 0) & (own <= highest) & (own == np.round(own)))
-        _check_range(own, wrong, (f"a class 0 to {highest}" if has_classes else "0 or 1") + ", or NaN where unknown")
+        wrong = ~np.isnan(block) & ~((block >= 0) & (block <= highest) & (block == np.round(block)))
+        _check_range(block, wrong, (f"a class 0 to {highest}" if has_classes else "0 or 1") + ", or NaN where unknown")
     return values
 
 
 def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
-    """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
+    """Join named targets and their labels: a student has a head for each target, and logits and label columns are in this order.
 
-    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels). Where that gives one
-    name to two of them, what belongs to a target and what to a class is put in quotes: ``'a'='b=c'`` and ``'a=b'='c'``.
+    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels). If two of them would
+    have the same name, the names of targets and classes are quoted: ``'a'='b=c'`` and ``'a=b'='c'``.
 
     Raises:
-        UsageError: one has another metric than the usual one.
+        UsageError: a target has another metric than the usual one.
     """
     chosen = next((target for target in targets if target.default_metric not in (None, target.metric)), None)
     if chosen is not None:
         raise UsageError(
-            f"The dataset was made with metric = {chosen.metric!r}, which is for one target, and several were asked for: each has its "
+            f"The dataset was made with metric = {chosen.metric!r}, which is for one target, but several were requested: each has its "
             "usual metric, and their mean decides. Make the dataset without a metric, or choose one target (--targets)."
         )
     blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
@@ -233,13 +233,13 @@ def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:
 
 
 def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:
-    """Labels as a user has them, and the target that they are of; None: all are unknown. A mapping has several targets by name.
+    """Encode a user's labels as numbers, and describe their target.
 
     Args:
-        labels: as in `Dataset.from_arrays`.
+        labels: as in `Dataset.from_arrays`: None where all are unknown, a mapping for several targets by name.
 
     Raises:
-        DataError: a target without a name, a wrong number of labels, or any fault for which `encode_labels` raises it.
+        DataError: a target without a name, a wrong number of labels, or labels that `encode_labels` refuses.
     """
     if labels is None:
         return unknown_labels(num_samples)
@@ -247,14 +247,14 @@ def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntAr
         return _encoded_target(labels, task, "labels")
     if not labels or not all(isinstance(name, str) and name.strip() for name in labels):
         raise DataError(f"labels is a mapping with the keys {list(labels)!r:.200}. Give each target a name, for example {{'colour': ...}}.")
-    found = [_encoded_target(own, task, f"labels[{name!r}]") for name, own in labels.items()]
-    for name, (own, _) in zip(labels, found, strict=True):
-        if len(own) != num_samples:
-            raise DataError(f"labels[{name!r}] has {counted(len(own), 'label')} for {counted(num_samples, 'sample')}. Give one for each.")
-    targets = [replace(target, name=name) for name, (_, target) in zip(labels, found, strict=True)]
+    encoded = [_encoded_target(values, task, f"labels[{name!r}]") for name, values in labels.items()]
+    for name, (block, _) in zip(labels, encoded, strict=True):
+        if len(block) != num_samples:
+            raise DataError(f"labels[{name!r}] has {counted(len(block), 'label')} for {counted(num_samples, 'sample')}. Give one for each.")
+    targets = [replace(target, name=name) for name, (_, target) in zip(labels, encoded, strict=True)]
     if len(targets) == 1:
-        return found[0][0], targets[0]
-    target, columns = join_targets(targets, [own for own, _ in found])
+        return encoded[0][0], targets[0]
+    target, columns = join_targets(targets, [block for block, _ in encoded])
     return columns, target
 
 
