@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.multiclass import type_of_target
 
-from dgl_mutual.data.values.labels import MISSING, Encoding, encode_cells, encode_labels
+from dgl_mutual.data.values.label_words import MISSING
+from dgl_mutual.data.values.labels import Encoding, encode_cells, encode_labels
 from dgl_mutual.errors import DataError
 
 
@@ -49,7 +50,7 @@ def test_one_number_is_one_class_however_it_is_written(spelling: str) -> None:
     assert found.names == ("0", "2", "10") and found.labels.tolist() == [1, 2, 1, 2, 0, 0]
 
 
-def test_whole_numbers_differ_in_their_last_digit() -> None:
+def test_integers_differ_in_their_last_digit() -> None:
     large = [str(2**53 + offset) for offset in (1, 0)] + [str(10**30 + offset) for offset in (1, 0)]
     assert encoded(*large, "-3").labels.tolist() == [2, 1, 4, 3, 0]
     assert encoded(*large, "-3").names == ("-3", *sorted(large, key=int))
@@ -66,9 +67,9 @@ def test_words_keep_their_spelling() -> None:
     assert encoded("Yes", "yes").notes == ("'Yes' and 'yes' are read as two classes, though they differ in their spelling alone",)
 
 
-@pytest.mark.parametrize("values", [np.linspace(0, 1, 40), np.arange(40) * 3, np.array([0.5, 1.0, 1.5])], ids=["fractions", "whole", "few"])
+@pytest.mark.parametrize("values", [np.linspace(0, 1, 40), np.arange(40) * 3, np.array([0.5, 1.0, 1.5])], ids=["fractions", "integers", "few"])
 def test_a_continuous_target_is_called_that(values: np.ndarray) -> None:
-    (refusal,) = encode_cells(pd.Series(values).astype(str)).refusals
+    refusal = encode_cells(pd.Series(values).astype(str)).refusal
     assert "continuous target (regression)" in refusal.rule
     with pytest.raises(DataError, match=r"^labels.*continuous target \(regression\)"):
         encode_labels(values, "labels")
@@ -96,7 +97,7 @@ def test_many_classes_of_floating_point_numbers_are_told(kind: str, classes: int
     assert len(caught) == 3 * told and all(str(one.message).startswith(message) for one in caught)
 
 
-def test_whole_numbers_that_are_floats_for_some_are_unknown_are_no_amounts() -> None:
+def test_integers_that_are_floats_beside_unknown_labels_are_no_amounts() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         encode_labels([*map(float, 2 * [*range(30)]), math.nan], "labels")
@@ -104,17 +105,17 @@ def test_whole_numbers_that_are_floats_for_some_are_unknown_are_no_amounts() -> 
 
 
 def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:
-    assert encoded("inf", "1", "2").refusals[0].rule == "expected classes as integers or strings, found 'inf'"
-    assert "regression" in encoded("inf", "1", "2.5").refusals[0].rule
-    assert "a spreadsheet's error '#REF!'" in encoded("a", "#REF!").refusals[0].rule
-    assert encoded("a", "#REF!").refusals[0].rows is not None
-    assert not encoded("inf", "sup").refusals
+    assert encoded("inf", "1", "2").refusal.rule == "expected classes as integers or strings, found 'inf'"
+    assert "regression" in encoded("inf", "1", "2.5").refusal.rule
+    assert "a spreadsheet's error '#REF!'" in encoded("a", "#REF!").refusal.rule
+    assert encoded("a", "#REF!").refusal.rows is not None
+    assert not encoded("inf", "sup").refusal
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
 @pytest.mark.parametrize("values", [np.tile([0.0, 1.0, 2.0], 10), np.array([0.5, 1.0]), np.arange(20.0), np.repeat(np.arange(15.0), 2)])
 def test_as_scikit_learn_judges(values: np.ndarray) -> None:
-    refused = bool(encode_cells(pd.Series(values).astype(str)).refusals)
+    refused = bool(encode_cells(pd.Series(values).astype(str)).refusal)
     assert refused == (type_of_target(values) == "continuous")
 
 

@@ -308,7 +308,7 @@ def test_graph_and_heterogeneous_datasets_of_ogbs_saver_are_called_that(tmp_path
 def test_labels_that_look_like_identifiers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ogb.io import DatasetSaver
 
-    monkeypatch.setattr("dgl_mutual.data.values.labels._MANY_CLASSES", 3)
+    monkeypatch.setattr("dgl_mutual.data.values.label_rules._MANY_CLASSES", 3)
     monkeypatch.chdir(tmp_path)
     saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
     saver.save_graph_list([{"edge_index": np.array([[0, 1], [1, 2]]), "num_nodes": 4}])

@@ -161,7 +161,7 @@ def test_there_need_not_be_any_edge(build_tu: Build, empty: str) -> None:
 
 
 def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.data.values.labels._MANY_CLASSES", 3)
+    monkeypatch.setattr("dgl_mutual.data.values.label_rules._MANY_CLASSES", 3)
     graphs = 24
     lines = {"graph_indicator": "".join(f"{graph + 1}\n" for graph in range(graphs)), "node_labels": "0\n" * graphs}
     folder = build_tu(A="1, 1\n", **lines, graph_labels="".join(f"{graph % 8}\n" for graph in range(graphs)), node_attributes=None)

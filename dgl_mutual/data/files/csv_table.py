@@ -18,7 +18,7 @@ import pandas as pd
 from dgl_mutual.data.files.untrusted_files import open_file, recording
 from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.data.values.features import FINITE, unusable
-from dgl_mutual.data.values.labels import MISSING
+from dgl_mutual.data.values.label_words import MISSING
 from dgl_mutual.errors import SHOWN, listed, shortened
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
 from dgl_mutual.utils.files import RefusedFile

@@ -20,7 +20,7 @@ from dgl_mutual.data.files.untrusted_files import open_content, recording
 from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.data.values.faults import Faults
 from dgl_mutual.data.values.features import FINITE, unusable
-from dgl_mutual.data.values.labels import MISSING
+from dgl_mutual.data.values.label_words import MISSING
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted
@@ -95,7 +95,7 @@ def read_numbers(
 
     Args:
         columns: expected number of columns; None for that of the first line.
-        allow_missing: whether an empty or missing value (`dgl_mutual.data.values.labels.MISSING`) means "unknown" and becomes NaN.
+        allow_missing: whether an empty or missing value (`dgl_mutual.data.values.label_words.MISSING`) means "unknown" and becomes NaN.
         allow_empty: whether an empty file is a table without rows.
     """
     with recording(path, faults, "the file is truncated or damaged"):

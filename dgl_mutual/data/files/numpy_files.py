@@ -84,7 +84,7 @@ def _read_member(archive: zipfile.ZipFile, key: str, member: zipfile.ZipInfo) ->
 def _check_members(members: dict[str, zipfile.ZipInfo], size: int) -> None:
     most, total = MAX_BYTES + MAX_RATIO * size, sum(member.file_size for member in members.values())
     if total > most:
-        raise RefusedFile(f"the archive is refused: it would unpack to {total} bytes, at most {most} are expected")
+        raise RefusedFile(f"the archive is refused: it would unpack to {total} bytes; at most {most} are expected")
     for key, member in members.items():
         if member.compress_type not in _CODECS or member.flag_bits & 0x1:
             raise RefusedFile(f"{key}: expected it as numpy saves arrays, plain or deflated, neither encrypted nor otherwise compressed")

@@ -340,7 +340,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
         encoding = encode_cells(samples.frame[name] if named else cells)
         if not len(encoding.names):
             recorded.add(samples.path, f"{name}: expected at least one label, all cells are empty")
-    for refusal in encoding.refusals:
+    if (refusal := encoding.refusal) is not None:
         if refusal.rows is None:
             recorded.add(samples.path, f"{name}: {refusal.rule}")
         else:

@@ -21,7 +21,7 @@ from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.data.values.edges import canonical_edges
 from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, fault_of_features
-from dgl_mutual.data.values.labels import fault_of_continuous, note_on_identifiers
+from dgl_mutual.data.values.label_rules import fault_of_continuous, note_on_identifiers
 from dgl_mutual.data.values.split import Split, as_splits
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.user_warnings import warn

@@ -15,7 +15,7 @@ from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.data.values.edges import edges_with_features
 from dgl_mutual.data.values.faults import Faults, Request
 from dgl_mutual.data.values.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
-from dgl_mutual.data.values.labels import CONTINUOUS, fault_of_continuous, note_on_identifiers
+from dgl_mutual.data.values.label_rules import CONTINUOUS, fault_of_continuous, note_on_identifiers
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
