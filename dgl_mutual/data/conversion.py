@@ -1,4 +1,4 @@
-"""Conversion of what a user has in memory to a `Dataset`."""
+"""Conversion of objects in memory to a `Dataset`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dgl_mutual.utils.wording import kind_of
 
 
 def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = None) -> Dataset:
-    """A dataset itself, or the one that a DGL or PyG graph, several of them, or a dataset object of theirs makes.
+    """Convert a DGL or PyG graph, several graphs, or a dataset of these libraries to a `Dataset`; a `Dataset` is returned itself.
 
     Args:
-        split: in place of what the masks of such an object say.
+        split: the split, in place of the masks of such an object.
 
     Raises:
         UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
@@ -37,7 +37,7 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
 
 
 def as_unlabelled(data: Any, task: TaskName) -> Dataset:
-    """As `as_dataset`, where labels are not needed: a dataset itself, or that of graphs, whose labels and masks are not read.
+    """As `as_dataset`, without reading the labels and masks of graphs, for data that need no labels.
 
     Raises:
         UsageError, DataError: as in `as_dataset`.
@@ -54,7 +54,7 @@ def as_unlabelled(data: Any, task: TaskName) -> Dataset:
 
 
 def _neither(data: Any) -> UsageError:
-    """The error for what is neither a dataset nor graphs."""
+    """The error for an object that is neither a dataset nor graphs."""
     if isinstance(data, str | Path):
         return UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")
     found = kind_of(data)

@@ -40,35 +40,35 @@ from dgl_mutual.utils.wording import counted
 class Dataset:
     """One graph with labelled nodes (``task="node"``) or many graphs with labels (``task="graph"``).
 
-    `from_arrays`, `from_dgl` and `from_pyg` make one from what a user has. Whatever way it is made, it is checked and brought into the form
-    below when it is made, in time linear in its size (unsorted edges are sorted). Results keep the dataset that they were trained on, not a
-    copy of it: change none of its arrays in place, but make another with `replaced`.
+    Create one with `from_arrays`, `from_dgl` or `from_pyg`. Every new dataset is checked and converted to the form below, in time linear in
+    its size (unsorted edges are sorted). Results keep the dataset that they were trained on, not a copy of it: do not change its arrays in
+    place, but create another dataset with `replaced`.
 
     Attributes:
-        name: what tables of results call it.
+        name: its name in tables of results.
         task: ``node`` where each node is a sample, ``graph`` where each graph is one.
         edges: int64, shape (2, |E|), rows (source, destination) in global node indices; an undirected edge is stored in both directions;
             no self-loops, no duplicates; sorted by (destination, source).
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
             Joint: float32, shape (samples, columns), NaN where unknown: a column of class indices for a single-label part, L for others.
-        target: what `labels` mean: their kind, the classes or labels by name, and the metric that predictions are scored by.
+        target: the meaning of `labels`: their kind, the names of classes or labels, and the metric of predictions.
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
-        feature_names: one name a column of `features`: the schema that a saved student asks of new data.
-        feature_kinds: what each column holds (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not occur)
-            or ``count`` (of words). A saved student takes new data that lack an indicator column, with a warning unless its name is that
-            of one value, such as ``colour=red``; indicators are not scaled. A column ``edge-sum`` is the sum of an indicator over a
-            node's edges; students that take edge features leave it out.
-        edge_features: float32, shape (|E|, D), a row an edge in the order of `edges`; a CSR matrix where most entries are zero; None where
-            edges have none. `edge_feature_names` and `edge_feature_kinds` are as those of nodes.
+        feature_names: a name for each column of `features`: the schema that a saved student expects of new data.
+        feature_kinds: the content of each column (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not
+            occur) or ``count`` (of words). A saved student accepts new data without an indicator column, with a warning unless its name is
+            that of one value, such as ``colour=red``; indicators are not scaled. A column ``edge-sum`` is the sum of an indicator over a
+            node's edges; students that take edge features ignore it.
+        edge_features: float32, shape (|E|, D), in the order of `edges`; a CSR matrix where most entries are zero; None where edges have
+            none. `edge_feature_names` and `edge_feature_kinds` are as those of nodes.
         official_splits: the splits that come with the dataset: none, one (protocol ``public`` or ``scaffold``), or several (``splits``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
-        sample_ids: what its files call the samples, if anything.
+        sample_ids: identifiers of the samples in its files, if there are any.
         num_pool: the number of trailing graphs that form the unlabelled pool (see `dgl_mutual.data.pool`); none of them is assessed.
-        store: what serves edges and features of a graph that no single machine holds; then there are no `edges`, and `features` are zeros.
-        no_labels: where labels were not found and how to give them, for a message; empty where there are some.
-        codes_of: the TU dataset whose own numbering the columns ``label=...`` and ``edge label=...`` follow, where there are some. Data
-            with the codes of another one are predicted, or taken as a pool, with a warning.
+        store: the server of edges and features of a partitioned graph, which then has no `edges`, and zeros for `features`.
+        no_labels: why there are no labels and how to give them, for a message; empty if there are some.
+        codes_of: the TU dataset whose numbering the columns ``label=...`` and ``edge label=...`` follow, if there are any. A student that
+            was trained on other codes warns of such data, as does a pool.
 
     Raises:
         DataError: edges, features, labels or split are invalid; the message names the first offending entry.
@@ -98,11 +98,11 @@ class Dataset:
         self._check({field.name for field in dataclasses.fields(self)})
 
     def replaced(self, **changes: Any) -> Dataset:
-        """The dataset with other values of some attributes, of which only these are checked.
+        """The dataset with other values of some attributes. Only these are checked.
 
         Raises:
             TypeError: a dataset has no such attribute.
-            ValueError: `edges` are replaced where edges have features, and `edge_features` are not: theirs are those of the edges before.
+            ValueError: `edges` are replaced without their `edge_features`.
             DataError: a value is invalid, or does not fit the others.
         """
         names = [field.name for field in dataclasses.fields(self)]
@@ -143,7 +143,7 @@ class Dataset:
             put("official_splits", tuple(self.official_splits))
             if len(self.official_splits) > MAX_SPLITS:
                 raise DataError(f"{self.name!r} has {len(self.official_splits)} splits. Give at most {MAX_SPLITS}.")
-        if changed & {"official_splits", "features", "node_offsets", "task"}:  # what the number of samples follows from
+        if changed & {"official_splits", "features", "node_offsets", "task"}:  # these determine the number of samples
             for split in self.official_splits:
                 split.check(self.num_samples)
         if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
@@ -153,8 +153,8 @@ class Dataset:
 
     def _check_edges(self, num_nodes: int) -> None:
         if self.edge_features is None:
-            given = (self.edge_feature_names, self.edge_feature_kinds)
-            if any(isinstance(one, str) or by_column(one, "names or kinds of edge features") for one in given):
+            descriptions = (self.edge_feature_names, self.edge_feature_kinds)
+            if any(isinstance(texts, str) or by_column(texts, "names or kinds of edge features") for texts in descriptions):
                 raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
             for name, value in (("edges", as_edges(self.edges, num_nodes)), ("edge_feature_names", ()), ("edge_feature_kinds", ())):
                 object.__setattr__(self, name, value)
@@ -174,12 +174,12 @@ class Dataset:
         self._put_columns("edge_", columns)
 
     def _put_columns(self, of: str, columns: Columns) -> None:
-        """Put columns into the attributes of nodes, or (`of` is ``edge_``) of edges."""
+        """Store columns in the attributes of nodes, or of edges if `of` is ``edge_``."""
         for name, value in zip(("features", "feature_names", "feature_kinds"), columns, strict=True):
             object.__setattr__(self, f"{of}{name}", value)
 
     def without_edge_features(self) -> Dataset:
-        """The dataset for students that take no edge features, the same object in each call; itself where it has none."""
+        """The dataset for students that take no edge features; the dataset itself if it has none. All calls return the same object."""
         return self if self.edge_features is None else self._without_edge_features
 
     @cached_property
@@ -194,11 +194,11 @@ class Dataset:
 
     @property
     def official_evaluator(self) -> str | None:
-        """`evaluator`, where it scores the target: it needs all labels of a dataset, and a target with a name is only one of them."""
+        """`evaluator`, unless the target has a name: it is then one of several, and OGB's evaluator scores all of them."""
         return self.evaluator if self.target.name is None and self.target.parts is None else None
 
     def with_metric(self, metric: str | None) -> Dataset:
-        """The dataset scored by another metric: it chooses epochs and members on validation, and is reported. None: as it is.
+        """The dataset with another metric, which selects epochs and members on validation and is reported. None keeps the metric.
 
         Raises:
             UsageError: a metric that is unknown or does not fit the labels, several targets, or an official evaluator.
@@ -231,18 +231,17 @@ class Dataset:
         edge_feature_names: Sequence[str] | None = None,
         edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
-        """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists. They are copied.
+        """Create a dataset from arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists. They are copied.
 
         Args:
-            edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row an edge; nodes
-                counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
-            features: (|V|, F), the rows in the order of the nodes; None for one-hot in-degrees. Columns of a data frame keep their names.
+            edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row for each edge;
+                nodes counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
+            features: (|V|, F), in the order of the nodes; None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), strings or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; a mapping from names to such labels for several targets at once; None where all are unknown,
                 for prediction. Labels of 0 and 1 may be a sparse matrix.
-            edge_features: (|E|, D), a row for each of `edges`, in their order; None where there are none. Of duplicate edges the first
-                counts.
-            node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
+            edge_features: (|E|, D), in the order of `edges`; None where there are none. Of duplicate edges the first counts.
+            node_offsets: (graphs + 1,), the boundaries of the nodes of each of many graphs; default: one graph.
             task: default: ``graph`` where `node_offsets` are given, else ``node``.
             split: the official split, or several of them, on each of which students are trained and tested (protocol ``splits``).
             metric: how predictions are scored, in place of the usual metric of such labels: ``accuracy``, ``balanced-accuracy`` or
@@ -252,7 +251,7 @@ class Dataset:
                 columns of booleans and numbers for all others.
 
         Raises:
-            DataError: the arrays do not fit together; the message says which entry.
+            DataError: the arrays are invalid or do not fit each other; the message names the entry.
             UsageError: a metric that is unknown, or does not fit the labels; `symmetric` is neither True nor False; or `task` or `metric`
                 is not a string.
         """
@@ -299,40 +298,40 @@ class Dataset:
         edge_feature_names: Sequence[str] | None = None,
         edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
-        """A dataset of a `dgl.DGLGraph`, of a batched one, of a sequence of graphs or (graph, label) pairs, or of one of DGL's datasets.
+        """Create a dataset from a `dgl.DGLGraph`, a batched graph, a sequence of graphs or (graph, label) pairs, or a dataset of DGL.
 
-        One graph is a node task, its labels in ``ndata[label]`` and its split in the masks ``train_mask``, ``val_mask`` and ``test_mask``.
-        Masks with several columns are several splits, and one without columns beside them is the same in all.
+        One graph is a node task, with labels in ``ndata[label]`` and the split in the masks ``train_mask``, ``val_mask`` and ``test_mask``.
+        Masks with several columns define several splits; a mask without columns is then the same in all of them.
         Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task. A batched
-        graph is the graphs that it was made of.
+        graph counts as its component graphs.
 
         Args:
             data: a graph, a batched graph, a sequence of graphs or pairs, or a dataset of DGL.
-            labels: of the nodes or graphs, in place of those that the graphs hold, in the forms of `from_arrays`.
+            labels: labels of the nodes or graphs in the forms of `from_arrays`, in place of those that the graphs hold.
             feat: the key of the node features; None for one-hot in-degrees.
-            edge_feat: the key of the edge features in ``edata``, if there are any; None to leave them out.
+            edge_feat: the key of the edge features in ``edata``, if there are any; None to ignore them.
             label: the key of the labels; default: ``label``, and without such data all labels are unknown.
-            task: where the graphs are for both.
+            task: the task, for graphs that can be used for both.
             split, name: default: those of `data`, if it has them.
             metric: as in `from_arrays`.
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_arrays`. A trained student matches columns by
-                their names.
+                name.
 
         Returns:
             The dataset, checked.
 
         Raises:
             DataError: a heterogeneous graph, a key that is missing in some or all graphs, a batched graph whose numbers of nodes do not fit
-                it, or any fault for which `from_arrays` raises it.
+                it, or invalid data as in `from_arrays`.
         """
         check_task(task)
         if isinstance(labels, str):
             raise DataError(
-                f"labels = {labels!r} is a string, and labels are an array with one for each node or graph. If {labels!r} is a key of "
+                f"labels = {labels!r} is a string; expected an array with a label for each node or graph. If {labels!r} is a key of "
                 f"ndata, give label={labels!r}."
             )
         records = records_of_dgl(data, feat, label, edge_feat)
-        made = cls.from_arrays(
+        dataset = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),
             metric=metric,
             feature_names=feature_names,
@@ -340,7 +339,7 @@ class Dataset:
             edge_feature_names=edge_feature_names,
             edge_feature_kinds=edge_feature_kinds,
         )
-        return made.replaced(no_labels=no_labels_in_dgl(records, feat, label or LABEL)) if made.no_labels else made
+        return dataset.replaced(no_labels=no_labels_in_dgl(records, feat, label or LABEL)) if dataset.no_labels else dataset
 
     @classmethod
     def from_pyg(
@@ -357,12 +356,11 @@ class Dataset:
         edge_feature_names: Sequence[str] | None = None,
         edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
-        """A dataset of a `torch_geometric.data.Data`, of a batch, of a sequence of them, or of one of PyG's datasets, as `from_dgl`.
+        """Create a dataset from a `torch_geometric.data.Data`, a batch, a sequence of them, or a dataset of PyG, as `from_dgl`.
 
-        Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG. A dataset of one graph, such as
-        `Planetoid`, is that graph. Labels ``y`` are those of nodes where they have a row for each node in every graph. `task` says what
-        they are where that may be chance: where all graphs have the same number of nodes, and ``y`` as many entries; without it there is a
-        warning.
+        Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks are PyG's. A dataset of one graph, such as `Planetoid`,
+        counts as that graph. Labels ``y`` belong to nodes if they have a row for each node in every graph. That may be a coincidence if all
+        graphs have the same number of nodes: `task` then decides, and without it there is a warning.
 
         Args:
             data: a `Data`, a batch, a sequence of them, or a dataset of PyG.
@@ -372,14 +370,14 @@ class Dataset:
             The dataset, checked.
 
         Raises:
-            DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or any fault
-                for which `from_arrays` raises it.
+            DataError: heterogeneous data, features missing in some or all graphs, a batch that was changed after it was made, or invalid
+                data as in `from_arrays`.
         """
         check_task(task)
         records = records_of_pyg(data, task)
         if labels is None and task is None:
             warn_if_ambiguous(records)
-        made = cls.from_arrays(
+        dataset = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),
             metric=metric,
             feature_names=feature_names,
@@ -387,10 +385,10 @@ class Dataset:
             edge_feature_names=edge_feature_names,
             edge_feature_kinds=edge_feature_kinds,
         )
-        return made.replaced(no_labels=no_labels_in_pyg(records)) if made.no_labels else made
+        return dataset.replaced(no_labels=no_labels_in_pyg(records)) if dataset.no_labels else dataset
 
     def __repr__(self) -> str:
-        """A few readable lines: task, sizes, labels and split."""
+        """A readable summary: task, sizes, labels and split."""
         target, splits = self.target, self.official_splits
         kind = {"single-label": ("class", "classes"), "multi-label": ("label", "labels"), "joint": ("output", "outputs")}[target.kind]
         storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
@@ -418,8 +416,8 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes or labels, in the order of the columns of predictions; of several targets those of one after another,
-        with the target's name, for example ``digit=3``."""
+        """The names of the classes or labels, in the order of the columns of predictions. With several targets, they include the target's
+        name, for example ``digit=3``."""
         return self.target.names
 
     @property
@@ -459,7 +457,7 @@ class Dataset:
         return self.num_nodes if self.task == "node" else self.num_graphs
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: what has been computed from them makes no other hash of a dataset (``joblib.hash``)."""
+        """The fields without cached properties, which must not change the hash of a dataset (``joblib.hash``)."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property

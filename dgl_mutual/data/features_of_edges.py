@@ -1,4 +1,4 @@
-"""Node features that are made of edges, and change with them."""
+"""Node features that are derived from edges and change with them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dgl_mutual.errors import UsageError, shortened
 
 
 def with_features_of_edges(dataset: Dataset, change: str) -> Dataset:
-    """The dataset with node features that are made of edges created again: sums of edge features (``edge-sum``) and one-hot degrees.
+    """Recompute the node features that are derived from edges: sums of edge features (``edge-sum``) and one-hot degrees.
 
     Args:
         change: what has changed the edges, for the message.
 
     Raises:
-        UsageError: sums of edge features that are not there.
+        UsageError: sums over edge features that the dataset does not have.
     """
     names = dataset.feature_names
     summed = [column for column, kind in enumerate(dataset.feature_kinds) if kind == "edge-sum"]

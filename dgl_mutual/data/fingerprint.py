@@ -1,4 +1,4 @@
-"""The hash of a dataset, stored with every result, so that results from different data are never compared."""
+"""The hash of a dataset, stored with every result so that results from different data are never compared."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ROWS = 1 << 17
 def fingerprint(dataset: Dataset, split: Split | None = None, *, edge_features: bool = True) -> str:
     """First 12 hexadecimal digits of a sha256 over graphs, features, labels and, if given, the split.
 
-    Without a split it is what tables and configurations call `fingerprint`. With one, and without edge features, it is what trials.csv
-    calls `split`: whether students use edge features is an option of theirs, and does not make it another split.
+    Without a split, it is the `fingerprint` of tables and configurations. With a split and without edge features, it is the `split` of
+    trials.csv: whether students use edge features does not change the split.
 
-    The same on every platform, for sparse and dense storage of the same features, and for any order within a part of the split.
+    It is equal on all platforms, for sparse and dense storage of the same features, and for any order within a part of the split.
     """
     digest = hashlib.sha256(dataset.task.encode())
     _add(digest, dataset.node_offsets, "<i8")
@@ -44,7 +44,7 @@ def fingerprint(dataset: Dataset, split: Split | None = None, *, edge_features: 
 
 
 def _add_features(digest: hashlib._Hash, features: Features) -> None:
-    """The features as CSR, made a few rows at a time: of dense features all of it would be three times as large as they are."""
+    """Add features as CSR, block by block: the whole CSR matrix of dense features would be three times their size."""
     starts = range(0, features.shape[0], _ROWS)
     counts = [np.diff(_csr(features, start).indptr) for start in starts]
     indptr = np.concatenate([[0], *counts]).cumsum()

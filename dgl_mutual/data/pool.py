@@ -17,19 +17,19 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.utils.wording import counted
 
-#: Rounds of colour refinement in which a node's colour takes in those of its neighbours.
+#: Rounds of colour refinement.
 _ROUNDS = 3
 
 Hashes = npt.NDArray[np.uint64]
 
 
 def with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = True) -> tuple[Dataset, int]:
-    """The dataset with the graphs of a pool behind its own, their labels unknown; and how many graphs of the pool were left out.
+    """Append the graphs of a pool to the dataset, with unknown labels. Also returns the number of graphs that were left out.
 
-    Left out is what the dataset holds already, in whatever numbering of nodes (see `graph_hashes`): test graphs must not be trained on.
+    Graphs that the dataset already has, in any numbering of nodes (see `graph_hashes`), are left out: test graphs must not be trained on.
 
     Args:
-        edge_features: whether students take them. If not, graphs that differ in these alone are the same.
+        edge_features: whether students take edge features. If not, they are ignored in the comparison of graphs.
 
     Raises:
         UsageError: a node task, a dataset that has a pool, or a pool that holds nothing but the dataset's graphs.
@@ -47,8 +47,8 @@ def with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = True) ->
             f"{dataset.name} has a pool of {counted(dataset.num_pool, 'graph')} already. Give the dataset without it, and one pool."
         )
     pool = _aligned(dataset, pool)
-    seen, known = (one if edge_features else one.without_edge_features() for one in (pool, dataset))
-    new = ~np.isin(graph_hashes(seen), graph_hashes(known))
+    candidates, known = (graphs if edge_features else graphs.without_edge_features() for graphs in (pool, dataset))
+    new = ~np.isin(graph_hashes(candidates), graph_hashes(known))
     if not new.any():
         raise UsageError(
             f"The pool {pool.name!r} holds nothing new: {counted(pool.num_graphs, 'graph')}, all of them in {dataset.name!r}. "
@@ -58,21 +58,21 @@ def with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = True) ->
 
 
 def without_pool(dataset: Dataset) -> Dataset:
-    """The graphs before those of the pool; the dataset itself where it has none."""
+    """The dataset without its pool; the dataset itself if it has none."""
     if not dataset.num_pool:
         return dataset
     return _between(dataset, 0, dataset.num_graphs - dataset.num_pool)
 
 
 def apply_separately(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
-    """A dataset with a pool after `change` of its own graphs, and then, separately, of those of the pool."""
-    own = without_pool(dataset)
-    pool = _between(dataset, own.num_graphs, dataset.num_graphs, official_splits=())
-    return _joined(change(own), change(pool), np.arange(pool.num_graphs))
+    """Apply `change` to the graphs of the dataset without its pool, then separately to the pool, and join the results."""
+    without = without_pool(dataset)
+    pool = _between(dataset, without.num_graphs, dataset.num_graphs, official_splits=())
+    return _joined(change(without), change(pool), np.arange(pool.num_graphs))
 
 
 def _between(dataset: Dataset, first: int, end: int, **changes: Any) -> Dataset:
-    """The graphs from the number `first` on and before `end`, without a pool."""
+    """The graphs `first` to `end` - 1 as a dataset without a pool."""
     start, stop = dataset.node_offsets[[first, end]]
     edges = np.flatnonzero((start <= dataset.edges[1]) & (dataset.edges[1] < stop))
     return dataset.replaced(
@@ -87,10 +87,10 @@ def _between(dataset: Dataset, first: int, end: int, **changes: Any) -> Dataset:
 
 
 def graph_hashes(dataset: Dataset) -> Hashes:
-    """A number for each graph (graphs,), the same for graphs that differ in the numbering of their nodes alone.
+    """A hash of each graph, (graphs,), that is invariant to the numbering of its nodes.
 
-    Node colours, at first of the features, take in the multiset of the neighbours' colours, each with the features of its edge where there
-    are some, in some rounds (Weisfeiler and Leman 1968). Two graphs with one number need not be the same, but nearly always are.
+    Node colours start as hashes of the features. In each round, a colour absorbs the multiset of its neighbours' colours, with the features
+    of the edges if there are any (Weisfeiler and Leman 1968). Graphs with equal hashes are nearly always equal.
     """
     source, destination = dataset.edges
     sizes = np.diff(dataset.node_offsets)
@@ -108,7 +108,7 @@ def graph_hashes(dataset: Dataset) -> Hashes:
 
 
 def _feature_colours(features: Features) -> Hashes:
-    """A number for each row; zeros do not count, so that dense and sparse rows of the same values have the same."""
+    """A hash of each row. Zeros are ignored, so that it is equal for dense and sparse storage."""
     rows = sparse.csr_matrix(features, dtype=np.float32)
     rows.sum_duplicates()
     rows.eliminate_zeros()
@@ -120,7 +120,7 @@ def _feature_colours(features: Features) -> Hashes:
 
 
 def _mixed(values: Hashes) -> Hashes:
-    """splitmix64 (Steele et al. 2014): each bit of a number changes about half of the result's."""
+    """splitmix64 (Steele et al. 2014): each bit of the input changes about half of the output's bits."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -145,7 +145,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
     if edge_features is not None:
         assert pool.edge_features is not None
         edge_features = _stacked(edge_features, pool.edge_features[np.flatnonzero(kept_edges)])
-    splits = dataset.official_splits  # created again below: the length of their masks is that without the pool
+    splits = dataset.official_splits  # created anew below: the lengths of their masks would not count the pool
     return dataset.replaced(
         edges=np.concatenate([dataset.edges, number[pool.edges[:, kept_edges]]], axis=1),
         features=_stacked(dataset.features, pool.features[np.flatnonzero(nodes)]),

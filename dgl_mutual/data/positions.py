@@ -9,12 +9,12 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.arrays import FloatArray, as_kinds
 from dgl_mutual.data.values.features import compact
 
-#: Steps of the random walk, at most.
+#: The most steps of the random walk.
 MAX_POSITIONS = 1024
 
 
 def random_walk_positions(dataset: Dataset, steps: int) -> FloatArray:
-    """Probability that a random walk is back at its node after 1, 2, ..., `steps` steps: (|V|, steps).
+    """Return probabilities of a random walk after 1, 2, ..., `steps` steps: (|V|, steps).
 
     Source: Dwivedi et al., ICLR 2022, arXiv 2110.07875. The same numbers as `dgl.random_walk_pe`, whose matrices are dense, |V| x |V|.
     """
@@ -23,7 +23,7 @@ def random_walk_positions(dataset: Dataset, steps: int) -> FloatArray:
     adjacency = sparse.csr_matrix((np.ones(dataset.num_edges), (source, destination)), shape=shape)
     degrees = np.bincount(source, minlength=dataset.num_nodes)
     walk = sparse.csr_matrix(sparse.diags(1 / np.maximum(degrees, 1)) @ adjacency)
-    # diag(P^(a + b)) = rowsum(P^a * (P^b)^T): powers up to half the number of steps suffice, before which they are still sparse.
+    # diag(P^(a + b)) = rowsum(P^a * (P^b)^T): powers up to half the number of steps suffice, which are still sparse.
     powers = [sparse.identity(dataset.num_nodes, format="csr"), walk]
     while 2 * (len(powers) - 1) < steps:
         powers.append(powers[-1] @ walk)

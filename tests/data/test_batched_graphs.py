@@ -64,7 +64,7 @@ def test_batch_information_that_does_not_fit_is_refused(sizes: list[int], messag
     batch = dgl.batch(some_graphs())
     batch.set_batch_num_nodes(torch.tensor(sizes))
     for take in (result.predict, dm.Dataset.from_dgl, lambda graph: result.cohort.members[0](graph, graph.ndata["feat"])):
-        with pytest.raises(DataError, match=rf"{message}.* Give set_batch_num_nodes and set_batch_num_edges"):
+        with pytest.raises(DataError, match=rf"{message}.* to set_batch_num_nodes and set_batch_num_edges"):
             take(batch)
 
 

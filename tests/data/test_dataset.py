@@ -383,8 +383,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"edge_features": np.ones((5, 2)), "edge_feature_names": {"a", "b"}}, "names of the edge features are .* which has no order"),
     ({"edge_features": np.ones((5, 2)), "edge_feature_kinds": frozenset(["number", "count"])}, "kinds of the edge .* which has no order"),
     ({"edge_feature_names": True}, r"names of edge features are True \(a bool\)"),
-    ({"edge_feature_names": np.array(["a"])}, "There are names of edge features, and no edge features"),
-    ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
+    ({"edge_feature_names": np.array(["a"])}, "There are names of edge features, but no edge features"),
+    ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, but no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
     ({"name": ""}, "'' is not a valid name for a dataset: expected a non-empty string"),
     ({"name": "mine "}, "'mine ' is not a valid name for a dataset: .*Choose another name, for example 'mine'"),
@@ -512,7 +512,7 @@ def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
 
 
 def test_identifiers_are_no_numbers_of_nodes() -> None:
-    with pytest.raises(DataError, match=r"edges \(1 edge\) name the node 1000000000000, .* Number the nodes from 0 on without gaps"):
+    with pytest.raises(DataError, match=r"edges \(1 edge\) name the node 1000000000000, .* Number the nodes from 0 without gaps"):
         Dataset.from_arrays([[0], [10**12]], None, [0])
     assert Dataset.from_arrays([[0], [900]], None).num_nodes == 901
 

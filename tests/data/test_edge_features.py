@@ -357,7 +357,7 @@ def test_only_a_named_indicator_may_be_absent_from_new_data(named: bool) -> None
 
 
 def test_names_without_edge_features_are_refused() -> None:
-    with pytest.raises(DataError, match="names of edge features, and no edge features"):
+    with pytest.raises(DataError, match="names of edge features, but no edge features"):
         Dataset.from_arrays([[0, 1], [1, 0]], np.ones((2, 1)), edge_feature_names=["length"])
     bare = Dataset.from_arrays([[0, 1], [1, 0]], np.ones((2, 1)))
     copied = Dataset.from_arrays(bare.edges, bare.features, edge_features=bare.edge_features, edge_feature_names=bare.edge_feature_names)

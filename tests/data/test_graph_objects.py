@@ -112,7 +112,7 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([dgl_graph(), 2])
     with pytest.raises(DataError, match=r"item 0 is a list\. Make it a tuple"):
         Dataset.from_dgl([[dgl_graph(), 1]])
-    with pytest.raises(DataError, match=r"labels = 'y' is a string, .* If 'y' is a key of ndata, give label='y'"):
+    with pytest.raises(DataError, match=r"labels = 'y' is a string; .* If 'y' is a key of ndata, give label='y'"):
         Dataset.from_dgl(dgl_graph(), labels="y")
     with pytest.raises(DataError, match=r"feat = a Tensor is not a key of the graph's data.*for example feat='mine' after"):
         Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))

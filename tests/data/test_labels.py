@@ -67,7 +67,9 @@ def test_words_keep_their_spelling() -> None:
     assert encoded("Yes", "yes").notes == ("'Yes' and 'yes' are read as two classes, though they differ in their spelling alone",)
 
 
-@pytest.mark.parametrize("values", [np.linspace(0, 1, 40), np.arange(40) * 3, np.array([0.5, 1.0, 1.5])], ids=["fractions", "integers", "few"])
+@pytest.mark.parametrize(
+    "values", [np.linspace(0, 1, 40), np.arange(40) * 3, np.array([0.5, 1.0, 1.5])], ids=["fractions", "integers", "few"]
+)
 def test_a_continuous_target_is_called_that(values: np.ndarray) -> None:
     refusal = encode_cells(pd.Series(values).astype(str)).refusal
     assert "continuous target (regression)" in refusal.rule

@@ -1,4 +1,4 @@
-"""Conversion of DGL graphs to records. DGL is not imported here: a caller with such an object has loaded it already."""
+"""Conversion of DGL graphs to records. DGL is not imported here: callers with such an object have imported it."""
 
 from __future__ import annotations
 
@@ -14,42 +14,41 @@ from dgl_mutual.data.values.split import MASKS
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
-#: Where labels of DGL graphs are looked up, if nothing else is said.
+#: The default key of labels in DGL graphs.
 LABEL = "label"
-#: What edge weights are called in DGL graphs.
+#: Keys of edge weights in DGL graphs.
 _WEIGHTS = ("weight", "edge_weight", "w")
 
 
 def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_feat: str | None = None) -> list[GraphRecord]:
-    """The graphs of a DGLGraph, of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs; each part of a batched graph.
+    """Records of a DGLGraph, a sequence of graphs, or a DGL dataset of graphs or (graph, label) pairs. Batched graphs are taken apart.
 
     Args:
-        feat, edge_feat: keys of node and edge features; missing edge features of the key ``feat`` are none, and so are features of the key
-            None.
-        label: the key of the labels; None: ``label``, where there are such labels.
+        feat, edge_feat: keys of node and edge features; None for no features. Edge features with the key ``feat`` may be missing.
+        label: the key of the labels, which must exist; None for ``label``, which may be missing.
 
     Raises:
-        DataError: `data` is none of these, a graph is heterogeneous or a block, it lacks a key that is asked for, or its batch information
-            does not fit it (see `batch_offsets`).
+        DataError: `data` is none of these, a graph is heterogeneous or a block, it lacks a required key, or its batch information does not
+            fit it (see `batch_offsets`).
     """
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
         if key is not None and not isinstance(key, str):
             found = value_and_kind(key) if isinstance(key, tuple | list) else kind_of(key)
             raise DataError(
                 f"{name} = {found} is not a key of the graph's data. Give the name of one tensor, for example {name}='mine' "
-                f"after graph.{'edata' if name == 'edge_feat' else 'ndata'}['mine'] = ...; several can be joined before."
+                f"after graph.{'edata' if name == 'edge_feat' else 'ndata'}['mine'] = ...; join several tensors before."
             )
-    graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
-    _check_keys(graphs, own, feat, label, edge_feat)
+    graphs, graph_labels = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
+    _check_keys(graphs, graph_labels, feat, label, edge_feat)
     records = []
-    for number, (graph, one) in enumerate(zip(graphs, own, strict=True)):
-        record = _record_of_dgl(graph, one, feat, label or LABEL, edge_feat)
+    for number, (graph, graph_label) in enumerate(zip(graphs, graph_labels, strict=True)):
+        record = _record_of_dgl(graph, graph_label, feat, label or LABEL, edge_feat)
         records += _parts(record, batch_offsets(graph, record.edges), number)
     return records
 
 
 def edges_of(graph: Any) -> IntArray:
-    """The edges (2, |E|) of a homogeneous DGLGraph in the order of their numbers, whatever formats it is restricted to."""
+    """The edges (2, |E|) of a homogeneous DGLGraph in the order of their ids, whatever formats it is restricted to."""
     from dgl_mutual.dgl_compat import dgl
 
     try:
@@ -60,9 +59,9 @@ def edges_of(graph: Any) -> IntArray:
 
 
 def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
-    """Where the nodes of each graph of a batched DGLGraph with these `edges` begin and end: (graphs + 1,); of another graph 0 and |V|.
+    """Node offsets (graphs + 1,) of a batched DGLGraph with these `edges`; 0 and |V| for a graph that is not batched.
 
-    How many edges each graph has is not asked of it, but follows from the nodes.
+    Its numbers of edges are not used: the graph of an edge follows from its nodes.
 
     Raises:
         DataError: its numbers of nodes do not sum to |V|, or an edge joins two of its graphs.
@@ -86,14 +85,14 @@ def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
             )
     if fault:
         raise DataError(
-            f"A batched graph {fault}. Probably it was changed after it was made. Give set_batch_num_nodes and set_batch_num_edges the "
-            "numbers of nodes and edges of each of its graphs, in their order, or make it again with dgl.batch(graphs)."
+            f"A batched graph {fault}. Probably it was changed after it was made. Pass the numbers of nodes and edges of its graphs, in "
+            "their order, to set_batch_num_nodes and set_batch_num_edges, or make it again with dgl.batch(graphs)."
         )
     return offsets
 
 
 def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
-    """Where labels of DGL graphs were not found, and how to give them."""
+    """Why DGL graphs have no labels, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
     if any(record.node_labels is not None for record in records):
         return (
@@ -112,7 +111,7 @@ def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: st
 
 
 def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None) -> tuple[list[Any], list[Any]]:
-    """The graphs, and the label that comes beside each, or None. Errors as in `records_of_dgl`."""
+    """The graphs, and the label paired with each, or None. Errors as in `records_of_dgl`."""
     if hasattr(data, "adj_tensors"):
         _check_dgl(data, feat, label, edge_feat)
         return [data], [None]
@@ -135,7 +134,7 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
 
 
 def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
-    """Raise `DataError` where graphs lack data of a key that is asked for. Edges of the key ``feat`` may have none."""
+    """Raise `DataError` where graphs lack a required key. Edge features with the key ``feat`` may be missing."""
 
     def has(which: str, data: Mapping[str, Any]) -> str:
         return f"its {which} has: {listed(list(data)) or 'nothing'}"
@@ -182,7 +181,7 @@ def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edg
 
 def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) -> None:
     if graph.is_block:
-        raise DataError("The graph is a block, a step of sampling; students take whole graphs. Give the graph that it was sampled from.")
+        raise DataError("The graph is a block of sampled edges; students take whole graphs. Give the graph that it was sampled from.")
     if graph.is_homogeneous:
         return
     nodes, edges = [graph.nodes[kind].data for kind in graph.ntypes], [graph.edges[kind].data for kind in graph.canonical_etypes]
@@ -191,7 +190,7 @@ def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) 
     lacking = [
         f"graph.nodes[{kind!r}].data[{key!r}]" for kind, data in zip(graph.ntypes, nodes, strict=True) for key in keys if key not in data
     ]
-    first = f" First set {', '.join(lacking)}, in the form that other types of nodes have (unknown labels are -1)." if lacking else ""
+    first = f" First set {', '.join(lacking)}, in the form of the other types of nodes (unknown labels are -1)." if lacking else ""
     named = f"ndata={keys}" + (f", edata={of_edges}" if of_edges else "")
     raise DataError(
         f"The graph is heterogeneous ({counted(len(graph.ntypes), 'type')} of nodes, {len(graph.etypes)} of edges); students take "
@@ -200,19 +199,19 @@ def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) 
 
 
 def _parts(record: GraphRecord, offsets: IntArray, number: int) -> list[GraphRecord]:
-    """The graphs of a batched one, whose nodes begin and end at these offsets (graphs + 1,); `number` is that of the batch.
+    """Split the record of a batched graph at these node offsets (graphs + 1,); `number` is the batch's index.
 
     Raises:
-        DataError: the label beside the batch is not one for each graph.
+        DataError: the paired label does not have a value for each graph.
     """
     num_graphs = len(offsets) - 1
     if num_graphs == 1:
         return [record]
-    own = record.label
-    if own is not None and shape_of(own)[:1] != (num_graphs,):
+    labels = record.label
+    if labels is not None and shape_of(labels)[:1] != (num_graphs,):
         raise DataError(
-            f"Item {number} is a batch of {num_graphs} graphs, with {kind_of(own)} of the shape {shape_of(own)} beside it. Give a label "
-            "for each of them, or the graphs themselves: dgl.unbatch(graph)."
+            f"Item {number} is a batch of {num_graphs} graphs, with {kind_of(labels)} of the shape {shape_of(labels)} beside it. Give a "
+            "label for each of them, or the graphs themselves: dgl.unbatch(graph)."
         )
     graph_of_edge = np.searchsorted(offsets, record.edges[0], side="right") - 1
     order = np.argsort(graph_of_edge, kind="stable")
@@ -224,7 +223,7 @@ def _parts(record: GraphRecord, offsets: IntArray, number: int) -> list[GraphRec
             num_nodes=int(end - first),
             features=None if record.features is None else record.features[first:end],
             node_labels=None if record.node_labels is None else record.node_labels[first:end],
-            label=None if own is None else own[part],
+            label=None if labels is None else labels[part],
             masks={name: mask[first:end] for name, mask in record.masks.items()},
             edge_features=None if record.edge_features is None else record.edge_features[edges],
         )

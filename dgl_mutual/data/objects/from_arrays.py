@@ -1,4 +1,4 @@
-"""Parts of what a `Dataset` holds, made of arrays as a user has them; see `Dataset.from_arrays`."""
+"""Conversion of a user's arrays to attributes of a `Dataset`; see `Dataset.from_arrays`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,21 @@ from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted
 
-#: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
+#: The most nodes per edge of a graph without features: numeric identifiers can be too large for memory.
 _NODES_PER_EDGE = 1000
 
 
 def compact_copy(features: npt.NDArray[Any] | sparse.csr_matrix) -> Features:
-    """As `compact`, which may keep a dense array as it is, and sorts a sparse matrix in place; an array keeps its order in memory.
-
-    A change of the user's own array would change the dataset under its old fingerprint.
-    """
+    """As `compact`, without sharing memory: later changes of the user's array must not change the dataset. The memory layout is kept."""
     if sparse.issparse(features):
-        return compact(features.copy())
-    made = compact(features)
-    return made.copy(order="K") if isinstance(made, np.ndarray) and np.may_share_memory(made, features) else made
+        return compact(features.copy())  # `compact` sorts in place
+    result = compact(features)
+    return result.copy(order="K") if isinstance(result, np.ndarray) and np.may_share_memory(result, features) else result
 
 
 def check_row_orders(edges: Any, features: Any, labels: Any, edge_features: Any) -> None:
-    """Refuse tables of pandas whose rows stand in another order than their index says (see `refuse_other_order`)."""
-    targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
+    """Refuse pandas tables whose rows are in another order than their index says (see `refuse_other_order`)."""
+    targets = {f"labels[{name!r}]": values for name, values in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
     refuse_other_order({"features": features, **targets})
     refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))
 
@@ -45,7 +42,7 @@ def number_of_nodes(edges: Any, features: Any, labels: Any, node_offsets: Any, t
     """|V|: from the features; without them from the offsets of many graphs, else from edges and labels.
 
     Raises:
-        DataError: features are not a row a node, or there are none and an edge names a node that is far beyond all others.
+        DataError: features that do not have a row for each node, or no features and a node index far beyond the number of edges.
     """
     if features is not None:
         num_nodes = number_of_rows(features, "features")
@@ -61,7 +58,7 @@ def number_of_nodes(edges: Any, features: Any, labels: Any, node_offsets: Any, t
     if highest >= max(num_labels, _NODES_PER_EDGE * (ends.shape[1] + 1)):
         raise DataError(
             f"The edges ({counted(ends.shape[1], 'edge')}) name the node {highest}, and no features say how many nodes there "
-            "are. Number the nodes from 0 on without gaps, for example by pandas.factorize."
+            "are. Number the nodes from 0 without gaps, for example with pandas.factorize."
         )
     return max(highest + 1, num_labels)
 
@@ -75,7 +72,7 @@ def edges_of(
     names: Sequence[str] | None,
     kinds: FeatureKind | Sequence[FeatureKind],
 ) -> dict[str, Any]:
-    """Edges and their features as a `Dataset` has them, by attribute.
+    """Edges and their features as attributes of a `Dataset`, by name.
 
     Raises:
         DataError: they are invalid, or there are names or kinds of features that they do not have.
@@ -86,7 +83,7 @@ def edges_of(
         check_features(columns.values, ends.shape[1], "edge features", "edge")
         return edges_with_features(ends[0], ends[1], num_nodes, columns, symmetric=symmetric)
     ends = as_edges(edges, num_nodes)
-    for what, given in (("names", names), ("kinds", kinds)):
-        if (isinstance(given, str) or by_column(given, f"{what} of edge features")) and ends.shape[1]:  # without edges none are needed
-            raise DataError(f"There are {what} of edge features, and no edge features. Give these, too, or leave the {what} out.")
+    for what, texts in (("names", names), ("kinds", kinds)):
+        if (isinstance(texts, str) or by_column(texts, f"{what} of edge features")) and ends.shape[1]:  # without edges none are needed
+            raise DataError(f"There are {what} of edge features, but no edge features. Give these, too, or leave the {what} out.")
     return {"edges": canonical_edges(ends[0], ends[1], num_nodes, symmetric=True) if symmetric else ends.copy()}

@@ -1,4 +1,4 @@
-"""Conversion of PyG graphs to records. PyG is not imported here: a caller with such an object has loaded it already."""
+"""Conversion of PyG graphs to records. PyG is not imported here: callers with such an object have imported it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dgl_mutual.utils.wording import kind_of
 
 
 def records_of_pyg(data: Any, task: TaskName | None) -> list[GraphRecord]:
-    """The graphs of a PyG `Data`, a `Batch`, a sequence of them, or a PyG dataset: ``x``, ``edge_index``, ``y`` and the masks.
+    """Records of a PyG `Data`, a `Batch`, a sequence of them, or a PyG dataset: ``x``, ``edge_index``, ``y`` and the masks.
 
     Args:
-        task: what ``y`` is of, where it may be of either; None: of nodes where it has a row for each of them in every graph.
+        task: whether ``y`` holds labels of nodes or graphs, if it may be both; None: nodes, if it has a row for each node in every graph.
 
     Raises:
         DataError: `data` is none of these, it is heterogeneous, a graph has no ``x``, or a batch was changed after it was made.
@@ -54,18 +54,18 @@ def records_of_pyg(data: Any, task: TaskName | None) -> list[GraphRecord]:
 
 
 def warn_if_ambiguous(records: Sequence[GraphRecord]) -> None:
-    """Warn where the labels that were read as those of nodes may be those of graphs."""
+    """Warn if the labels were read as those of nodes, but may be those of graphs."""
     sizes = [record.num_nodes for record in records]
-    if _fit_both([record.node_labels for record in records], sizes) and not any(record.masks for record in records):  # masks are of nodes
+    if _fit_both([record.node_labels for record in records], sizes) and not any(record.masks for record in records):  # masks mean nodes
         warn(
             f"y of each of the {len(records)} graphs has as many entries as the graph has nodes, {sizes[0]}, and is read as labels of "
-            "nodes. If it is a label of the graph, load the data with dgl_mutual.Dataset.from_pyg(data, task='graph'); if it is not, "
-            "task='node' says so."
+            "nodes. If it is a label of the graph, load the data with dgl_mutual.Dataset.from_pyg(data, task='graph'); if not, "
+            "task='node' avoids this warning."
         )
 
 
 def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
-    """Where labels of PyG graphs were not found, and how to give them."""
+    """Why PyG graphs have no labels, and how to give them."""
     one, keys = len(records) == 1, records[0].keys
     if any(record.node_labels is not None for record in records):
         return (
@@ -80,15 +80,15 @@ def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
 
 
 def _graphs_of_pyg(data: Any) -> list[Any]:
-    """The graphs, those of batches one by one. Errors as in `records_of_pyg`."""
+    """The graphs, with batches taken apart. Errors as in `records_of_pyg`."""
     graphs: list[Any] = []
     for number, graph in enumerate([data] if _is_graph(data) else items_of(data, "PyG graphs")):
         if hasattr(type(graph), "node_types"):
             raise DataError(
-                f"Graph {number} is {kind_of(graph)}, and students take homogeneous graphs. Convert it with data.to_homogeneous(), which "
-                "keeps what all types of nodes have: give all of them x."
+                f"Graph {number} is {kind_of(graph)}, but students take homogeneous graphs. Convert it with data.to_homogeneous(), which "
+                "keeps the data that all types of nodes have: give all of them x."
             )
-        if not (_is_graph(graph) and hasattr(type(graph), "x")):  # events in time have edges, and no x
+        if not (_is_graph(graph) and hasattr(type(graph), "x")):  # temporal data have edges, but no x
             raise DataError(f"Expected PyG graphs, and item {number} is {kind_of(graph)}. Give data with x and edge_index.")
         if graph.edge_index is None:
             raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")
@@ -97,7 +97,7 @@ def _graphs_of_pyg(data: Any) -> list[Any]:
 
 
 def _is_graph(data: Any) -> bool:
-    """Whether this is one graph, or a batch. What an object of PyG has is asked of its class: a dataset answers for its graphs."""
+    """Whether this is a graph or a batch. Only the class is checked, since a dataset object forwards attributes to its graphs."""
     return hasattr(type(data), "edge_index") or hasattr(type(data), "node_types")
 
 
@@ -126,11 +126,11 @@ def _parts(batch: Any) -> list[Any]:
 
 
 def _fit_both(labels: Sequence[Any], sizes: Sequence[int]) -> bool:
-    """Whether labels may be those of nodes and those of graphs: of several graphs of one size, each that has any has as many as nodes.
+    """Whether labels may be those of nodes or of graphs: several graphs have the same size, and each has as many labels as nodes, or none.
 
     Args:
-        labels: of each graph, or None.
-        sizes: its nodes.
+        labels: the labels of each graph, or None.
+        sizes: the number of nodes of each graph.
     """
     shapes = [shape_of(own) for own in labels if own is not None]
     one_size = len(sizes) > 1 and len(set(sizes)) == 1
