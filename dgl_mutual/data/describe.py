@@ -15,9 +15,9 @@ from dgl_mutual.data.values.arrays import Features
 
 
 def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:
-    """Plain numbers and names (ready for JSON), in reading order. Edges are counted as stored: an undirected edge twice.
+    """Summary statistics as plain numbers and names (ready for JSON). Edges are counted as stored: an undirected edge twice.
 
-    ``edge_homophily`` (single-label node task only): the share of edges that join two nodes of one class, among edges between labelled
+    ``edge_homophily`` (single-label node task only): the share of edges between nodes of the same class, among edges between labelled
     nodes; None without such edges.
 
     Raises:
@@ -63,22 +63,22 @@ def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:
 
 
 def _range(what: str, features: Features) -> dict[str, float]:
-    """The smallest and the largest of all features, if there are any: values of extreme size are what makes logits overflow."""
+    """The smallest and the largest feature, if there are any: extreme values make logits overflow."""
     if not features.shape[0] * features.shape[1]:
         return {}
     return {f"{what}_min": float(features.min()), f"{what}_max": float(features.max())}
 
 
 def edge_homophily(dataset: Dataset) -> float | None:
-    """Share of edges between labelled nodes whose two nodes have one class (Zhu et al., NeurIPS 2020)."""
+    """Share of edges between labelled nodes whose two nodes have the same class (Zhu et al., NeurIPS 2020)."""
     source, destination = dataset.labels[dataset.edges]
     known = (source >= 0) & (destination >= 0)
     return float((source == destination)[known].mean()) if known.any() else None
 
 
 def _label_counts(dataset: Dataset) -> dict[str, int]:
-    """Samples of each class; of a multi-label target, the positive samples of each label."""
-    counts = np.concatenate([_counts(one) for one in one_by_one(dataset)])
+    """Number of samples of each class, or, for a multi-label target, of positive samples of each label."""
+    counts = np.concatenate([_counts(part) for part in one_by_one(dataset)])
     return {name: int(count) for name, count in zip(dataset.target.names, counts, strict=True)}
 
 

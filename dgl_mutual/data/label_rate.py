@@ -1,4 +1,4 @@
-"""Label rates: the labels of some training samples are hidden, and the samples stay as unlabelled training samples."""
+"""Label rates: labels of some training samples are hidden, and these samples remain as unlabelled training samples."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dgl_mutual.errors import SplitError, UsageError, listed, shortened
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
-#: A share of the labels, or an integer number of labels per class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
+#: A share of the labels, or an integer number of labels per class, as in scikit-learn: 1.0 is all of them, 1 is one per class.
 LabelRate = int | float
 
 
 def parse_label_rate(rate: Any) -> LabelRate:
-    """A label rate from a number, or from a string as typed: ``0.1``, ``"0.1"``, ``20``.
+    """Parse a label rate from a number or a string: ``0.1``, ``"0.1"``, ``20``.
 
     Raises:
-        ValueError: no number, a share outside (0, 1], or a number a class below 1.
+        ValueError: not a number, a share outside (0, 1], or fewer than one label per class.
     """
     number = rate
     if isinstance(rate, str):
@@ -51,32 +51,31 @@ def parse_label_rate(rate: Any) -> LabelRate:
 
 
 def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, fold: int | None = None) -> Split:
-    """The split with a share of its training samples, or some a class, left in `train`, and the others in `unlabelled`.
+    """Keep a share of the training samples, or a number per class, in `train`, and move the others to `unlabelled`.
 
     A class with n labelled training samples keeps rate * n of them, rounded to the nearest integer (halves up), or `rate` of them if
-    that is an integer. Samples are hidden in an order that the seed decides, so those that a lower rate keeps are among those that a
-    higher one keeps.
+    that is an integer. The seed determines the order in which samples are hidden, so a higher rate keeps all samples that a lower one
+    keeps.
 
     The classes are those of a single-label target or of one binary label. Where a sample has several labels, its class is the rarest
     value among them (of all labels, counted in the training part), after the iterative stratification of Sechidis et al. (ECML PKDD 2011).
     Training samples without any known label become unlabelled ones.
 
-    A class with fewer labels than this integer keeps all of them, with a warning.
+    A class with fewer labels than an integer `rate` keeps all of them, with a warning.
 
     Args:
         seed: from 0 on.
-        fold: which of several splits it is, for messages.
+        fold: the index of the split among several, for messages.
 
     Raises:
-        SplitError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; or there
-            is no label.
-        UsageError: a number of labels a class where a sample has several labels.
+        SplitError: a class, or one of several labels, would have no labelled training sample; no label would be hidden; or there is none.
+        UsageError: a number of labels per class where samples have several labels.
     """
     named = list(_columns(dataset))
     columns = np.column_stack([values for _, _, values in named])[split.train]
     if isinstance(rate, int) and len(named) > 1:
         raise UsageError(
-            f"A label rate of {counted(rate, 'label')} a class has no meaning for {dataset.name}, whose samples have "
+            f"A label rate of {counted(rate, 'label')} per class has no meaning for {dataset.name}, whose samples have "
             f"{counted(len(named), 'label')} each. Give a share of the labels, for example --label-rate 0.1."
         )
     stratum = _rarest_value(columns)
@@ -93,7 +92,7 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, f
 
 
 def separate_unlabelled(dataset: Dataset, split: Split) -> Split:
-    """The split with training samples that have no known label in `unlabelled`; itself if all have one, or none."""
+    """Move training samples without a known label to `unlabelled`; the split itself if all have one, or none has."""
     known = dataset.is_labelled[split.train]
     if known.all() or not known.any():
         return split
@@ -101,16 +100,16 @@ def separate_unlabelled(dataset: Dataset, split: Split) -> Split:
 
 
 def name_with_fold(dataset: Dataset, fold: int | None) -> str:
-    """The dataset, and which of several splits of it, for a message."""
+    """The name of the dataset, with the fold if there are several, for a message."""
     return dataset.name if fold is None else f"{dataset.name} (fold {fold})"
 
 
 def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -> None:
-    """Warn of classes, and of positives or negatives of a label, that are validated or tested and have no training sample, and of a test
-    part without labels.
+    """Warn of classes, and of positives or negatives of a label, that occur in validation or test but not in training, and of a test part
+    without labels.
 
     Args:
-        fold: which of several splits it is, for messages.
+        fold: the index of the split among several, for messages.
     """
     where = name_with_fold(dataset, fold)
     assessed = np.concatenate([split.val, split.test])
@@ -123,7 +122,7 @@ def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -
                 missing.append(kind)
     if missing:
         warn(
-            f"The training part of {where} has no sample with {listed(missing)}, and the parts for validation and test have some: "
+            f"The training part of {where} has no sample with {listed(missing)}, but the parts for validation and test have some: "
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples."
         )
     if not dataset.is_labelled[split.test].any():
@@ -131,7 +130,7 @@ def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
-    """The dataset with the labels of these samples unknown; itself where there are none."""
+    """The dataset with the labels of these samples unknown; the dataset itself if there are no samples."""
     if not len(samples):
         return dataset
     labels: npt.NDArray[Any] = dataset.labels.copy()
@@ -140,17 +139,17 @@ def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
 
 
 def _columns(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...], FloatArray]]:
-    """Each label of a sample: its name, the names of its values, and the values, NaN where unknown."""
-    for one in one_by_one(dataset):
-        if one.target.kind == "single-label":
-            yield one.target.name or "label", one.target.names, np.where(one.labels >= 0, one.labels, np.nan).astype(np.float32)
+    """Label columns: the name of each, the names of its values, and the values (samples,), NaN where unknown."""
+    for part in one_by_one(dataset):
+        if part.target.kind == "single-label":
+            yield part.target.name or "label", part.target.names, np.where(part.labels >= 0, part.labels, np.nan).astype(np.float32)
         else:
-            for name, values in zip(one.target.names, one.labels.T, strict=True):
+            for name, values in zip(part.target.names, part.labels.T, strict=True):
                 yield name, ("0", "1"), values.astype(np.float32)
 
 
 def _rarest_value(columns: FloatArray) -> IntArray:
-    """A number for the rarest value among each sample's labels, the same for all samples with it; -1 for samples without a label."""
+    """The index of the rarest value among each sample's labels, over all label columns; -1 for samples without a label."""
     known = ~np.isnan(columns)
     width = int(columns[known].max()) + 1 if known.any() else 1
     values = np.where(known, columns, 0).astype(np.int64) + width * np.arange(columns.shape[1])
@@ -178,7 +177,7 @@ def _check(
         )
     bare: list[tuple[int, str]] = []
     for (name, values, _), column in zip(named, columns.T, strict=True):
-        # Of several labels many a value is so rare that no small share holds it: there each label must be known of some sample.
+        # With several labels, some values are too rare for any small share: it is enough that each label is known of some sample.
         if len(named) > 1 and len(values) == 2:
             groups = [(f"the label {shortened(name)!r}", ~np.isnan(column))]
         else:
@@ -188,8 +187,8 @@ def _check(
         count, what = min(bare)
         other = ""
         if len(named) == 1:
-            share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, and other splits have a few less
-            other = f", for example --label-rate {share:g}, or a number of labels a class, for example --label-rate 1"
+            share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, but other splits may have fewer
+            other = f", for example --label-rate {share:g}, or a number of labels per class, for example --label-rate 1"
         raise SplitError(
             f"{asked} leaves {what} of {where} without a labelled training sample: it has {count} in the training part. "
             f"Give a higher share{other}."
@@ -199,4 +198,4 @@ def _check(
         sizes = {value: int((columns[:, 0] == label).sum()) for label, value in enumerate(values)}
         small = [f"{size} of {value!r}" for value, size in sizes.items() if 0 < size < rate]
         if small:
-            warn(f"{asked} a class keeps all labels of classes that have fewer in the training part of {where}: {listed(small)}.")
+            warn(f"{asked} per class keeps all labels of classes that have fewer in the training part of {where}: {listed(small)}.")

@@ -25,7 +25,7 @@ from dgl_mutual.errors import UsageError, unknown
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """What is disturbed, and how much.
+    """Kind and amount of noise.
 
     Attributes:
         kind: a name in `NOISES`.
@@ -37,7 +37,7 @@ class NoiseSpec:
 
     @classmethod
     def parse(cls, text: str) -> NoiseSpec:
-        """``"feature:0.2"``.
+        """Parse a text such as ``feature:0.2``.
 
         Raises:
             UsageError: not of the form KIND:AMOUNT, an unknown kind, or an amount outside [0, 1].
@@ -57,7 +57,7 @@ class NoiseSpec:
 
     @property
     def changes_edges(self) -> bool:
-        """Whether edges change, and with them node features that are made of edge features."""
+        """Whether edges change, and with them node features that are derived from edges."""
         return self.kind.startswith("edge")
 
     def __str__(self) -> str:
@@ -65,25 +65,25 @@ class NoiseSpec:
 
 
 def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) -> Dataset:
-    """The dataset with noise; the same for the same arguments. The original is left as it is.
+    """Return the dataset with noise, which is deterministic for the same arguments. The original does not change.
 
     - ``feature``: X' = (1 - a) X + a N(0, 1) (the protocol of Zhang et al., ICLR 2022, arXiv 2110.08727).
     - ``edge-remove``: a share a of the edges is removed.
-    - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
-    - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random. Node features
-      that are made of edges (sums of edge features, one-hot degrees) are those of the noisy edges; of more degrees than columns, the last.
+    - ``edge-add``: a share a of the number of edges is added, between random unconnected nodes of the same graph.
+    - ``edge``: both, so that the number of edges stays. A new edge has the features of a random other edge. Node features that are derived
+      from edges (sums of edge features, one-hot degrees) are recomputed; degrees beyond the last column count as the last.
     - ``label``: a share a of the training samples' labels becomes another class at random (symmetric noise); of a multi-label target, a
       share a of the known training labels is inverted. With several targets, noise is added to each. Labels of the validation and test
       parts do not change, and neither do hidden labels of the training part.
-    - ``label-asymmetric``: the same, but class c becomes class c + 1, and the last the first (the pair flipping of Han et al., NeurIPS
-      2018, arXiv 1804.06872). With two classes, and with a multi-label target, a share a of the ones becomes zeros, and zeros do not
-      change: if both changed, the noise would be symmetric.
+    - ``label-asymmetric``: the same, but class c becomes class c + 1, and the last becomes the first (the pair flipping of Han et al.,
+      NeurIPS 2018, arXiv 1804.06872). With two classes, and with a multi-label target, a share a of the ones becomes zeros, and zeros do
+      not change: if both changed, the noise would be symmetric.
 
     A graph whose edges are stored in both directions keeps that property: noise then acts on pairs of nodes. A graph without enough free
-    pairs gets fewer edges than asked for. A pool changes nothing of the noise in the dataset's own graphs.
+    pairs gets fewer edges. A pool does not change the noise in the dataset's own graphs.
 
     Raises:
-        UsageError: noise that changes no label or edge; noise in edges whose features are missing, and of which nodes have sums.
+        UsageError: noise that changes no label or edge; noise in edges whose features are missing, but were summed into node features.
     """
     random = np.random.default_rng(seed)
     if dataset.num_pool and noise.changes_edges:
@@ -116,12 +116,12 @@ def _wrong_labels(dataset: Dataset, split: Split, amount: float, random: Generat
         if asymmetric and num_classes == 2:
             known = known[labels[known] == 1]
         chosen = random.permutation(known)[: round(amount * len(known))]
-        # A step of 1 ... C - 1 round the classes: never back to the same one.
+        # A cyclic shift by 1 ... C - 1 never returns the same class.
         steps = 1 if asymmetric else random.integers(1, max(num_classes, 2), size=len(chosen))
         labels[chosen] = (labels[chosen] + steps) % num_classes
     else:
-        given = labels[split.train]
-        rows, columns = np.nonzero(given == 1 if asymmetric else ~np.isnan(given))
+        training_labels = labels[split.train]
+        rows, columns = np.nonzero(training_labels == 1 if asymmetric else ~np.isnan(training_labels))
         chosen = random.permutation(len(rows))[: round(amount * len(rows))]
         places = split.train[rows[chosen]], columns[chosen]
         labels[places] = 1 - labels[places]
@@ -148,7 +148,7 @@ def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: b
 
 
 def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:
-    """The edge of the dataset whose features each of these edges has; a new pair of nodes has those of any edge, in both directions."""
+    """For each of these edges, the edge of the dataset that it takes its features from; a random one, for both directions, if it is new."""
     known, keys = (ends[1] * dataset.num_nodes + ends[0] for ends in (dataset.edges, edges))
     rows: IntArray = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     new = np.flatnonzero(known[rows] != keys)
@@ -159,17 +159,17 @@ def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:
 
 
 def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:
-    """A column for each pair of joined nodes, and True, if all edges are stored in both directions; else the edges, and False."""
+    """One column per pair of adjacent nodes, and True, if all edges are stored in both directions; else the edges, and False."""
     source, destination = dataset.edges
     return (dataset.edges[:, source < destination], True) if dataset.is_symmetric else (dataset.edges, False)
 
 
-#: A graph that has nearly all of its pairs already gets fewer.
+#: A nearly complete graph then gets fewer new edges.
 _MAX_DRAWS = 20
 
 
 def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator) -> IntArray:
-    """Pairs of nodes of one graph that `edges` does not join, at most `count`. A graph gets new edges in proportion to its own."""
+    """At most `count` new pairs of nodes within graphs, not among `edges`. Graphs get new edges in proportion to their number of edges."""
     num_nodes = dataset.num_nodes
     taken = edges[0] * num_nodes + edges[1]
     new: IntArray = np.empty(0, dtype=np.int64)

@@ -20,25 +20,25 @@ from dgl_mutual.utils.wording import counted
 
 DEFAULT_FOLDS = 10
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
-#: Of the samples outside the held-out fold: 10 % of all with ten folds.
+#: Share of the samples outside the held-out fold: 10 % of all samples with ten folds.
 VALIDATION_SHARE = 1 / 9
-#: With this many folds a class needs more samples than folds: two must be left outside of each fold.
+#: With this many folds, a class needs more samples than folds: two must be left outside of each fold.
 _SMALLEST = {2: 4}
-#: Of the labelled samples: what ``holdout`` takes for validation, and as much for test.
+#: Share of the labelled samples that ``holdout`` takes for validation, and again for test.
 HOLDOUT_SHARE = 0.2
-#: A class needs as many samples to have one in each part of ``holdout``.
+#: The fewest samples of a class that give one in each part of ``holdout``.
 _MIN_TO_STRATIFY = 5
-#: The protocols that give one split for each of `folds`; the others give one.
+#: The protocols with one split for each of `folds`; the others have a single split.
 FOLDED_PROTOCOLS = ("nested", "splits")
 #: The protocols whose split is the dataset's own.
 OFFICIAL_PROTOCOLS = ("public", "scaffold", "splits")
 
 
 def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
-    """The splits of one repetition under a protocol; the same for the same arguments. Samples without any label are in no part.
+    """Split a dataset by a protocol, deterministically for the same arguments. Samples without any label are in no part.
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
-    - ``splits``: the official splits, where there are several, whatever the seed: each is a fold.
+    - ``splits``: the official splits if there are several, whatever the seed: each is a fold.
     - ``random`` (node task, single-label): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
       sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
@@ -50,16 +50,15 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
     The classes of several targets are those of one of them (see `dgl_mutual.data.several_targets.strata`).
 
     Args:
-        dataset: a dataset, or a graph or graphs that make one.
+        dataset: a dataset, or one or several graphs of DGL or PyG.
         protocol: one of the names above (see `available_protocols`).
         seed: from 0 on. It selects the folds or the random samples. `fit` and runs derive this seed from their own; ``result.split`` is
             the split of a training.
-        folds: outer folds of ``nested`` (default: 10), or how many of the first official splits ``splits`` takes (default: all); the other
-            protocols give one split.
+        folds: outer folds of ``nested`` (default: 10), or the number of official splits that ``splits`` takes, from the first (default:
+            all). Other protocols ignore it.
 
     Returns:
-        One split, or one a fold. Parts are disjoint, each a sorted array (number of samples of the part,) of sample indices. An official
-        split is as the dataset has it.
+        One split, or one for each fold. Parts are disjoint, sorted arrays of sample indices; official splits are returned unchanged.
 
     Raises:
         UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are not integers in range, or fewer
@@ -93,10 +92,10 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
 
 
 def refuse_unlearnable(dataset: Dataset) -> None:
-    """Refuse a dataset of which nothing can be learned.
+    """Refuse a dataset from which nothing can be learned.
 
     Raises:
-        SplitError: no sample has a label, or all are of one class.
+        SplitError: no sample has a label, or all have the same class.
     """
     if not dataset.is_labelled.any():
         why = dataset.no_labels or "all are unknown (-1, NaN or empty). Give some, from data that have them"
@@ -106,48 +105,48 @@ def refuse_unlearnable(dataset: Dataset) -> None:
 
 
 def _warn_of_graphs_without_labels(dataset: Dataset) -> None:
-    """Warn of graphs that are in no part of a split: unlike nodes without labels, nothing of them reaches the students."""
-    graphs = dataset.num_graphs - dataset.num_pool
-    without = graphs - int(dataset.is_labelled.sum())
-    if dataset.task == "graph" and without:
+    """Warn of graphs that are in no part of a split: unlike nodes without labels, students never see them."""
+    num_graphs = dataset.num_graphs - dataset.num_pool
+    num_unlabelled = num_graphs - int(dataset.is_labelled.sum())
+    if dataset.task == "graph" and num_unlabelled:
         warn(
-            f"{dataset.name} has {counted(without, 'graph', form=',')} of {graphs:,} without a label, in no part of the split. To train on "
-            "such graphs, too, take them out of the dataset and give them as a pool (--unlabelled, in Python unlabelled=...)."
+            f"{dataset.name} has {counted(num_unlabelled, 'graph', form=',')} of {num_graphs:,} without a label, in no part of the split. "
+            "To train on such graphs, too, remove them from the dataset and give them as a pool (--unlabelled, in Python unlabelled=...)."
         )
 
 
 def available_protocols(dataset: Dataset | Any) -> tuple[str, ...]:
     """The protocols that split this dataset, the default first.
 
-    `make_splits` may still refuse a number of folds of ``nested``, and splits nothing with fewer than three labelled samples.
+    `make_splits` may still refuse a number of folds of ``nested``, and any dataset with fewer than three labelled samples.
 
     Raises:
-        UsageError, DataError: it is not a dataset or graphs that make one.
+        UsageError, DataError: it is neither a dataset nor graphs that can be converted to one.
     """
     dataset = as_dataset(dataset)
     return tuple(name for name in _of_this_kind(dataset) if name != "random" or _has_enough_of_each_class(dataset))
 
 
 def default_folds(dataset: Dataset, protocol: str) -> int | None:
-    """How many folds a protocol has where nobody says; None where it has none."""
+    """The default number of folds of a protocol; None if it has no folds."""
     if protocol not in FOLDED_PROTOCOLS:
         return None
     return len(dataset.official_splits) if protocol == "splits" else DEFAULT_FOLDS
 
 
 def default_protocol(dataset: Dataset | Any) -> str:
-    """The official split or splits where there are any, else ``nested`` for graphs, and for nodes ``random``, or else ``holdout``.
+    """The official split or splits if there are any; otherwise ``nested`` for graphs, and ``random`` or ``holdout`` for nodes.
 
-    ``random`` is impossible where nodes have several labels, and where a class has too few of them.
+    ``random`` is impossible if nodes have several labels, or a class has too few nodes.
 
     Raises:
-        UsageError, DataError: it is not a dataset or graphs that make one.
+        UsageError, DataError: it is neither a dataset nor graphs that can be converted to one.
     """
     return available_protocols(dataset)[0]
 
 
 def _of_this_kind(dataset: Dataset) -> tuple[str, ...]:
-    """The protocols for such data, also if a class is too small for one, the default first."""
+    """The protocols for this kind of data, the default first, whether or not its classes are large enough."""
     if dataset.task == "graph":
         by_task: tuple[str, ...] = ("nested", "holdout")
     else:
@@ -161,12 +160,12 @@ def _of_this_kind(dataset: Dataset) -> tuple[str, ...]:
 
 
 def graphs_of(nodes: IntArray, node_offsets: IntArray) -> IntArray:
-    """The graphs that hold these nodes, in order, each once."""
+    """The graphs of these nodes, sorted and unique."""
     return np.unique(np.searchsorted(node_offsets, nodes, side="right") - 1)
 
 
 def splits_whole_graphs(dataset: Dataset, split: Split) -> bool:
-    """Whether a node task's graphs belong to one part of the split each, so that no step of training need see those of other parts."""
+    """Whether each graph of a node task belongs to a single part of the split, so that training need not see graphs of other parts."""
     if dataset.task != "node" or dataset.num_graphs == 1:
         return False
     graphs = [graphs_of(part, dataset.node_offsets) for part in (split.seen, split.val, split.test)]
@@ -174,15 +173,15 @@ def splits_whole_graphs(dataset: Dataset, split: Split) -> bool:
 
 
 def splits_whole_graphs_under(dataset: Dataset, protocol: str) -> bool:
-    """Whether `splits_whole_graphs` holds for an official split, and the protocol is that split, or one of several."""
+    """Whether the protocol uses official splits, one of which satisfies `splits_whole_graphs`."""
     return protocol in OFFICIAL_PROTOCOLS and any(splits_whole_graphs(dataset, split) for split in dataset.official_splits)
 
 
 def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) -> IntArray:
-    """What training may see beside its labelled samples: all others, or those of its own graphs where the split is by graph.
+    """The samples that training may see without labels: all others, or only those of the training graphs if the split is by graph.
 
     Args:
-        transductive: all others in any case.
+        transductive: return all others in any case.
     """
     others = np.setdiff1d(np.arange(dataset.num_samples), split.train)
     if transductive or not splits_whole_graphs(dataset, split):
@@ -194,7 +193,7 @@ def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) ->
 def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     if not 1 <= folds <= len(dataset.official_splits):
         raise SplitError(
-            f"{dataset.name} has {len(dataset.official_splits)} splits of its own, so there are no {folds} folds. Give --folds "
+            f"{dataset.name} has {len(dataset.official_splits)} official splits, so there are no {folds} folds. Give --folds "
             f"{len(dataset.official_splits)} or fewer, or leave it out for all of them."
         )
     yield from dataset.official_splits[:folds]
@@ -221,7 +220,7 @@ def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
         inner_seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
         classes = _classes(dataset, rest)
         num_classes = 1 if classes is None else len(np.unique(classes))
-        # A validation part that is too small for one sample of each class is enlarged to that: it could not be stratified.
+        # The validation part has at least one sample for each class, or it could not be stratified.
         size = VALIDATION_SHARE if math.ceil(VALIDATION_SHARE * len(rest)) >= num_classes else num_classes
         train, val = train_test_split(rest, test_size=size, random_state=inner_seed, stratify=classes)
         yield Split(np.sort(train), np.sort(val), held_out)
@@ -244,7 +243,7 @@ def _holdout(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 
 
 def _drawn_together(dataset: Dataset, samples: IntArray) -> IntArray:
-    """For each sample the number of its stratum in ``holdout``: (number of samples,). There is one, or each has five samples or more."""
+    """The stratum of each sample in ``holdout``, (number of samples,). Unless there is just one, each has at least five samples."""
     if dataset.target.kind == "multi-label" and dataset.target.num_outputs == 1:
         classes: IntArray | None = dataset.labels[samples, 0].astype(np.int64)
     else:
@@ -289,7 +288,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
 
 
 def _fewer_folds(count: int) -> str:
-    """How many folds so many samples of a class allow; nothing where none do."""
+    """Advice on the number of folds that `count` samples of a class allow; empty if they allow none."""
     return f"Ask for {count} folds (--folds {count}){' or fewer' if count > max(_SMALLEST.values()) else ''}." if count >= 3 else ""
 
 
@@ -299,13 +298,13 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
 
 
 def _has_enough_of_each_class(dataset: Dataset) -> bool:
-    """Whether ``random`` finds its samples in each class that has any."""
+    """Whether each class with samples has enough of them for ``random``."""
     classes = _classes(dataset, np.flatnonzero(dataset.is_labelled))
     return classes is not None and bool((np.unique(classes, return_counts=True)[1] > TRAIN_PER_CLASS + VALIDATION_PER_CLASS).all())
 
 
 def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, hint: Callable[[int], str]) -> None:
-    """Refuse a class that has samples, but fewer than `needed`; `hint` says what else to do about so many."""
+    """Refuse a class that has samples, but fewer than `needed`; `hint` gives further advice for their number."""
     groups = strata(dataset)
     assert groups is not None
     target, classes = groups

@@ -17,25 +17,25 @@ ScaleArray = npt.NDArray[np.float32]
 
 
 def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
-    """What to multiply each feature column by so that standard deviations on the training part, labelled or not, are about one: (F,).
+    """Factors of the feature columns that make standard deviations on the training part, labelled or not, about one: (F,).
 
-    On a graph task each column that varies on the training part has a factor of its own. On a node task, where few nodes are for training
-    and many a column hardly varies among them, there is one factor for all columns, from those that vary.
+    On a graph task, each column that varies on the training part has its own factor. On a node task, which has few training nodes and many
+    columns that hardly vary among them, all columns share one factor, computed from those that vary.
 
-    Powers of two, since a product with one is exact: a student trained on scaled features can be changed to take unscaled ones, exactly to
-    the bit (`StudentModule.fold_input_scaling`). Columns that are one-hot or not finite stay as they are. None is centred: zeros stay
-    zeros.
+    The factors are powers of two, so that multiplication is exact: a student trained on scaled features can be converted to unscaled ones
+    without changing a bit (`StudentModule.fold_input_scaling`). One-hot and non-finite columns are not scaled. Columns are not centred:
+    zeros stay zeros.
 
     Raises:
         UsageError: the graph is partitioned.
     """
     if dataset.store is not None:
-        raise UsageError("training.scale_inputs looks at all training features, and a partitioned graph has them on several machines.")
+        raise UsageError("training.scale_inputs needs all training features, but a partitioned graph has them on several machines.")
     return _scales(training_rows(dataset, split), dataset.feature_kinds, by_column=dataset.task == "graph")
 
 
 def edge_column_scales(dataset: Dataset, split: Split) -> ScaleArray | None:
-    """As `column_scales`, of the edge features of edges that end in training nodes or graphs: (D,); None where there are none."""
+    """As `column_scales`, for the features of edges that end in training nodes or graphs: (D,); None if edges have no features."""
     rows = training_edge_rows(dataset, split)
     if rows is None:
         return None
@@ -63,7 +63,7 @@ def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) ->
         with np.errstate(all="ignore"):
             means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
     else:
-        # Here, since importing it takes as long as a quarter of all other imports before a training, and most features are dense.
+        # Imported here, since it takes a quarter as long as all other imports before a training, and most features are dense.
         from sklearn.utils.sparsefuncs import mean_variance_axis
 
         means, variances = mean_variance_axis(rows, axis=0)
@@ -80,12 +80,12 @@ def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) ->
 
 
 def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
-    """The dataset with its feature columns times `scales` (F,); itself where all of them are one."""
+    """Multiply the feature columns by `scales` (F,); the dataset itself if all of them are one."""
     return dataset if (scales == 1).all() else dataset.replaced(features=_scaled(dataset.features, scales))
 
 
 def with_scaled_edge_columns(dataset: Dataset, scales: ScaleArray | None) -> Dataset:
-    """The dataset with its columns of edge features times `scales` (D,); itself where all of them are one, or there are none."""
+    """Multiply the columns of edge features by `scales` (D,); the dataset itself if all of them are one, or there are none."""
     if scales is None or (scales == 1).all() or dataset.edge_features is None:
         return dataset
     return dataset.replaced(edge_features=_scaled(dataset.edge_features, scales))

@@ -1,4 +1,4 @@
-"""The schema of a dataset: what its columns and labels mean, and alignment of new data with the columns of a trained student."""
+"""The schema of a dataset (the meaning of its columns and labels), and alignment of new data with the columns of a trained student."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
 
-#: Kinds of columns that are zero where a dataset does not have them.
+#: Kinds of columns that count as zero if a dataset lacks them.
 _ZERO_KINDS = ("indicator", "edge-sum")
-#: Whose columns are expected, at the start of a message.
+#: The default owner of the expected columns, at the start of a message.
 _MODEL = "The model"
-#: Characters of a name that a schema shows.
+#: The most characters of a name that a schema shows.
 _MAX_LETTERS = 40
-#: Names that a message or a schema shows.
+#: The most names that a message or a schema shows.
 _MAX_NAMES = 8
-#: A value of node or edge labels in a TU dataset.
+#: The name of a column for one code of node or edge labels in a TU dataset.
 _CODE = re.compile(r"(?:edge )?label(?: \d+)?=")
-#: The name of a column that has none.
+#: A default name, which only gives the column's position.
 _PLACE = re.compile(r"(?:edge )?feature \d+")
 
 
 class Schema(Protocol):
-    """The columns of a dataset, or those that a trained student expects; for their meaning see `Dataset`."""
+    """The columns of a dataset, or those that a trained student expects. See `Dataset` for the attributes."""
 
     @property
     def feature_names(self) -> tuple[str, ...]: ...
@@ -49,19 +49,19 @@ class Schema(Protocol):
 
 
 def schema_of(dataset: Dataset) -> dict[str, str]:
-    """What the columns and labels of a dataset mean, of which its fingerprint does not know.
+    """The meaning of the columns and labels of a dataset, which its fingerprint does not cover.
 
     Returns:
-        What people read of each part, the first few of its names or kinds, with a digest of all of them. Edge features have parts only
-        where there are some.
+        A text for each part: the first few of its names or kinds, and a digest of all of them. Parts of edge features exist only if there
+        are some.
     """
     targets = dataset.target.parts or (dataset.target,)
     parts: dict[str, Sequence[str]] = {
         "feature columns": dataset.feature_names,
         "kinds of feature columns": dataset.feature_kinds,
-        "targets": [f"{'' if one.name is None else f'{one.name}: '}{one.kind} with {one.num_outputs}" for one in targets],
+        "targets": [f"{'' if target.name is None else f'{target.name}: '}{target.kind} with {target.num_outputs}" for target in targets],
         "classes": dataset.target.names,
-        "metrics": [one.metric for one in targets],
+        "metrics": [target.metric for target in targets],
     }
     if dataset.edge_features is not None:
         parts |= {"edge feature columns": dataset.edge_feature_names, "kinds of edge feature columns": dataset.edge_feature_kinds}
@@ -69,13 +69,13 @@ def schema_of(dataset: Dataset) -> dict[str, str]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
-    """How two schemas differ, for a message; empty where they do not. Parts that only one of them records are not compared."""
+    """The differences of two schemas, for a message; empty if there are none. Parts that only one of them has are not compared."""
     parts = [part for part, value in now.items() if before.get(part, value) != value]
     return "; ".join(f"the {part} were {before[part]} and are {now[part]}" for part in parts)
 
 
 def _shown(values: Sequence[str]) -> str:
-    """The first few of them; of equal ones that follow each other, as kinds do, how many there are."""
+    """The first few values, with equal neighbours counted, for example ``3 x number``."""
     groups = [(value[:_MAX_LETTERS], len(list(group))) for value, group in groupby(values)]
     return listed([value if count == 1 else f"{count} x {value}" for value, count in groups], _MAX_NAMES) or "none"
 
@@ -85,20 +85,19 @@ def _digest(values: Sequence[str]) -> str:
 
 
 def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
-    """The dataset in the feature columns of `known`, found by their names, and in its columns of edge features, unless they are not wanted.
+    """Reorder the feature columns of the dataset as in `known`, by name, and with `edge_features` also those of edges.
 
-    An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. There is a warning if the name is
-    not that of one value, as ``degree=3`` is, and ``colour_red`` where each row has one other column ``colour_``. Where all columns are
-    one-hot degrees, those above the highest of `known` count as the highest, with a warning. Columns whose kind differs in a way that
-    changes what they mean are warned of, too (see `_warn_of_kinds`), and codes of node or edge labels that are numbered as in different TU
-    datasets.
+    An indicator column that the dataset lacks becomes all zeros: none of its nodes has that label or degree. There is a warning unless the
+    name is that of one value, such as ``degree=3``, or ``colour_red`` if each row has another column ``colour_``. If all columns are
+    one-hot degrees, those above the highest of `known` count as the highest, with a warning. There are warnings, too, for columns whose
+    kind differs in a way that changes their meaning (see `_warn_of_kinds`), and for codes of labels numbered by different TU datasets.
 
     Args:
-        owner: whose columns these are, at the start of a message.
+        owner: the owner of the columns of `known`, at the start of a message.
 
     Raises:
-        DataError: the dataset has a column that is not among those of `known`, or lacks one that is not an indicator, and both sides are
-            shown; or its edges have no features.
+        DataError: the dataset has a column that `known` lacks, or lacks one that is not an indicator (both sides are shown), or its edges
+            have no features.
     """
     own = Columns(dataset.features, dataset.feature_names, dataset.feature_kinds)
     columns = _aligned(own, known.feature_names, known.feature_kinds, dataset.name, "feature", owner)
@@ -118,7 +117,7 @@ def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, own
         aligned = aligned.replaced(edge_features=none, edge_feature_names=names, edge_feature_kinds=kinds)
     else:
         raise DataError(
-            f"{owner} expects edge features (columns: {listed(names, _MAX_NAMES)}), and the edges of {dataset.name} have none. Give edge "
+            f"{owner} expects edge features (columns: {listed(names, _MAX_NAMES)}), but the edges of {dataset.name} have none. Give edge "
             "features that are encoded as those of the training data."
         )
     if None not in (dataset.codes_of, known.codes_of) and dataset.codes_of != known.codes_of:
@@ -131,22 +130,22 @@ def _warn_of_codes(dataset: Dataset, shared: Sequence[str], known: Schema, owner
     if shared:
         warn(
             f"Columns of {dataset.name} are codes of node or edge labels ({listed(shared, _MAX_NAMES)}) as {dataset.codes_of} "
-            f"numbers them, and {_within(owner)} has them as {known.codes_of} numbers them. They are matched by number, and each TU "
-            f"dataset numbers its labels in its own way: one code may stand for different atoms in the two. Recode the labels of "
-            f"{dataset.name} as those of {known.codes_of}. If they are the same already, say so: name its files {known.codes_of}_A.txt "
+            f"numbers them, but {_within(owner)} has them as {known.codes_of} numbers them. They are matched by number, and each TU "
+            f"dataset numbers its labels in its own way: a code may stand for different atoms in the two. Recode the labels of "
+            f"{dataset.name} as those of {known.codes_of}. If the codes are the same already, name its files {known.codes_of}_A.txt "
             f"and so on (in Python: dataset.replaced(codes_of={known.codes_of!r}))."
         )
 
 
 def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
-    """The columns of `found` for degrees that are higher than all of `columns`, if both are one-hot degrees (see `degree_features`)."""
+    """The columns of `found` for higher degrees than those of `columns`, if both are one-hot degrees (see `degree_features`)."""
     if tuple(found) != degree_names(len(found)) or tuple(columns) != degree_names(len(columns)):
         return ()
     return found[len(columns) :]
 
 
 def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, ...], data: str, what: str, owner: str) -> Columns:
-    """`own`, the columns of `data`, as `columns` of these kinds; themselves where they have these names."""
+    """The columns `own` of `data`, reordered as `columns` with these kinds; `own` itself if the names are equal."""
     features, found, _ = own
     _warn_of_kinds(own, columns, kinds, data, owner)
     if found == columns:
@@ -157,7 +156,7 @@ def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, .
             f"Nodes of {data} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
             f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
         )
-    # A name that only gives a column's position does not name a value that may be absent: without that column the data are narrower.
+    # A name that only gives a column's position is not that of a value that may be absent: data without that column have fewer columns.
     optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
     place = {name: position for position, name in enumerate(columns)}
     repeated = len(place) < len(columns) or len(set(found)) < len(found)
@@ -193,11 +192,11 @@ def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, .
 
 
 def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], indicators: Set[str]) -> list[str]:
-    """Which absent columns are not plainly values of a one-hot encoding: ``colour_red`` is one where each row has one other ``colour_``.
+    """The absent columns that are not clearly values of a one-hot encoding, as ``colour_red`` is if each row has another ``colour_``.
 
     Args:
         absent: indicator columns that are missing in the data.
-        features: (rows, F), with the names `found`, of which some are `indicators`.
+        features: (rows, F), with the names `found`, some of which are `indicators`.
     """
     wanted = {prefix for name in absent for prefix in _prefixes(name)}
     places: dict[str, list[int]] = {}
@@ -210,47 +209,51 @@ def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], 
 
 
 def _prefixes(name: str) -> list[str]:
-    """What may be the name of a column before that of a value, as `pd.get_dummies` joins them: all up to an underscore."""
+    """The possible prefixes of a name in the form ``prefix_value`` of `pd.get_dummies`, each up to an underscore."""
     return [name[: match.end()] for match in re.finditer("_", name)]
 
 
 def _warn_of_kinds(own: Columns, columns: Sequence[str], kinds: Sequence[FeatureKind], data: str, owner: str) -> None:
-    """Warn of columns that were indicators and now hold other values than 0 and 1, and of columns that were numbers and are booleans.
+    """Warn of expected indicators that hold other values than 0 and 1, and of expected numbers that are booleans.
 
-    The latter only where names give no more than positions, as ``feature 3`` does: a column with a real name is that of the training data.
+    The latter only for names that give just a position, such as ``feature 3``: a column with a real name is that of the training data.
 
     Args:
-        columns, kinds: those that are expected.
+        columns, kinds: the expected columns and kinds.
     """
     features, found, found_kinds = own
     if tuple(found_kinds) == tuple(kinds) and tuple(found) == tuple(columns):
         return
     expected = dict(zip(columns, kinds, strict=True))
-    pairs = [(place, expected.get(name), own) for place, (name, own) in enumerate(zip(found, found_kinds, strict=True))]
-    to_look_at = [place for place, kind, own in pairs if kind == "indicator" and own != "indicator"]
-    if to_look_at:
-        entries = sparse.coo_matrix(features[:, to_look_at])
-        others = [found[to_look_at[column]] for column in np.unique(entries.col[(entries.data != 0) & (entries.data != 1)])]
+    by_place = [(place, expected.get(name), kind) for place, (name, kind) in enumerate(zip(found, found_kinds, strict=True))]
+    to_check = [place for place, expected_kind, kind in by_place if expected_kind == "indicator" and kind != "indicator"]
+    if to_check:
+        entries = sparse.coo_matrix(features[:, to_check])
+        others = [found[to_check[column]] for column in np.unique(entries.col[(entries.data != 0) & (entries.data != 1)])]
         if others:
             warn(
                 f"These columns of {data} hold other values than 0 and 1, which is all that {_within(owner)} knows of them: "
-                f"{listed(others, _MAX_NAMES)}. Check that they are encoded, and in the same order, as in the training data."
+                f"{listed(others, _MAX_NAMES)}. Check that they have the encoding and the order of the training data."
             )
-    booleans = [found[place] for place, kind, own in pairs if kind == "number" and own == "indicator" and _PLACE.fullmatch(found[place])]
+    booleans = [
+        found[place]
+        for place, expected_kind, kind in by_place
+        if expected_kind == "number" and kind == "indicator" and _PLACE.fullmatch(found[place])
+    ]
     if booleans:
         warn(
-            f"These columns of {data} are True or False, and {_within(owner)} knows numbers there: {listed(booleans, _MAX_NAMES)}. Check "
-            "that they are encoded, and in the same order, as in the training data; if those are 0 and 1, give 0 and 1 here, too."
+            f"These columns of {data} are True or False, but {_within(owner)} knows numbers there: {listed(booleans, _MAX_NAMES)}. Check "
+            "that they have the encoding and the order of the training data; if those are 0 and 1, give 0 and 1 here, too."
         )
 
 
 def _within(owner: str) -> str:
-    """Whose columns are expected, within a message."""
+    """The owner of the expected columns, within a message."""
     return owner[:1].lower() + owner[1:] if owner == _MODEL else owner
 
 
 def _names_of(owner: str, what: str) -> str:
-    """An argument that gives columns the names of those that are expected."""
+    """The argument that gives columns the expected names, for a message."""
     edge = what.startswith("edge")
     argument = "edge_feature_names" if edge else "feature_names"
     if owner != _MODEL:

@@ -179,11 +179,11 @@ def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
         (
             CLASSES,
             0.01,
-            r"leaves the class '2' .* without a labelled training sample.*--label-rate 0.0\d+.*or a number of labels a class",
+            r"leaves the class '2' .* without a labelled training sample.*--label-rate 0.0\d+.*or a number of labels per class",
         ),
         (CLASSES, 500, r"500 hides no label of toy: .* Give a lower rate"),
         (CLASSES, 0.999, r"0.999 hides no label of toy"),
-        (marks(), 5, r"5 labels a class has no meaning for toy, whose samples have 4 labels each. Give a share"),
+        (marks(), 5, r"5 labels per class has no meaning for toy, whose samples have 4 labels each. Give a share"),
         (np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None], 0.02, r"leaves the class '1' .*--label-rate 0.0\d+"),
         (np.where(np.arange(SAMPLES)[:, None] < [SAMPLES, 3], 1.0, np.nan).astype(np.float32), 0.1, r"leaves the label 'label 1' .*share"),
     ],
@@ -289,7 +289,7 @@ def test_what_the_training_part_lacks_is_told() -> None:
             dgl_mutual.fit(dataset, split=split, **given)
         texts = [str(one.message) for one in shown if "cannot be learned" in str(one.message)]
         assert len(texts) == (told is not None), texts
-        assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, and the parts for"), texts
+        assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, but the parts for"), texts
 
 
 def test_labels_of_which_a_rate_leaves_one_value_are_told() -> None:
@@ -298,7 +298,7 @@ def test_labels_of_which_a_rate_leaves_one_value_are_told() -> None:
     dataset = Dataset.from_arrays([np.arange(399), np.arange(1, 400)], np.eye(400), labels=labels, name="mine")
     numbers = np.arange(400)
     split = Split(numbers[numbers % 4 < 2], numbers[numbers % 4 == 2], numbers[numbers % 4 == 3])
-    with pytest.warns(UserWarning, match=r"The training part of mine has no sample with 'label 1' = 1, and"):
+    with pytest.warns(UserWarning, match=r"The training part of mine has no sample with 'label 1' = 1, but"):
         dgl_mutual.fit(dataset, split=split, label_rate=0.03, training={"epochs": 1}, students="gcn,mlp")
 
 

@@ -108,7 +108,7 @@ def test_codes_of_another_tu_dataset_are_named_where_columns_share_them(made: An
         named = named.replaced(edge_feature_names=("weight", "edge label=0"))
     known, other = named.replaced(codes_of="MUTAG"), named.replaced(codes_of="PTC_MR")
     (message,) = told(other, known)
-    assert "label=0) as PTC_MR numbers them, and the model has them as MUTAG numbers them." in message
+    assert "label=0) as PTC_MR numbers them, but the model has them as MUTAG numbers them." in message
     assert "name its files MUTAG_A.txt and so on" in message
     assert told(other.replaced(codes_of="MUTAG"), known) == [], "the fix of the message"
     assert told(named, known) == told(other, named) == [], "of data from elsewhere nothing is known"

@@ -180,7 +180,7 @@ def test_wrong_masks(masks: dict[str, Any], message: str) -> None:
         Dataset.from_dgl(graph(**masks))
 
 
-@pytest.mark.parametrize(("folds", "told"), [(5, "4 splits of its own, so there are no 5 folds"), (-1, "folds = -1"), (0, "folds = 0")])
+@pytest.mark.parametrize(("folds", "told"), [(5, "4 official splits, so there are no 5 folds"), (-1, "folds = -1"), (0, "folds = 0")])
 def test_other_folds_than_splits(folds: int, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         make_splits(Dataset.from_dgl(graph()), "splits", seed=0, folds=folds)

@@ -104,13 +104,13 @@ def test_label_codes_of_another_tu_dataset_are_predicted_with_a_warning(tmp_path
     first, second, part = (write_tu(tmp_path / folder, name) for folder, name in (("a", "FIRST"), ("b", "SECOND"), ("c", "FIRST")))
     result = dgl_mutual.fit(str(first), **QUICK, protocol="holdout")
     result.save(tmp_path / "saved")
-    codes = r"label=0, label=1, label=2, edge label=0, edge label=1\) as SECOND numbers them, and the model has them as FIRST"
+    codes = r"label=0, label=1, label=2, edge label=0, edge label=1\) as SECOND numbers them, but the model has them as FIRST"
     with pytest.warns(UserWarning, match=codes):
         result.predict(dgl_mutual.load(second))
     with pytest.warns(UserWarning, match=codes):
         predict_dataset(tmp_path / "saved", str(second))
     with (
-        pytest.warns(UserWarning, match=r"as SECOND numbers them, and FIRST has them as FIRST numbers them.*different atoms"),
+        pytest.warns(UserWarning, match=r"as SECOND numbers them, but FIRST has them as FIRST numbers them.*different atoms"),
         pytest.raises(UsageError, match="holds nothing new"),
     ):
         dgl_mutual.fit(str(first), **QUICK, unlabelled=str(second))
