@@ -62,7 +62,7 @@ def test_the_parts_hold_every_edge(digits: Dataset, tmp_path: Path, num_parts: i
 def test_a_graph_with_too_few_edges_is_not_cut(digits: Dataset, tmp_path: Path) -> None:
     for edges in (digits.edges[:, :0], digits.edges[:, :1], digits.edges[:, :2]):
         few = digits.replaced(edges=edges)
-        with pytest.raises(DataError, match=r"METIS finds no 2 parts of digits of which each has edges\. Choose fewer --parts"):
+        with pytest.raises(DataError, match=r"METIS finds no 2 parts of digits that all have edges\. Choose fewer --parts"):
             write_partition(few, 2, tmp_path / "parts")
         write_partition(few, 1, tmp_path / f"one-{edges.shape[1]}")
         assert len(read_partition(tmp_path / f"one-{edges.shape[1]}").read_edges(0).sources) == edges.shape[1]

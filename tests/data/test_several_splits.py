@@ -216,7 +216,7 @@ def test_something_else_than_splits_is_refused() -> None:
 
 
 def test_a_partition_keeps_one_split(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has 4 splits of its own, and a partition keeps one"):
+    with pytest.raises(UsageError, match="has 4 official splits, but a partition keeps one"):
         write_partition(Dataset.from_dgl(graph()), 2, tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
 

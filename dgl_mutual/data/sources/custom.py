@@ -1,4 +1,4 @@
-"""Custom datasets, which users or installed packages provide as code (entry points of the group ``dgl_mutual.datasets``)."""
+"""Custom datasets: code of users or of installed packages (entry points of the group ``dgl_mutual.datasets``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _fault(value: Any) -> str | None:
     if isinstance(value, Dataset):
         return None
     if not callable(value):
-        return f"is not a dataset but {kind_of(value)}. Give a dgl_mutual.Dataset, or a function () that returns one."
+        return f"is not a dataset but {kind_of(value)}. Give a dgl_mutual.Dataset, or a function without arguments that returns one."
     try:
         inspect.signature(value).bind()
     except TypeError as error:
@@ -34,7 +34,7 @@ def _fault(value: Any) -> str | None:
 
 
 class _Catalog(Mapping[str, Entry]):
-    """The known datasets, by all that `lookup` takes for their names."""
+    """The known datasets, by every name that `lookup` accepts."""
 
     def __getitem__(self, name: str) -> Entry:
         entry = lookup(name)
@@ -49,12 +49,12 @@ class _Catalog(Mapping[str, Entry]):
         return len(known_datasets())
 
 
-#: Finds a built-in entry of the catalog, or the function or `Dataset` of a custom one.
+#: Finds an entry of the catalog, or the function or `Dataset` of a custom dataset.
 DATASET_REGISTRY: Registry[Any] = Registry("dataset", _Catalog(), _fault, group="dgl_mutual.datasets")
 
 
 def find_custom(name: str) -> Found[Any] | None:
-    """What an import path or the name of an installed package's dataset means; None for other names.
+    """Find a dataset by its import path or its name in an installed package; None for other names.
 
     Raises:
         UsageError: it cannot be imported, or is not a dataset.
@@ -65,10 +65,10 @@ def find_custom(name: str) -> Found[Any] | None:
 
 
 def read_custom(found: Found[Any], task: TaskName | None) -> Dataset:
-    """The dataset itself, under the name by which it was found.
+    """Create the dataset, under the name by which it was found.
 
     Raises:
-        DataError: its function raises an error, or returns something that is not a dataset.
+        DataError: its function raises an error, or does not return a dataset.
         UsageError: it is for another task.
     """
     try:

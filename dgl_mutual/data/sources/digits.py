@@ -31,9 +31,9 @@ def read_digits(folder: Path, name: str, faults: Faults, request: Request) -> Da
 def _digits(task: TaskName) -> Dataset:
     """Digits as one graph of similar images (``node``), or each image as a graph of its inked pixels (``graph``).
 
-    Node task: each image is a node, its 64 intensities in [0, 1] the features, joined with its `NUM_NEIGHBOURS` nearest images
-    (Euclidean; there is an edge when either is among the other's nearest). Graph task: a node for each pixel with ink, its intensity,
-    row and column in [0, 1] the features, joined with its up to eight neighbours on the grid.
+    Node task: each image is a node with its 64 intensities in [0, 1] as features, connected to its `NUM_NEIGHBOURS` nearest images
+    (Euclidean; an edge exists if either is among the other's nearest). Graph task: each pixel with ink is a node with its intensity,
+    row and column in [0, 1] as features, connected to up to eight neighbours on the grid.
     """
     pixels, labels = _images()
     return _as_nodes(pixels, labels) if task == "node" else _as_graphs(pixels, labels)
@@ -44,7 +44,7 @@ def _digits_multi(task: TaskName) -> Dataset:
 
     - ``digit``: the ten digits (accuracy);
     - ``even``: whether the digit is even (binary, ROC-AUC);
-    - ``ink``: which quadrants of the image have more ink than they have in the median image (four labels, micro-averaged F1).
+    - ``ink``: which quadrants of the image have more ink than the median image (four labels, micro-averaged F1).
     """
     dataset, (pixels, digits) = _digits(task), _images()
     half = _SIDE // 2
@@ -69,7 +69,7 @@ def _images() -> tuple[IntArray, IntArray]:
 
 def _as_nodes(pixels: IntArray, labels: IntArray) -> Dataset:
     num_nodes = len(pixels)
-    # Integers in double precision are exact, so the graph is the same on every platform. Of equally near images the first are taken.
+    # Integers are exact in double precision, so the graph is the same on every platform. Ties are broken by the index of the image.
     points = pixels.astype(np.float64)
     squares = (points**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * points @ points.T
@@ -92,7 +92,7 @@ def _as_nodes(pixels: IntArray, labels: IntArray) -> Dataset:
 def _as_graphs(pixels: IntArray, labels: IntArray) -> Dataset:
     images = pixels.reshape(-1, _SIDE, _SIDE)
     graph, row, column = np.nonzero(images)
-    number = np.full((len(images), _SIDE + 2, _SIDE + 2), -1)  # a border without ink spares the edges of the grid
+    number = np.full((len(images), _SIDE + 2, _SIDE + 2), -1)  # with a border without ink, so that no edge case is needed
     number[graph, row + 1, column + 1] = np.arange(len(graph))
     # Four of the eight directions suffice: the edges are made symmetric.
     beside = [number[graph, row + 1 + down, column + 1 + right] for down, right in ((0, 1), (1, -1), (1, 0), (1, 1))]

@@ -1,7 +1,7 @@
-"""Generated graphs of any size: stand-ins for large public sets, to measure speed and memory where these are not available.
+"""Generated graphs of any size: stand-ins for large public datasets, to measure speed and memory where these are not available.
 
 A degree-corrected block model (Karrer and Newman, Phys. Rev. E 83, 2011, arXiv 1008.3926): nodes of a class prefer each other, degrees
-follow a power law, and features are a class's centre and noise. What is found on them says nothing about the sets that they are sized like.
+follow a power law, and features are a class's centre plus noise. Accuracies on them say nothing about the datasets of the same size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.files import refuse_taken, replacing
 
-#: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
+#: Exponent of the degree distribution, and the largest expected degree, in multiples of the mean degree.
 _EXPONENT, _HUB = 2.5, 300.0
 #: Rows of features drawn at a time.
 _ROWS = 1 << 16
@@ -27,13 +27,13 @@ _ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What to generate.
+    """Properties of a generated graph.
 
     Attributes:
-        edges: undirected edges, without self-loops and repetitions.
+        edges: number of undirected edges, without self-loops and duplicates.
         homophily: share of the edges that are drawn within a class.
         signal: standard deviation of the class centres; that of the noise is 1.
-        label_noise: share of the nodes whose label is drawn again from all classes.
+        label_noise: share of the nodes whose label is redrawn from all classes.
         train, val: number of nodes in these parts of the split; the rest is for test.
     """
 
@@ -48,7 +48,7 @@ class GeneratorConfig:
     label_noise: float = 0.1
 
     def check(self) -> None:
-        """Raise UsageError where there is no such graph."""
+        """Raise `UsageError` for an impossible graph."""
         possible = self.nodes * (self.nodes - 1) // 2
         if self.edges > possible // 10:
             raise UsageError(
@@ -59,7 +59,7 @@ class GeneratorConfig:
             raise UsageError(f"{self.nodes} nodes are too few for {self.classes} classes: at least ten for each. Ask for more nodes.")
 
 
-#: Sizes: Hu et al., NeurIPS 2020 (OGB), table 2; splits: the sets' own. Nodes and edges of `power-law` are asked for.
+#: Sizes: Hu et al., NeurIPS 2020 (OGB), table 2; sizes of the official splits. For `power-law`, users choose nodes and edges.
 GENERATORS = {
     "arxiv-twin": GeneratorConfig(169_343, 1_166_243, 128, 40, 90_941, 29_799),
     "products-twin": GeneratorConfig(2_449_029, 61_859_140, 100, 47, 196_615, 39_323, homophily=0.8),
@@ -68,7 +68,7 @@ GENERATORS = {
 
 
 def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = None, edges: int | None = None) -> Path:
-    """Write a generated dataset to the folder `out`, in OGB's raw form (arrays), and return the folder. The same seed gives the same data.
+    """Write a generated dataset to the folder `out`, in OGB's raw form (arrays), and return the folder. It is determined by the seed.
 
     Args:
         name: a name in `GENERATORS`.
@@ -96,7 +96,7 @@ def _resolve(name: str, nodes: int | None, edges: int | None) -> GeneratorConfig
         raise unknown("generated dataset", name, GENERATORS)
     config = GENERATORS[name]
     if name != "power-law" and (nodes, edges) != (None, None):
-        raise UsageError(f"{name} has {config.nodes} nodes and {config.edges} edges; a size can be asked for with power-law.")
+        raise UsageError(f"{name} has {config.nodes} nodes and {config.edges} edges; only the size of power-law can be chosen.")
     if nodes is not None:
         nodes = whole_number("nodes", nodes, 1, MAX_NODES)
         mean = config.edges / config.nodes
@@ -131,16 +131,16 @@ def _write(folder: Path, config: GeneratorConfig, classes: IntArray, streams: li
 
 
 def _classes(config: GeneratorConfig, random: np.random.Generator) -> IntArray:
-    """The class of each node, in no order; class c has a share in proportion to (c + 1)^-1/2."""
+    """The class of each node, in random order. The share of class c is proportional to (c + 1)^-1/2."""
     shares = 1 / np.sqrt(1 + np.arange(config.classes))
     sizes = 1 + random.multinomial(config.nodes - config.classes, shares / shares.sum())
     return random.permutation(np.repeat(np.arange(config.classes), sizes))
 
 
 def draw_edges(config: GeneratorConfig, classes: IntArray, random: np.random.Generator) -> IntArray:
-    """Undirected edges, each once: (2, edges).
+    """Draw distinct undirected edges: (2, edges).
 
-    Draws until there are enough different ones, since hubs meet again and again, and then leaves out the surplus.
+    Draws until there are enough distinct edges, since pairs of hubs are drawn repeatedly, and then removes the surplus.
     """
     nodes = np.argsort(classes, kind="stable")  # class by class
     starts = np.searchsorted(classes[nodes], np.arange(config.classes + 1))
@@ -161,15 +161,15 @@ def draw_edges(config: GeneratorConfig, classes: IntArray, random: np.random.Gen
 def _draw(
     config: GeneratorConfig, nodes: IntArray, starts: IntArray, weights: npt.NDArray[np.float64], count: int, random: np.random.Generator
 ) -> IntArray:
-    """So many edges as keys ``lower end * |V| + higher end``, self-loops left out: both ends by weight, within a class or among all."""
+    """Draw `count` edges by node weight, within classes or among all nodes: keys ``lower end * |V| + higher end``, without self-loops."""
     within = random.binomial(count, config.homophily)
     volumes = np.add.reduceat(weights, starts[:-1])
     groups = [(0, config.nodes, count - within)]
     groups += zip(starts[:-1], starts[1:], random.multinomial(within, volumes / volumes.sum()), strict=True)
     keys = []
     for first, end, number in groups:
-        own = weights[first:end] / weights[first:end].sum()
-        source, destination = (np.repeat(nodes[first:end], random.multinomial(number, own)) for _ in range(2))
+        shares = weights[first:end] / weights[first:end].sum()
+        source, destination = (np.repeat(nodes[first:end], random.multinomial(number, shares)) for _ in range(2))
         random.shuffle(destination)
         keys.append(np.minimum(source, destination) * config.nodes + np.maximum(source, destination))
         keys[-1] = keys[-1][source != destination]

@@ -1,7 +1,7 @@
-"""The arrays of one part of a graph, as ``.npy`` files. They are checked when they are read: a part may come from anyone.
+"""The arrays of one part of a graph, as ``.npy`` files. Reading checks them, since a part may come from anyone.
 
-Nodes have local numbers in a part: first its own nodes, in the order of the store's numbers, then the nodes outside of it from which edges
-lead to them.
+Nodes have local indices in a part: first its own nodes, in the order of the store's indices, then the outside nodes whose edges lead to
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from dgl_mutual.data.files.numpy_files import write_npy
 from dgl_mutual.data.values.arrays import FloatArray, IntArray
 
-#: Arrays of a part, each a file: edges, and what the store keeps for each node.
+#: The arrays of a part, one file each: edges and node data.
 EDGES, NODE_DATA = ("sources", "destinations", "outside"), ("feat", "in_degree", "out_degree")
 
 
@@ -22,9 +22,9 @@ class PartEdges:
     """The edges that lead to the nodes of one part.
 
     Attributes:
-        sources: (|E|,): local index of the node from which each comes.
-        destinations: (|E|,): local index of the node to which each leads, one of the part's own.
-        outside: (H,): the store's indices of the nodes outside of the part.
+        sources: local indices of the source nodes, (|E|,).
+        destinations: local indices of the destination nodes, which belong to the part, (|E|,).
+        outside: the store's indices of the nodes outside of the part, (H,).
     """
 
     sources: IntArray
@@ -33,7 +33,7 @@ class PartEdges:
 
 
 def part_files(part: int) -> list[str]:
-    """The files of one part, by their paths in the folder of the partition."""
+    """Paths of the files of one part, relative to the folder of the partition."""
     return [f"part{part}/{name}.npy" for name in (*EDGES, *NODE_DATA)]
 
 
@@ -41,11 +41,11 @@ def write_part(folder: Path, edges: PartEdges, node_data: Mapping[str, FloatArra
     """Write the files of one part.
 
     Args:
-        folder: of the part; it is made.
+        folder: the folder of the part, which is created.
         node_data: float32, (|V|, F) ``feat`` and (|V|, 1) ``in_degree`` and ``out_degree`` of its own nodes.
 
     Raises:
-        OSError: the disk does not take them.
+        OSError: they cannot be written.
     """
     folder.mkdir()
     for name, array in {**vars(edges), **node_data}.items():

@@ -1,6 +1,6 @@
-"""A graph partitioned over machines none of which could hold it: DGL's distributed graph store serves edges and node features.
+"""A graph partitioned over machines, none of which could hold it: DGL's distributed graph store serves edges and node features.
 
-What every trainer keeps whole is small: labels, the official split, and the store's index of each node.
+Every trainer keeps only small data of the whole graph: labels, the official split, and the store's index of each node.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from dgl_mutual.utils.wording import counted
 
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test", "unlabelled")
-#: Bytes that partition.json may have; names of features take the most.
+#: The most bytes of partition.json, most of which are names of features.
 _MAX_MANIFEST = 2**28
-#: Nodes or edges of a part. Their sum fits into 64 bits for as many parts as partition.json has room for.
+#: Number of nodes or edges of a part. Their sum fits into 64 bits for as many parts as partition.json has room for.
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**35)]
 
 
@@ -51,16 +51,16 @@ class _Manifest(BaseModel):
     name: str
     fingerprint: str
     dgl: str
-    #: Of each part, its nodes, and the edges that lead to them.
+    #: The numbers of nodes of each part, and of edges that lead to them.
     nodes: Annotated[list[Annotated[_Count, Field(ge=1)]], Field(min_length=1)]
     edges: list[_Count]
     target: Target
     evaluator: str | None
     feature_names: list[str]
     feature_kinds: list[FeatureKind]
-    #: What servers and trainers prove to have.
+    #: The secret that servers and trainers prove to have.
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-    #: Of each other file of the folder.
+    #: Hashes of all other files of the folder.
     sha256: dict[str, str]
 
 
@@ -69,13 +69,13 @@ class Partition:
     """A folder with the parts of one dataset.
 
     Attributes:
-        folder: parts, what they were made of, and labels.
-        nodes: of each part, the store's indices of its nodes.
-        edges: of each part, the store's indices of the edges that lead to its nodes.
-        ids: (|V|,): the store's index of each node.
-        dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
-        fingerprint: of the dataset that was cut up.
-        key: a secret of this partition, by which servers and trainers know each other.
+        folder: the folder of the parts, the manifest and the labels.
+        nodes: for each part, the store's indices of its nodes.
+        edges: for each part, the store's indices of the edges that lead to its nodes.
+        ids: the store's index of each node, (|V|,).
+        dataset: labels, target and split of the whole graph, under the dataset's name. It has no edges, and zeros for features.
+        fingerprint: fingerprint of the dataset that was partitioned.
+        key: a secret by which servers and trainers of this partition authenticate each other.
         sha256: hashes of its files, by their paths in the folder.
     """
 
@@ -90,11 +90,10 @@ class Partition:
 
     @property
     def num_parts(self) -> int:
-        """How many there are."""
         return len(self.nodes)
 
     def check_part(self, part: int) -> None:
-        """Make sure that the files of one part are those that were written.
+        """Check that the files of one part are those that were written.
 
         Raises:
             DataError: one is missing or damaged.
@@ -107,10 +106,10 @@ class Partition:
                 raise DataError(f"{str(file)!r} {fault}. Copy part{part} again from where the partition was made.")
 
     def read_edges(self, part: int) -> PartEdges:
-        """The edges of one part.
+        """Read the edges of one part.
 
         Raises:
-            DataError: a file of the part is missing, or not what `write_partition` writes.
+            DataError: a file of the part is missing, or not in the form that `write_partition` writes.
         """
         faults, folder, nodes, num_edges = Faults(), self.folder / f"part{part}", self.nodes[part], len(self.edges[part])
         arrays = {name: self._read(part, name, 1, np.int64) for name in EDGES}
@@ -128,24 +127,24 @@ class Partition:
         return PartEdges(**arrays)
 
     def read_node_data(self, part: int) -> dict[str, FloatArray]:
-        """Of the nodes of one part, float32: ``feat`` (|V|, F), ``in_degree`` and ``out_degree`` (|V|, 1).
+        """Read the node data of one part, float32: ``feat`` (|V|, F), ``in_degree`` and ``out_degree`` (|V|, 1).
 
         Raises:
             DataError: see `read_edges`.
         """
-        faults, num_nodes, found = Faults(), len(self.nodes[part]), {}
+        faults, num_nodes, arrays = Faults(), len(self.nodes[part]), {}
         for name, columns in zip(NODE_DATA, (self.dataset.num_features, 1, 1), strict=True):
             file = self.folder / f"part{part}" / f"{name}.npy"
-            found[name] = self._read(part, name, 2, np.float32)
-            if found[name].shape != (num_nodes, columns):
-                faults.add(file, f"expected shape {(num_nodes, columns)}, found {found[name].shape}")
-            elif fault := fault_of_features(found[name], num_nodes):
+            arrays[name] = self._read(part, name, 2, np.float32)
+            if arrays[name].shape != (num_nodes, columns):
+                faults.add(file, f"expected shape {(num_nodes, columns)}, found {arrays[name].shape}")
+            elif fault := fault_of_features(arrays[name], num_nodes):
                 faults.add(file, fault)
         _check(self.folder, faults)
-        return found
+        return arrays
 
     def _read(self, part: int, name: str, dimensions: int, dtype: type[np.generic]) -> Any:
-        """An array of a part, of that form."""
+        """Read an array of a part, which must have this number of dimensions and dtype."""
         faults = Faults()
         array = read_npy(self.folder / f"part{part}" / f"{name}.npy", faults, dimensions, dtype)
         _check(self.folder, faults)
@@ -158,24 +157,24 @@ def is_partition(folder: str | Path) -> bool:
 
 
 def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
-    """Cut a graph into parts of about equal numbers of nodes with few edges between them (METIS), training nodes spread evenly.
+    """Cut a graph into parts of about equal size with few edges between them (METIS), and with evenly distributed training nodes.
 
     Edge features are left out, with a warning.
 
     Raises:
-        UsageError: several graphs, several targets, several splits of the dataset's own, more parts than nodes, or a folder that exists
-            and is not empty.
-        StoreError: the disk does not take it.
+        UsageError: several graphs, several targets, several official splits, more parts than nodes, or a folder that exists and is not
+            empty.
+        StoreError: it cannot be written.
     """
     if dataset.task != "node" or dataset.num_graphs != 1:
         raise UsageError(
-            f"{dataset.name} has many graphs, and only one large graph is cut into parts. Many graphs fit batches as they are."
+            f"{dataset.name} has many graphs, but only a single large graph is cut into parts. Many graphs fit batches as they are."
         )
     if dataset.target.parts is not None:
         raise UsageError(f"{dataset.name} has several targets ({listed(target_names(dataset.target))}). Choose one with --targets.")
     if len(dataset.official_splits) > 1:
         raise UsageError(
-            f"{dataset.name} has {len(dataset.official_splits)} splits of its own, and a partition keeps one. Make the dataset with one of "
+            f"{dataset.name} has {len(dataset.official_splits)} official splits, but a partition keeps one. Make the dataset with one of "
             "them: split=dgl_mutual.Split(train, val, test)."
         )
     if not 1 <= num_parts <= dataset.num_nodes:
@@ -201,7 +200,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
     for part, (bounds, edges) in enumerate(parts):
         rows = nodes[bounds.start : bounds.stop]
         features = dataset.features[rows] if isinstance(dataset.features, np.ndarray) else dataset.features[rows].toarray()
-        # A part does not know the degrees of nodes beyond its border.
+        # The edges of a part do not determine the degrees of nodes beyond its border.
         out_degree, in_degree = (counts[rows].astype(np.float32)[:, np.newaxis] for counts in degrees)
         node_data = {"feat": features.astype(np.float32, copy=False), "in_degree": in_degree, "out_degree": out_degree}
         write_part(folder / f"part{part}", edges, node_data)
@@ -228,17 +227,17 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
 
 
 def read_partition(folder: Path) -> Partition:
-    """Read what a trainer or a server keeps of a partition.
+    """Read the data of a partition that trainers and servers need as a whole.
 
     Raises:
-        DataError: files are missing or damaged, or another version of DGL has made the parts.
+        DataError: files are missing or damaged, or the parts were made with another version of DGL.
     """
     folder = user_path(folder).resolve()
     manifest = _read_manifest(folder)
     if manifest.dgl != dgl.__version__:
         raise DataError(
-            f"The parts in {str(folder)!r} were made with DGL {manifest.dgl}, and this is DGL {dgl.__version__}: servers and trainers need "
-            "the same one. Remove the folder and create it again with 'dgl-mutual partition', or install that version."
+            f"The parts in {str(folder)!r} were made with DGL {manifest.dgl}, but this is DGL {dgl.__version__}: servers and trainers need "
+            "the same version. Remove the folder and create it again with 'dgl-mutual partition', or install that version."
         )
     faults = Faults()
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
@@ -291,7 +290,7 @@ def _consecutive(sizes: Iterable[int]) -> tuple[range, ...]:
 
 
 def _fault_of(file: Path, sha256: str | None) -> str:
-    """Why a file is not the one with this hash; empty if it is."""
+    """Why a file does not have this hash; empty if it has."""
     try:
         return "" if file_sha256(file) == sha256 else "is not the file that was written"
     except OSError as error:
@@ -299,19 +298,19 @@ def _fault_of(file: Path, sha256: str | None) -> str:
 
 
 def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, PartEdges]]]:
-    """The store's number of each node, and the nodes (by these numbers) and edges of each part.
+    """Partition the graph: the store's index of each node, and for each part its nodes (as a range of these indices) and its edges.
 
     Raises:
-        DataError: DGL cannot.
+        DataError: DGL finds no such partition.
     """
     if num_parts == 1:
         edges = PartEdges(dataset.edges[0], dataset.edges[1], np.empty(0, dtype=np.int64))
         return np.arange(dataset.num_nodes), [(range(dataset.num_nodes), edges)]
-    too_few = DataError(f"METIS finds no {num_parts} parts of {dataset.name} of which each has edges. Choose fewer --parts.")
+    too_few = DataError(f"METIS finds no {num_parts} parts of {dataset.name} that all have edges. Choose fewer --parts.")
     if dataset.edges.shape[1] < num_parts:
         raise too_few
     sources, destinations = (torch.as_tensor(row) for row in dataset.edges)
-    # The order of edges that DGL gives a part is another without `to_homogeneous`, which `dgl.distributed.partition_graph` calls too.
+    # Without `to_homogeneous`, which `dgl.distributed.partition_graph` also calls, DGL orders the edges of a part differently.
     graph = dgl.to_homogeneous(dgl.graph((sources, destinations), num_nodes=dataset.num_nodes))
     balance = None
     if dataset.official_split is not None:
@@ -332,7 +331,7 @@ def _cut(dataset: Dataset, num_parts: int) -> tuple[IntArray, list[tuple[range, 
 
 
 def _edges_of(graph: dgl.DGLGraph, num_nodes: int) -> PartEdges:
-    """The edges of a part of so many nodes, which are the first of its graph; DGL's edges among the others are left out."""
+    """The edges of a part, whose nodes are the first `num_nodes` of its graph; edges that lead to other nodes are left out."""
     sources, destinations = (ends.numpy() for ends in graph.edges(order="eid"))
     own = destinations < num_nodes
     return PartEdges(sources[own], destinations[own], graph.ndata[dgl.NID][num_nodes:].numpy())

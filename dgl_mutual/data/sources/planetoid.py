@@ -35,7 +35,7 @@ _MAX_BYTES = 1 << 26
 def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/ind.<name>.*``: row-normalised features, symmetric edges, the public split (20 per class / 500 / 1000).
 
-    CiteSeer lacks 15 nodes in the range of its test indices: they are isolated, without features, and their label is -1.
+    CiteSeer lacks 15 nodes in the range of its test indices: these are isolated nodes without features, with the label -1.
 
     Raises:
         DataError: a file is missing, damaged, refers to a foreign class, or breaks a rule of the format.
@@ -52,7 +52,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) ->
     (x, tx, allx), (y, ty, ally) = features.values(), one_hots.values()
     _check_shapes(paths, features, one_hots, faults)
     num_listed = allx.shape[0]
-    # Some numbers in the range may be left out (CiteSeer: 15 of 1,015), but not most of them.
+    # Some indices in the range may be missing (CiteSeer: 15 of 1,015), but not most of them.
     end = num_listed + 2 * tx.shape[0]
     index.refuse(faults, (test < num_listed) | (test >= end), f"expected a test node's number {num_listed} ... {end - 1}")
     index.refuse(faults, pd.Series(test).duplicated().to_numpy(), "expected each test node once")
@@ -91,7 +91,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults, request: Request) ->
 
 
 def _read(path: Path, faults: Faults, make: Callable[[Any], _Made], nothing: _Made) -> _Made:
-    """What `make` makes of a pickle, or `nothing` after recording why not."""
+    """Convert the content of a pickle with `make`, or record why not and return `nothing`."""
     with recording(path, faults, "the pickle is truncated or damaged"):
         with open_file(path) as opened:
             content = opened.read(_MAX_BYTES + 1)
@@ -113,7 +113,7 @@ def _read_features(path: Path, faults: Faults) -> sparse.csr_matrix:
 
 
 def _make_matrix(loaded: Any) -> sparse.csr_matrix:
-    """A CSR matrix of checked arrays.
+    """Create a CSR matrix from checked arrays.
 
     Raises:
         ValueError: it is not such a matrix, or breaks a rule of features (see `fault_of_features`).
@@ -142,7 +142,7 @@ def _read_one_hot(path: Path, faults: Faults) -> npt.NDArray[Any]:
 
 
 def _make_one_hot(loaded: Any) -> npt.NDArray[Any]:
-    """One-hot rows, shape (rows, classes). Rows of zeros mark nodes without a label (in CiteSeer's re-packed copies).
+    """Create one-hot rows, shape (rows, classes). Rows of zeros are nodes without a label (in repacked copies of CiteSeer).
 
     Raises:
         ValueError: it is not an array of one-hot rows.
@@ -160,7 +160,7 @@ def _make_one_hot(loaded: Any) -> npt.NDArray[Any]:
 
 
 def _classes(one_hot: npt.NDArray[Any]) -> IntArray:
-    """Class numbers of one-hot rows; -1 for rows of zeros."""
+    """Class indices of one-hot rows; -1 for rows of zeros."""
     return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1).astype(np.int64)
 
 
@@ -170,7 +170,7 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, IntArray]:
 
 
 def _make_edges(loaded: Any) -> tuple[IntArray, IntArray]:
-    """Ends of the edges of a dictionary from each node to its neighbours.
+    """Create sources and destinations from a dictionary of each node's neighbours.
 
     Raises:
         ValueError: it is not such a dictionary.

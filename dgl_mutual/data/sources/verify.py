@@ -1,4 +1,4 @@
-"""Verification of a dataset's files by all rules of loading, and by their hashes; reports all faults."""
+"""Verification of a dataset's files by the rules of loading and by their hashes. Reports all faults."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def verify_dataset(
     targets: str | Sequence[str] | None = None,
     require_labels: bool = True,
 ) -> list[Fault]:
-    """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
+    """Find all faults of a dataset: empty if it is sound. Nothing is downloaded or written.
 
-    Beside the rules of loading: files that differ from those published (where their sha256 is known), a single class, and classes that the
-    official split has in its test part only.
+    Besides the rules of loading, this checks for files that differ from the published ones (where their sha256 is known), for a single
+    class, and for classes that occur in the test part of an official split, but not in its training part.
 
     Args:
-        require_labels: false for data that are only predicted: labels may be missing, and nothing is said of classes.
+        require_labels: false for data that are only predicted: labels may be missing, and classes are not checked.
 
     Raises:
-        UsageError: an unknown name or target, what is neither True nor False, or a task that the dataset does not have.
+        UsageError: an unknown name or target, a `require_labels` that is not a boolean, or a task that the dataset does not have.
         DataError: nothing of the dataset is in any data folder.
     """
     check_booleans(require_labels=require_labels)
@@ -60,7 +60,7 @@ def verify_dataset(
 
 
 def _locate(source: Source, data_dir: Path | None) -> Path:
-    """The folder to verify: a complete one if there is one, else the first that holds any of the files."""
+    """The folder to verify: a complete one if there is one, otherwise the first that holds any of the files."""
     if source.entry is None or not source.entry.files:
         return source.locate(data_dir, offline=True)
     entry, folders = source.entry, data_folders(data_dir)
@@ -86,7 +86,7 @@ def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
 
 
 def _sha256(path: Path, faults: Faults) -> str | None:
-    """The hash of a file. None where it cannot be read, after recording why, if its loader has not."""
+    """The hash of a file; None if it cannot be read, which is recorded unless its loader has done so."""
     known = any(fault.file == path for fault in faults.found)
     with recording(path, Faults() if known else faults, "the file cannot be read"):
         open_file(path).close()
