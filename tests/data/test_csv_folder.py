@@ -92,7 +92,7 @@ def test_nodes_with_other_numbers_than_their_rows_are_a_warning(
     nodes = "graph_id,node_id,label\n" + "".join(f"{graph},{node},{'ab'[node % 2]}\n" for node, graph in enumerate(graph_ids))
     meta = NODE_META if graphs is None else META
     folder = build_csv(meta_yaml=meta, nodes_csv=nodes, edges_csv="graph_id,src_id,dst_id\n", graphs_csv=graphs)
-    told = pytest.warns(UserWarning, match=rf"nodes\.csv: {moved} of 6 rows do not stand {order}.*sample_ids")
+    told = pytest.warns(UserWarning, match=rf"nodes\.csv: {moved} of 6 rows are not sorted {order}.*sample_ids")
     used = pytest.warns(UserWarning, match="label is not used") if graphs is not None else nullcontext()
     with told if moved else nullcontext(), used:
         dataset = load_dataset(folder, task="node")

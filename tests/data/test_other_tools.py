@@ -347,7 +347,7 @@ def test_graphs_as_dgl_reads_them(changed: dict[str, str], tmp_path: Path) -> No
     ("changed", "reason"),
     [
         ({"edges": "src_id,dst_id\n0,1\n"}, r"edges\.csv, line 1: expected a column graph_id, as in nodes\.csv"),
-        ({"nodes": "node_id\n0\n1\n"}, r"nodes\.csv, line 1: expected a column graph_id, which tells the graphs of graphs\.csv apart"),
+        ({"nodes": "node_id\n0\n1\n"}, r"nodes\.csv, line 1: expected a column graph_id, which distinguishes the graphs of graphs\.csv"),
         ({"graphs": "graph_id,label\n1,0\n2,1\n3,1\n"}, r"graphs\.csv, line 4: .*nothing can be predicted for a graph without nodes"),
         ({"graphs": "graph_id,label\n1,0\n1.0,0\n2,1\n"}, r"graphs\.csv, line 3: graph_id: expected each graph once"),
     ],

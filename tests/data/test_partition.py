@@ -178,7 +178,7 @@ def test_what_comes_to_stand_there_meanwhile_is_kept(digits: Dataset, tmp_path: 
 def test_parts_of_another_version_of_dgl_are_refused(copy: Path) -> None:
     manifest = json.loads((copy / "partition.json").read_text())
     (copy / "partition.json").write_text(json.dumps({**manifest, "dgl": "0.9.1"}))
-    with pytest.raises(DataError, match=r"made with DGL 0\.9\.1, and this is DGL .* Remove the folder and create it again"):
+    with pytest.raises(DataError, match=r"made with DGL 0\.9\.1, but this is DGL .* Remove the folder and create it again"):
         read_partition(copy)
 
 

@@ -108,7 +108,7 @@ FAULTS = [
         "graph_indicator",
         "1\n1\n1\n3\n3\n",
         4,
-        r"the graph indices 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph index was left",
+        r"the graph indices 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph index is missing",
     ),
     ("graph_indicator", "0\n0\n0\n1\n1\n", 1, "expected a graph index from 1 on"),
     ("graph_labels", "\n1\n-1\n", 1, "expected 1 value a line, found a blank line"),
@@ -142,7 +142,7 @@ def test_graphs_without_nodes_are_left_out_with_their_labels(build_tu: Build) ->
     plain = load_dataset(build_tu())
     numbers = "3\n3\n3\n5\n5\n"
     folder = build_tu(graph_indicator=numbers, graph_labels="5\n5\n1\n5\n-1\n5\n")
-    with pytest.warns(UserWarning, match=r"TOY_graph_indicator\.txt: 4 of 6 graphs have no nodes.*numbered anew, 0 \.\.\. 1, in splits"):
+    with pytest.warns(UserWarning, match=r"TOY_graph_indicator\.txt: 4 of 6 graphs have no nodes.*renumbered, 0 \.\.\. 1, in splits"):
         dataset = load_dataset(folder)
     assert fingerprint(dataset) == fingerprint(plain) and dataset.target == plain.target
     assert dataset.sample_ids == ("3", "5") and plain.sample_ids is None

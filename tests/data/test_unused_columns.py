@@ -56,7 +56,7 @@ def test_labels_and_masks_that_are_not_those_of_samples_are_a_warning(tmp_path: 
 
 def test_columns_that_are_spelled_almost_as_those_with_a_meaning_are_a_warning(tmp_path: Path) -> None:
     columns = nodes(x=[1, 2, 3, 4]).drop(columns="feat").assign(Train_Mask=[1, 0, 0, 1])
-    with pytest.warns(UserWarning, match=r"nodes\.csv: the column Train_Mask is not read as train_mask\. If it is meant to be, rename it"):
+    with pytest.warns(UserWarning, match=r"nodes\.csv: the column Train_Mask is not read as train_mask\. If it should be, rename it"):
         assert load_dataset(written(tmp_path / "toy", Written(plain(columns)))).feature_names == ("x", "Train_Mask")
 
 

@@ -179,6 +179,6 @@ def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
 def test_from_dgl_tells_of_edges_that_are_repeated_with_other_features() -> None:
     graph = dgl.graph(([0, 0, 1], [1, 1, 2]))
     graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.tensor([[1.0], [2.0], [3.0]])
-    with pytest.warns(UserWarning, match="repeated with other features .1 in all., for example 0 -> 1"):
+    with pytest.warns(UserWarning, match="repeated with different features .1 in all., for example 0 -> 1"):
         batch = GraphBatch.from_dgl(graph, edge_features=1)
     assert batch.edge_features is not None and batch.edge_features.flatten().tolist() == [1.0, 3.0]

@@ -1,4 +1,4 @@
-"""Every dataset known by name: where it comes from, what it is cited as, and the hashes of its files where they are known."""
+"""The datasets known by name: their addresses, citations, and the hashes of their files where these are known."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dgl_mutual.utils.plain_yaml import read_yaml
 Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 
 _MIB = 1 << 20
-#: The largest: PubMed's features (12 MB), Coauthor-Physics (17 MB), reddit_threads.zip (a TU dataset of 200,000 graphs), ogbn-products.zip
-#: (1.4 GB), ppi.zip.
+#: The most bytes of a download. The largest files: PubMed's features (12 MB), Coauthor-Physics (17 MB), reddit_threads.zip (a TU dataset of
+#: 200,000 graphs), ogbn-products.zip (1.4 GB), ppi.zip.
 _MAX_BYTES: dict[Family, int] = {
     "digits": 0,
     "planetoid": 64 * _MIB,
@@ -29,9 +29,9 @@ _MAX_BYTES: dict[Family, int] = {
 }
 
 PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
-#: Letters of the name of a TU dataset: file names are longer, and must fit 255 bytes.
+#: The most letters of a TU dataset's name: file names contain it, and must fit 255 bytes.
 _MAX_NAME = 60
-#: What each TU dataset has, and what it may have.
+#: Required and optional files of a TU dataset.
 TU_PARTS = ("A", "graph_indicator", "graph_labels")
 TU_OPTIONAL_PARTS = ("graph_attributes", "node_labels", "node_attributes", "edge_labels", "edge_attributes")
 _OGB_FILES = (
@@ -46,15 +46,15 @@ _PPI_FILES = tuple(
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset that has a name.
+    """A known dataset.
 
     Attributes:
-        tasks: what it can be used for.
-        folder: where its files lie, relative to the data folder.
-        files: what it needs there, relative to `folder`.
-        optional: what else is read if it is there.
-        url: an archive (zip) of the folder, or the address that each of `files` is below; None where nothing is downloaded.
-        citation: whom to cite.
+        tasks: the tasks that it can be used for, the default first.
+        folder: the folder of its files, relative to the data folder.
+        files: required files, relative to `folder`.
+        optional: files that are read if they exist.
+        url: the address of a zip archive of the folder, or the base address of `files`; None if nothing is downloaded.
+        citation: the publications to cite.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def max_bytes(self) -> int:
-        """What a file of it may have when it is downloaded; several times what the largest of its family has."""
+        """The most bytes of a downloaded file: several times the size of the largest file of its family."""
         return _MAX_BYTES[self.family]
 
     @property
@@ -83,14 +83,14 @@ class Entry:
 
     @property
     def unpublished(self) -> tuple[str, ...]:
-        """Optional files that the published dataset does not have; empty where no hash of it is known."""
+        """Optional files that the published dataset does not have; empty if none of its hashes is known."""
         known = self.sha256
         return tuple(file for file in self.optional if file not in known) if known else ()
 
 
 @cache
 def known_sha256() -> dict[str, str]:
-    """Hashes of files as published, by path relative to the data folder (``sha256.yaml``)."""
+    """Hashes of the published files, by path relative to the data folder (``sha256.yaml``)."""
     hashes: dict[str, str] = read_yaml(resources.files("dgl_mutual.data.sources").joinpath("sha256.yaml").read_text(encoding="utf-8"))
     return hashes
 
@@ -107,9 +107,9 @@ def _npz(name: str, file: str) -> Entry:
 
 
 def tu_entry(name: str) -> Entry:
-    """The entry of any TU dataset, listed or not: all lie at one general address."""
+    """The entry of any TU dataset, listed or not: all have the same base address."""
     file = {part: f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
-    # Features of nodes are needed where they are known to be published; edges can do without theirs.
+    # Node features are required if they are known to be published; edge features are always optional.
     of_nodes = [part for part in ("node_labels", "node_attributes") if f"tu/{name}/{file[part]}" in known_sha256()]
     files = tuple(file[part] for part in (*TU_PARTS, *of_nodes))
     optional = tuple(file[part] for part in TU_OPTIONAL_PARTS if part not in of_nodes)
@@ -138,7 +138,7 @@ _TU_NAMES = (
     *("NCI1", "NCI109", "PROTEINS", "PTC_FM", "PTC_FR", "PTC_MM", "PTC_MR", "REDDIT-BINARY", "REDDIT-MULTI-5K", "REDDIT-MULTI-12K"),
 )
 _OGB_NAMES = tuple(f"ogbg-mol{name}" for name in ("bace", "bbbp", "chembl", "clintox", "hiv", "muv", "pcba", "sider", "tox21", "toxcast"))
-#: Published datasets that cannot be used, and why; a name that ends with * stands for all that begin so.
+#: Published datasets that cannot be used, and why; a trailing * matches any rest of a name.
 _UNSUPPORTED = {
     "ogbg-molesol": "its target is continuous (regression), and only classification is supported",
     "ogbg-molfreesolv": "its target is continuous (regression), and only classification is supported",
@@ -179,7 +179,7 @@ def known_datasets() -> dict[str, Entry]:
 
 
 def lookup(name: str) -> Entry | None:
-    """The entry that `name` means, whatever its case, or None. ``tu/NAME`` means any TU dataset, listed or not (then the case counts)."""
+    """Find an entry by name, ignoring case; None if it is unknown. ``tu/NAME`` is any TU dataset; the case of an unlisted name counts."""
     by_lower = {known.lower(): entry for known, entry in known_datasets().items()}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
@@ -191,21 +191,21 @@ def lookup(name: str) -> Entry | None:
 
 
 def why_unsupported(name: str) -> str | None:
-    """Why a published dataset cannot be used, for a message; None of others. The case does not count."""
+    """Why a published dataset cannot be used, for a message; None for other datasets. Case is ignored."""
     return next((why for pattern, why in _UNSUPPORTED.items() if fnmatchcase(name.lower(), pattern.lower())), None)
 
 
 def refuse_unsupported(name: str) -> None:
     """Raise `UsageError` for a published dataset that cannot be used."""
     if (why := why_unsupported(name)) is not None:
-        raise UsageError(f"The dataset {name} cannot be used: {why}. 'dgl-mutual data list' shows the datasets that are known.")
+        raise UsageError(f"The dataset {name} cannot be used: {why}. 'dgl-mutual data list' shows the known datasets.")
 
 
 def find_entry(name: str) -> Entry:
-    """As `lookup`.
+    """As `lookup`, for names that must be known.
 
     Raises:
-        UsageError: no dataset is known by this name, or it is one that cannot be used; says why, or which name is nearest, and lists all.
+        UsageError: an unknown dataset, with the nearest name and all names, or one that cannot be used, with the reason.
     """
     entry = lookup(name)
     if entry is None:

@@ -40,23 +40,23 @@ _ONLY_GRAPH = "0"
 def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
-    Columns are as in DGL: identifiers (any string), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
-    ``val_mask``, ``test_mask``, which make the official split, or several with a value, or a numbered column, for each. Without ``feat``,
-    every other column is a feature; without any, one-hot degrees are. Columns of true and false are indicators. Edges have features where
-    they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric``
-    of meta.yaml, which DGL does not know, chooses the metric of the column ``label``.
+    Columns are as in DGL: identifiers (any string), ``label``, ``feat`` (comma-separated numbers), and the masks ``train_mask``,
+    ``val_mask`` and ``test_mask``, which define the official split, or several splits with a value or a numbered column for each. Without
+    ``feat``, all other columns are features; without other columns, features are one-hot degrees. Columns of true and false are indicators.
+    The column ``feat`` of edges holds their features. Edges stay directed as in the file. Nodes keep the file's order within each graph. A
+    key ``metric`` of meta.yaml, which DGL does not know, sets the metric of the column ``label``.
 
-    NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
-    and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
-    `dgl_mutual.data.values.labels`, whose rules say what is a class). Lists may stand in brackets, as Python and numpy print them.
+    NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is usual for PPI and
+    molecules. A label, also one between commas, is unknown if it is empty or a word such as ``nan``, ``NA`` or ``?`` (see
+    `dgl_mutual.data.values.labels` for the rules of classes). Lists may have brackets, as Python and NumPy print them.
 
     Args:
-        request: its task is by default ``graph`` where the folder describes graphs, else ``node``. Where labels are not required, a missing
-            column of labels makes every label unknown. Its targets are the columns of labels, where it is not ``label``, or labels of a
-            multi-label column ``label``, such as ``label 0``; several are targets to be learned at once.
+        request: the task defaults to ``graph`` if the folder describes graphs, otherwise to ``node``. If labels are not required, all are
+            unknown without a column of labels. Targets name columns of labels in place of ``label``, or labels of a multi-label column
+            ``label``, such as ``label 0``; several targets are learned jointly.
 
     Raises:
-        UsageError: the folder has no data for the task, or no column of a target's name.
+        UsageError: the folder has no data for the task, or no column with a target's name.
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     meta = read_meta(folder / "meta.yaml", faults)
@@ -103,11 +103,11 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of a folder, which fit together: every node is of one of the graphs, and no graph is without nodes."""
+    """The files of a folder, checked against each other: every node belongs to one of the graphs, and every graph has nodes."""
 
-    nodes: CsvTable  # those of a graph after another, in the order of `graph_ids`
+    nodes: CsvTable  # graph by graph, in the order of `graph_ids`
     edges: CsvTable
-    graphs: CsvTable | None  # none for the node task, if the folder does not describe graphs
+    graphs: CsvTable | None  # None if the folder does not describe graphs (node task)
     node_meta: NodeMeta
     edge_meta: EdgeMeta
     graph_meta: GraphMeta | None
@@ -116,19 +116,19 @@ class _Files:
 
     @property
     def node_ids(self) -> set[str]:
-        """The columns of nodes that hold identifiers."""
+        """The identifier columns of nodes."""
         return {self.node_meta.node_id_field, self.node_meta.graph_id_field}
 
     def samples(self, task: TaskName) -> CsvTable:
-        """What is classified."""
+        """The table of the samples."""
         return self.graphs if task == "graph" and self.graphs is not None else self.nodes
 
 
 def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> _Files:
-    """The tables of a folder.
+    """Read the tables of a folder.
 
     Args:
-        of_nodes: whether nodes are classified, so that masks are theirs.
+        of_nodes: whether the samples are nodes, so that masks are read from their table.
     """
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
@@ -154,7 +154,7 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
 
 
 def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta | GraphMeta | None) -> CsvTable:
-    """The table without such columns, after a warning: they are not those of the samples."""
+    """Remove numbered masks, with a warning, from a table that is not that of the samples."""
     columns = [column for numbers in numbered_masks(table).values() for column in numbers]
     assert samples is not None
     hint = f"On a {task} task labels and masks are those of {task}s: put them into {Path(samples.file_name).name}."
@@ -163,7 +163,7 @@ def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta |
 
 
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
-    """The graph of each row; where the file has no such column, all belong to one."""
+    """The graph of each row. Without such a column, all rows belong to one graph."""
     if field not in table.frame:
         return pd.Series(_ONLY_GRAPH, index=table.frame.index, dtype=str)
     return plain_integers(table.frame[field]) if table.are_integers(field) else table.frame[field]
@@ -179,7 +179,7 @@ def _check_graph_ids(
     faults: Faults,
 ) -> None:
     if node_meta.graph_id_field not in nodes.frame and set(graph_ids) != {_ONLY_GRAPH}:
-        faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which tells the graphs of {graphs.path.name} apart", 1)
+        faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which distinguishes the graphs of {graphs.path.name}", 1)
         faults.check()
     graphs.refuse_cells(faults, graph_field, graph_ids.duplicated(), "expected each graph once")
     no_nodes = f"expected the nodes of this graph in {nodes.path.name}: nothing can be predicted for a graph without nodes"
@@ -190,13 +190,13 @@ def _check_graph_ids(
 
 
 def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
-    """Row numbers in `files.nodes` of the source and destination of each edge; -1 where a fault was recorded."""
+    """Row indices in `files.nodes` of the source and destination of each edge; -1 where a fault was recorded."""
     nodes, node_meta, edges, edge_meta = files.nodes, files.node_meta, files.edges, files.edge_meta
     node_graph, graph = _graph_ids(nodes, node_meta.graph_id_field), _graph_ids(edges, edge_meta.graph_id_field)
     if edge_meta.graph_id_field not in edges.frame and set(node_graph) != {_ONLY_GRAPH}:
         faults.add(edges.path, f"expected a column {edge_meta.graph_id_field}, as in {nodes.path.name}", 1)
         faults.check()
-    # Identifiers are text, but numbers are read as pandas reads them: a tool writes 1 in one file and 1.0 in the other.
+    # Identifiers are text, but integers are normalised, since tools write 1 in one file and 1.0 in another.
     plain = plain_integers if nodes.are_integers(node_meta.node_id_field) else lambda column: column
     known = pd.MultiIndex.from_arrays([node_graph, plain(nodes.frame[node_meta.node_id_field])])
     nodes.refuse_cells(faults, node_meta.node_id_field, known.duplicated(), "expected each node of a graph once")
@@ -210,7 +210,7 @@ def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
 
 
 def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
-    """The feature columns, or None where the file has none."""
+    """The feature columns; None if the file has none."""
     if "feat" in nodes.frame:
         return _vectors(nodes, faults)
     columns = [str(column) for column in nodes.frame if column not in reserved]
@@ -219,7 +219,7 @@ def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | 
 
 
 def _vectors(table: CsvTable, faults: Faults, prefix: str = "") -> Columns:
-    """The vectors of the column ``feat``, under the names that columns of arrays and graph objects have."""
+    """The vectors of the column ``feat``, with the default names of columns of arrays and graph objects."""
     values = table.numbers("feat", faults)
     names = tuple(f"{prefix}feature {column}" for column in range(values.shape[1]))
     return Columns(values, names, kinds_of(table.of_booleans("feat", len(names))))
@@ -239,7 +239,7 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
 
 
 def _warn_of_tables(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:
-    """Warn of columns that may have been meant to be used, and are not, and of rows that are counted in another order."""
+    """Warn of unused columns that may have been meant to be used, and of nodes that are numbered in another order than their rows."""
     if task == "node":
         _warn_of_order(files)
     nodes, edges, graphs, edge_meta = files.nodes, files.edges, files.graphs, files.edge_meta
@@ -265,28 +265,28 @@ def _warn_of_tables(files: _Files, task: TaskName, targets: Sequence[str] | None
 
 
 def _warn_of_order(files: _Files) -> None:
-    """Warn where nodes, as samples, have other numbers than their rows."""
+    """Warn if the indices of nodes, as samples, differ from those of their rows."""
     lines = files.nodes.frame.index.to_numpy()
     num_moved = int(np.count_nonzero(lines != np.sort(lines)))
     if num_moved:
         order = "" if files.graphs is None else f", in the order of {files.graphs.path.name}"
         warn(
-            f"{files.nodes.path}: {num_moved} of {counted(len(lines), 'row')} do not stand graph by graph{order}. Nodes are counted graph "
-            "by graph, so their numbers, in splits and in predictions, are not those of the rows: the dataset's sample_ids, and the column "
-            "id of dgl-mutual predict, name them. Sort the rows like that to have the same numbers."
+            f"{files.nodes.path}: {num_moved} of {counted(len(lines), 'row')} are not sorted graph by graph{order}. Nodes are numbered "
+            "graph by graph, so their numbers, in splits and in predictions, are not those of the rows: the dataset's sample_ids, and the "
+            "column id of dgl-mutual predict, name them. Sort the rows to have the same numbers."
         )
 
 
 def _warn_of_spellings(table: CsvTable) -> None:
-    """Warn of columns whose names differ from those that have a meaning in upper and lower case alone."""
+    """Warn of columns whose names differ from special ones, such as ``label``, in case only."""
     for column in table.frame:
         meant = str(column).strip().casefold()
         if meant in ("label", "feat", *MASKS) and meant not in table.frame:
-            warn(f"{table.path}: the column {column} is not read as {meant}. If it is meant to be, rename it.")
+            warn(f"{table.path}: the column {column} is not read as {meant}. If it should be, rename it.")
 
 
 def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:
-    """Warn of these columns, if there are some."""
+    """Warn of unused columns, if there are any."""
     if unused:
         columns = [str(column) for column in table.frame if column in unused]
         one = "is" if len(columns) == 1 else "are"
@@ -296,7 +296,7 @@ def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> N
 def _labels(
     files: _Files, targets: Sequence[str] | None, task: TaskName, faults: Faults, required: bool
 ) -> tuple[IntArray | FloatArray, Target]:
-    """Labels and what they mean: of the column ``label``, of another, or of several."""
+    """Read the labels and their target from the column ``label``, from another column, or from several."""
     samples = files.samples(task)
     if targets is None:
         return _label_column(samples, "label", task, faults, required)
@@ -308,11 +308,11 @@ def _labels(
             return choose_labels(target, labels, targets)
     if required:
         check_target_names(targets, columns)
-    found = [_label_column(samples, name, task, faults, required) for name in targets]
-    named = [replace(target, name=name) for name, (_, target) in zip(targets, found, strict=True)]
+    encoded = [_label_column(samples, name, task, faults, required) for name in targets]
+    named = [replace(target, name=name) for name, (_, target) in zip(targets, encoded, strict=True)]
     if len(named) == 1:
-        return found[0][0], named[0]
-    target, labels = join_targets(named, [labels for labels, _ in found])
+        return encoded[0][0], named[0]
+    target, labels = join_targets(named, [labels for labels, _ in encoded])
     return labels, target
 
 
@@ -323,11 +323,11 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
             found = listed(list(samples.frame))
             rule = (
                 f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; for "
-                "data that are only to be predicted: data verify --no-labels, in Python load with require_labels=False)"
+                "data that are only predicted: data verify --no-labels, in Python load with require_labels=False)"
             )
             faults.add(samples.path, rule, 1)
         return unknown_labels(len(samples.frame))
-    recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
+    recorded = faults if required else Faults()  # faults of labels that are not required are ignored
     cells = without_brackets(samples.frame[name])
     fault = fault_of_thousands(samples.frame[name]) or fault_of_decimal_comma(samples.frame[name])
     if fault is not None:
@@ -356,7 +356,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
 
 
 def _sample_ids(files: _Files, task: TaskName) -> tuple[str, ...]:
-    """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
+    """Graph ids, or node ids, which become ``graph/node`` if there are several graphs."""
     if task == "graph":
         return tuple(files.graph_ids)
     ids = files.nodes.frame[files.node_meta.node_id_field]

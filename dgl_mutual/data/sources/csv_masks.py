@@ -1,4 +1,4 @@
-"""Masks in a CSV folder: the splits that they make, and columns that look like masks and have the name of none."""
+"""Masks in a CSV folder: the splits that they define, and columns that look like masks, but have other names."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _PART = re.compile(
 _SPLIT = re.compile(r"(?:(?:cv|data|train|official)[_. -]?)?(?:masks?|splits?|folds?)[_. -]?(?:id|idx|index|no|nr)?[_. -]?[0-9]*")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _BOOLEANS = {*_TRUE, *_FALSE, "yes", "no", ""}
-#: Numbers of parts or folds that a column has at most.
+#: The most distinct values, which are parts or folds, of a column that looks like a mask.
 _MAX_PARTS = 20
 
 
 def with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
-    """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
+    """Join columns ``train_mask_0``, ``train_mask_1``, ... to a column ``train_mask`` with a value for each of them."""
     frame, numbered = table.frame, numbered_masks(table)
     if len({tuple(sorted(numbers.values())) for numbers in numbered.values() if numbers}) > 1:
         columns = listed([column for numbers in numbered.values() for column in numbers])
@@ -48,7 +48,7 @@ def with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
 
 
 def numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
-    """The columns ``train_mask_0``, ``train_mask_1``, ... of each mask, with their numbers."""
+    """The numbered columns ``train_mask_0``, ``train_mask_1``, ... of each mask, and their numbers."""
     return {
         mask: {
             str(column): int(found[1]) for column in table.frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))
@@ -58,7 +58,7 @@ def numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
 
 
 def read_splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
-    """The splits of the masks: cells with commas have a value for each of several, and a mask without is the same in all of them."""
+    """The splits of the masks. Cells with commas have a value for each of several splits; a mask without commas is the same in all."""
     present = [mask for mask in MASKS if mask in samples.frame]
     if not present:
         return ()
@@ -85,7 +85,7 @@ def read_splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
 
 
 def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]:
-    """Which samples are in a part of each split: (samples, splits)."""
+    """Read a mask: (samples, splits)."""
     cells = without_brackets(samples.frame[mask]).str.lower()
     counts = cells.str.count(",").to_numpy() + 1
     width = int(counts.max(initial=1))
@@ -98,22 +98,21 @@ def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]
 
 
 def warn_of_masks(table: CsvTable, columns: Collection[str], use: str) -> set[str]:
-    """Warn of those of these columns that look like masks. Returns them.
+    """Warn of columns that look like masks, and return them.
 
-    A mask with the name of a part holds only booleans, and one with the name of a split few values: a test score is not a mask.
+    Such a column has the name of a part and only booleans, or the name of a split and few values: a test score is not a mask.
 
     Args:
-        use: what becomes of the columns, for example ``used as features``.
+        use: how the columns are used, for example ``used as features``.
     """
-    found = [column for column in map(str, table.frame) if column in columns and _looks_like_mask(table, column)]
-    if found:
-        named = listed(found, 8)
-        they_look = "looks like a mask, and is" if len(found) == 1 else "look like masks, and are"
+    masks = [column for column in map(str, table.frame) if column in columns and _looks_like_mask(table, column)]
+    if masks:
+        they_look = "looks like a mask, but is" if len(masks) == 1 else "look like masks, but are"
         warn(
-            f"{table.path}: {named} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "
+            f"{table.path}: {listed(masks, 8)} {they_look} {use}. Masks are called {', '.join(MASKS[:-1])} and "
             f"{MASKS[-1]}, and have True or False in each row. If these mark the parts of a split, write such columns instead."
         )
-    return set(found)
+    return set(masks)
 
 
 def _looks_like_mask(table: CsvTable, column: str) -> bool:

@@ -1,4 +1,4 @@
-"""The meta.yaml of a folder in the form of DGL's `CSVDataset`: which files and columns it names."""
+"""The meta.yaml of a folder in the form of DGL's `CSVDataset`, which names files and columns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FileName = Annotated[str, AfterValidator(_inside)]
 
 
 class _Keys(BaseModel):
-    """A mapping in which no other keys may stand."""
+    """A mapping without unknown keys."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,14 +51,14 @@ class _Keys(BaseModel):
 
 
 class GraphMeta(_Keys):
-    """A file and its columns of identifiers."""
+    """A file and its identifier columns."""
 
     file_name: _FileName
     graph_id_field: str = "graph_id"
 
     @property
     def named_graph_id(self) -> list[str]:
-        """The column of graphs, where it is named: only then it must be there."""
+        """The column of graphs if it is named in meta.yaml, which makes it required."""
         return [self.graph_id_field] if "graph_id_field" in self.model_fields_set else []
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class GraphMeta(_Keys):
             if is_unnamed(column):
                 raise ValueError(f"{field} = {column!r} is a column without a name. Name it in the header of {self.file_name}, and here")
             if column in ("label", "feat", *MASKS):
-                raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name the column that does")
+                raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name a column of identifiers")
             if column in seen:
                 raise ValueError(f"{seen[column]} and {field} are both {column!r}. Name a column of its own for each")
             seen[column] = field
@@ -99,7 +99,7 @@ class Meta(_Keys):
 
 
 def read_meta(path: Path, faults: Faults) -> Meta | None:
-    """The content of a meta.yaml; None, and faults, if it cannot be read."""
+    """Read a meta.yaml, or record why not and return None."""
     meta = None
     with recording(path, faults, "expected YAML"):
         try:
@@ -113,7 +113,7 @@ def read_meta(path: Path, faults: Faults) -> Meta | None:
     if meta is None:
         return None
     if meta.version != "1.0.0":
-        faults.add(path, f"version: expected 1.0.0, which is all that DGL has defined, found {meta.version}")
+        faults.add(path, f"version: expected 1.0.0, the only version that DGL has defined, found {meta.version}")
     if len(meta.node_data) != 1 or len(meta.edge_data) != 1:
         found = f"{len(meta.node_data)} and {len(meta.edge_data)}"
         faults.add(path, f"expected one type of node and one of edge, found {found}: heterogeneous graphs are not supported")

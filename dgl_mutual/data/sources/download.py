@@ -25,10 +25,10 @@ _RETRIES = 3
 
 
 def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
-    """Download `entry` into the data folder `root` and return the folder of its files. What is complete there already is kept.
+    """Download `entry` into the data folder `root`, unless it is complete there, and return the folder of its files.
 
-    Files are checked against their known sha256 (of archives: each unpacked file that is known). A failure leaves nothing behind.
-    Other files in the folder stay; what is there by the name of a file that arrives, and differs from it, is renamed ``NAME.damaged``.
+    Files, or the unpacked files of an archive, are checked against their known sha256. A failure leaves nothing behind. Other files in the
+    folder stay; an existing file that differs from a downloaded one of the same name is renamed ``NAME.damaged``.
 
     Args:
         progress: show a bar on standard error, if that is a terminal, or in a notebook.
@@ -63,11 +63,11 @@ def download_file(address: str, target: Path, sha256: str | None, *, most: int, 
     """Download one https address to the file `target`, with a timeout and a few retries.
 
     Args:
-        most: bytes that the file may have.
+        most: the most bytes that the file may have.
 
     Raises:
-        DataError: the download failed, led away from https, was larger than `most`, or what came does not have the hash `sha256`.
-        OSError: the disk does not take it.
+        DataError: the download failed, was redirected away from https, is larger than `most`, or does not have the hash `sha256`.
+        OSError: the file cannot be written.
     """
     import pooch
     import requests
@@ -84,9 +84,9 @@ def download_file(address: str, target: Path, sha256: str | None, *, most: int, 
 
 @dataclass(frozen=True)
 class _Downloader:
-    """What pooch calls to download: as its own, but nothing leaves https, and no more than `most` bytes are taken.
+    """A downloader for pooch that uses only https and accepts at most `most` bytes.
 
-    Its refusals are DataErrors, which pooch does not try again.
+    It refuses with DataErrors, which pooch does not retry.
     """
 
     name: str
@@ -105,9 +105,9 @@ class _Downloader:
             with response:
                 response.raise_for_status()
                 if response.headers.get("Content-Encoding", "identity") != "identity":
-                    raise DataError(f"{url} is refused: the server compresses it again, so that its size is not known.")
-                said = response.headers.get("Content-Length", "")
-                size = int(said) if said.isdecimal() and len(said) < 20 else None
+                    raise DataError(f"{url} is refused: the server compresses it again, so its size is unknown.")
+                length = response.headers.get("Content-Length", "")
+                size = int(length) if length.isdecimal() and len(length) < 20 else None
                 self._check(url, size or 0)
                 hidden = not (self.progress and shows_bars())
                 bar = make_bar(total=size, unit="B", unit_scale=True, desc=self.name, disable=hidden)
@@ -175,10 +175,10 @@ def _check_hashes(entry: Entry, folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a regular file, or of what a link to one leads to.
+    """The sha256 of a regular file, or of the target of a link.
 
     Raises:
-        OSError: it is not there, or is a folder, device or pipe, or a large file that consists of holes.
+        OSError: it does not exist, or is a folder, device or pipe, or a large file that consists of holes.
     """
     import pooch
 
@@ -190,7 +190,7 @@ def _put_files(arrived: Path, place: Path, last: Collection[str]) -> None:
     """Move the files below `arrived` to the same places below `place`.
 
     Args:
-        last: what `place` lacks. It is put there last, so that the folder is not complete before it has all files.
+        last: files that `place` lacks. They are moved last, so that the folder is not complete before it has all files.
     """
     files = {path.relative_to(arrived).as_posix(): path for path in arrived.rglob("*") if path.is_file()}
     for name in sorted(files, key=lambda name: name in last):

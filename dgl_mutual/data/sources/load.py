@@ -42,8 +42,8 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset by its name (see `dgl_mutual.data.sources.catalog`; any case) or from a folder in TU's, DGL's CSV or OGB's raw form.
 
-    What no data folder holds is downloaded first (see `dgl_mutual.data.sources.folders` for where folders lie). For other arguments and
-    errors see `dgl_mutual.load`.
+    A dataset that no data folder holds is downloaded first (see `dgl_mutual.data.sources.folders`). For other arguments and errors see
+    `dgl_mutual.load`.
 
     Args:
         progress: show a bar on standard error while downloading.
@@ -60,20 +60,20 @@ def load_dataset(
 
 
 #: Reads a dataset, given the folder of its files and its name; raises DataError at the first checkpoint that finds faults. All readers take
-#: the same arguments, also what they do not need: a file may have the name, and what is made without files has no faults.
+#: the same arguments, whether or not they need them.
 Reader: TypeAlias = Callable[[Path, str, Faults, Request], Dataset]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a name or folder given by the user means.
+    """The dataset that a name or folder given by the user refers to.
 
     Attributes:
-        name: that of the dataset, for its reader.
-        tasks: what it can be used for.
-        entry: where it is in the catalog.
-        folder: where the user gave one. A source with neither is code that makes a dataset.
-        chooses_targets: whether the reader itself chooses the targets.
+        name: the name of the dataset, for its reader.
+        tasks: the tasks that it can be used for.
+        entry: its entry in the catalog, if any.
+        folder: the user's folder, if any. A source with neither is code that creates a dataset.
+        chooses_targets: whether the reader itself selects the targets.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Source:
         return self.name if self.folder is None else str(self.folder)
 
     def request(self, task: TaskName | None, require_labels: bool, targets: str | Sequence[str] | None) -> Request:
-        """What to ask its reader for; raises UsageError for a task that it does not have, or where `targets` are no names."""
+        """The request to its reader; raises UsageError for a task that it does not have, or `targets` that are not names."""
         if task is not None and task not in self.tasks:
             raise task_mismatch(str(self), self.tasks, task)
         if task is None and self.entry is not None:
@@ -95,15 +95,15 @@ class Source:
         return Request(task, require_labels, None if targets is None else named_targets(targets))
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
-        """The folder to read, after a download if need be; its name for what has no files."""
+        """The folder to read, after a download if necessary. For datasets without files, a path that is their name."""
         if data_dir is not None:
-            data_folders(data_dir)  # a folder that is named must be there, also where nothing is read from it
+            data_folders(data_dir)  # a named folder must exist, even if nothing is read from it
         if self.entry is None or not self.entry.files:
             return self.folder or Path(self.name)
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
     def hint(self, location: Path) -> str:
-        """What to do about faults in its files."""
+        """Advice on faults in its files."""
         if self.entry is None or self.entry.url is None:
             return "Correct the file."
         what = f"the folder {location}" if self.entry.is_archive else "it"
@@ -114,11 +114,11 @@ class Source:
         dataset = self.reader(location, self.name, faults, request)
         if request.targets is None or self.chooses_targets:
             return dataset
-        # Where labels are not required, files may lack them and the targets' names: a single target then stands for the one asked for.
+        # If labels are not required, files may lack them and the targets' names: a single target then counts as the requested one.
         return select_targets(dataset, request.targets) if request.require_labels or dataset.target.parts else dataset
 
 
-#: What reads the datasets of a family.
+#: The reader of each family of datasets.
 _READERS: dict[Family, Reader] = {
     "digits": read_digits,
     "planetoid": read_planetoid,
@@ -139,7 +139,7 @@ def _source_of_code(found: Found[Any]) -> Source:
 
 
 def find_source(name_or_dir: str | Path) -> Source:
-    """What `name_or_dir` means: a known name first, else a folder in a known form, else an import path or a package's dataset.
+    """Find the dataset that `name_or_dir` refers to: a known name first, then a folder, then an import path or a package's dataset.
 
     Raises:
         UsageError: neither a known name nor a folder.
@@ -179,7 +179,7 @@ _FORMS = (
 
 
 def _source_of_folder(folder: Path) -> Source | None:
-    """What a folder means; None where it is in none of the forms.
+    """The source of a folder; None if it has none of the known forms.
 
     Raises:
         DataError: several TU datasets in one folder.
@@ -194,9 +194,9 @@ def _source_of_folder(folder: Path) -> Source | None:
 
 
 def _unknown_form(folder: Path) -> str:
-    """What the folder seems to be, where it can be recognised."""
+    """A description of a folder in a recognised but unsupported form, for a message; otherwise empty."""
     if (folder / "raw" / "edge_index_dict.npz").is_file():
-        return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
+        return " It is a heterogeneous dataset in OGB's form, but students take one type of node and of edge."
     if (folder / "raw" / "graph-label.csv.gz").is_file():
         return _about_ogb_graphs(folder.resolve())
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _source_of_folder(path))
@@ -204,7 +204,7 @@ def _unknown_form(folder: Path) -> str:
 
 
 def _about_ogb_graphs(folder: Path) -> str:
-    """How to read a folder with graphs in OGB's form, or why it cannot be read."""
+    """Advice on a folder with graphs in OGB's form."""
     entry = next((entry for entry in known_datasets().values() if entry.family == "ogb" and Path(entry.folder).name == folder.name), None)
     if entry is None:
         why = why_unsupported(folder.name.replace("_", "-")) or "of OGB's graph datasets, only those of molecules with classes are read"
@@ -215,7 +215,7 @@ def _about_ogb_graphs(folder: Path) -> str:
 
 
 def _about_file(path: Path) -> str:
-    """What to give in place of a file."""
+    """Advice for a user who gave a file in place of a folder."""
     if _source_of_folder(path.parent) is not None:
         return f"Give the folder that holds it: {path.parent}"
     names = ", ".join(entry.name for entry in known_datasets().values() if entry.family == "npz")
@@ -227,14 +227,14 @@ def _tu_name(folder: Path, *, among_others: bool) -> str | None:
     """The NAME of a folder in TU form, or None.
 
     Args:
-        among_others: whether the folder is in another form, and other files may happen to be called so.
+        among_others: whether the folder has another form, too, in which files may happen to have such names.
 
     Raises:
         DataError: several datasets in one folder.
     """
     parts = [f"_{part}.txt" for part in TU_PARTS]
     files = [(file.name, part) for part in parts for file in folder.glob(f"*{part}")]
-    # macOS keeps what it knows of a file beside it, as ._NAME, where a disk or an archive has no place for that.
+    # macOS stores metadata beside a file, as ._NAME, on disks and in archives without another place for it.
     names = sorted({name.removesuffix(part) for name, part in files if not name.startswith(".")})
     if among_others:
         names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in parts[:2])]
@@ -244,12 +244,12 @@ def _tu_name(folder: Path, *, among_others: bool) -> str | None:
 
 
 def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = False, progress: bool = False) -> Path | None:
-    """Make sure that a known dataset is available, downloading it if needed, and return the folder of its files (None for ``digits``
-    and what a package brings).
+    """Download a known dataset unless a data folder has it, and return the folder of its files (None for ``digits`` and datasets of
+    installed packages).
 
     Raises:
-        UsageError: no dataset is known by this name, or what is neither True nor False.
-        DataError: it is not there and cannot be downloaded.
+        UsageError: an unknown dataset, or an option that is not a boolean.
+        DataError: it is not available and cannot be downloaded.
     """
     check_booleans(offline=offline, progress=progress)
     if find_custom(name) is not None:
@@ -259,7 +259,7 @@ def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = Fa
 
 
 def _find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progress: bool = False) -> Path:
-    """The folder of `entry`'s files; downloaded first where no data folder holds them, unless `offline`."""
+    """The folder of `entry`'s files, which are downloaded first if no data folder has them, unless `offline`."""
     found = folders.find(entry)
     if found is not None:
         return found

@@ -1,7 +1,7 @@
 """OGB's molecule datasets (Hu et al., NeurIPS 2020), read from the raw files that OGB unpacks.
 
-The `ogb` package tells what its files mean (widths of the features, metric, number of tasks). The files are read here, because ogb's own
-dataset class writes beside them, asks questions on standard input, and raises an unhelpful traceback for a damaged file.
+The meaning of the files (widths of the features, metric, number of tasks) comes from the `ogb` package. The files are read here, because
+ogb's own dataset class writes beside them, asks questions on standard input, and raises an unhelpful traceback for a damaged file.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _BOND_FEATURES = ("bond type", "bond stereo", "bond is conjugated")
 def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read an ``ogbg-mol*`` dataset with binary tasks and its scaffold split.
 
-    The features are multi-hot (CSR): x W is exactly what OGB's `AtomEncoder` computes with its tables stacked into W, and for edge features
-    its `BondEncoder`.
-    NOTE: For students that take no edge features a bond enters as further columns of its end atoms (of the kind ``edge-sum``): the sum of
-    the one-hot features of the bonds at an atom, so that x W adds what OGB's `BondEncoder` would give for each incoming edge, summed.
+    The features are multi-hot (CSR): x W is exactly the output of OGB's `AtomEncoder` with its tables stacked into W, and for edge features
+    that of its `BondEncoder`.
+    NOTE: For students that take no edge features, bonds are additional columns of their end atoms (of the kind ``edge-sum``): the sum of
+    the one-hot features of an atom's bonds, so that x W includes the sum of the outputs of OGB's `BondEncoder` for all incoming edges.
 
     Labels are float32, shape (graphs, tasks), NaN where unknown; a binary task is one label.
 
@@ -63,7 +63,7 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Datas
     _check_widths(tables["edge-feat"], bond_widths, faults)
     faults.check()
     assert labels is not None
-    tables.clear()  # here, and below, what is not needed any more is as large as the dataset
+    tables.clear()  # here and below: free data that are as large as the dataset
 
     node_offsets = offsets_of(arrays["num-node-list"][:, 0])
     ends = arrays.pop("edge").T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
@@ -101,7 +101,7 @@ def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _check_counts(tables: dict[str, NumberTable | None], arrays: dict[str, IntArray], labels: NumberTable | None, faults: Faults) -> None:
-    """Counts that must fit each other, and edges that must stay within their graph."""
+    """Check that counts fit each other, and that edges stay within their graph."""
     num_nodes, num_edges, edge = tables["num-node-list"], tables["num-edge-list"], tables["edge"]
     if num_nodes is None:
         return
@@ -125,7 +125,7 @@ def _check_counts(tables: dict[str, NumberTable | None], arrays: dict[str, IntAr
 
 
 def _expect_total(table: NumberTable | None, counts: IntArray, what: str, faults: Faults) -> bool:
-    # As floats: counts near 2^63 would add up to any number.
+    # As floats: the sum of counts near 2^63 would overflow.
     return table is not None and table.expect_rows(faults, int(counts.sum(dtype=np.float64)), what)
 
 

@@ -1,6 +1,6 @@
-"""Node datasets in OGB's raw form (Hu et al., NeurIPS 2020): ``ogbn-*`` as OGB unpacks them, and your own folders in that form.
+"""Node datasets in OGB's raw form (Hu et al., NeurIPS 2020): ``ogbn-*`` as OGB unpacks them, and users' folders in that form.
 
-As in `dgl_mutual.data.sources.ogb_graphs`, the `ogb` package tells what the files mean and scores predictions, and the files are read here.
+As in `dgl_mutual.data.sources.ogb_graphs`, the files are read here, while their meaning and the evaluator come from the `ogb` package.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from dgl_mutual.data.values.split import Split, as_splits
 from dgl_mutual.data.values.target import Target
 from dgl_mutual.utils.user_warnings import warn
 
-#: The arrays of ``raw/data.npz`` that must be there.
+#: The required arrays of ``raw/data.npz``.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
 _SPLIT_FILES = ", ".join(SPLIT_FILES)
-#: Node numbers that the index of a sparse matrix holds.
+#: The most nodes that the index of a sparse matrix can number.
 MAX_NODES = 2**31 - 1
 _Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class _Raw:
-    """One graph as its files hold it: edges (|E|, 2), labels (|V|, columns), features or None; NaN where a label is unknown."""
+    """Content of a graph's files: edges (|E|, 2), labels (|V|, columns), NaN where unknown, and features or None."""
 
     num_nodes: int
     edges: IntArray
@@ -54,13 +54,13 @@ def is_ogb_nodes(folder: Path) -> bool:
 def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read one graph with labelled nodes: text (``raw/*.csv.gz``) or arrays (``raw/data.npz``, ``raw/node-label.npz``), and its split.
 
-    One label column holds classes, several hold a binary label each (multi-label, ROC-AUC). A graph without node features gets the mean
-    of the features of each node's edges, as OGB's example for ogbn-proteins has it, and one without any gets one-hot degrees.
+    A single label column holds classes; several hold a binary label each (multi-label, ROC-AUC). Without node features, each node gets the
+    mean of the features of its edges, as in OGB's example for ogbn-proteins, and without any features one-hot degrees.
 
-    NOTE: every edge runs both ways, also those of ogbn-arxiv, which OGB lists one way: its examples add the other.
+    NOTE: Edges are made symmetric, also those of ogbn-arxiv, which OGB lists in one direction: its examples add the other.
 
     Args:
-        name: an ``ogbn-*`` name, whose metric is then OGB's own; any other name for your own folder.
+        name: an ``ogbn-*`` name, for OGB's own metric; any other name for a user's folder.
 
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
@@ -142,12 +142,12 @@ def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_label
 
 
 def _most_nodes(num_edges: int) -> int:
-    """How many nodes a graph may have of which neither labels nor features are known: most are isolated where there are more."""
+    """The most nodes of a graph without labels and features; with more of them, most would be isolated."""
     return 1_000_000 + 100 * num_edges
 
 
 def _most_classes(num_nodes: int, num_classes: int | None) -> int:
-    """How many classes there may be: those that OGB knows, or as many as nodes; a few nodes may be of a set with many classes."""
+    """The most classes: OGB's number, or the number of nodes. A small graph may be a sample from a dataset with many classes."""
     return num_classes if num_classes is not None else min(max(num_nodes, 10_000), MAX_COLUMNS)
 
 
@@ -238,30 +238,30 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
 
 
 def _choose_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
-    """The split that OGB evaluates on; of your own folder the only one there is, if there is one."""
+    """The split that OGB evaluates on; in a user's folder the only split, if there is one."""
     wanted = wanted or _only_split(folder, faults)
     if wanted is None:
         return None
     saved = folder / wanted / "split_dict.pt"
     if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / file) for file in SPLIT_FILES):
-        # OGB's DatasetSaver writes this file. To read it is to run what it says.
+        # OGB's DatasetSaver writes this file. Unpickling can execute arbitrary code.
         faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node index a line")
         return None
     return read_split(folder / wanted, num_nodes, "node", faults)
 
 
 def _only_split(folder: Path, faults: Faults) -> str | None:
-    """The name of the only split in a folder; None where there is none, or, as a fault, several."""
+    """The name of the only split in a folder; None if there is none, or, with a fault, several."""
     if not os.path.lexists(folder):
         return None
     try:
-        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        content = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         faults.add(folder, f"expected a folder that holds the folder of a split ({error.strerror or error})")
         return None
-    splits = [path.name for path in there if path.is_dir() or path.is_symlink()]
-    if there and not splits:
-        faults.add(folder, f"expected a folder with the files {_SPLIT_FILES}, found the file {there[0].name}")
+    splits = [path.name for path in content if path.is_dir() or path.is_symlink()]
+    if content and not splits:
+        faults.add(folder, f"expected a folder with the files {_SPLIT_FILES}, found the file {content[0].name}")
     if len(splits) > 1:
         faults.add(folder, f"expected one split, found {', '.join(splits)}")
     return splits[0] if len(splits) == 1 else None

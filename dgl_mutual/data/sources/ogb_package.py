@@ -28,13 +28,13 @@ def master_facts(name: str) -> tuple[int, MetricName]:
 
 
 def node_facts(name: str) -> tuple[str, int] | tuple[None, None]:
-    """The split that a node dataset is evaluated on, and the number of classes of each task; None where `ogb` does not know it."""
+    """The official split of a node dataset and its number of classes per task; None for both if `ogb` does not know it."""
     table = pd.read_csv(_file("nodeproppred/master.csv"), index_col=0)
     return (str(table[name]["split"]), int(table[name]["num classes"])) if name in table else (None, None)
 
 
 def feature_widths() -> tuple[list[int], list[int]]:
-    """How many values each feature of an atom has, and each of a bond."""
+    """The number of values of each feature of atoms and of bonds."""
     module = _load("utils/features.py")
     atoms: Sequence[int] = module.get_atom_feature_dims()
     bonds: Sequence[int] = module.get_bond_feature_dims()
@@ -48,9 +48,9 @@ def make_evaluator(name: str) -> Any:
 
 @cache
 def _load(file: str) -> ModuleType:
-    """One module of `ogb` by itself.
+    """Import a single module of `ogb`.
 
-    Importing the package would ask the package index for a newer version, and its subpackages import every graph library that is installed.
+    Importing the package would query the package index for a newer version, and its subpackages import every installed graph library.
     """
     spec = importlib.util.spec_from_file_location(f"_ogb_{file.removesuffix('.py').replace('/', '_')}", _file(file))
     assert spec is not None and spec.loader is not None
@@ -60,7 +60,7 @@ def _load(file: str) -> ModuleType:
 
 
 def _file(name: str) -> Path:
-    """A file of the `ogb` package, which is found without being imported.
+    """Find a file of the `ogb` package without importing it.
 
     Raises:
         DataError: it is not installed.
@@ -76,11 +76,11 @@ SPLIT_FILES = ("train.csv.gz", "valid.csv.gz", "test.csv.gz")
 
 
 def read_split(folder: Path, num_samples: int | None, sample: str, faults: Faults) -> Split | None:
-    """The split in a folder, or None after recording why there is none.
+    """Read the split in a folder, or record why not and return None.
 
     Args:
-        num_samples: None where that is not known, because of other faults.
-        sample: what a sample is: ``node`` or ``graph``.
+        num_samples: number of samples; None if other faults make it unknown.
+        sample: ``node`` or ``graph``.
     """
     tables = [table for file in SPLIT_FILES if (table := read_numbers(folder / file, faults, columns=1)) is not None]
     if num_samples is None or len(tables) < len(SPLIT_FILES):

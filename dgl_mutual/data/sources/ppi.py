@@ -1,4 +1,4 @@
-"""PPI's raw form (Hamilton et al., NeurIPS 2017), as DGL and PyTorch Geometric fetch it: three parts, each a file of several graphs."""
+"""PPI's raw form (Hamilton et al., NeurIPS 2017), as DGL and PyTorch Geometric fetch it: three parts of several graphs each."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import kind_of
 
 PARTS = ("train", "valid", "test")
-#: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
+#: A link takes about 30 bytes of JSON; PPI's largest file has 40 MB.
 _MAX_JSON = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Nodes in the order of their ids: `edges` (2, links) in row indices, `graph_of` (nodes,), features and labels a row each."""
+    """Nodes sorted by graph id: `edges` (2, links) in row indices, `graph_of` (nodes,), and a row of features and labels for each."""
 
     edges: IntArray
     graph_of: IntArray
@@ -39,12 +39,12 @@ class _Part:
 
 
 def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
-    """Read ``{train,valid,test}_graph.json`` (node-link), ``_feats.npy``, ``_labels.npy`` and ``_graph_id.npy`` (one row a node each).
+    """Read ``{train,valid,test}_graph.json`` (node-link), ``_feats.npy``, ``_labels.npy`` and ``_graph_id.npy`` (one row for each node).
 
-    A node task on many graphs (20 / 2 / 2 of them, 121 labels in PPI itself), scored by micro-averaged F1. The split is by graph, so
-    training is inductive. Graphs stand in the order of the parts and of their ids. Features stay as they are in the files.
+    A node task on many graphs (in PPI itself 20 / 2 / 2, with 121 labels), scored by micro-averaged F1. The split is by graph, so
+    training is inductive. Graphs are sorted by part and id. Features are not changed.
 
-    NOTE: As in DGL and PyTorch Geometric, a graph is what its nodes induce: links between different graphs are left out.
+    NOTE: As in DGL and PyTorch Geometric, graphs are subgraphs induced by their nodes: links between different graphs are left out.
 
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
@@ -78,7 +78,7 @@ def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Datas
 
 
 def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
-    """One part, its nodes sorted by graph, or None after recording why not."""
+    """Read one part, its nodes sorted by graph, or record why not and return None."""
     path = {kind: folder / f"{part}_{kind}" for kind in ("graph.json", "feats.npy", "labels.npy", "graph_id.npy")}
     graph = _read_graph(path["graph.json"], faults)
     features, labels, graph_id = (
@@ -110,14 +110,14 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
 
 
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
-    """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
+    """Read the links, in both directions unless they are directed, as ranks of node ids; and the number of nodes."""
     with recording(path, faults, "expected JSON"):
         return _links_of(read_json(read_text(path, _MAX_JSON)), path, faults)
     return None
 
 
 def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | None:
-    """As `_read_graph`, of the content of the file."""
+    """As `_read_graph`, from the content of the file."""
     try:
         numbers = [node["id"] for node in graph["nodes"]]
         num_nodes = len(numbers)
@@ -126,12 +126,12 @@ def _links_of(graph: Any, path: Path, faults: Faults) -> tuple[IntArray, int] | 
     except (KeyError, TypeError, AttributeError) as error:
         faults.add(path, f"expected networkx's node-link form, nodes with an id and links with source and target ({error!r})")
         return None
-    strange = [number for number in numbers if type(number) is not int or not -(2**63) <= number < 2**63]
-    if strange:
-        faults.add(path, f"expected integers as ids, sources and targets, found {_shown(strange[0])}")
+    invalid = [number for number in numbers if type(number) is not int or not -(2**63) <= number < 2**63]
+    if invalid:
+        faults.add(path, f"expected integers as ids, sources and targets, found {_shown(invalid[0])}")
     if type(directed) is not bool:
         faults.add(path, f"directed: expected true or false, found {_shown(directed)}")
-    if strange or type(directed) is not bool:
+    if invalid or type(directed) is not bool:
         return None
     ids, ends = np.array(numbers[:num_nodes], dtype=np.int64), np.array(numbers[num_nodes:], dtype=np.int64).reshape(2, -1)
     known = np.unique(ids)

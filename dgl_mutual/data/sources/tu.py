@@ -24,15 +24,15 @@ from dgl_mutual.utils.wording import counted
 def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Dataset:
     """Read ``folder/<name>_*.txt``: graphs in file order, symmetric edges, neither duplicates nor self-loops.
 
-    Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
-    NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
-    Edge features are one-hot edge labels, then edge attributes, where there are any; of repeated edges the first counts. Continuous targets
-    of graphs (graph attributes) are not used. Classes are numbered in the sorted order of the file's labels, which `target.names` keeps.
-    There need not be any edge. Graphs without nodes are left out with their labels, with a warning; `sample_ids` then has the graph
-    numbers of the files.
+    Node features are one-hot node labels followed by node attributes; one-hot degrees if a dataset has neither.
+    NOTE: Attributes are not standardised, since that would use statistics of test graphs.
+    Edge features are one-hot edge labels followed by edge attributes, if there are any; of duplicate edges the first counts. Continuous
+    targets of graphs (graph attributes) are ignored. Classes are numbered in the sorted order of the file's labels, which are
+    `target.names`. Graphs need not have edges. Graphs without nodes are left out with their labels, with a warning; `sample_ids` then has
+    the graph numbers of the files.
 
     Args:
-        request: where labels are not required, a missing file of graph labels gives the label -1 to every graph.
+        request: if labels are not required and the file of graph labels is missing, every graph has the label -1.
 
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
@@ -73,7 +73,7 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Datase
     if num_empty:
         warn(
             f"{path['graph_indicator']}: {num_empty} of {counted(num_empty + len(graphs), 'graph')} have no nodes, and are left out with "
-            f"their labels. The others are numbered anew, 0 ... {len(graphs) - 1}, in splits and in predictions; the dataset's sample_ids, "
+            f"their labels. The others are renumbered, 0 ... {len(graphs) - 1}, in splits and in predictions; the dataset's sample_ids, "
             "and the column id of predictions, have their numbers in the file."
         )
     known = classes[graphs - 1] if classes is not None else None
@@ -115,7 +115,7 @@ def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -
 
 
 def _graph_of_nodes(indicator: NumberTable | None, labels: NumberTable | None, faults: Faults) -> IntArray | None:
-    """The 1-based graph of each node, or None where the indicator cannot be read."""
+    """The graph of each node, from 1 on; None if the indicator cannot be read."""
     if indicator is None:
         return None
     graph_of = indicator.integers(faults)[:, 0]
@@ -125,14 +125,14 @@ def _graph_of_nodes(indicator: NumberTable | None, labels: NumberTable | None, f
     if labels is not None:
         num_graphs, num_numbers = len(labels), len(np.unique(graph_of[indicator.valid]))
         if int(graph_of.max()) > num_graphs == num_numbers:
-            rule = f"expected the graph indices 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph index was left out"
+            rule = f"expected the graph indices 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph index is missing"
             indicator.refuse(faults, steps > 1, rule)
         indicator.refuse(faults, graph_of > num_graphs, f"expected a graph index 1 ... {num_graphs}, the number of graph labels")
     return graph_of
 
 
 def _edges(adjacency: NumberTable | None, graph_of: IntArray | None, faults: Faults) -> IntArray | None:
-    """0-based edges, shape (2, lines), or None where a file that this needs cannot be read."""
+    """Edges in node indices from 0, shape (2, lines); None if a required file cannot be read."""
     if adjacency is None:
         return None
     edges = adjacency.integers(faults).T - 1
