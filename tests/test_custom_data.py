@@ -41,7 +41,7 @@ def test_a_mask_of_other_numbers_is_refused(changes: dict[str, Any], message: st
 
 
 def test_transposed_features_are_told_before_the_edges() -> None:
-    message = r"features have the shape \(4, 30\), and there are 30 labels: expected a row for each node. Transpose them: features.T"
+    message = r"features have the shape \(4, 30\), but there are 30 labels: expected a row for each node. Transpose them: features.T"
     with pytest.raises(DataError, match=message):
         dm.Dataset.from_arrays(EDGES, FEATURES.T, LABELS)
     with pytest.raises(DataError, match=r"^(?!.*ranspose).*label"):  # too few labels, as many as there are columns

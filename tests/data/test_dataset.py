@@ -1,4 +1,4 @@
-"""A dataset cannot be wrong: what it is made of is brought into form, or refused with what and where."""
+"""Every dataset is valid: its inputs are converted, or refused with the offending entry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_edges_come_in_any_order_with_loops_and_duplicates() -> None:
 
 
 def test_rows_of_pandas_that_are_numbered_in_another_order_are_refused() -> None:
-    """An index of node numbers is not looked at, so rows in another order would silently go to other nodes."""
+    """The index is ignored, so rows in another order would silently be assigned to other nodes."""
     names = ["ann", "bob", "cid", "dan"]
     features, labels = pd.DataFrame(FEATURES), pd.Series(LABELS)
     for index in (None, names, [4, 5, 6, 7], [7.5, 0, 0, 1]):
@@ -67,7 +67,7 @@ def test_rows_of_pandas_that_are_numbered_in_another_order_are_refused() -> None
 
 
 def test_edge_features_in_another_order_than_their_edges_are_refused() -> None:
-    """Edges may stand in any order, but their features must stand in the same."""
+    """Edges may be in any order, but their features must be in the same order."""
     edges = pd.DataFrame({"src_id": [0, 1, 2], "dst_id": [1, 2, 3]})
     features = pd.DataFrame({"length": [0.5, 1.5, 2.5]})
     plain = fingerprint(toy(edges=edges, edge_features=features))
@@ -121,7 +121,7 @@ def test_sound_edges_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("bfloat16", 2**8), ("float16", 2**11), ("float32", 2**24), ("float64", 2**53)])
-def test_whole_numbers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
+def test_integers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
     below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
     assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
     told = rf"{kind} numbers, which cannot represent every integer from {limit} on, found {limit}\."
@@ -244,7 +244,7 @@ def test_sparse_rows_of_labels(kind: Any, features: Any) -> None:
 
 
 def diagonal(kind: str, rows: int, columns: int) -> Any:
-    """A large sparse matrix of few entries: of terabytes, if it is made dense."""
+    """A large sparse matrix with few entries would take terabytes if it were made dense."""
     places = np.arange(0, min(rows, columns), 10_000)
     if kind == "scipy":
         return sparse.csr_matrix((np.ones(len(places), dtype=np.float32), (places, places)), shape=(rows, columns))
@@ -483,7 +483,7 @@ def test_it_prints_one_of_a_kind_in_the_singular() -> None:
 
 
 def test_checks_are_linear_and_replaced_checks_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset with other labels does not look through its edges again."""
+    """The edges of a dataset with other labels are not checked again."""
     dataset = toy()
 
     def fail(*_: Any) -> None:

@@ -38,7 +38,7 @@ def test_graph_task_is_the_inked_pixels() -> None:
 
 
 def test_neighbours_are_those_of_a_stable_sort() -> None:
-    """Of images that are equally near, those that come first."""
+    """Ties in distance are broken by the order of the images."""
     pixels = load_digits().data.astype(np.int64)
     squares = (pixels**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * pixels @ pixels.T

@@ -1,4 +1,4 @@
-"""Which rows of a matrix are the same."""
+"""Distinct rows of a matrix."""
 
 from __future__ import annotations
 

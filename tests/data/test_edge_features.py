@@ -1,4 +1,4 @@
-"""Edge features from every source, and that a row stays with its edge."""
+"""Edge features from every source; each row stays with its edge."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def test_booleans_stay_indicators_beside_a_graph_without_edges() -> None:
 
 
 @pytest.mark.parametrize("what", ["features", "edge_features"])
-def test_whole_numbers_that_may_be_codes_are_a_warning(what: str) -> None:
+def test_integers_that_may_be_codes_are_a_warning(what: str) -> None:
     codes = np.array([[0, 3], [7, 1], [2, 0]])
     with pytest.warns(
         UserWarning, match=r"features are integers from 0 to 7, and are treated as numerical values.*encode each column one-hot"
@@ -335,7 +335,7 @@ def test_whole_numbers_that_may_be_codes_are_a_warning(what: str) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 def test_only_a_named_indicator_may_be_absent_from_new_data(named: bool) -> None:
-    """A column that has no name but its place is missing because the data are narrower."""
+    """A column with a default name is missing because the data have fewer columns."""
     values, edges = np.eye(6, dtype=bool), np.array([[0, 1, 2], [1, 2, 3]])
 
     def columns(width: int, of_edges: int) -> Dataset:

@@ -154,7 +154,7 @@ def test_a_large_matrix_of_few_columns_is_dense_where_its_entries_justify_it(
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
 @pytest.mark.parametrize("pointers", [[0, 1 << 40, 1, -1], [0, 2, 1, 0], [0, 1, 2, 9]])
 def test_a_matrix_whose_arrays_do_not_fit_is_refused(kind: type, pointers: list[int]) -> None:
-    """SciPy would write beyond its arrays: its own check looks at nothing if the last pointer is 0 or less."""
+    """SciPy would write beyond its arrays: its own check does nothing if the last pointer is 0 or less."""
     matrix = kind(np.eye(3, dtype=np.float32))
     matrix.indptr = np.array(pointers)
     for make in (lambda: Dataset.from_arrays(np.array([[0, 1], [1, 2]]), matrix, [0, 1, 0]), lambda: as_array(matrix, "features")):
@@ -230,7 +230,7 @@ def test_what_messages_say_of_categories_works() -> None:
         np.array([[3, 0.5], [1, 1.5], [2, 2.5], [1, 3.5]], dtype=object),
     ],
 )
-def test_whole_numbers_beside_others_may_be_codes(features: Any) -> None:
+def test_integers_beside_others_may_be_codes(features: Any) -> None:
     with pytest.warns(
         UserWarning, match=r"The features in column (code|feature 0) are integers from 1 to 3, and are treated as numerical values"
     ):

@@ -60,7 +60,7 @@ def test_unknown_labels_have_one_form(build_ogb: Build) -> None:
 
 
 def test_real_data_keep_their_fingerprint(data_dir: Path) -> None:
-    """Results carry these: a change here makes old results incomparable, and has to be meant."""
+    """Results store these values: a change makes old results incomparable, and must be intended."""
     known = {
         "cora": "5d978d71b40b",
         "citeseer": "f00ad3755786",

@@ -1,4 +1,4 @@
-"""Generated graphs: sizes, determinism, what is informative about them, and wrong requests."""
+"""Generated graphs: sizes, determinism, information in features and edges, and invalid requests."""
 
 from __future__ import annotations
 

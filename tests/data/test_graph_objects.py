@@ -1,4 +1,4 @@
-"""Graphs of DGL and of PyG become datasets."""
+"""Datasets from graphs of DGL and PyG."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_edge_features_of_a_named_key_may_be_missing_where_there_are_no_edges() 
 
 
 def call_in(message: str, **names: Any) -> Any:
-    """What the call of `dgl.to_homogeneous` gives that a message advises."""
+    """The result of the call of `dgl.to_homogeneous` in an error message."""
     call = message[message.index("dgl.to_homogeneous(") : message.index("), which drops") + 1]
     return eval(call, {"dgl": dgl, **names})
 

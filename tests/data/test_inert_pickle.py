@@ -195,7 +195,7 @@ def test_what_no_planetoid_file_holds_is_refused(kind: str) -> None:
 
 
 def test_every_opcode_of_python_is_known_or_refused() -> None:
-    """Whatever comes first in a file: nothing but a refusal, or a value."""
+    """Any content gives either a refusal or a value."""
     for opcode in pickletools.opcodes:
         for argument in (b"", b"\x00" * 9, b"a\nb\n", b"\xff" * 300):
             try:

@@ -1,4 +1,4 @@
-"""Labels of training samples that are hidden: which, how many, and what cannot be asked for."""
+"""Label rates: which and how many labels are hidden, and which rates are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def toy(labels: Any = CLASSES, task: str = "graph") -> tuple[Dataset, Split]:
 
 
 def marks(seed: int = 0) -> np.ndarray:
-    """Four labels, the last of them rare; some unknown, and of some samples all."""
+    """Four labels, the last of them rare; some are unknown, and for some samples all."""
     random = np.random.default_rng(seed)
     labels = (random.random((SAMPLES, 4)) < [0.5, 0.4, 0.3, 0.05]).astype(np.float32)
     labels[random.random(labels.shape) < 0.2] = np.nan
@@ -70,7 +70,7 @@ def test_halves_are_rounded_up(rate: float, kept: int) -> None:
     assert np.bincount(dataset.labels[few.train]).tolist() == [kept, kept]
 
 
-def test_a_whole_number_is_a_number_a_class_as_in_scikit_learn() -> None:
+def test_an_integer_is_a_number_per_class_as_in_scikit_learn() -> None:
     dataset, split = toy()
     assert np.bincount(dataset.labels[hide_labels(dataset, split, 1, seed=0).train]).tolist() == [1, 1, 1]
     have = np.bincount(dataset.labels[split.train])

@@ -1,4 +1,4 @@
-"""What the labels of graph objects are of, in which forms they come, and that they are read only where they are used."""
+"""Labels of graph objects: whether they belong to nodes or graphs, their forms, and that they are read only if they are used."""
 
 from __future__ import annotations
 

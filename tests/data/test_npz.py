@@ -38,7 +38,7 @@ def test_arrays_in_the_byte_order_of_other_machines(part: str, dtype: str, build
     assert fingerprint(dataset) == fingerprint(expected)
 
 
-def test_whole_numbers_in_one_place_may_sum_up_beyond_their_type(build_npz: Build) -> None:
+def test_integers_in_one_place_may_sum_up_beyond_their_type(build_npz: Build) -> None:
     large = np.array([2**63 - 1, 2**63 - 1, 1, 1, 3])
     dataset = read(build_npz(attr_data=large, attr_indices=np.array([0, 0, 1, 0, 1])))
     np.testing.assert_array_equal(dataset.features, [[1, 0], [0, 1], [0, 0], [0.25, 0.75]])

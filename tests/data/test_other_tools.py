@@ -286,7 +286,7 @@ def test_labels_of_several_kinds(rows: int, tmp_path: Path, monkeypatch: pytest.
         np.testing.assert_array_equal(found.labels, np.array([[0, 1], [1, np.nan], [np.nan, np.nan], [1, 1]], dtype=np.float32))
 
 
-def test_whole_numbers_from_2_to_the_53_on(tmp_path: Path) -> None:
+def test_integers_from_2_to_the_53_on(tmp_path: Path) -> None:
     large = [2**53, 2**53 + 1, 2**53, 10**25]
     edges = "src_id,dst_id\n" + "".join(f"{source},{destination}\n" for source, destination in [(2**53, 2**53 + 1), (2**53 + 1, 5), (5, 6)])
     content = plain(nodes(node_id=[2**53, 2**53 + 1, 5, 6], label=[str(value) for value in large], feat=text_of(FEATURES)))

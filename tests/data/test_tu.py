@@ -193,7 +193,7 @@ def test_a_continuous_target_is_called_that(build_tu: Build) -> None:
 
 
 @pytest.mark.parametrize("part", ["graph_labels", "node_labels"])
-def test_whole_numbers_are_read_to_their_last_digit(build_tu: Build, part: str) -> None:
+def test_integers_are_read_to_their_last_digit(build_tu: Build, part: str) -> None:
     first, second = 2**53, 2**53 + 1
     lines = [first, second] if part == "graph_labels" else [first, second, first, first, -(2**63)]
     dataset = load_dataset(build_tu(**{part: "".join(f"{line}\n" for line in lines)}))
