@@ -1,4 +1,4 @@
-"""What `import dgl_mutual` offers."""
+"""Functions of the package for use from Python: `fit`, `load` and `load_student`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.compute import resolve_device
 from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.configuration.given import layer_of_file
-from dgl_mutual.experiments.configuration.idle import refuse_folds, refuse_untrained, warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import resolve, split_of, values_or_objects, with_unlabelled
 from dgl_mutual.experiments.configuration.trust import check_trust
+from dgl_mutual.experiments.configuration.without_effect import refuse_folds, refuse_untrained, warn_of_options_without_effect
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.trial import Trial, fit_resolved
@@ -42,7 +42,7 @@ from dgl_mutual.utils.wording import kind_of
 
 __all__ = ["fit", "load", "load_student"]
 
-#: The protocol of a split that was given.
+#: The protocol of a split that the user gives.
 GIVEN = "given"
 
 
@@ -59,20 +59,20 @@ def load(
 
     Args:
         name: a name, a folder, or whatever `Dataset.from_dgl` or `Dataset.from_pyg` takes.
-        task: ``node`` or ``graph``, where the dataset is for both. Defaults: ``node`` for the digits, ``graph`` for a folder in CSV form
-            that describes graphs, and the task of the dataset that code of your own makes.
-        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a string such as ``digit,even``
-            (default: all; in CSV form the column ``label``).
-        data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
+        task: ``node`` or ``graph``, if the dataset supports both. Defaults: ``node`` for the digits, ``graph`` for a folder in CSV form
+            that describes graphs, and the task of the dataset that custom code makes.
+        targets: targets to use, or label columns of a folder in CSV form, as a list or as a string such as ``digit,even`` (default: all
+            targets; in CSV form the column ``label``).
+        data_dir: the data folder (default: the environment variable DGL_MUTUAL_DATA, else ``./data``).
         offline: never try to download.
-        require_labels: whether a folder without labels is refused. Without labels a dataset can be predicted, and not trained on.
+        require_labels: refuse a folder without labels. A dataset without labels can be predicted, but not trained on.
 
     Returns:
-        The dataset, checked.
+        The checked dataset.
 
     Raises:
-        UsageError: an unknown name or target, or a task that the dataset is not for.
-        DataError: files are missing and cannot be downloaded, or break a rule of their format.
+        UsageError: an unknown name or target, or a task that the dataset does not support.
+        DataError: files are missing and cannot be downloaded, or violate their format.
     """
     check_booleans(offline=offline, require_labels=require_labels)
     check_task(task)
@@ -121,8 +121,8 @@ def fit(
 
     On the same device, with the same number of threads, the result equals that of ``dgl-mutual run``.
 
-    `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers round
-    sums differently, which training with batch norm amplifies.
+    `run` uses one thread per trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets the number. Another number rounds sums
+    differently, which training with batch norm amplifies.
 
     Args:
         dataset: a dataset, or what `load` takes: a name, a folder, or a DGL or PyG graph.
@@ -131,26 +131,26 @@ def fit(
             (see `dgl_mutual.nn.custom.CustomStudent`).
         recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
             override it; its dataset is not used.
-        config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
-            config.yaml of a run, or a mapping. Its dataset and its number of seeds are ignored. All that the `config` of a
-            result says counts as given: on the same data and with no option beside it, it gives the same result, and with other epochs
-            the exchange begins when it did.
-        trust: whether a file may name code of its own, which is then imported.
-        split: the samples to train, to choose and to test on; default: one that the protocol makes.
+        config: a configuration to start from: a mapping, or a file such as best.yaml of `dgl-mutual tune` or config.yaml of a run. The
+            other arguments override it, and its dataset and number of seeds are ignored. All options in the `config` of a result count
+            as given: on the same data and without further options it reproduces the result, and with another number of epochs the
+            exchange still begins in the same epoch.
+        trust: allow a file to name custom code, which is then imported.
+        split: training, validation and test samples (default: a split of the protocol).
         student: options of all students.
         strategy, strategy_options: how they teach each other (default: gml): a name, an import path ``package.module:Class``, or a
             subclass of `Strategy`, and its options.
         training: options of optimisation and stopping, for example ``{"epochs": 100, "learning_rate": 0.005, "patience": 50}``; the page of
             options lists all.
-        task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
-        metric: how predictions are scored, in place of the dataset's metric (see `Dataset.from_arrays`): it chooses epochs and members on
-            validation, and is reported. Not for several targets, nor where OGB's evaluator scores.
-        seed: initialises students and draws everything that is random; the same seed gives the same result.
-        protocol, fold, folds: how the samples are split (see `dgl_mutual.data.make_splits`), and which of the splits to take.
-        label_rate: hides labels of the training part: the share that stays, for example 0.1, or the number of labels kept per class,
-            for example 20 (1.0 is all of them, 1 is one per class). The other samples are trained on without their labels.
-        unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which
-            may have labels, which are ignored.
+        task_weights: weights of several targets in the loss: equal, or by learned uncertainty.
+        metric: metric that replaces the dataset's (see `Dataset.from_arrays`). It selects epochs and members on validation, and is
+            reported. Not for several targets, nor for datasets that OGB's evaluator scores.
+        seed: seed of the initial weights and of all other randomness; the same seed gives the same result.
+        protocol, fold, folds: how the samples are split (see `dgl_mutual.data.make_splits`), and the index of the split to use.
+        label_rate: hides labels of the training part: the share to keep, for example 0.1, or the number of labels to keep per class, for
+            example 20 (1.0 is all of them, 1 is one per class). The other training samples are used without labels.
+        unlabelled: a pool of further graphs with the same feature columns: a dataset, graphs, the name of a dataset or a folder. Their
+            labels, if any, are ignored.
         device: cpu, cuda, cuda:N (the N-th GPU), auto (a GPU, if there is one), or a `torch.device`.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
@@ -161,7 +161,7 @@ def fit(
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
-        TrainingError: a loss that is not finite, a metric that is not defined on the training or validation part, or too little memory.
+        TrainingError: a loss that is not finite, a metric that is undefined on the training or validation part, or too little memory.
         KeyboardInterrupt: by Ctrl-C; nothing is kept.
     """
     check_booleans(trust=trust, progress=progress)
@@ -172,7 +172,7 @@ def fit(
     if pool is not None:
         pool = as_unlabelled(pool, "graph")
     if split is not None and (protocol is not None or folds is not None or fold != 0):
-        raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
+        raise UsageError("A split was given, so protocol, fold and folds have no effect. Give either a split or a protocol.")
     options = {
         "students": students,
         "strategy": strategy,
@@ -199,7 +199,7 @@ def fit(
     dataset = dataset.with_metric(asked.metric)
     resolved = resolve(asked, dataset, split)
     refuse_folds(asked, resolved)
-    warn_of_idle([(asked, resolved)])
+    warn_of_options_without_effect([(asked, resolved)])
     watching = [callbacks] if isinstance(callbacks, Callback) else one_or_several("callbacks", callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
     if training is not None and training.get("checkpoint_every") is not None:
@@ -222,11 +222,7 @@ def fit(
 
 
 def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
-    """Refuse a grid, noise and an MLP.
-
-    Raises:
-        UsageError: names them, and for a grid the arguments that decide it.
-    """
+    """Raise `UsageError` for a configuration with a grid, noise or an MLP."""
     if asked.grid:
         first = unflatten({key: choices[0] for key, choices in asked.grid.items()})
         arguments = ", ".join(f"{group}={values!r}" for group, values in first.items())
@@ -235,10 +231,10 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
             f"The configuration has a grid, which 'fit' does not search ({values}). Give fit a value of each, for example {arguments}, or "
             "search it with dgl_mutual.experiment or 'dgl-mutual run'."
         )
-    idle = [key for key in ("noise", "distill") if getattr(asked, key) is not None]
-    if idle:
+    unsupported = [key for key in ("noise", "distill") if getattr(asked, key) is not None]
+    if unsupported:
         raise UsageError(
-            f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use "
+            f"The configuration asks for {', '.join(unsupported)}, which 'fit' does not support. Leave it out, or use "
             "dgl_mutual.experiment or 'dgl-mutual run'."
         )
 
@@ -246,20 +242,20 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
 def _asked(
     config: str | Path | Mapping[str, Any], below: Mapping[str, Any], given: Mapping[str, Any], split: Split | None, *, trust: bool
 ) -> RunConfig:
-    """The configuration that a file, or a mapping, gives with the layers below it and above.
+    """The configuration of a file or mapping, over the layer `below` and under the layer `given`.
 
     Raises:
-        UsageError: it cannot be read, or a file names code and is not trusted.
+        UsageError: the file cannot be read, or names code and is not trusted.
     """
     values = config if isinstance(config, Mapping) else read_values(user_path(config))
-    own = layer_of_file(values)
+    layer = layer_of_file(values)
     if not trust and not isinstance(config, Mapping):
         check_trust([config_of(values)], config)
-    asked = parse_config(below, _of_no_run(own, split), given)
+    asked = parse_config(below, _of_no_run(layer, split), given)
     return asked.with_record(Recorded(values, below, given)) if has_both(values) else asked
 
 
 def _of_no_run(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:
-    """A layer of configuration without what it says of the run that it was made for."""
+    """A layer of configuration without the keys of data, seeds and, if a split is given, splits."""
     dropped = keys_of(Role.DATA, Role.COUNT, *([Role.SPLIT] if split is not None else []))
     return {key: value for key, value in layer.items() if key not in dropped}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["DataError", "DglMutualError", "Interrupted", "SplitError", "StoreError", "TaskMismatchError", "TrainingError", "UsageError"]
 
-#: Characters that a message shows of a name from a file, and how many choices it lists.
+#: Maximum length of a name from a file in a message, and maximum number of choices.
 SHOWN, _MOST_CHOICES = 60, 100
 
 
@@ -19,13 +19,13 @@ class DglMutualError(Exception):
 
 
 class UsageError(DglMutualError):
-    """A wrong name, value or combination was asked for."""
+    """A wrong name, value or combination of options."""
 
     exit_code = 2
 
 
 class TaskMismatchError(UsageError):
-    """A dataset is not for the task that was asked for."""
+    """A dataset does not support the requested task."""
 
 
 class DataError(DglMutualError):
@@ -33,66 +33,66 @@ class DataError(DglMutualError):
 
 
 class SplitError(UsageError, DataError):
-    """The labels of a dataset do not allow the split that was asked for. Another dataset of a suite may have it."""
+    """The labels of a dataset do not allow the requested split. Other datasets of a suite may allow it."""
 
 
 class TrainingError(DglMutualError):
-    """A training run cannot go on (for example a loss that is not finite)."""
+    """A training cannot go on, for example because the loss is not finite."""
 
 
 class StoreError(DglMutualError):
-    """A run folder cannot be written, or holds something else than this run."""
+    """A run folder cannot be written, or does not hold this run."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C ended several trials, and the message says what is kept of them. It is no `Exception`, so that nothing goes on after it.
+    """Ctrl-C ended several trials; the message says which are kept. Not an `Exception`, so that no handler of errors goes on after it.
 
     Attributes:
-        finished, planned: number of trials that are finished, and that were asked for.
+        finished, planned: number of finished trials, and of all requested trials.
     """
 
     def __init__(
         self, finished: int, planned: int, folder: Path, *, go_on: str = "The same command (in Python: the same call) goes on from there."
     ) -> None:
-        """`folder` is where the finished trials are, and `go_on` a sentence that says how the others are run."""
+        """`folder` holds the finished trials, and the sentence `go_on` tells how to run the others."""
         self.finished, self.planned = finished, planned
         super().__init__(f"Interrupted. {finished} of {planned} trials are finished and kept in {folder}. {go_on}")
 
 
 def task_mismatch(name: str, tasks: Sequence[str], asked: object) -> TaskMismatchError:
-    """The error for a dataset that is for these tasks, and not for the one that was asked for."""
+    """The error for a dataset that supports only `tasks`, not the requested one."""
     has, ask = " and the ".join(tasks), " or ".join(map(repr, tasks))
     return TaskMismatchError(f"{name} is a dataset for the {has} task, not for {asked!r}. Ask for task {ask}.")
 
 
 def shortened(quoted: object, most: int = 300) -> str:
-    """What a message quotes of a file, or of the error of a library that quotes it: the first `most` characters."""
+    """The first `most` characters of a quotation in a message, from a file or from the error of a library."""
     text = str(quoted)
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def listed(names: Sequence[object], most: int = 20) -> str:
-    """Names from a file, as many and as much of each as a message can show: ``a, b and 3 more``."""
+    """Names from a file, shortened to fit a message: ``a, b and 3 more``."""
     shown = ", ".join(shortened(name, SHOWN) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
-    """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
+    """The error for an unknown name, with the nearest name and all choices."""
     of_type = "" if isinstance(value, str) else f" of type {type(value).__name__}"
     return UsageError(f"Unknown {kind} {shortened(value)!r}{of_type}. {advice(value, choices)}.")
 
 
 def advice(value: object, choices: Iterable[str]) -> str:
-    """What to give in place of an unknown name, without the final period: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
+    """The hint for an unknown name, without the final period: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
     names = list(choices)
     typed = shortened(value).lower()
-    # Of dotted names the last part may be what was typed.
+    # The last part of a dotted name may have been typed alone.
     nearest = [name.lower() for name in names if name.lower().rpartition(".")[2] == typed]
     nearest = nearest or difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
     if not nearest and typed:
         nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]
-    # Of names that are equally near, one that starts with the same letters.
+    # Among equally near names, prefer one that starts with the same letters.
     nearest.sort(key=lambda name: (difflib.SequenceMatcher(None, name, typed).ratio(), name[:2] == typed[:2]))
     hint = next((f"Did you mean {shortened(name)!r}? " for name in names if nearest and name.lower() == nearest[-1]), "")
     return f"{hint}Choose from: {listed(names, _MOST_CHOICES)}"

@@ -77,47 +77,47 @@ def experiment(
         experiment.table(baseline="alone")
 
     Args:
-        dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables. A list of DGL or PyG graphs is
-            one dataset.
-        methods: names of strategies, also as one string: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
+        dataset: a dataset or its name, a list of these, or a mapping from names for the tables to datasets. A list of DGL or PyG graphs
+            is one dataset.
+        methods: names of strategies, as a list or a string: ``"independent,gml"``. Or a mapping from names for the tables to a strategy, to
             the path of a configuration (``.yaml`` or ``.yml``), such as best.yaml of `dgl-mutual tune`, or to a mapping with any key of a
-            configuration, and ``recipe``, the name of one that the method starts from. Of a file and of a recipe, dataset, splits and
-            metric are left out, of a file with a warning. A mapping names a strategy, or its recipe does, unless the method has the name
-            of one.
-        recipe, students, student, training, task_weights, metric, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A
-            method may set another value, also by a recipe of its own. Methods of different label rates, pools or metrics have columns of
-            their own in tables.
-        strategy_options: options of the strategies of all methods. One that gml has and another strategy lacks is left out there, with a
-            warning.
-        seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
-        baseline: the method that tables compare the others with (default: independent, where it is one of them).
-        tuned: first tune every method on every dataset with this number of trials (see `dgl-mutual tune`). The trials
-            of the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
-        out: folder of the results, where a second call goes on (default: a temporary one, which goes with the experiment; see
-            `Experiment.save`).
-        name: what the experiment's own folder is called: ``suite-<name>``.
-        jobs: trials at a time, each in a process of its own if there are several (default: one per CPU core; 1 on a GPU).
-        threads: threads a trial computes with. Other numbers change results within rounding, which training with batch norm amplifies,
-            so the default is the same everywhere.
-        device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda where torch has a GPU.
-        track: trackers that follow each training but those of searches: ``tensorboard``, ``mlflow``, ``wandb``, an import path
-            ``package.module:Class``, or a subclass of `Tracker`; several as a list.
-        resume: keep the trials that are finished.
-        progress: show how far it is, on standard error.
+            configuration and ``recipe``, the name of a recipe to start from. Dataset, splits and metric of a file or recipe are left out,
+            those of a file with a warning. A mapping must name a strategy, by itself or by its recipe, unless the name of the method is
+            that of a strategy.
+        recipe, students, student, training, task_weights, metric, protocol, folds, label_rate, unlabelled: see `fit`; for all methods. A
+            method may override them, also by its recipe. Methods with different label rates, pools or metrics have separate columns in
+            tables.
+        strategy_options: options of the strategies of all methods. Options that gml has and another strategy lacks are left out there,
+            with a warning.
+        seeds: number of seeds, 0 ... seeds - 1 (default: 10 if the protocol has one split, 1 if it has folds).
+        baseline: the method that tables compare the others with (default: independent, if it is among them).
+        tuned: first tune every method on every dataset with this number of trials (see `dgl-mutual tune`). The trials of the experiment
+            use other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
+        out: folder of the results, from which a second call goes on (default: a temporary folder, which is removed with the experiment;
+            see `Experiment.save`).
+        name: the experiment's own folder is called ``suite-<name>``.
+        jobs: number of trials to run in parallel, each in its own process if there are several (default: one per CPU core; 1 on a GPU).
+        threads: number of threads per trial. Another number changes rounding errors, which training with batch norm amplifies, so the
+            default is the same everywhere.
+        device: ``cpu``, ``cuda``, ``cuda:N``, a `torch.device`, or ``auto``: cuda if torch has a GPU.
+        track: trackers of all trainings except those of searches: ``tensorboard``, ``mlflow``, ``wandb``, an import path
+            ``package.module:Class``, a subclass of `Tracker`, or a list of these.
+        resume: keep finished trials.
+        progress: show progress on standard error.
         data_dir, offline: see `load`.
-        trust: import code that a file among `methods` names as ``package.module:Class``, which executes it.
+        trust: import, and so execute, code that a file among `methods` names as ``package.module:Class``.
 
     Raises:
-        UsageError: an unknown name, key or value, or options that do not fit together; says in which run. Also a file that
-            cannot be read, or that names code without `trust`.
-        DataError: a dataset that is not available.
-        SplitError: the labels of each dataset that is missing do not allow the splits; a UsageError, too.
-        TrainingError: no trial has finished, or a process that trained was killed.
+        UsageError: an unknown name, key or value, or options that do not fit together; the message names the run. Also a file that cannot
+            be read, or that names code without `trust`.
+        DataError: a dataset is not available.
+        SplitError: the labels of all missing datasets do not allow the splits; a UsageError, too.
+        TrainingError: no trial has finished, or a training process was killed.
         StoreError: a folder cannot be written, or holds something else.
         Interrupted: by Ctrl-C; a KeyboardInterrupt.
 
-    Without `out` an error leaves nothing behind, unless trials have finished: these stay in the temporary folder, and the message says
-    with which `out` the same call goes on.
+    Without `out`, an error leaves nothing behind unless trials have finished. These are kept in the temporary folder, and the message names
+    the `out` with which the same call goes on.
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a string, for example name='experiment'.")
@@ -129,7 +129,7 @@ def experiment(
     pool: Dataset | None = None
     if unlabelled is not None and not isinstance(unlabelled, str | Path):
         pool = as_unlabelled(unlabelled, "graph")
-        # What stands beside a pool in memory is in memory, too: no run of theirs can be repeated from files.
+        # Beside a pool in memory, datasets are loaded into memory, too, since no such run can be repeated from files.
         named = {label: _loaded(data, folder_of_data, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
     base = {
@@ -169,8 +169,8 @@ def experiment(
         if tuning is not None:
             tuning.write(plan.folder)
         failed = [line for report in reports for line in report.failed]
-        found = Experiment(plan.folder, temporary=temporary)
-        finished = found.runs  # read now: another experiment may use the folder later
+        result = Experiment(plan.folder, temporary=temporary)
+        finished = result.runs  # read now: another experiment may use the folder later
         if failed and not finished:
             raise TrainingError(f"All trials failed. The first: {failed[0]}")
         if failed:
@@ -178,17 +178,17 @@ def experiment(
         else:
             try:
                 write_suite_tables(plan.folder)
-            except UsageError as error:  # the trials are there all the same
+            except UsageError as error:  # the trials are still available
                 warn(f"No table of all methods: {error} The trials are in .trials.")
-        return found
+        return result
 
 
 @contextmanager
 def _folder_of_results(out: str | Path | None) -> Iterator[tuple[Path, TemporaryFolder | None]]:
-    """The folder of the results: `out`, or a temporary one.
+    """The folder of the results: `out`, or a temporary folder.
 
-    A temporary one goes with the last object that needs it. Where the block ends in an error after a trial has finished, it stays, and the
-    error says how the experiment goes on from there.
+    A temporary folder is removed with the last object that needs it. If the block fails after a trial has finished, the folder is kept, and
+    the error says how to go on from there.
     """
     if out is not None:
         yield user_path(out), None
@@ -216,24 +216,24 @@ def _folder_of_results(out: str | Path | None) -> Iterator[tuple[Path, Temporary
 
 
 def _has_finished_trials(out: Path) -> bool:
-    """Whether a trial of a run, or of a search, has finished below a folder."""
+    """Whether any trial of a run or search has finished below a folder."""
     return any(any(out.glob(f"*/{name}")) for name in (TRIALS_FILE, BEST_FILE))
 
 
 def _named_datasets(dataset: Any) -> dict[str, Any]:
-    """Names for tables -> datasets, or names of datasets."""
+    """Name for tables -> dataset, or name of a dataset."""
     if isinstance(dataset, Mapping):
         for label in dataset:
             if not isinstance(label, str):
                 raise UsageError(f"The name {label!r} of a dataset is {kind_of(label)}. Give a string, for example '{label}'.")
         return {label: _dataset(entry) for label, entry in dataset.items()}
-    several = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
-    found = [_dataset(entry) for entry in (dataset if several else [dataset])]
-    names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in found]
+    is_list = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
+    datasets = [_dataset(entry) for entry in (dataset if is_list else [dataset])]
+    names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in datasets]
     double = sorted(label for label, count in Counter(names).items() if count > 1)
     if double:
         raise UsageError(f"Several datasets are called {double[0]!r}. Give a mapping from names of your own to datasets.")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, datasets, strict=True))
 
 
 def _loaded(data: Any, data_dir: Path | None, *, offline: bool) -> Dataset:
@@ -241,7 +241,7 @@ def _loaded(data: Any, data_dir: Path | None, *, offline: bool) -> Dataset:
 
 
 def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer of configuration of a dataset: what was given for all methods, over the recipe."""
+    """The layer of configuration of a dataset: the options given for all methods, over the recipe."""
     named: dict[str, Any] = {"dataset": data.name if isinstance(data, Dataset) else str(data)}
     if recipe is None:
         return {**given, **named}
@@ -279,5 +279,5 @@ def _method(layer: Any, *, trust: bool) -> Any:
 
 
 def _lists(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer of configuration that several runs can read: an iterator would be at its end after the first."""
+    """A layer of configuration with lists in place of iterators, which only the first run could read."""
     return {key: list(value) if isinstance(value, Iterator) else value for key, value in layer.items()}

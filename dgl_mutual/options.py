@@ -76,8 +76,7 @@ class Options(BaseModel):
         searched_by_name: options that `dgl-mutual tune` varies only if ``--search`` names them.
         idle_with: ``{"temperature": {"weight": (0.0,)}}`` means that `temperature` has no effect where weight == 0. There a search does not
             draw it (`weight` must precede it in `search_space`), and setting it causes a warning, but no error: it may have an effect at
-            another point of a grid or in another run of a suite (see `dgl_mutual.experiments.configuration.idle`). The entry of an option
-            replaces those of base classes (see `all_idle_with`).
+            another point of a grid or in another run of a suite. The entry of an option replaces those of base classes.
     """
 
     search_space: ClassVar[SearchSpace] = {}

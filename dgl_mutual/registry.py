@@ -1,16 +1,16 @@
-"""Finds what a user names: a built-in item, one that an installed package provides, an import path, or the class itself.
+"""Resolution of names that users give: built-in items, items of installed packages, import paths, or the classes themselves.
 
 One `Registry` serves each family (strategies, students, weightings, datasets). A name is looked up in this order:
 
 1. the items of this package;
-2. ``"package.module:Name"``, an import path. The working folder counts after Python's own path, also for the installed command;
+2. ``"package.module:Name"``, an import path. The working folder is searched after ``sys.path``, also by the installed command;
 3. the entry points of installed packages in the family's group, for example in a pyproject.toml::
 
        [project.entry-points."dgl_mutual.strategies"]
        agreement = "mypkg.ideas:Agreement"
 
-Nothing is imported before it is named, and a package that cannot be imported does not affect the other names. A package that is installed
-while Python runs is found, too.
+An item is only imported when it is named, so a package that cannot be imported does not affect other names. Packages installed while
+Python runs are found, too.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ IMPORT_PATH = "package.module:Name (an import path)"
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """An item, and where it comes from.
+    """An item and its origin.
 
     Attributes:
-        name: what a configuration calls it.
+        name: its name in a configuration.
         value: the class, function or object itself.
         origin: ``built in``, the package and version that provides it, or ``import path``.
     """
@@ -74,21 +74,21 @@ def subclasses_in(package: str, path: Iterable[str], base: type[Any]) -> dict[st
     """The concrete subclasses of `base` in the modules of a package, by their `name`, in alphabetical order.
 
     Args:
-        package, path: its ``__name__`` and ``__path__``.
+        package, path: ``__name__`` and ``__path__`` of the package.
     """
     modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(path)]
     members = {member for module in modules for member in vars(module).values() if is_class(member)}
-    kinds = {kind.name: kind for kind in members if issubclass(kind, base) and not inspect.isabstract(kind)}
-    return dict(sorted(kinds.items()))
+    classes = {member.name: member for member in members if issubclass(member, base) and not inspect.isabstract(member)}
+    return dict(sorted(classes.items()))
 
 
 class Registry(Generic[T]):
     """The items of one family.
 
     Args:
-        kind: what one of them is called in messages, for example ``strategy``.
+        kind: noun for an item in messages, for example ``strategy``.
         built_in: name -> item of this package.
-        fault: what is wrong with an object that is to be one, as the end of a sentence that starts with its name; None if nothing is.
+        fault: a check of objects. It returns None for a valid item, else the fault, as the end of a sentence that starts with its name.
         group: entry-point group of the family, for example ``dgl_mutual.strategies``.
     """
 
@@ -100,10 +100,10 @@ class Registry(Generic[T]):
         self._told: set[PlugIn] = set()
 
     def find(self, given: str | T) -> Found[T]:
-        """The item of a name or import path, or the given class itself.
+        """Find the item that a name or import path stands for; a class stands for itself.
 
         Raises:
-            UsageError: no such name, a module that does not exist or cannot be imported, or an object of another kind.
+            UsageError: the name is unknown, the module cannot be found or imported, or the object is not an item of this family.
         """
         if given is None:
             example = next(iter(self.built_in), "package.module:Name")
@@ -127,14 +127,14 @@ class Registry(Generic[T]):
         return Found(given, self.load(plug_ins[0]), plug_ins[0].package)
 
     def resolve(self, given: str | T) -> T:
-        """The same, without where it comes from (see `find`)."""
+        """Like `find`, but return only the item."""
         return self.find(given).value
 
     def load(self, plug_in: PlugIn) -> T:
         """Import an item of an installed package.
 
         Raises:
-            UsageError: it cannot be imported, or is of another kind; the message names the package.
+            UsageError: it cannot be imported, or is not an item of this family; the message names the package.
         """
         try:
             value = import_object(plug_in.import_path, self.kind)
@@ -147,10 +147,10 @@ class Registry(Generic[T]):
         return value  # type: ignore[no-any-return]  # `_check` has seen that it is one
 
     def check_name(self, given: str) -> None:
-        """Refuse a name that `find` does not know; nothing is imported.
+        """Check that an item has this name, without importing anything.
 
         Raises:
-            UsageError: no item has that name; the message lists them.
+            UsageError: no item has it; the message lists all names.
         """
         if given in self.built_in:
             self.warn_of_hidden(given)
@@ -158,28 +158,28 @@ class Registry(Generic[T]):
             raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
 
     def names(self) -> list[str]:
-        """All known names: built in, then those of installed packages."""
+        """All known names: built-in ones, then those of installed packages."""
         return list(dict.fromkeys([*self.built_in, *sorted(plug_in.name for plug_in in self.plug_ins())]))
 
     def plug_ins(self) -> list[PlugIn]:
-        """Items of installed packages whose names are not built-in ones. Nothing is imported."""
+        """The items of installed packages, except for those with a built-in name. Nothing is imported."""
         return [plug_in for plug_in in installed_plug_ins(self.group) if plug_in.name not in self.built_in]
 
     def listed_plug_ins(self) -> list[tuple[PlugIn, str]]:
-        """All items of installed packages, each with where it comes from, and by what it is named where its name does not mean it."""
-        everything = installed_plug_ins(self.group)
-        how_often = Counter(plug_in.name for plug_in in everything)
+        """All items of installed packages, each with its origin and, if its name is not unique, the import path to use instead."""
+        plug_ins = installed_plug_ins(self.group)
+        counts = Counter(plug_in.name for plug_in in plug_ins)
         listed = []
-        for plug_in in everything:
+        for plug_in in plug_ins:
             is_built_in = plug_in.name in self.built_in
             why = "the name means the built-in one" if is_built_in else "several packages have the name"
-            is_hidden = is_built_in or how_often[plug_in.name] > 1
+            is_hidden = is_built_in or counts[plug_in.name] > 1
             listed.append((plug_in, f"from {plug_in.package}{f'; {why}, so name it {plug_in.import_path}' if is_hidden else ''}"))
         return listed
 
     def warn_of_hidden(self, name: str) -> None:
-        """Warn, once in a session, of items of installed packages that have the name of a built-in one."""
-        if multiprocessing.parent_process() is not None:  # the process that has started this one tells
+        """Warn, once per process, of items of installed packages with the name of a built-in item."""
+        if multiprocessing.parent_process() is not None:  # the parent process warns
             return
         for plug_in in installed_plug_ins(self.group):
             is_told = plug_in in self._told
@@ -191,10 +191,10 @@ class Registry(Generic[T]):
                 )
 
     def name_of(self, value: T) -> str:
-        """What a configuration calls an item: its built-in name, or its import path.
+        """The name of an item in a configuration: its built-in name, or its import path.
 
         Raises:
-            UsageError: it has no import path by which another process would find it.
+            UsageError: another process cannot import it.
         """
         found = self._describe(value)
         reason = not_importable(value) if found.origin != "built in" else None
@@ -218,7 +218,7 @@ class Registry(Generic[T]):
 
 
 def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
-    """A check: the fault of a value that is not a concrete subclass of `base`, which users import as `name`; None for one that is."""
+    """Return a check for `Registry`: is a value a concrete subclass of `base`, which users import as `name`?"""
 
     def fault(value: Any) -> str | None:
         if isinstance(value, base):
@@ -233,24 +233,24 @@ def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
     return fault
 
 
-def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
-    """The fault of a class that cannot be made with these positional arguments."""
+def made_by(cls: type, family: str, arguments: tuple[str, ...]) -> str | None:
+    """The fault of a class that cannot be called with these positional arguments; None if it can."""
     try:
-        inspect.signature(kind).bind(*arguments)
+        inspect.signature(cls).bind(*arguments)
     except TypeError:
-        own = inspect.signature(kind.__init__)  # type: ignore[misc]  # the class is not made by it here
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # only inspected, not called
         take = "this argument, and pass it" if len(arguments) == 1 else f"these {len(arguments)} arguments, and pass them"
-        return f"has __init__{own}, and {family} are made with ({', '.join(arguments)}). Take {take} to super().__init__."
+        return f"has __init__{signature}, but {family} are made with ({', '.join(arguments)}). Take {take} to super().__init__."
     return None
 
 
 def installed_plug_ins(group: str) -> tuple[PlugIn, ...]:
-    """The entry points of all installed packages in a group, in the order of the packages' names."""
+    """The entry points of all installed packages in one group, ordered by package name."""
     return all_plug_ins().get(group, ())
 
 
 def all_plug_ins() -> Mapping[str, tuple[PlugIn, ...]]:
-    """Each group of this package -> the entry points of all installed packages in it, in the order of the packages' names."""
+    """Group of this package -> the entry points of all installed packages in it, ordered by package name."""
     return _all_plug_ins(tuple((entry, _modified(entry)) for entry in sys.path))
 
 
@@ -259,7 +259,7 @@ def _all_plug_ins(path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[PlugI
     """See `all_plug_ins`.
 
     Args:
-        path: the folders of Python's path, and when their contents changed last, as they do where a package is installed.
+        path: folders of ``sys.path`` with their modification times, which change when a package is installed.
     """
     found: dict[str, list[tuple[str, PlugIn]]] = {}
     for distribution in importlib.metadata.distributions(path=[entry for entry, _ in path]):
@@ -269,18 +269,18 @@ def _all_plug_ins(path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[PlugI
             package = f"{name} {distribution.version}"
         except Exception:
             continue
-        # The first of several copies on the path is the one that Python imports.
-        own = [(point.group, PlugIn(point.name, point.value, package)) for point in points]
-        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), own)
+        plug_ins = [(point.group, PlugIn(point.name, point.value, package)) for point in points]
+        # Of several copies on the path, Python imports the first.
+        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), plug_ins)
     groups: dict[str, list[PlugIn]] = {}
     for _, points_of_package in sorted(found.items()):
         for group, plug_in in points_of_package:
             groups.setdefault(group, []).append(plug_in)
-    return {group: tuple(plug_ins) for group, plug_ins in groups.items()}
+    return {group: tuple(of_group) for group, of_group in groups.items()}
 
 
 def _modified(entry: str) -> int:
-    """Nanoseconds; 0 of what cannot be read."""
+    """Modification time in nanoseconds; 0 if it cannot be read."""
     try:
         return os.stat(entry or ".").st_mtime_ns
     except (OSError, ValueError):

@@ -164,5 +164,7 @@ def test_a_seed_is_a_whole_number(seed: object) -> None:
 
 
 def test_what_only_runs_do_is_refused_with_where_it_is_done() -> None:
-    with pytest.raises(UsageError, match=r"asks for noise, which 'fit' does not do\. .* use dgl_mutual\.experiment or 'dgl-mutual run'"):
+    with pytest.raises(
+        UsageError, match=r"asks for noise, which 'fit' does not support\. .* use dgl_mutual\.experiment or 'dgl-mutual run'"
+    ):
         dgl_mutual.fit("digits", "gcn,gat", config={"noise": "label:0.2"})

@@ -331,7 +331,7 @@ def test_an_experiment_has_its_runs_before_another_one_takes_its_folder(tmp_path
     first = dgl_mutual.experiment("digits", {"a": "independent", "b": "dml"}, **small)
     second = dgl_mutual.experiment("digits", {"a": "independent", "c": "gml"}, **small)
     assert (first.methods, second.methods) == (["a", "b"], ["a", "c"])
-    with pytest.raises(UsageError, match=r"that of another suite, of a on digits among others.*name=\.\.\."):
+    with pytest.raises(UsageError, match=r"that of another suite, with a on digits among others.*name=\.\.\."):
         dgl_mutual.experiment("digits", {"d": "dml"}, **{**small, "training": {"epochs": 3}})
 
 
@@ -344,7 +344,7 @@ def test_other_graphs_of_the_same_name_do_not_take_the_folder(tmp_path: Path) ->
     small = {**SMALL, "seeds": 1, "out": tmp_path}
     first = dgl_mutual.experiment(graphs[0], "independent", **small)
     table = (first.folder / "table.csv").read_text()
-    with pytest.raises(UsageError, match=r"that of another suite, .* and these have other data under the same names\..*name=\.\.\."):
+    with pytest.raises(UsageError, match=r"that of another suite, .* its runs have other data under the same names\..*name=\.\.\."):
         dgl_mutual.experiment(graphs[1], "independent", **small)
     assert (first.folder / "table.csv").read_text() == table
     dgl_mutual.experiment(graphs[0], "independent", **{**small, "training": {"epochs": 3}})
@@ -554,7 +554,7 @@ def test_methods_are_a_text_with_commas_or_files(tmp_path: Path, monkeypatch: py
     Path("best.yaml").write_text(yaml.safe_dump(best))
     small = {**SMALL, "seeds": 1}
     assert set(dgl_mutual.experiment("digits", "gml, independent", **small).methods) == {"gml", "independent"}
-    with pytest.warns(UserWarning, match=r"does not take over from .*best.yaml': seeds=7\. It belongs to the data"):
+    with pytest.warns(UserWarning, match=r"does not take over from .*best.yaml': seeds=7\. These options belong to the data"):
         found = dgl_mutual.experiment("digits", {"tuned": "best.yaml", "again": tmp_path / "best.yaml", "plain": "dml"}, **small)
     of = {run.method: run.config for run in found.runs}
     assert {name: (config["strategy"], config["training"]["learning_rate"]) for name, config in of.items()} == {

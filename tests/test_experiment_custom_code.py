@@ -161,7 +161,7 @@ def test_code_that_is_changed_before_the_processes_import_it_is_not_trained(chan
         return kept(datasets)
 
     monkeypatch.setattr(local, "kept_datasets", kept_late)
-    with pytest.raises(UsageError, match=r"A process that trains has other code of changing_ideas:Net"):
+    with pytest.raises(UsageError, match=r"A training process has other code of changing_ideas:Net"):
         first_losses(changing.Net, 2)
 
 

@@ -103,7 +103,7 @@ def test_a_wrong_split_is_refused(data: dm.Dataset, parts: Any, message: str) ->
     ("given", "message"),
     [
         ({"split": ([0], [1], [2])}, r"The split is a tuple. Give dgl_mutual.Split\(train, val, test\)"),
-        ({"protocol": "random"}, "A split was given, so protocol, fold and folds have no meaning"),
+        ({"protocol": "random"}, "A split was given, so protocol, fold and folds have no effect"),
         ({"fold": 1}, "A split was given"),
         ({"strategy": MyNet}, "is not a subclass of dgl_mutual.Strategy"),
         (
@@ -244,7 +244,7 @@ class NoArguments(dm.Strategy):
         (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* number for each of the 2 members"),
         (losing(lambda term: {"a": term.long()}), "the type torch.int64"),
         (losing(lambda term: {"a": term.detach()}), "No loss term of the strategy 'Losing' depends on the students' logits"),
-        (NoArguments, r"has __init__\(self\) -> .*, and strategies are made with \(options, setting\)"),
+        (NoArguments, r"has __init__\(self\) -> .*, but strategies are made with \(options, setting\)"),
     ],
 )
 def test_a_wrong_strategy_is_named(data: dm.Dataset, split: dm.Split, strategy: Any, message: str) -> None:

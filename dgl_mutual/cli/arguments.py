@@ -1,4 +1,4 @@
-"""Options that several commands share, and what holds for the options of all of them."""
+"""Options shared by several commands, and checks of the options of all commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dgl_mutual.utils.paths import user_path
 
 
 class UserPath(click.Path):
-    """A file or folder, ``~`` expanded: of ``--out=~/runs`` most shells leave it as it is."""
+    """A file or folder. ``~`` is expanded, since most shells do not expand it in ``--out=~/runs``."""
 
     def __init__(self, *, exists: bool = False) -> None:
         super().__init__(exists=exists, path_type=Path)
@@ -25,7 +25,7 @@ class UserPath(click.Path):
         return super().convert(user_path(value), param, ctx)
 
 
-#: The type of all paths but those that have to be there.
+#: The type of all paths that need not exist.
 PATH = UserPath()
 
 data_dir_option = click.option(
@@ -36,17 +36,17 @@ data_dir_option = click.option(
 targets_option = click.option(
     "--targets",
     metavar="NAMES",
-    help="Which targets, for example digit,even (default: all of the dataset; in a CSV folder the column label).",
+    help="Targets to use, for example digit,even (default: all targets; in a CSV folder, the column 'label').",
 )
 trust_option = click.option(
     "--trust",
     is_flag=True,
-    help="Import the code that the file names as package.module:Class, which executes it (default: only what the command line names).",
+    help="Import, and so execute, code that the file names as package.module:Class (default: only code named on the command line).",
 )
 
 
 def file_option(*, help: str, metavar: str, default: Path | None = None) -> Callable[[Any], Any]:
-    """The option that names the file that a command writes."""
+    """The option for the output file of a command."""
     return click.option("-o", "--out", type=PATH, default=default, show_default=True, metavar=metavar, help=help)
 
 
@@ -64,20 +64,16 @@ track_option = click.option(
 
 
 def was_given(name: str | None) -> bool:
-    """Whether the option of this name was given to the command that runs."""
+    """Whether the option with this name was given on the command line."""
     return click.get_current_context().get_parameter_source(name or "") is ParameterSource.COMMANDLINE
 
 
 def refuse_repeated(context: click.Context, arguments: Sequence[str]) -> None:
-    """Refuse an option with one value that is given several times: click would silently use the last one.
-
-    Raises:
-        click.UsageError: there is one.
-    """
+    """Raise `click.UsageError` for a repeated option that takes one value: click would silently use the last one."""
     command = context.command
     try:
         _, rest, order = command.make_parser(context).parse_args(args=list(arguments))
-    except click.UsageError:  # the command itself says what is wrong
+    except click.UsageError:  # the command itself reports it
         return
     for parameter, times in Counter(order).items():
         if times > 1 and isinstance(parameter, click.Option) and not parameter.multiple and not parameter.is_flag:

@@ -15,10 +15,10 @@ from dgl_mutual.cli.run import command as run_command
 from dgl_mutual.store.files import CERTIFICATE_FILE
 from dgl_mutual.store.members import BEST
 
-#: Options that have a meaning for one kind of reference only.
+#: Options that apply to one kind of reference only.
 _FOR_PYG = ("parity_epochs", "parity_only")
 _FOR_FILE = ("columns", "member", "runs", "jobs")
-#: Options that mean here what they mean for `run`.
+#: Options shared with `run`.
 _SHARED = {
     *("task", "dataset", "targets", "metric", "protocol", "students", "strategy", "seeds", "folds", "epochs"),
     *("assignments", "recipe", "file", "trust", "threads", "data_dir", "offline"),
@@ -29,24 +29,26 @@ _REFERENCE = click.Option(["--reference"], default="pyg", show_default=True, met
 
 
 @click.command(params=[_REFERENCE, *(option for option in run_command.params if option.name in _SHARED)])
-@click.option("--parity-epochs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Length of the trajectories.")
-@click.option("--parity-only", is_flag=True, help="Leave out accuracy and cost, which train both sides in full.")
+@click.option(
+    "--parity-epochs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Number of epochs of the parity check."
+)
+@click.option("--parity-only", is_flag=True, help="Skip accuracy and cost, for which both sides are trained in full.")
 @click.option(
     "--margin",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.01,
     show_default=True,
-    help="Difference of test metrics that matters.",
+    help="Smallest difference of test metrics that matters.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
+    help="Name of a column in the file, where it differs from ours: dataset, seed, fold, member, fingerprint, split or test.",
 )
 @click.option("--member", default=BEST, show_default=True, help="Our member to compare with, if the file has no members.")
-@click.option("--jobs", type=JOBS, metavar="N", help="Number of our trials at a time, with FILE.csv (default: one per CPU core).")
+@click.option("--jobs", type=JOBS, metavar="N", help="Number of our trials to run in parallel, with FILE.csv (default: one per CPU core).")
 @click.option("--runs", type=PATH, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv.")
 @click.option("--out", type=PATH, help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).")
 def command(
@@ -70,9 +72,9 @@ def command(
 ) -> None:
     """Compare with the same method on torch_geometric, number by number, and write a certificate. Exit status 1 if parity breaks.
 
-    With --reference FILE.csv, compare with results of your own code instead: columns dataset (as in --dataset, also for a function of your
-    own: mypkg.data:arrays), test, and seed or fold; member, fingerprint and split where they are known. Both ways of comparing compute on
-    the CPU.
+    With --reference FILE.csv, compare with results of your own code instead. The file needs the columns dataset (as given to --dataset,
+    also an import path such as mypkg.data:arrays), test, and seed or fold; the columns member, fingerprint and split are optional. Both
+    comparisons run on the CPU.
 
     \b
     Examples:
@@ -86,9 +88,11 @@ def command(
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.utils.paths import user_path
 
-    _refuse_idle_options(f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG)
+    _refuse_options_without_effect(
+        f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG
+    )
     if parity_only:
-        _refuse_idle_options("--parity-only", ("margin",))
+        _refuse_options_without_effect("--parity-only", ("margin",))
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
@@ -112,10 +116,10 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _refuse_idle_options(beside: str, idle: tuple[str, ...]) -> None:
+def _refuse_options_without_effect(beside: str, names: tuple[str, ...]) -> None:
     for parameter in click.get_current_context().command.params:
-        if parameter.name in idle and was_given(parameter.name):
-            raise click.UsageError(f"{parameter.opts[0]} has no meaning with {beside}. Leave it out.")
+        if parameter.name in names and was_given(parameter.name):
+            raise click.UsageError(f"{parameter.opts[0]} has no effect with {beside}. Leave it out.")
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:

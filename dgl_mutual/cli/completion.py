@@ -1,4 +1,4 @@
-"""Names that the shell completes. They are found without importing torch or DGL, and without importing an installed package."""
+"""Names for shell completion, found without importing torch, DGL or an installed package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asy
 
 
 def strategies() -> list[str]:
-    """Names of the built-in strategies, and of those of installed packages."""
+    """Names of the strategies of this package and of installed packages."""
     return [*STRATEGIES, *_installed("strategies")]
 
 
@@ -62,10 +62,10 @@ def recipes() -> list[str]:
 
 
 def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Complete:
-    """Complete one name, or a path where one has begun.
+    """Complete one name, or a path that has been begun.
 
     Args:
-        path: ``file`` or ``dir`` where a path is accepted, too.
+        path: ``file`` or ``dir`` if a path is accepted, too.
     """
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -78,7 +78,7 @@ def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Compl
 
 
 def several(names: Callable[[], Iterable[str]]) -> Complete:
-    """Complete the last of several names with commas between them."""
+    """Complete the last of several comma-separated names."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")

@@ -14,7 +14,7 @@ from dgl_mutual.cli.output import say
 if TYPE_CHECKING:
     from dgl_mutual.data.values.target import TaskName
 
-task_option = click.option("--task", type=click.Choice(["node", "graph"]), help="Which task, where the dataset is for both.")
+task_option = click.option("--task", type=click.Choice(["node", "graph"]), help="Task to use, if the dataset is for both.")
 
 
 @click.group()
@@ -30,7 +30,7 @@ def command() -> None:
 @command.command("list")
 @data_dir_option
 def list_datasets(data_dir: Path | None) -> None:
-    """List the datasets that are known by name, and whether their files are present.
+    """List the known datasets, and whether their files are present.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def list_datasets(data_dir: Path | None) -> None:
 @data_dir_option
 @offline_option
 def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir: Path | None, offline: bool) -> None:
-    """Show what a dataset holds, in numbers. DATASET is a name or a folder.
+    """Show statistics of a dataset. DATASET is a name or a folder.
 
     \b
     Example:
@@ -77,7 +77,7 @@ def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir:
 @click.argument("datasets", nargs=-1, required=True, shell_complete=completion.one(completion.datasets))
 @data_dir_option
 def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
-    """Download what is missing of the named datasets.
+    """Download the missing files of datasets.
 
     \b
     Example:
@@ -96,12 +96,12 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
 
 @command.command()
 @click.argument("name", metavar="arxiv-twin|products-twin|power-law")
-@click.option("--out", type=PATH, required=True, help="Folder to make; --dataset takes its path.")
+@click.option("--out", type=PATH, required=True, help="Folder to create; pass its path to --dataset.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same data.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Number of nodes of power-law (default: 100000).")
 @click.option("--edges", type=click.IntRange(min=1), metavar="N", help="Number of undirected edges of power-law (default: 10 per node).")
 def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | None) -> None:
-    """Generate a large graph with classes: the size of ogbn-arxiv, of ogbn-products, or any size.
+    """Generate a large graph with node classes, of the size of ogbn-arxiv, of ogbn-products, or of any size.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
 @click.argument("dataset", shell_complete=completion.one(completion.datasets, path="dir"))
 @task_option
 @targets_option
-@click.option("--no-labels", is_flag=True, help="Labels may be missing, as in data for predict.")
+@click.option("--no-labels", is_flag=True, help="Accept missing labels, as in data for 'predict'.")
 @data_dir_option
 def verify(dataset: str, task: TaskName | None, targets: str | None, no_labels: bool, data_dir: Path | None) -> None:
     """Check the files of a dataset against the rules of their format and their published hashes. DATASET is a name or a folder.

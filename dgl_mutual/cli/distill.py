@@ -8,7 +8,7 @@ import click
 
 from dgl_mutual.cli.run import command as run_command
 
-#: An MLP has no part in what several processes or machines share.
+#: Options of `run` for several processes or machines, which do not distill.
 _OF_RUN_ALONE = ("servers", "divide")
 
 
@@ -17,15 +17,15 @@ _OF_RUN_ALONE = ("servers", "divide")
     "--positions",
     type=int,
     metavar="N",
-    help="Random-walk steps of the MLP's positional features (default: 0, none); training.positions is for the students.",
+    help="Random-walk steps of the MLP's positional features (default: 0, no such features). For students, set training.positions.",
 )
-@click.option("--unseen", type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0).")
+@click.option("--unseen", type=float, metavar="SHARE", help="Share of the test nodes hidden from training (default: 0).")
 @click.option("--mlp-hidden", type=int, metavar="N", help="Units of the MLP's hidden layers (default: 128).")
 @click.option("--supervised-weight", type=float, metavar="W", help="W in W CE + (1 - W) KL (default: 0).")
 def command(assignments: tuple[str, ...], **values: Any) -> None:
-    """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; in trials.csv it is the member 'mlp'.
+    """Train a cohort like 'run', then distill its ensemble into an MLP, which needs no graph: the member 'mlp' in trials.csv.
 
-    With --unseen, a share of the test nodes and their edges is kept from training, and the test column is theirs (inductive).
+    With --unseen, a share of the test nodes and their edges is hidden from training, and the test column is computed on them (inductive).
 
     \b
     Examples:

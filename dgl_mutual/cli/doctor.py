@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     "--determinism", is_flag=True, help="Also train a small trial several times, and report which results are bit-equal (takes minutes)."
 )
 def command(determinism: bool) -> None:
-    """Check whether training works in this environment, and show how to repair what is wrong. The exit status is 1 if it does not work.
+    """Check whether training works in this environment, and suggest repairs. Exit status 1 if it does not work.
 
     \b
     Examples:

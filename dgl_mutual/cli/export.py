@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 
 dataset_option = click.option(
-    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, as tables name it; can be repeated."
+    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, by its name in tables; can be repeated."
 )
 method_option = click.option(
-    "--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it; can be repeated."
+    "--method", "methods", multiple=True, metavar="NAME", help="Only this method, by its name in tables; can be repeated."
 )
 
 
@@ -30,37 +30,41 @@ method_option = click.option(
     "--format",
     "kind",
     type=click.Choice(["csv", "latex", "markdown"]),
-    help="What to write (default: what the ending of --out says, .csv, .tex or .md; else csv).",
+    help="Output format (default: by the ending of --out, .csv, .tex or .md; else csv).",
 )
 @click.option("--wide", is_flag=True, help="csv: one row per method and columns per dataset, instead of one row per value with its tests.")
-@click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
+@click.option(
+    "--baseline", metavar="METHOD", help="Test the other methods against this one (default: independent, if present); none: no tests."
+)
 @click.option(
     "--value",
     default="test",
     show_default=True,
     metavar="NAME",
-    help="test, val or train; nll or ece (calibration on test); disagreement; or a cost such as peak_mib.",
+    help="Value to show: test, val or train; nll or ece (calibration on test); disagreement; or a cost such as peak_mib.",
 )
 @click.option(
-    "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, macro-f1, rocauc, ...; of several tasks one: 'accuracy(digit)'."
+    "--metric",
+    metavar="NAME",
+    help="Only datasets with this metric: accuracy, macro-f1, rocauc, ...; with several targets, that of one: 'accuracy(digit)'.",
 )
 @click.option(
     "--by-target",
     is_flag=True,
-    help="A column for each target, learned alone (1 target) or together with others (N targets). --dataset and --method take the names "
-    "that tables have without it.",
+    help="One column per target, learned alone (1 target) or together with others (N targets). --dataset and --method take the names of "
+    "tables without this option.",
 )
-@click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
+@click.option("--members", metavar="NAMES", help="Members to show, for example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @dataset_option
 @method_option
 @click.option("--precision", type=click.IntRange(0, MAX_PRECISION), metavar="N", help="Number of decimals.")
-@click.option("--percent", is_flag=True, help="Fractions times 100.")
-@file_option(metavar="FILE", help="Write here instead of to standard output.")
+@click.option("--percent", is_flag=True, help="Show fractions as percentages.")
+@file_option(metavar="FILE", help="Output file (default: standard output).")
 def command(runs: tuple[Path, ...], kind: Format | None, out: Path | None, **options: Any) -> None:
     """Make a table of runs: means, standard deviations, and tests against a baseline.
 
     RUN is the folder of a run or a suite, or a folder that contains runs. The tests are adjusted for the number of comparisons in the
-    table, without datasets and methods that are left out.
+    table; datasets and methods that are not shown do not count.
 
     \b
     Examples:

@@ -33,27 +33,27 @@ from dgl_mutual.version import __version__
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
 COMMANDS = {
     "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write the results."),
-    "distill": ("dgl_mutual.cli.distill", "Train a cohort, then an MLP from it that needs no graph."),
+    "distill": ("dgl_mutual.cli.distill", "Train a cohort, then distill it into an MLP that needs no graph."),
     "suite": ("dgl_mutual.cli.suite", "Run methods on datasets, and write tables of the results."),
-    "tune": ("dgl_mutual.cli.tune", "Search the options of a method on validation, and write the best configuration."),
+    "tune": ("dgl_mutual.cli.tune", "Tune the options of a method on validation, and write the best configuration."),
     "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
     "time-inference": ("dgl_mutual.cli.time_inference", "Time the predictions of trained students, one at a time."),
     "export": ("dgl_mutual.cli.export", "Make a table of runs: CSV, LaTeX or Markdown."),
     "tables": ("dgl_mutual.cli.tables", "Update the tables of Markdown pages and suites from their runs."),
     "plot": ("dgl_mutual.cli.plot", "Draw figures of runs: gains, learning curves, weights, ranks, and more."),
-    "report": ("dgl_mutual.cli.report", "Make one HTML page of runs."),
+    "report": ("dgl_mutual.cli.report", "Make an HTML report of runs."),
     "compare": ("dgl_mutual.cli.compare", "Compare with torch_geometric: a parity certificate, accuracy and cost side by side."),
     "predict": ("dgl_mutual.cli.predict", "Predict new nodes or graphs with a trained student."),
     "recipes": ("dgl_mutual.cli.recipes", "List configurations for known datasets, or show one."),
     "strategies": ("dgl_mutual.cli.strategies", "List the strategies with formula and source, or the options of one."),
     "data": ("dgl_mutual.cli.data", "List, describe, fetch, generate and verify datasets."),
-    "partition": ("dgl_mutual.cli.partition", "Divide a large graph into parts for several machines."),
-    "serve": ("dgl_mutual.cli.serve", "Serve one part of a partitioned graph to the processes that train."),
-    "doctor": ("dgl_mutual.cli.doctor", "Check the environment, and show how to repair it."),
+    "partition": ("dgl_mutual.cli.partition", "Partition a large graph for training on several machines."),
+    "serve": ("dgl_mutual.cli.serve", "Serve one part of a partitioned graph to training processes."),
+    "doctor": ("dgl_mutual.cli.doctor", "Check the environment, and suggest repairs."),
 }
 
 
-#: What helps a command that runs out of memory outside of a training, which has advice of its own.
+#: Advice for a command that runs out of memory outside of a training; a training has its own.
 _MORE_MEMORY = "Close other programs, allow this one more memory ('ulimit -v' shows the limit, in KiB), or give it less data or fewer runs."
 
 
@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        command.name = cmd_name  # not that of its function, in the pages that are made of it
+        command.name = cmd_name  # for the documentation; click would take that of the function
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -105,10 +105,10 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:
-    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message, and so is a bug."""
+    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. Any error, bugs included, is shown as one message."""
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown all the same
+        if isinstance(stream, io.TextIOWrapper):  # to show names that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     if arguments is None:
         own_process()
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         sys.exit(_complain("The folder in which this command was started no longer exists. Change to another folder.", 1))
     try:
         status = _run(None if arguments is None else list(arguments))
-        sys.stdout.flush()  # here, and not while the interpreter ends, where it would say so in its own words
+        sys.stdout.flush()  # here, since the interpreter would report an error at exit in its own words
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         _abandon_output()
         status = 1
@@ -129,15 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> Any:
 
 
 def _open_streams() -> None:
-    """Where a standard stream is closed, as by ``>&-``, open the device that takes everything and gives nothing.
+    """Open the null device in place of standard streams that are closed, as by ``>&-``.
 
-    Libraries write to the streams without a look, and the next file that is opened would get the number of a closed one.
+    Libraries write to the streams without a check, and the next opened file would get the descriptor of a closed stream.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is that of the stream
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free descriptor is that of the stream
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None or stream.closed:
@@ -145,14 +145,14 @@ def _open_streams() -> None:
 
 
 def _run(arguments: list[str] | None) -> Any:
-    """The exit status of a command.
+    """Run a command and return its exit status.
 
     Raises:
-        OSError: standard output does not take what a command says.
+        OSError: standard output cannot be written.
     """
     try:
         with warnings.catch_warnings(), _termination_interrupts():
-            # Each once: torch and DGL change the filters, after which Python forgets what it has shown.
+            # Show each warning once: torch and DGL change the filters, after which Python forgets which it has shown.
             show = functools.cache(lambda text: say(f"Warning: {text}", err=True))
             warnings.showwarning = lambda message, *_, **__: show(str(message))
             return cli.main(args=arguments, prog_name="dgl-mutual", standalone_mode=False)
@@ -181,31 +181,31 @@ def _run(arguments: list[str] | None) -> Any:
         if broken is not None:
             return _complain(broken, 1)
         if isinstance(error, OSError) and error.filename is not None:
-            return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
+            return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it exists, and that you may access it.", 1)
         if custom_place(error) is not None:
             return _complain(f"Code of your own, or of a package that you named, raised an error: {described(error)}", 1)
         return _complain(_bug(error), 1)
 
 
 def _bug(error: Exception) -> str:
-    """Name a fault of this package as one, and keep what its authors need to correct it."""
-    kept = ""
+    """The message for an error that is a bug of this package. A file with the traceback is left for a report to the authors."""
+    attachment = ""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="dgl-mutual-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
             file.write(f"dgl-mutual {__version__}, Python {sys.version}\n{shlex.join(sys.argv)}\n\n{traceback.format_exc()}")
-        kept = f" with the file {file.name}, which holds the traceback"
+        attachment = f" with the file {file.name}, which holds the traceback"
     except OSError:  # no room in the temporary folder
         traceback.print_exc()
     return (
         f"This is a bug in dgl-mutual, not a mistake of yours: {type(error).__name__}: {str(error)[:500]}. "
-        f"Please report it to the authors{kept}, with the command and, if you can, the files that led to it."
+        f"Please report it to the authors{attachment}, with the command and, if you can, the files that led to it."
     )
 
 
 def _of_standard_output(error: OSError) -> bool:
-    """Whether an error without a file's name is of writing to standard output: it fails again."""
+    """Whether an error without a file name came from standard output, which then fails again."""
     if error.filename is not None:
         return False
     try:
@@ -216,7 +216,7 @@ def _of_standard_output(error: OSError) -> bool:
 
 
 def _abandon_output() -> None:
-    """What is left to be written to standard output goes nowhere: the interpreter would try again as it ends, and complain."""
+    """Discard unwritten output, which the interpreter would try to write again at exit."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -225,22 +225,22 @@ def _abandon_output() -> None:
 
 @contextmanager
 def _termination_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is finished is kept, and processes that work for it end, too."""
-    kinds = [kind for name in ("SIGTERM", "SIGHUP") if (kind := getattr(signal, name, None)) is not None]
-    mine = threading.current_thread() is threading.main_thread()
-    taken = [kind for kind in kinds if mine and signal.getsignal(kind) is signal.SIG_DFL]  # nohup's SIG_IGN stays
-    for kind in taken:
-        signal.signal(kind, signal.default_int_handler)
+    """Let SIGTERM and SIGHUP end a command like Ctrl-C: finished trials are kept, and worker processes end, too."""
+    signals = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    replaced = [number for number in signals if in_main_thread and signal.getsignal(number) is signal.SIG_DFL]  # nohup's SIG_IGN stays
+    for number in replaced:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for kind in taken:
-            signal.signal(kind, signal.SIG_DFL)
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _broken_dependency() -> str | None:
-    """What keeps the libraries that training stands on from being imported, if anything does; a wrong build of DGL may raise anything."""
-    for name in ("torch", "scipy.sparse", "dgl"):  # DGL imports the others, and is not to be blamed for them
+    """The message for a core library that cannot be imported; None if all can. A wrong build of DGL may raise anything."""
+    for name in ("torch", "scipy.sparse", "dgl"):  # DGL comes last, since it imports the others
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -262,6 +262,6 @@ def _broken_dependency() -> str | None:
 
 def _complain(message: str, status: int) -> int:
     if status == 130:
-        ignore_interrupts()  # another while the interpreter ends would leave a traceback, or the signal as the exit status
+        ignore_interrupts()  # a second Ctrl-C at exit would show a traceback, or change the exit status
     say(f"Error: {message}" if status != 130 else message, err=True)
     return status

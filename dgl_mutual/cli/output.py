@@ -1,4 +1,4 @@
-"""What commands show and write. All output goes through here, since names in it may come from untrusted files."""
+"""Output of commands. All of it goes through here, since names in it may come from untrusted files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 from dgl_mutual.utils.files import is_special
 from dgl_mutual.utils.safe_text import terminal_text
 
-#: Characters of an error or a warning that are shown; the longest that this package writes itself have a few thousand.
+#: Maximum length of an error or a warning in characters; the longest of this package have a few thousand.
 _MOST = 20_000
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text with control characters removed; to standard error at most its first `_MOST` characters.
+    """Print text without control characters; to standard error, at most its first `_MOST` characters.
 
-    What standard error does not take is lost: it must not cost a result.
+    Failures to write to standard error are ignored: they must not cost a result.
     """
     if err and len(text) > _MOST:
         text = f"{text[:_MOST]}...\n({len(text) - _MOST:,} more characters are not shown)"
@@ -27,10 +27,10 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def deliver(text: str, output: Path | None, note: str = "") -> None:
-    """Write a result to `output`, or without one to standard output: byte for byte, unless that is a terminal.
+    """Write a result to `output`, or to standard output if it is None or ``-``: byte for byte, unless that is a terminal.
 
     Args:
-        note: follows the line that says where it was written.
+        note: appended to the line that says where the result was written.
 
     Raises:
         UsageError: see `dgl_mutual.store.outputs.refuse_kept`.

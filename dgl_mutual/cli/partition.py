@@ -13,16 +13,16 @@ from dgl_mutual.cli.output import say
 
 @click.command()
 @click.argument("dataset", metavar="NAME|DIR", shell_complete=completion.one(completion.datasets, path="dir"))
-@click.option("--parts", type=click.IntRange(min=1), required=True, metavar="P", help="Number of parts, one for each machine.")
-@click.option("--out", type=PATH, required=True, help="Folder to make.")
+@click.option("--parts", type=click.IntRange(min=1), required=True, metavar="P", help="Number of parts, one per machine.")
+@click.option("--out", type=PATH, required=True, help="Folder to create.")
 @targets_option
 @data_dir_option
 @offline_option
 def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
-    """Divide a large graph into parts for DGL's distributed graph store.
+    """Partition a large graph for DGL's distributed graph store.
 
-    The folder must be new or empty: nothing is overwritten. Its partition.json holds a secret that proves membership: copy it only to
-    machines that train.
+    The folder must be new or empty: nothing is overwritten. Its partition.json holds the secret key by which trainers and servers
+    recognise each other: copy it only to machines that train.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
 
     given, target = user_path(dataset).resolve(), out.resolve()
     if given.exists() and (target == given or target in given.parents):
-        raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
+        raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or contains it. Choose another folder.")
     refuse_taken(out)
     try:
         loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=targets)

@@ -19,11 +19,11 @@ from dgl_mutual.reporting.plot_names import PLOT_NAMES
     "kinds",
     multiple=True,
     metavar="NAMES",
-    help=f"Of {', '.join(PLOT_NAMES)} (default: all).",
+    help=f"Figures to draw: {', '.join(PLOT_NAMES)} (default: all).",
 )
 @dataset_option
 @method_option
-@click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Folder for the files.")
+@click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Output folder.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("checkpoint", type=PATH)
 @click.argument("data", metavar="DATA")
-@click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., best_by_val, mlp, ensemble (default: ensemble).")
-@click.option("--trust", is_flag=True, help="Import the class of a student of your own, which executes its module.")
-@click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint that is for another task.")
-@file_option(metavar="FILE.csv", help="Write here instead of to standard output.")
+@click.option(
+    "--member", metavar="NAME", help="Member of a checkpoint folder: gcn-0, ..., best_by_val, mlp or ensemble (default: ensemble)."
+)
+@click.option("--trust", is_flag=True, help="Import, and so execute, the module of a custom student.")
+@click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint of another task.")
+@file_option(metavar="FILE.csv", help="Output file (default: standard output).")
 @data_dir_option
 @offline_option
 def command(
@@ -35,9 +37,9 @@ def command(
 ) -> None:
     """Predict the nodes or graphs of DATA, labelled or not: one CSV row each, with the predicted label and all probabilities.
 
-    CHECKPOINT is a student's file, or the folder of a trial with its students. DATA is a dataset's name, or a folder in TU's or in DGL's
-    CSVDataset form. Feature columns are matched by name; unknown columns are refused, and so are missing ones, except boolean
-    ones: these count as false, with a warning unless they are named like a value of a one-hot encoding (colour=red).
+    CHECKPOINT is the file of a student, or the folder of a trial with its students. DATA is the name of a dataset, or a folder in the
+    format of TU or of DGL's CSVDataset. Feature columns are matched by name. Unknown and missing columns are refused, except that missing
+    boolean columns count as false, with a warning unless they are named like a value of a one-hot encoding (colour=red).
 
     \b
     Examples:

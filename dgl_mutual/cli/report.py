@@ -13,9 +13,9 @@ from dgl_mutual.cli.output import deliver
 
 @click.command()
 @runs_argument
-@file_option(metavar="FILE.html", default=Path("report.html"), help="The page.")
+@file_option(metavar="FILE.html", default=Path("report.html"), help="Output file.")
 def command(runs: tuple[Path, ...], out: Path) -> None:
-    """Make one HTML page of runs: tables, plots, configuration, environment. It does not load other files.
+    """Make an HTML report of runs with tables, plots, configuration and environment: one page that loads no other files.
 
     RUN is the folder of a run or a suite, or a folder that contains runs.
 

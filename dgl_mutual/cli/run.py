@@ -17,7 +17,7 @@ from dgl_mutual.utils.wording import counted
 if TYPE_CHECKING:
     from dgl_mutual.strategies.setting import Divided
 
-#: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
+#: Flag -> the key of the configuration that it sets. Other keys are set with --set.
 KEYS = {
     name: name
     for name in (
@@ -44,7 +44,7 @@ KEYS = {
     "--task",
     metavar="node|graph",
     shell_complete=completion.one(lambda: completion.TASKS),
-    help="What is classified (default: what the dataset is for).",
+    help="Classify nodes or graphs (default: the task of the dataset).",
 )
 @click.option(
     "--dataset",
@@ -57,7 +57,7 @@ KEYS = {
     "--metric",
     metavar="NAME",
     shell_complete=completion.one(completion.metrics),
-    help="What is scored and chosen by: accuracy, balanced-accuracy, macro-f1, micro-f1, rocauc or ap (default: the dataset's).",
+    help="Metric to select by and to report: accuracy, balanced-accuracy, macro-f1, micro-f1, rocauc or ap (default: the dataset's).",
 )
 @click.option(
     "--students",
@@ -75,14 +75,14 @@ KEYS = {
     "--label-rate",
     metavar="SHARE|N",
     help="Keep only some labels of the training part: a share (0.1), or an integer number per class (20). 1 means one label per class, "
-    "1.0 all labels. The other samples are trained on without their labels (default: keep all).",
+    "1.0 all labels. The other training samples are used without labels (default: keep all).",
 )
-@click.option("--unlabelled", metavar="NAME|DIR", help="A dataset whose graphs are further training samples, without their labels.")
+@click.option("--unlabelled", metavar="NAME|DIR", help="Dataset whose graphs are additional training samples, without labels.")
 @click.option(
     "--unlabelled-ratio",
     type=float,
     metavar="R",
-    help="Unlabelled samples per epoch for each labelled one (default: all of them; with --sampler, one).",
+    help="Unlabelled samples in an epoch, per labelled sample (default: all unlabelled samples; with --sampler, 1).",
 )
 @click.option(
     "--noise",
@@ -90,7 +90,7 @@ KEYS = {
     shell_complete=completion.one(lambda: completion.NOISES),
     help="Add noise to the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2, label:0.2 or label-asymmetric:0.2.",
 )
-@click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
+@click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 with a single split, 1 with folds).")
 @click.option(
     "--folds",
     type=int,
@@ -105,10 +105,15 @@ KEYS = {
 )
 @click.option("--epochs", type=int, metavar="N", help="Maximum number of epochs (default: 200).")
 @click.option(
-    "--sampler", metavar="neighbor", help="Train on sampled neighbourhoods (node tasks), for graphs that do not fit into one step."
+    "--sampler", metavar="neighbor", help="Train on sampled neighbourhoods (node tasks), for graphs too large for full-batch training."
 )
-@click.option("--fanout", metavar="N,N", help="Neighbours to sample for each convolution, -1 for all of them (default: 10 for each).")
-@click.option("--batch-size", type=int, metavar="N", help="Graphs, or with a sampler training nodes, in a step (default: 32, or 1024).")
+@click.option("--fanout", metavar="N,N", help="Number of neighbours to sample in each convolution, -1 for all (default: 10 in each).")
+@click.option(
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="Number of graphs in a batch (default: 32), or with --sampler of training nodes (default: 1024).",
+)
 @click.option(
     "--checkpoint-every",
     type=int,
@@ -120,17 +125,17 @@ KEYS = {
     "--recipe",
     metavar="NAME",
     shell_complete=completion.one(completion.recipes),
-    help="Start from a recipe (see 'dgl-mutual recipes list'); a configuration and flags override it.",
+    help="Start from a recipe (see 'dgl-mutual recipes list'); --config and flags override it.",
 )
 @click.option("--config", "file", type=PATH, metavar="FILE.yaml", help="Start from a configuration; flags override it.")
 @trust_option
-@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
+@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Parent folder of run folders.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Run only missing trials, or start over.")
 @click.option(
     "--jobs",
     type=JOBS,
     metavar="N",
-    help="Number of trials at a time, each in its own process (default: one per CPU core; 1 on a GPU).",
+    help="Number of trials to run in parallel, each in its own process (default: one per CPU core; 1 on a GPU).",
 )
 @click.option(
     "--threads",
@@ -138,9 +143,9 @@ KEYS = {
     default=1,
     show_default=True,
     metavar="N",
-    help="Threads of each trial. Other numbers change results within rounding, which training with batch norm amplifies.",
+    help="Number of threads per trial. It changes rounding errors, which training with batch norm amplifies.",
 )
-@click.option("--servers", type=PATH, metavar="FILE", help="Where the parts of a partitioned graph are served.")
+@click.option("--servers", type=PATH, metavar="FILE", help="Addresses of the servers of a partitioned graph (see 'dgl-mutual serve').")
 @click.option(
     "--divide",
     type=click.Choice(["samples", "students"]),
@@ -148,7 +153,7 @@ KEYS = {
     show_default=True,
     help="How torchrun's processes share the work: samples (data parallel) or students (each process trains some of them).",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Device to train on.")
 @track_option
 @data_dir_option
 @offline_option
@@ -188,9 +193,9 @@ def command(
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.compute import Compute
-    from dgl_mutual.experiments.configuration.idle import refuse_untrained
     from dgl_mutual.experiments.configuration.layers import from_command_line
     from dgl_mutual.experiments.configuration.trust import trusted_config
+    from dgl_mutual.experiments.configuration.without_effect import refuse_untrained
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.store.summary import table

@@ -12,11 +12,11 @@ from dgl_mutual.cli.output import say
 
 @click.command()
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=completion.one(completion.strategies))
-@click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="How to show the list.")
+@click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="Output format.")
 def command(name: str | None, style: str) -> None:
     """List the strategies, each with its loss and source, or show one with the defaults and ranges of its options.
 
-    NAME is a strategy, or the import path package.module:Class of your own.
+    NAME is the name of a strategy, or the import path package.module:Class of a custom one.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dgl_mutual.experiments.suites.suite import SuitePlan
 
 
-#: Options that mean here what they mean for `run`.
+#: Options shared with `run`.
 _SHARED = ("checkpoint_every", "trust", "out", "resume", "jobs", "threads", "device", "track", "data_dir", "offline")
 
 
@@ -34,7 +34,7 @@ _SHARED = ("checkpoint_every", "trust", "out", "resume", "jobs", "threads", "dev
     "--tuned",
     type=click.IntRange(min=1),
     metavar="N",
-    help="First tune every method on every dataset with N trials each (see 'dgl-mutual tune'); the runs have other seeds.",
+    help="First tune every method on every dataset with N trials each (see 'dgl-mutual tune'); the runs use other seeds.",
 )
 @click.option(
     "--cluster",
@@ -59,10 +59,10 @@ def command(
     data_dir: Path | None,
     offline: bool,
 ) -> None:
-    """Run methods on datasets, and write tables of the results. Without a NAME: list the suites.
+    """Run methods on datasets, and write tables of the results. Without NAME, list the suites.
 
-    If a dataset is not available, or its labels do not allow the splits of a method, this is reported, and the others are run. The exit
-    status is then 1, as it is if a trial fails, or no table can be made.
+    Datasets that are not available, or that cannot be split for one of the methods, are reported, and the others are run. The exit status
+    is 1 if there are any, if a trial fails, or if no table can be made.
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def command(
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     compute = Compute(device=device, jobs=jobs, threads=threads)
-    if tuned is not None and not dry_run:  # a search may take hours: what would end the command after it is found before
+    if tuned is not None and not dry_run:  # a search may take hours, so errors of the runs after it are found first
         check_trackers(track)
         with connected(cluster) if cluster is not None else nullcontext():
             pass
@@ -121,9 +121,9 @@ def command(
         searches = 0.0
         if tuned is not None:
             plan, searches = _list_searches(plan, data, tuned, compute.num_jobs)
-        # Which folder a run has depends on what the searches find.
+        # The folder of a run depends on the results of the searches.
         complete = _list(plan, compute.num_jobs, searches, start_over=not resume or tuned is not None)
-        if not offline:  # what is not here may be downloaded by then; labels that do not allow the splits stay
+        if not offline:  # missing files may be downloaded later, but labels that do not allow the splits remain
             for missing, why in plan.missing.items():
                 say(f"not counted: {missing}. {why}", err=True)
             no_splits = any(isinstance(why, SplitError) for why in plan.missing.values())
@@ -146,8 +146,11 @@ def command(
 
 
 def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> tuple[SuitePlan, float]:
-    """List the searches with their estimated times. Returns the plan without data that a search cannot split, and the total in seconds, if
-    trials run one after another."""
+    """List the searches with their estimated times.
+
+    Returns:
+        The plan without datasets that cannot be split for a search, and the total time of all trials in seconds.
+    """
     from dgl_mutual.experiments.suites.suite_estimate import estimate_searches
 
     total = 0.0
@@ -163,10 +166,11 @@ def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: i
 
 
 def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) -> bool:
-    """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained.
+    """List the runs with their estimated times, and return whether all of them can be trained.
 
     Args:
-        start_over: all trials are to run, also those that are there.
+        before: total time of the searches in seconds.
+        start_over: count all trials as missing, finished ones too.
     """
     from dgl_mutual.experiments.suites.suite_estimate import estimate_runs
 
@@ -189,7 +193,7 @@ def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) 
 
 
 def _write_tables(plan: SuitePlan) -> bool:
-    """Write the tables and show one. Returns whether there are some."""
+    """Write the tables and show one. Return whether there are any."""
     from dgl_mutual.errors import DglMutualError, StoreError
     from dgl_mutual.reporting.suite_tables import write_suite_tables
     from dgl_mutual.store.files import ALL_FILE
@@ -198,7 +202,7 @@ def _write_tables(plan: SuitePlan) -> bool:
         table, files = write_suite_tables(plan.folder)
     except StoreError:
         raise
-    except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
+    except DglMutualError as error:  # the runs can still be exported one by one
         say(f"No tables: {error}", err=True)
         if (plan.folder / ALL_FILE).exists():
             say(f"All rows of its runs: {plan.folder / ALL_FILE}")

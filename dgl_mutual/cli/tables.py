@@ -30,7 +30,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     """Update the tables of Markdown pages, and of every suite below a folder.
 
     In a page, the text between these two lines is replaced by the output of 'dgl-mutual export' with these arguments.
-    Folders are relative to the page. CSV and LaTeX are put between fences.
+    Folders are relative to the page. CSV and LaTeX are put into code blocks.
 
     \b
       <!-- table: results/suite-node --percent --members mean,ensemble -->
@@ -73,13 +73,13 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
 
 
 def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
-    """The text of a page with its tables made again.
+    """The text of a page with its tables updated.
 
     Args:
-        load: how the runs of these folders are read.
+        load: reads the runs of folders.
 
     Raises:
-        UsageError: a table that cannot be made, or has no end; says which.
+        UsageError: a table cannot be made, or has no end; the message names it.
     """
     from dgl_mutual.reporting.pages import fill
 
@@ -110,7 +110,7 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
             "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
         ).params
         if options.pop("out") is not None:
-            raise UsageError("--out has no meaning here: the table stands in this page. Leave it out.")
+            raise UsageError("--out has no effect here: the table is written into this page. Leave it out.")
         paths, kind = tuple(folder / run for run in options.pop("runs")), options.pop("kind")
         table = export(load(paths), kind, preferred=preferred_baseline(paths), **options)
         return table if kind == "markdown" else code(table, kind)

@@ -13,12 +13,12 @@ from dgl_mutual.cli.output import say
 
 @click.command()
 @runs_argument
-@click.option("--repeats", type=click.IntRange(min=5), default=30, show_default=True, metavar="N", help="Forward passes of each member.")
-@click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each pass.")
 @click.option(
-    "--trust", is_flag=True, help="Import the classes that the saved students name, which executes their modules (default: refused)."
+    "--repeats", type=click.IntRange(min=5), default=30, show_default=True, metavar="N", help="Number of forward passes per member."
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to predict.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Number of threads.")
+@click.option("--trust", is_flag=True, help="Import, and so execute, the modules of custom students (default: refused).")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Device to predict on.")
 @data_dir_option
 @offline_option
 def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, device: str, data_dir: Path | None, offline: bool) -> None:

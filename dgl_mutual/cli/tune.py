@@ -15,7 +15,7 @@ from dgl_mutual.cli.run import command as run_command
 from dgl_mutual.store.files import BEST_FILE, TUNING_FILE
 from dgl_mutual.utils.wording import counted
 
-#: Options of `run` that have no meaning for a search.
+#: Options of `run` that do not apply to a search.
 _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
 
 
@@ -34,16 +34,16 @@ _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every"
     default=1,
     show_default=True,
     metavar="N",
-    help="Trainings of each configuration: folds, or seeds where there are none.",
+    help="Number of trainings per configuration: on different folds, or with different seeds if there are no folds.",
 )
 @click.option(
     "--search",
     multiple=True,
     metavar="KEY",
-    help="Search this option, too: one that a recipe or configuration gives, e.g. training.learning_rate, or one that is not searched by "
-    "itself, e.g. training.edge_drop.",
+    help="Also search this option: one that a recipe or configuration sets, e.g. training.learning_rate, or one that is not searched by "
+    "default, e.g. training.edge_drop.",
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit).")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Start no further trial after this time (default: no limit).")
 def command(
     assignments: tuple[str, ...],
     recipe: str | None,
@@ -61,12 +61,12 @@ def command(
     search: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Search the options of a method on validation, and write the best configuration as a file. Needs optuna.
+    """Tune the options of a method on validation, and write the best configuration to a file. Needs optuna.
 
-    Options that are given are not searched, except those that --search names. The first trial has what is given, and all other defaults.
-    The search sees no labels of its own test part. Give every method of a comparison the same number of trials, also 'independent'. The
-    same command continues an interrupted search. Several processes that run it at the same time, also on several machines with a shared
-    folder, share the trials. With --jobs 1 a search is reproducible.
+    Given options are not searched, unless --search names them. The first trial uses the given options, and the defaults of all others.
+    The search sees no labels of its own test part. Give every method of a comparison the same number of trials, 'independent' too. The
+    same command continues an interrupted search. Processes that run it at the same time share the trials, also on several machines with
+    a shared folder. With --jobs 1 a search is reproducible.
 
     \b
     Examples:
@@ -90,12 +90,14 @@ def command(
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     if "seeds" in overrides:
         raise UsageError(
-            f"seeds = {overrides['seeds']!r} has no effect on a search. Give --splits, how often each configuration is trained."
+            f"seeds = {overrides['seeds']!r} has no effect on a search. Give --splits, the number of trainings of each configuration."
         )
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):
-        raise UsageError(f"{config.dataset!r} is a partitioned graph, which is not tuned on. Tune on the whole graph, or on a part of it.")
+        raise UsageError(
+            f"{config.dataset!r} is a partitioned graph, which cannot be tuned on. Tune on the whole graph, or on a part of it."
+        )
     compute = Compute(device=device, jobs=jobs, threads=threads)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     with display() as progress:
@@ -115,7 +117,7 @@ def command(
     if tuning.best is not None:
         default = "not complete" if math.isnan(tuning.default_value) else f"{tuning.default_value:.4f}"
         say(f"Best on validation: {tuning.best_value:.4f} (trial {tuning.best_trial})")
-        say(f"With what was given and all other defaults: {default}")
+        say(f"With the given options and all other defaults: {default}")
         if tuning.written_trial != tuning.best_trial:
             say(
                 f"This is of the first {counted(trials, 'trial')}. The folder holds a longer search, and best.yaml is its best, trial "
@@ -135,7 +137,7 @@ def command(
 
 
 def _draw(folder: Path, name: str, splits: int) -> None:
-    """The search as a figure, if matplotlib is installed."""
+    """Draw the search, if matplotlib is installed."""
     from dgl_mutual.errors import UsageError
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.plots.tuning import tuning_history

@@ -1,4 +1,4 @@
-"""What trials compute with: a device, processes and threads."""
+"""Compute resources of trials: device, processes and threads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _DEVICES = ("auto", "cpu", "cuda", "cuda:N (the N-th GPU, from 0)")
 
 @dataclass(frozen=True, init=False)
 class Compute:
-    """What trials compute with, checked and resolved when it is made.
+    """Compute resources of trials, checked and resolved on creation.
 
     Attributes:
-        device: ``cpu``, ``cuda`` or ``cuda:N``; given as one of these, as ``auto`` (cuda where torch has a GPU), or as a `torch.device`.
-        jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one per CPU core; 1 on a GPU).
-        threads: threads a trial computes with. Sums over another number of threads are rounded differently, so the default depends
-            neither on the machine nor on `jobs`.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; also given as ``auto`` (cuda if torch has a GPU) or as a `torch.device`.
+        jobs: number of trials to run in parallel, of all runs together, each in its own process (default: one per CPU core; 1 on a GPU).
+        threads: number of threads per trial. Another number rounds sums differently, so the default depends neither on the machine nor on
+            `jobs`.
 
     Raises:
-        UsageError: see `resolve_device`; or `jobs` or `threads` is not an integer from 1, or too large.
+        UsageError: see `resolve_device`; or `jobs` or `threads` is not a positive integer, or too large.
     """
 
     device: str
@@ -39,17 +39,17 @@ class Compute:
 
     @property
     def num_jobs(self) -> int:
-        """Trials at a time: `jobs`, or its default."""
+        """Number of parallel trials: `jobs`, or its default."""
         if self.jobs is not None:
             return self.jobs
         return 1 if is_cuda(self.device) else int(joblib.cpu_count())
 
 
 def resolve_device(name: str | torch.device) -> str:
-    """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where torch has a GPU. A CUDA build of DGL is not needed.
+    """Return ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda if torch has a GPU. A CUDA build of DGL is not needed.
 
     Raises:
-        UsageError: an unknown device, or cuda where it cannot be used; the message says what is missing and how to repair it.
+        UsageError: the device is unknown, or cannot be used; the message says what is missing and how to repair it.
     """
     if isinstance(name, torch.device):
         name = name.type if name.type == "cpu" else str(name)
@@ -75,8 +75,8 @@ def is_cuda(device: str) -> bool:
 def _obstacle(device: str) -> str | None:
     if not torch.cuda.is_available():
         return (
-            f"torch {torch.__version__} sees no GPU. Look with 'nvidia-smi' whether there is one with a driver, and install a CUDA build "
-            "of torch from https://pytorch.org if this is a CPU build."
+            f"torch {torch.__version__} sees no GPU. Check with 'nvidia-smi' that there is one with a driver, and install a CUDA build of "
+            "torch from https://pytorch.org if this is a CPU build."
         )
     count, number = torch.cuda.device_count(), torch.device(device).index
     if number is not None and number >= count:

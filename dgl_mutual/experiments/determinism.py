@@ -1,4 +1,4 @@
-"""Determinism check: small trials in separate processes must give the same numbers to the bit."""
+"""Determinism check: small trials in separate processes must give bit-equal results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ OTHER_THREADS = 2
 
 
 def check_determinism() -> list[Finding]:
-    """Train a cohort on the digits, node and graph task, twice with one thread, and once with `OTHER_THREADS`.
+    """Train a cohort on the node and graph task of the digits, twice with one thread, and once with `OTHER_THREADS`.
 
-    Two runs with one thread must agree to the bit. With another number of threads sums may be rounded differently, which is reported and is
-    not a fault.
+    The two runs with one thread must be bit-equal. Another number of threads may round sums differently, which is reported but not a fault.
 
     Raises:
-        TrainingError: a process that trained did not end well.
+        TrainingError: a training process failed.
     """
     first, again, other = (_train_apart(threads) for threads in (1, 1, OTHER_THREADS))
     findings = []
@@ -33,7 +32,7 @@ def check_determinism() -> list[Finding]:
 
 
 def train(threads: int) -> dict[str, dict[str, str]]:
-    """A digest of each thing that a trial leaves, the clock aside, by task."""
+    """Task -> digests of the results of a trial, except for its times."""
     import torch
 
     from dgl_mutual.data.sources.load import load_dataset
@@ -55,15 +54,15 @@ def train(threads: int) -> dict[str, dict[str, str]]:
 
 
 def _train_apart(threads: int) -> dict[str, dict[str, str]]:
-    # Python puts the working folder first on the path of such a process; only what is built in is imported before it has this one's.
+    # Python puts the working folder first on the path of the process, so this process's path is set before any import from a file.
     path = f"import sys; sys.path[:] = {sys.path!r}"
     code = f"{path}; import json; from dgl_mutual.experiments.determinism import train; print(json.dumps(train({threads})))"
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise TrainingError(f"A trial with {threads} threads ended with status {done.returncode}: {last}")
-    digests: dict[str, dict[str, str]] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    if process.returncode:
+        last = (process.stderr.strip() or "no message").splitlines()[-1]
+        raise TrainingError(f"A trial with {threads} threads ended with status {process.returncode}: {last}")
+    digests: dict[str, dict[str, str]] = json.loads(process.stdout.splitlines()[-1])
     return digests
 
 

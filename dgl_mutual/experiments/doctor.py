@@ -1,4 +1,4 @@
-"""Diagnosis of the environment, with advice on repairs. Works without a sound torch or DGL."""
+"""Diagnosis of the environment, with advice on repairs. Works without a working torch or DGL."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from dgl_mutual.registry import all_plug_ins
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.utils.plotting import import_matplotlib
 
-#: Distributions whose module has another name.
+#: Distribution -> its module, if it has another name.
 _MODULES = {"dgl": "dgl_mutual.dgl_compat", "scikit-learn": "sklearn", "pyyaml": "yaml"}
-#: The releases of Python that the package index has wheels of DGL for, and how to get one.
+#: The releases of Python for which the package index has wheels of DGL, and how to get one.
 _OLDEST, _NEWEST = (3, 10), (3, 12)
 _GET_PYTHON = "uv venv --python 3.12 .venv (or: conda create -n dgl-mutual python=3.12), then pip install dgl-mutual in it"
 #: Extras for work on this package itself.
 _OF_DEVELOPERS = ("docs", "test", "dev")
-#: The releases of DGL that every test has run with.
+#: The releases of DGL with which all tests were run.
 _TESTED_DGL = ("1.1.3", "2.1.0")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The state of one thing.
+    """The state of one part of the environment.
 
     Attributes:
-        state: what was found.
-        hint: the line that mends it, or that adds what is optional; empty if there is nothing to do.
+        state: description of the state.
+        hint: command or advice that repairs the part, or installs an optional one; empty if there is nothing to do.
     """
 
     subject: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """The state of Python, of each dependency, of packages that add to this one, and of a small message passing."""
+    """Check Python, each dependency, packages that extend this one, and a small message passing."""
     variables = set_for_libraries()
     findings = [_python()]
     if variables:
@@ -54,7 +54,7 @@ def diagnose() -> list[Finding]:
         return [*findings, Finding(DISTRIBUTION, False, "used without being installed", "pip install .")]
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # all below needs it, and so does DGL, which does not declare it
+    except ImportError:  # needed below, and by DGL, which does not declare it
         return [*findings, Finding("packaging", False, "not installed", "pip install packaging")]
     for line in declared:
         marker = Requirement(line).marker
@@ -75,7 +75,7 @@ def _python() -> Finding:
 
 
 def _dependency(requirement: str) -> Finding:
-    """One declared dependency: installed, in an allowed version, and importable."""
+    """Check that a declared dependency is installed, in an allowed version, and importable."""
     from packaging.requirements import Requirement
 
     name = distribution_of(requirement)
@@ -96,7 +96,7 @@ def _dependency(requirement: str) -> Finding:
 
 
 def _remarks(dgl_version: str) -> str:
-    """What there is to know about a DGL that works."""
+    """Remarks on a DGL that works."""
     from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
 
     remarks = []
@@ -127,8 +127,10 @@ def _extensions() -> list[Finding]:
     for group, plug_ins in all_plug_ins().items():
         for plug_in in plug_ins:
             names.setdefault(plug_in.package, {}).setdefault(group.partition(".")[2], []).append(plug_in.name)
-    told = {package: "; ".join(f"{kind}: {', '.join(several)}" for kind, several in kinds.items()) for package, kinds in names.items()}
-    return [Finding(package, True, state, optional=True) for package, state in sorted(told.items())]
+    states = {
+        package: "; ".join(f"{family}: {', '.join(items)}" for family, items in families.items()) for package, families in names.items()
+    }
+    return [Finding(package, True, state, optional=True) for package, state in sorted(states.items())]
 
 
 def _message_passing() -> Finding:
@@ -149,7 +151,7 @@ def _message_passing() -> Finding:
 
 
 def _gpu() -> Finding:
-    """Whether there is a GPU, and whether message passing on it gives what it gives on the CPU."""
+    """Check for a GPU, and compare message passing on it with that on the CPU."""
     import torch
 
     from dgl_mutual.nn import kernels
@@ -178,7 +180,7 @@ def _gpu() -> Finding:
 
 
 def _obstacle(attempt: Callable[[], object]) -> Exception | None:
-    """What `attempt` raises: a broken binary may raise anything."""
+    """The error that `attempt` raises, of any class, since a broken binary may raise anything; None if it succeeds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

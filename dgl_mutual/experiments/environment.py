@@ -1,4 +1,4 @@
-"""Environment of a result: versions, machine, source. Nothing heavy is imported."""
+"""Environment of a result: versions, machine and source. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from dgl_mutual import version as package
 
 DISTRIBUTION = "dgl-mutual"
-#: All but the last name of an absolute path; not of an address.
+#: The folders of an absolute path, all but its last name. URLs do not match.
 _FOLDERS = re.compile(r"""(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'"/\\]+[/\\]+)*(?=[^\s'"/\\])""")
 
-#: The environment's variables that name another repository than that of a folder; git sets some for its hooks.
+#: Environment variables that name another repository than that of the folder; git sets some for its hooks.
 _REPOSITORY = frozenset(
     f"GIT_{name}"
     for name in ("DIR", "COMMON_DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "NAMESPACE", "PREFIX")
@@ -27,7 +27,7 @@ _REPOSITORY = frozenset(
 
 
 def requirements() -> list[str]:
-    """What the package declares to need, for example ``dgl>=1.1.3,!=2.0.0``; extras stand apart with their marker.
+    """The declared requirements of the package, for example ``dgl>=1.1.3,!=2.0.0``; those of extras have a marker.
 
     Raises:
         importlib.metadata.PackageNotFoundError: the package is used without being installed.
@@ -37,13 +37,13 @@ def requirements() -> list[str]:
 
 def distribution_of(requirement: str) -> str:
     """``"torch>=2.1"`` -> ``"torch"``."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None
-    return found.group()
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None
+    return name.group()
 
 
 def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution; None where there is none."""
+    """Version of an installed distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -51,12 +51,12 @@ def installed_version(distribution: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python, the platform, and of every declared dependency that is installed."""
-    own = {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform()}
-    return {**own, **_dependencies()}
+    """Versions of this package, Python, the platform, and all installed dependencies."""
+    first = {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    return {**first, **_dependencies()}
 
 
-@cache  # forty files are read, for every run, and what a process has imported stays as it is
+@cache  # reads forty files, and the imported versions of a process do not change
 def _dependencies() -> dict[str, str]:
     """Versions of the declared dependencies that are installed."""
     try:
@@ -75,12 +75,12 @@ def environment(
     code: Mapping[str, str] | None = None,
     schema: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    """environment.json.
+    """The content of environment.json.
 
     Args:
-        processes: how many train one trial together.
+        processes: number of processes that train one trial together.
         code: digests of custom code, by name.
-        schema: what the columns and labels of the data mean (see `schema_of`).
+        schema: meaning of the columns and labels of the data (see `schema_of`).
     """
     return {
         "command": command_line(),
@@ -98,29 +98,29 @@ def environment(
 
 
 def command_line() -> str:
-    """The command that this process runs, as a user types it, with paths cut down; says so where it runs another program."""
+    """The ``dgl-mutual`` command of this process, with shortened paths, or a note that another program runs."""
     program, *arguments = sys.argv or [""]
     return shlex.join([DISTRIBUTION, *map(_portable, arguments)]) if _is_ours(Path(program)) else "none: called from Python"
 
 
 def _is_ours(program: Path) -> bool:
-    """Whether a program is ``dgl-mutual``, or ``python -m dgl_mutual``."""
+    """Whether a program is ``dgl-mutual`` or ``python -m dgl_mutual``."""
     return program.stem == DISTRIBUTION or program.resolve() == Path(package.__file__).resolve().with_name("__main__.py")
 
 
 def without_folders(text: str) -> str:
-    """Text with absolute paths cut down to their last name, since results are published: ``/home/me/data`` -> ``.../data``."""
+    """Shorten absolute paths in a text to their last name, since results are published: ``/home/me/data`` -> ``.../data``."""
     return _FOLDERS.sub(".../", text)
 
 
 def _portable(argument: str) -> str:
-    """One argument of a command, its path cut down likewise."""
+    """An argument of a command with its path shortened in the same way."""
     option, equals, value = argument.rpartition("=")
     return f"{option}{equals}.../{Path(value).name}" if os.path.isabs(os.path.expanduser(value)) else argument
 
 
 def source_commit() -> str | None:
-    """Commit of the checkout that the package runs from, with ``+changes`` where it is not clean; None outside a checkout."""
+    """Commit of the package's checkout, with ``+changes`` if it is not clean; None outside a checkout."""
     root = Path(package.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -132,7 +132,7 @@ def source_commit() -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says of the repository in `root`, which is read only, whatever repository the environment names."""
+    """Output of git for the repository in `root`, which is only read; environment variables that name another one are ignored."""
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     environ = {name: value for name, value in os.environ.items() if name not in _REPOSITORY}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""How long trials take, said before they run, from finished ones or a few epochs."""
+"""Estimated time of trials before they run, from finished trials or a few measured epochs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.utils.torch_settings import threads_kept
 
-#: Graphs to train on for an estimate. A node task needs its whole graph.
+#: Maximum number of training graphs of an estimate. A node task needs its whole graph.
 _GRAPHS = 256
 _EPOCHS = 3
 
 
 @threads_kept()
 def seconds_per_trial(plan: Plan, out: Path) -> float:
-    """Seconds that one trial of a run takes with one thread, at most: training may stop early, and finished trials say how early.
+    """Upper bound in seconds for one trial of a run with one thread; with finished trials, their mean, which includes early stopping.
 
-    What is measured are epochs in which students exchange. The first is left out: a process has one that is slow.
+    Measures epochs in which students exchange, without the first one, which is slow in each process.
     """
     finished = _seconds_of_finished(plan, out)
     if finished is not None:
@@ -47,22 +47,22 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
 
 
 def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], jobs: int) -> float | None:
-    """Seconds that missing trials should take, from finished ones alone: of the same run, or else of the others. None where there are none.
+    """Estimated seconds of missing trials, from finished ones of the same run or else of the others; None if no trial has finished.
 
     Args:
-        missing: index of a plan -> how many of its trials.
-        jobs: trials at a time.
+        missing: index of a plan -> number of its missing trials.
+        jobs: number of parallel trials.
     """
     finished = {index: _seconds_of_finished(plan, out) for index, plan in enumerate(plans)}
     known = {index: seconds for index, seconds in finished.items() if seconds is not None}
     if not known:
         return None
-    usual = float(np.mean(list(known.values())))
-    return sum(count * known.get(index, usual) for index, count in missing.items()) / jobs
+    mean = float(np.mean(list(known.values())))
+    return sum(count * known.get(index, mean) for index, count in missing.items()) / jobs
 
 
 def _seconds_of_finished(plan: Plan, out: Path) -> float | None:
-    """The mean over the finished trials of a run; None if there are none."""
+    """Mean seconds of the finished trials of a run; None if there are none."""
     trials = read_trials(out / plan.name)
     return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean()) if len(trials) else None
 
@@ -74,9 +74,9 @@ def _seconds(config: RunConfig, dataset: Dataset, split: Split) -> float:
 
 
 def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:
-    """Of all phases of a training together, where a strategy has several."""
-    early = {"exchange_warmup": [0, 0], "entropy_schedule": "constant"}  # a schedule may end with the warm-up
-    exchanging = {key: value for key, value in early.items() if key in config.strategy_options}
+    """Mean seconds per epoch, summed over all phases of the strategy."""
+    without_warmup = {"exchange_warmup": [0, 0], "entropy_schedule": "constant"}  # a schedule may end with the warm-up
+    exchanging = {key: value for key, value in without_warmup.items() if key in config.strategy_options}
     average = None if config.training.average_start is None else 0
     short = config.model_copy(
         update={
@@ -92,11 +92,11 @@ def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> flo
 
 
 def num_missing(plan: Plan, out: Path) -> int:
-    """Trials that have not finished."""
+    """Number of trials that have not finished."""
     return len(plan.keys - keys_of(read_trials(out / plan.name)))
 
 
 def _first(part: IntArray, share: float) -> IntArray:
-    """Spread over all of it, since it may be sorted by class."""
+    """A share of the samples, evenly spaced, since they may be sorted by class."""
     chosen: IntArray = part[np.linspace(0, len(part) - 1, max(1, round(share * len(part)))).astype(np.int64)]
     return chosen

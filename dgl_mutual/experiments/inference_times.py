@@ -1,4 +1,4 @@
-"""inference.csv of a run: the inference time of each member of a finished trial, measured with nothing else running."""
+"""inference.csv of a run: the inference time of each member of a finished trial."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def time_run(
     data_dir: Path | None = None,
     offline: bool = False,
 ) -> Path:
-    """Time the members of the first trial of a run whose students are kept, and write inference.csv into its folder.
+    """Time the members of the first trial of a run whose students are kept, and write inference.csv into the run's folder.
 
     Args:
         repeats: see `time_inference`.
-        threads: number of threads of a pass.
+        threads: number of threads.
         trust: import code that the run's files name.
 
     Raises:
-        StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation; or
-            the official split, or what columns and labels mean, is another than when they were trained.
+        StoreError: the run has no students (label-propagation trains none), or its folder was copied without them; or the official split,
+            or the meaning of columns or labels, has changed since they were trained.
         UsageError, DataError: the data cannot be loaded, or are not those of the run, or code is not trusted.
     """
     store = RunStore(run_folder)

@@ -1,4 +1,4 @@
-"""Loading the data of configurations: datasets with their pools of unlabelled graphs, each once."""
+"""Loading of datasets with their pools of unlabelled graphs, each only once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dgl_mutual.utils.wording import counted
 
 
 class DataSource:
-    """Where the datasets of runs come from. It keeps what it has loaded, so hold it no longer than runs are planned.
+    """Source of the datasets of runs. It caches loaded datasets, so drop it once the runs are planned.
 
     Attributes:
         data_dir, offline: see `load_dataset`.
-        in_memory: datasets that need not be loaded, by the names that a suite's tables use.
-        pool: a pool of unlabelled graphs that need not be loaded either, for datasets in memory; configurations name it as `unlabelled`.
+        in_memory: datasets in memory, by their names in the tables of a suite.
+        pool: a pool of unlabelled graphs in memory, for datasets in memory; configurations name it as `unlabelled`.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class DataSource:
         pool: Dataset | None = None,
     ) -> None:
         self.data_dir, self.offline, self.in_memory, self.pool = data_dir, offline, in_memory or {}, pool
-        self._made: dict[Hashable, Dataset] = {}
+        self._cache: dict[Hashable, Dataset] = {}
 
     def load(self, config: RunConfig, name: str = "") -> Dataset:
-        """The dataset of a run, with its pool of unlabelled graphs and its metric. Runs that ask for the same share it.
+        """Load the dataset of a run, with its pool of unlabelled graphs and its metric. Equal datasets are shared by runs.
 
         Args:
-            name: what a suite's tables call it.
+            name: its name in the tables of a suite.
 
         Raises:
             UsageError, DataError: see `load_dataset`, `with_pool` and `Dataset.with_metric`.
@@ -52,10 +52,10 @@ class DataSource:
         pooled = self._once((dataset, config.unlabelled, edge_features), self._pooled, dataset, config.unlabelled, edge_features)
         return self._once((pooled, config.metric), pooled.with_metric, config.metric)
 
-    def _once(self, key: Hashable, make: Callable[..., Dataset], *given: Any) -> Dataset:
-        if key not in self._made:
-            self._made[key] = make(*given)
-        return self._made[key]
+    def _once(self, key: Hashable, make: Callable[..., Dataset], *arguments: Any) -> Dataset:
+        if key not in self._cache:
+            self._cache[key] = make(*arguments)
+        return self._cache[key]
 
     def _loaded(self, config: RunConfig) -> Dataset:
         return load_dataset(
@@ -72,7 +72,7 @@ class DataSource:
 
 
 def load_data(config: RunConfig, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:
-    """Load what a configuration names; see `DataSource.load`.
+    """Load the dataset of a configuration; see `DataSource.load`.
 
     Raises:
         UsageError, DataError: as there.
@@ -81,7 +81,7 @@ def load_data(config: RunConfig, *, data_dir: Path | None = None, offline: bool 
 
 
 def read_pool(unlabelled: str, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:
-    """The graphs of this name, or in this folder, with labels or without.
+    """Load a pool of unlabelled graphs by the name or folder of a dataset, with or without labels.
 
     Raises:
         UsageError, DataError: see `load_dataset`.
@@ -95,7 +95,7 @@ def read_pool(unlabelled: str, *, data_dir: Path | None = None, offline: bool = 
 
 
 def takes_edge_features(students: Sequence[StudentOptions]) -> bool:
-    """Whether a student takes edge features, if the dataset has them."""
+    """Whether any student takes edge features, if the dataset has them."""
     return any(
         student.edge_features
         if student.is_custom
@@ -105,11 +105,11 @@ def takes_edge_features(students: Sequence[StudentOptions]) -> bool:
 
 
 def joined_with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = True) -> Dataset:
-    """The dataset with a pool, and a warning that counts the graphs that were left out, if there are some.
+    """Join a dataset with a pool. A warning counts the graphs of the pool that are left out, if any.
 
     Args:
-        edge_features: whether a student takes them. If not, the pool may have others, and both go without; graphs that differ in these
-            alone are the same.
+        edge_features: whether a student takes edge features. If not, those of dataset and pool may differ: they are removed from both, and
+            not compared.
     """
     if pool.edge_feature_names != dataset.edge_feature_names and not edge_features:
         dataset, pool = dataset.without_edge_features(), pool.without_edge_features()

@@ -1,6 +1,6 @@
 """Tables of options: meaning, accepted values and defaults, taken from the option classes.
 
-`dgl-mutual strategies NAME` and the documentation are both made of this.
+Both `dgl-mutual strategies NAME` and the documentation use them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Option:
     """One row of the table of a group of options.
 
     Attributes:
-        values: the values that are accepted, for example ``number >= 0``.
-        defaults: each as it would be written in YAML, by where it holds: "" for the first, such as "graph task" for those that differ.
+        values: the accepted values, for example ``number >= 0``.
+        defaults: condition -> default as in YAML. The first condition is ""; another default has one such as "graph task".
         meaning: the docstring of the field, on one line.
     """
 
@@ -53,20 +53,20 @@ class Option:
         return _listed(self.defaults)
 
 
-def describe(kind: type[Options], resolve: Callable[[TaskName, bool], Options] | None = None) -> list[Option]:
-    """All options of a class, in its order.
+def describe(options_class: type[Options], resolve: Callable[[TaskName, bool], Options] | None = None) -> list[Option]:
+    """Return all options of a class, in the order of its fields.
 
     Args:
-        resolve: gives the options with the defaults of a task, with labels hidden or not. Where they differ, all are shown.
+        resolve: (task, whether labels are hidden) -> the options with their defaults. Defaults that differ are all shown.
     """
     return [
-        Option(name, values_of(field), _defaults(name, field, resolve), " ".join((_docstring(kind, name) or "").split()))
-        for name, field in kind.model_fields.items()
+        Option(name, values_of(field), _defaults(name, field, resolve), " ".join((_docstring(options_class, name) or "").split()))
+        for name, field in options_class.model_fields.items()
     ]
 
 
 def as_markdown(options: Sequence[Option]) -> str:
-    """A table, one row an option."""
+    """Format options as a Markdown table, one row per option."""
     rows = []
     for option in options:
         cells = [option.values, _listed(option.defaults, mark="`"), option.meaning.replace("``", "`")]
@@ -75,12 +75,12 @@ def as_markdown(options: Sequence[Option]) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """Markdown as a cell of a table: a bar within it does not end the cell."""
+    """Escape bars, which would end a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
 def as_text(options: Sequence[Option], width: int = 80) -> str:
-    """A paragraph an option, at most `width` columns wide."""
+    """Format options as text at most `width` columns wide, one paragraph per option."""
     paragraphs = []
     for option in options:
         head = textwrap.wrap(f"{option.name}: {option.values} (default: {option.default})", width, subsequent_indent="      ")
@@ -90,14 +90,14 @@ def as_text(options: Sequence[Option], width: int = 80) -> str:
 
 
 def values_of(field: FieldInfo) -> str:
-    """The values that a field accepts, in words."""
+    """Describe the values that a field accepts."""
     return _values(field.annotation, field.metadata)
 
 
 def _values(annotation: Any, metadata: Sequence[Any] = (), plural: bool = False) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        inner = [part for given in arguments[1:] for part in (given.metadata if isinstance(given, FieldInfo) else [given])]
+        inner = [part for extra in arguments[1:] for part in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
         return _values(arguments[0], [*metadata, *inner], plural)
     if origin is Literal:
         return _any_of(list(map(str, arguments)))
@@ -112,9 +112,9 @@ def _values(annotation: Any, metadata: Sequence[Any] = (), plural: bool = False)
         return f"{_PLAIN[dict][plural]} of {annotation.__name__}"
     if annotation is None or origin is type or not isinstance(origin or annotation, type):
         return "class"
-    singular, several = _PLAIN.get(origin or annotation, ("class", "classes"))
+    singular, plural_form = _PLAIN.get(origin or annotation, ("class", "classes"))
     bounds = [f"{sign} {bound:g}" for part in metadata for key, sign in _BOUNDS.items() if (bound := getattr(part, key, None)) is not None]
-    word = several if plural else singular
+    word = plural_form if plural else singular
     return f"{word} {' and '.join(bounds)}" if bounds else word
 
 
@@ -123,14 +123,14 @@ def _any_of(choices: Sequence[str]) -> str:
 
 
 def _defaults(name: str, field: FieldInfo, resolve: Callable[[TaskName, bool], Options] | None) -> dict[str, str]:
-    own = _shown(field.get_default(call_default_factory=True))
+    declared = _shown(field.get_default(call_default_factory=True))
     if resolve is None:
-        return {"": own}
+        return {"": declared}
     node, graph, hidden, both = (
         _shown(getattr(resolve(task, is_hidden), name)) for is_hidden in (False, True) for task in ("node", "graph")
     )
-    if own not in (node, graph, hidden, both):  # what depends on the training is explained in words
-        return {"": own}
+    if declared not in (node, graph, hidden, both):  # it depends on the training, which the meaning explains
+        return {"": declared}
     return {
         "": node,
         **({"graph task": graph} if graph != node else {}),
@@ -154,9 +154,9 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _docstring(kind: type[Options], name: str) -> str | None:
-    """A class that changes a default alone inherits the docstring."""
-    for base in kind.__mro__:
+def _docstring(options_class: type[Options], name: str) -> str | None:
+    """The docstring of a field, which is inherited by a class that only changes the default."""
+    for base in options_class.__mro__:
         fields = getattr(base, "model_fields", {})
         if name in fields and fields[name].description:
             return str(fields[name].description)

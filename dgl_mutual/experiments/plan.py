@@ -1,4 +1,4 @@
-"""Plans: runs that are resolved and whose data are loaded and split, before anything is trained or written."""
+"""Plans: resolved runs with loaded and split data, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dgl_mutual.training.feeds import num_drawn
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A run that is ready to start: its configuration, its dataset, and every trial.
+    """A run that is ready to start: its configuration, its dataset, and all trials.
 
     Attributes:
-        given: the configuration as it was asked for.
-        config: with nothing left open.
-        points: what each trial chooses from on validation, resolved; without a grid, `config` alone.
+        given: the configuration as given.
+        config: the resolved configuration.
+        points: the resolved points of the grid, from which each trial chooses on validation; without a grid, `config` alone.
     """
 
     given: RunConfig
@@ -44,12 +44,12 @@ class Plan:
 
     @property
     def asked_and_resolved(self) -> list[tuple[RunConfig, RunConfig]]:
-        """Each point as it was asked for, and resolved."""
+        """Each point as given, and resolved."""
         return [(asked.config, resolved.config) for asked, resolved in zip(grid_points(self.given), self.points, strict=True)]
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """Name of the run's folder."""
         return run_name(self.config)
 
     @property
@@ -59,19 +59,19 @@ class Plan:
 
     @property
     def file_values(self) -> dict[str, Any]:
-        """What its config.yaml holds."""
+        """Content of config.yaml."""
         return file_values(given_values(self.given), resolved_values(self.config))
 
 
 def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: bool = False) -> Plan:
-    """Resolve a configuration on its dataset. All splits are drawn here, so a wrong one ends the run before it starts.
+    """Resolve a configuration on its dataset. All splits are drawn here, so an impossible one is refused before the run starts.
 
     Args:
-        label: how displays name the run, where several run together.
-        in_memory: the dataset has no files that its name stands for.
+        label: name of the run in displays, if several run together.
+        in_memory: the dataset's name does not refer to files.
 
     Raises:
-        UsageError, DataError: the run cannot be made.
+        UsageError, DataError: the configuration does not work on this dataset.
     """
     config = with_recorded_defaults(config, dataset)
     dataset = dataset.with_metric(config.metric)
@@ -82,12 +82,12 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
         points = [point._replace(config=resolve(point.config, dataset)) for point in grid_points(given)]
     has_edge_noise = config.noise is not None and NoiseSpec.parse(config.noise).changes_edges
     if not has_edge_noise and not any(student.edge_features for point in points for student in point.config.students):
-        dataset = dataset.without_edge_features()  # one object for all runs on a dataset, so that processes get it once
+        dataset = dataset.without_edge_features()  # the same object for all runs on a dataset, so that it is sent to processes once
     assert config.seeds is not None
     trials = config.seeds * (config.folds or 1)
     if trials > MAX_TRIALS_OF_RUN:
         raise UsageError(
-            f"seeds = {config.seeds} and folds = {config.folds} are {trials} trials, whose splits are all drawn before the first. A run "
+            f"seeds = {config.seeds} and folds = {config.folds} make {trials} trials, whose splits are all drawn before the first. A run "
             f"has at most {MAX_TRIALS_OF_RUN}: give fewer seeds or folds."
         )
     splits = [(seed, fold, split) for seed in range(config.seeds) for fold, split in enumerate(splits_of(config, dataset, seed))]
@@ -97,7 +97,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
 
 
 def _check_ratio(config: RunConfig, dataset: Dataset, splits: Sequence[Split]) -> None:
-    """Refuse a ratio of unlabelled graphs that the split with the fewest of them cannot give, before others have been trained on."""
+    """Refuse a ratio of unlabelled graphs that is too high for the split with the fewest of them, before anything is trained."""
     shares = [(len(split.unlabelled), len(split.train)) for split in splits if len(split.unlabelled)]
     if dataset.task == "graph" and config.strategy_options.get("exchange_on") in ("all", "training") and shares:
         num_drawn(config.training.unlabelled_ratio, *min(shares, key=lambda share: share[0] / share[1]))

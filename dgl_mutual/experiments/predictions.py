@@ -38,11 +38,11 @@ def predict_dataset(
     Args:
         checkpoint, trust: see `load_student`.
         data: name or folder of a dataset.
-        task: the student's own, if it is given at all.
+        task: refuse a student of another task.
 
     Raises:
-        UsageError: another task than the student's, or an unknown member or dataset.
-        DataError: the checkpoint or the data are not sound, or do not fit together.
+        UsageError: `task` is not the student's, or the member or dataset is unknown.
+        DataError: the checkpoint or the data are invalid, or do not fit together.
     """
     model = load_student(checkpoint, member, trust=trust)
     targets = target_names(model.target) or None
@@ -60,10 +60,10 @@ def predict_dataset(
 
 
 def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
-    """A row per sample: ``node`` or ``graph`` (its number), ``id`` (where the dataset has names), ``prediction``, ``p(<label>)`` of each.
+    """Predict all samples, one row each: ``node`` or ``graph`` (index), ``id`` (if samples have names), ``prediction``, ``p(<label>)``.
 
-    With several labels `prediction` holds all labels of p > 0.5, `SEPARATOR` between them. With several targets each has its prediction,
-    ``prediction(digit)``, and its probabilities, ``p(digit=3)``.
+    With multiple labels, `prediction` holds all labels with p > 0.5, joined by `SEPARATOR`. With several targets, each has a prediction,
+    ``prediction(digit)``, and probabilities, ``p(digit=3)``.
     """
     probabilities = model.predict(dataset)
     table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in model.target.names])

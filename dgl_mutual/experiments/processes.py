@@ -25,11 +25,10 @@ INTERVAL = 0.2
 
 
 def end_with(parent: int) -> None:
-    """Have this process end as soon as `parent` is no longer its parent.
+    """End this worker process as soon as `parent` is no longer its parent.
 
-    Without it, the processes of a killed run would train on, and write into a folder that another process may hold by then. Such a process
-    does nothing else, so it counts as the command line's own. It is the first thing that a process does: it may be killed before it has
-    anything to train.
+    Otherwise the workers of a killed run would train on, and write into a folder that another process may have locked by then. Call it
+    first: the parent may be killed before there is anything to train. A worker runs nothing else, so it counts as the command line's own.
     """
     own_process()
     ignore_interrupts()
@@ -43,14 +42,14 @@ def end_with(parent: int) -> None:
 
 
 def begin_work(parent: int, of_parent: Surroundings) -> None:
-    """What a worker process does first: it ends with its parent, and shows warnings as one line, since no line of them is the user's."""
+    """Initialise a worker process: it ends with its parent, and shows warnings without their source lines, which are not the user's."""
     end_with(parent)
     take_over(*of_parent)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {terminal_text(str(message))}\n"
 
 
 def process_apart() -> ProcessPoolExecutor:
-    """An executor with one fresh process, which is started, and imports from where this one does (see `same_path`)."""
+    """An executor with one new, started process, which imports from the same path as this one (see `same_path`)."""
     of_parent = surroundings()
     with same_path():
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), take_over, of_parent)
@@ -60,14 +59,14 @@ def process_apart() -> ProcessPoolExecutor:
 
 @contextmanager
 def spared_from_interrupts() -> Iterator[None]:
-    """Processes that are started within are spared from Ctrl-C, which a terminal sends to all: who started them ends them.
+    """Protect processes that are started in the block from Ctrl-C, which a terminal sends to all processes: their parent ends them.
 
-    What arrives meanwhile is delivered afterwards.
+    An interrupt that arrives meanwhile is delivered afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # before: when it starts, it lets interrupts through to the processes that follow
+    resource_tracker.ensure_running()  # first: its start would unblock interrupts for the processes that follow
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -80,20 +79,20 @@ _owned = False
 
 
 def own_process() -> None:
-    """Mark this process as the command line's own: no other code runs in it, so it may be tuned for training."""
+    """Mark this process as the command line's own: no other code runs in it, so its settings may be tuned for training."""
     global _owned
     _owned = True
 
 
 def ignore_interrupts() -> None:
-    """From now on nothing comes of Ctrl-C, if this process is the command line's own: it ends anyway, or another ends it."""
+    """Ignore Ctrl-C from now on, if this process is the command line's own: it is ending, or its parent ends it."""
     if _owned and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def freed_memory() -> Iterator[list[Callback]]:
-    """Callbacks that keep freed memory with this process for the length of a block (see `FreedMemory`), if it is the command line's own."""
+    """Callbacks that keep freed memory in this process during the block (see `FreedMemory`); none if it is not the command line's own."""
     if not _owned:
         yield []
         return

@@ -19,7 +19,7 @@ from dgl_mutual.utils.display import RepeatingTimer, TolerantStream, make_bar, s
 from dgl_mutual.utils.safe_text import terminal_text
 from dgl_mutual.utils.scratch import temporary_folder
 
-#: Width of a terminal from which on the count says of what; and the columns that bar, clock and spaces take at least.
+#: Minimum width of a terminal for the word 'trials' after the count, and minimum width of bar, clock and spaces.
 _WIDE, _TAKEN = 60, 24
 _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 #: Called with the title of a trial at the end of each of its epochs.
@@ -27,23 +27,23 @@ OnEpoch: TypeAlias = Callable[[str, EpochReport], None]
 
 
 class Progress:
-    """What a run reports of its trials, each by its title. This one shows nothing."""
+    """Interface for reports on the progress of trials, which are named by their titles. This implementation shows nothing."""
 
     def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
-        """`trials` trials are about to run, and should take `seconds`, if that is known; `finished` others have finished already."""
+        """`trials` trials are about to run, in an estimated time of `seconds`, if known; `finished` others have finished already."""
 
     def epoch(self, title: str, report: EpochReport) -> None:
         """An epoch is over."""
 
     @property
     def epoch_elsewhere(self) -> OnEpoch | None:
-        """What another process that runs a trial calls instead of `epoch`; None if it should be silent."""
+        """The function that other processes call instead of `epoch`; None if they should be silent."""
 
     def end(self, title: str, error: str | None = None) -> None:
         """A trial is over, or failed with this error."""
 
 
-#: Makes a progress for the length of a block.
+#: Opens a `Progress` for the duration of a block.
 Display: TypeAlias = Callable[[], AbstractContextManager[Progress]]
 
 
@@ -54,10 +54,10 @@ def no_progress() -> Iterator[Progress]:
 
 
 class Lines(Progress):
-    """A plain line for every trial, for every `every`-th epoch, and for the time left: when it is known, and then every `seconds`.
+    """A plain line for every trial, for every `every`-th epoch, and for the remaining time: once it is known, and then every `seconds`.
 
     Args:
-        files: where other processes leave their epochs.
+        files: files to which other processes write their epochs.
     """
 
     def __init__(self, files: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0) -> None:
@@ -88,7 +88,7 @@ class Lines(Progress):
         _say(f"{title}  {ending}  [{self.estimate.done}/{self.estimate.total}{self._left()}]")
 
     def tell(self) -> None:
-        """Say how far all is and what is left, if that is known and was not said lately."""
+        """Print the progress and the remaining time, if it is known and was not printed recently."""
         self.estimate.update()
         now = time.monotonic()
         if self.estimate.measured and self.estimate.done < self.estimate.total and (self._told is None or now - self._told >= self.seconds):
@@ -97,7 +97,7 @@ class Lines(Progress):
             _say(f"{self.estimate.done}/{self.estimate.total} trials{f', {running}' if running else ''}{self._left()}")
 
     def close(self) -> None:
-        """Say no more."""
+        """Stop printing."""
         self._clock.close()
 
     def _left(self) -> str:
@@ -107,7 +107,7 @@ class Lines(Progress):
 
 @dataclass(frozen=True)
 class _EpochLines:
-    """Prints a line for every `every`-th epoch, wherever the trial runs, and leaves each in the files."""
+    """Print a line for every `every`-th epoch, in whichever process the trial runs, and write each epoch to the files."""
 
     every: int
     files: ProgressFiles | None = None
@@ -120,11 +120,11 @@ class _EpochLines:
 
 
 class Bar(Progress):
-    """A bar over the trials that moves with the epochs of those that run, with a clock and an estimate of the time that is left.
+    """A bar over the trials that moves with the epochs of running trials, with the elapsed and the estimated remaining time.
 
     Args:
-        bar: of tqdm, for a terminal of any width or a notebook.
-        seconds: between two looks at the clock and at other processes.
+        bar: tqdm's bar for a terminal or a notebook.
+        seconds: interval of updates.
     """
 
     def __init__(self, bar: tqdm[Any], files: ProgressFiles, seconds: float = 0.5) -> None:
@@ -161,7 +161,7 @@ class Bar(Progress):
         self.show()
 
     def show(self) -> None:
-        """Draw the bar as things stand."""
+        """Draw the bar in its current state."""
         with self._lock:
             self.estimate.update()
             self.bar.n = self.estimate.fractional_done if self.bar.total else 0
@@ -181,7 +181,7 @@ class Bar(Progress):
 
 @contextmanager
 def display() -> Iterator[Progress]:
-    """The progress that fits standard error, or a notebook, for the length of a block."""
+    """The progress display that fits standard error or a notebook, for the duration of a block."""
     with temporary_folder() as folder, ExitStack() as stack:
         files = ProgressFiles(Path(folder))
         shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), files) if shows_bars() else Lines(files)
@@ -192,15 +192,17 @@ def display() -> Iterator[Progress]:
 
 
 def _longest_that_fits(running: Sequence[tuple[int, int]], figures: str, room: int) -> str:
-    """The most informative text on the running trials that fits."""
+    """The most informative text about running trials that fits into `room` characters."""
     if not running:
         return ""
-    last = {epochs for _, epochs in running}
-    several = [f"epochs {', '.join(str(epoch) for epoch, _ in running)} of {max(last)}"] if len(running) > 1 and len(last) == 1 else []
     first = "{}/{}".format(*running[0])
-    alone = [f"epoch {first}  {terminal_text(figures)}"] if len(running) == 1 and figures else []
-    each = "epochs " + ", ".join(f"{epoch}/{epochs}" for epoch, epochs in running)
-    choices = [*alone, *several, *([each] if len(running) > 1 else []), f"epoch {first}", first]
+    choices = [f"epoch {first}", first]
+    if len(running) > 1:
+        choices.insert(0, "epochs " + ", ".join(f"{epoch}/{epochs}" for epoch, epochs in running))
+        if len(totals := {epochs for _, epochs in running}) == 1:
+            choices.insert(0, f"epochs {', '.join(str(epoch) for epoch, _ in running)} of {max(totals)}")
+    elif figures:
+        choices.insert(0, f"epoch {first}  {terminal_text(figures)}")
     return next((text for text in choices if len(text) <= room), "")
 
 

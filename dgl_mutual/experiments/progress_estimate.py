@@ -13,42 +13,42 @@ from pathlib import Path
 
 from dgl_mutual.training.history import EpochReport
 
-#: What a process leaves of a trial: a digest of its title, epochs that are over, and how many there will be at most.
+#: Entry of a trial in a file: digest of its title, number of finished epochs, and maximum number of epochs.
 _ENTRY = struct.Struct("=16sqq")
 
 
 class ProgressFiles:
-    """Where trials in other processes of this machine leave how far they are: a small file a process, written again after each epoch."""
+    """Progress of trials in other processes of this machine: one small file per process, rewritten after each epoch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, title: str, report: EpochReport) -> None:
-        """Leave a report; the last one of a process stands."""
+        """Write a report in place of the last one of this process."""
         with suppress(OSError):  # a display is no reason to fail
             (self.folder / str(os.getpid())).write_bytes(_ENTRY.pack(_digest(title), report.epoch + 1, report.epochs))
 
     def read(self) -> dict[bytes, tuple[int, int]]:
-        """Digest of a trial -> how many of how many epochs are over."""
-        found = {}
-        with suppress(OSError):  # something clears folders of temporary files
+        """Digest of a trial's title -> (finished epochs, maximum number of epochs)."""
+        progress = {}
+        with suppress(OSError):  # the folder of temporary files may be cleared
             for file in self.folder.iterdir():
                 content = file.read_bytes()
                 if len(content) == _ENTRY.size:  # else it is being written
                     trial, epoch, epochs = _ENTRY.unpack(content)
-                    found[trial] = (epoch, epochs)
-        return found
+                    progress[trial] = (epoch, epochs)
+        return progress
 
 
 class ProgressEstimator:
-    """Counts trials and the epochs of those that run, and estimates the time that is left from their speed.
+    """Counts trials and epochs of running trials, and estimates the remaining time from their speed.
 
-    The speed is measured from the first report of an epoch on: what comes before it, such as the start of processes, comes once.
+    The speed is measured from the first reported epoch on, since earlier work, such as the start of processes, is only done once.
 
     Attributes:
-        done: trials that are over.
-        fractional_done: the same, with the parts of those that run.
-        running: epochs that are over, of how many, of each trial that runs.
+        done: number of ended trials.
+        fractional_done: `done` plus the finished fractions of running trials.
+        running: (finished epochs, maximum number of epochs) of each running trial.
     """
 
     def __init__(self, files: ProgressFiles | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +61,7 @@ class ProgressEstimator:
         self._epochs: dict[bytes, tuple[int, int]] = {}
         self._ended: set[bytes] = set()
         self._started = 0.0
-        #: When something moved for the first and for the last time, and how far all was then.
+        #: (time, fractional_done) of the first and of the last progress.
         self._first: tuple[float, float] | None = None
         self._last = (0.0, 0.0)
         self._lock = threading.Lock()
@@ -84,13 +84,13 @@ class ProgressEstimator:
             self._ended.add(_digest(title))
 
     def update(self) -> None:
-        """Take in what other processes have reported."""
+        """Read the reports of other processes."""
         with self._lock:
             if self.files is not None:
                 self._epochs.update(self.files.read())
             self.running = [entry for trial, entry in self._epochs.items() if trial not in self._ended]
             part = sum(min(1.0, epoch / epochs) for epoch, epochs in self.running)
-            # What a trial has reached is not lost when it ends early, or when another takes its place.
+            # Progress never decreases, even if a trial ends early or another one takes its place.
             reached = max(self.fractional_done, min(self.done + part, self.total))
             if reached > self.fractional_done:
                 self.fractional_done, self._last = reached, (self._clock(), reached)
@@ -98,16 +98,16 @@ class ProgressEstimator:
 
     @property
     def measured(self) -> bool:
-        """Whether the time left follows from the speed of epochs, and not from less."""
+        """Whether the remaining time is estimated from measured epochs."""
         return self._first is not None and self._first != self._last
 
     def seconds_left(self) -> float | None:
-        """Seconds that the rest should take, as of the last update; None before anything is known."""
+        """Estimated remaining seconds as of the last update; None if nothing is known yet."""
         now = self._clock()
         (begin, from_here), (end, reached) = self._first or self._last, self._last
         if not self.measured:
             begin, from_here = self._started, float(self.initial)
-            if reached <= from_here or self._epochs:  # of what came before a first report, most comes once
+            if reached <= from_here or self._epochs:  # most of the time before a first report is spent only once
                 return None if self._expected is None else max(0.0, self._expected - (now - begin))
         speed = (reached - from_here) / max(end - begin, 1e-9)
         return max(0.0, (self.total - reached) / speed - (now - end))

@@ -1,4 +1,4 @@
-"""Runs the trials of a configuration and stores their results."""
+"""Running the trials of a configuration and storing their results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dgl_mutual.data.sources.partition import is_partition
 from dgl_mutual.errors import Interrupted, StoreError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
+from dgl_mutual.experiments.configuration.without_effect import refuse_folds, warn_of_options_without_effect
 from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.estimate import seconds_left
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local
-from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_idle_processes
+from dgl_mutual.experiments.executors.torchrun import Torchrun, check_torchrun_options, device_of_rank, follow, refuse_process_options
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
@@ -39,18 +39,18 @@ from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.files import check_writable
 from dgl_mutual.utils.open_files import RESERVE, make_room
 
-#: Files that are open for a run: its lock, and its folder, which is watched.
+#: Number of open files of a run: its lock, and its folder, which is watched.
 _OF_A_RUN = 2
 
 
 @dataclass(frozen=True, eq=False)
 class RunReport:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         folder: the run's folder.
-        summary: means over the trials that were asked for, as in summary.csv; empty if none finished.
-        failed: one line for each of them that failed.
+        summary: means over the requested trials, as in summary.csv; empty if none finished.
+        failed: one line for each requested trial that failed.
     """
 
     folder: Path
@@ -60,11 +60,11 @@ class RunReport:
 
 @dataclass(frozen=True, eq=False)
 class _OpenRun:
-    """A plan, and what is there of it.
+    """A plan with its open folder.
 
     Attributes:
-        store: its folder, open.
-        finished: (seed, fold) of its trials that need not be run.
+        store: the open folder.
+        finished: (seed, fold) of the plan's finished trials.
         code: see `custom_code_digests`.
     """
 
@@ -87,15 +87,15 @@ def run(
     divide: Divided = "samples",
     track: Sequence[TrackerLike] = (),
 ) -> RunReport:
-    """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
+    """Run the missing trials of `config`, in a run folder below `out`. Under torchrun, all processes train each cohort together.
 
     Args:
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
         compute, resume: see `execute`.
-        servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store.store`).
-        divide: what the processes of torchrun divide, if there are several.
-        track: trackers that follow each training (see `dgl_mutual.training.trackers`).
+        servers: servers file of a partitioned dataset (see `dgl_mutual.experiments.graph_store.store`).
+        divide: how the processes of torchrun divide the work.
+        track: trackers of each training (see `dgl_mutual.training.trackers`).
 
     Raises:
         UsageError, DataError, StoreError, GraphStoreError: nothing was run.
@@ -105,7 +105,7 @@ def run(
         check_writable(out)
     check_trackers(track)
     compute = compute or Compute()
-    refuse_idle_processes(config, servers, divide)
+    refuse_process_options(config, servers, divide)
     if launched():
         compute = replace(compute, device=device_of_rank(compute.device))
         check_torchrun_options(config, compute.jobs)
@@ -120,7 +120,7 @@ def run(
         plans = [prepare(config, dataset)]
         refuse_folds(plans[0].given, plans[0].config)
         if leads():
-            warn_of_idle(plans[0].asked_and_resolved)
+            warn_of_options_without_effect(plans[0].asked_and_resolved)
         ranks = stack.enter_context(process_group(compute.device, divide))
         if ranks.rank:
             follow(partial(do_work, compute=compute, usage_errors_fail_trial=False), plans, ranks)
@@ -139,17 +139,17 @@ def execute(
     executor: Executor | None = None,
     track: Sequence[TrackerLike] = (),
 ) -> list[RunReport]:
-    """Run what is missing of all `plans` side by side, each in its folder below `out`.
+    """Run the missing trials of all `plans` side by side, each run in its folder below `out`.
 
     Args:
         plans: different runs.
-        compute: what trials compute with (default: ``Compute()``).
-        resume: keep the trials that are finished.
-        executor: where to run trials instead of in processes of this machine; it says how many at a time.
+        compute: compute resources of trials (default: ``Compute()``).
+        resume: keep finished trials.
+        executor: runs the trials (default: processes of this machine), and decides how many run in parallel.
         track: see `run`.
 
     Raises:
-        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
+        UsageError: the cohort of the only plan cannot work. With several plans, its trials fail instead, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -158,7 +158,7 @@ def execute(
     make_room(_OF_A_RUN * len(plans) + RESERVE)
     with ExitStack() as stack:
         runs = [_checked(plan, stack.enter_context(locked_store(out / plan.name)), resume=resume) for plan in plans]
-        for opened in runs:  # after the checks of all: from here on files are changed
+        for opened in runs:  # only now, after all checks, are files changed
             stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [
             Work(plan_index, trial, opened.plan.config, opened.plan.points, opened.store.checkpoints, opened.store.snapshots, opened.code)
@@ -166,11 +166,11 @@ def execute(
             for trial in opened.plan.trials
             if trial.key not in opened.finished
         ]
-        left = Counter(work.plan_index for work in works)
+        remaining = Counter(work.plan_index for work in works)
         executor = executor or Local(compute.num_jobs, compute.threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
-        for opened in (runs[plan_index] for plan_index in left):
-            made_in = environment(
+        for opened in (runs[plan_index] for plan_index in remaining):
+            current = environment(
                 jobs=jobs,
                 threads=compute.threads,
                 device=compute.device,
@@ -178,18 +178,18 @@ def execute(
                 code=opened.code,
                 schema=schema_of(opened.plan.dataset),
             )
-            opened.store.record_environment(made_in)
+            opened.store.record_environment(current)
         num_finished = sum(len(opened.finished) for opened in runs)
-        progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
+        progress.start(len(works), num_finished, seconds_left(plans, out, remaining, jobs))
         bound = partial(do_work, compute=compute, usage_errors_fail_trial=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(bound, works, [plan.dataset for plan in plans], progress)) as outcomes:
                 for plan_index, outcome in outcomes:
                     runs[plan_index].store.add(outcome)
                     progress.end(outcome.trial.title, outcome.error)
-                    left[plan_index] -= 1
-                    if not left[plan_index]:
-                        with suppress(StoreError):  # `begun` raises it, when the trials of other runs have ended
+                    remaining[plan_index] -= 1
+                    if not remaining[plan_index]:
+                        with suppress(StoreError):  # `begun` raises it again after the trials of other runs have ended
                             runs[plan_index].store.finish()
         except KeyboardInterrupt:
             raise _interrupted(runs, out) from None
@@ -197,11 +197,11 @@ def execute(
 
 
 def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
-    """A run that may begin: the trials that it keeps were trained by the code, and on the data, that there are now.
+    """Check that a run may begin: its kept trials must have been trained by the current code and on the current data.
 
     Raises:
-        UsageError: gradients are switched off, and something is to be trained.
-        StoreError: they were not, or the folder holds another run. Nothing was removed.
+        UsageError: there is something to train, but gradients are disabled.
+        StoreError: code or data have changed, or the folder holds another run. Nothing was removed.
     """
     kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(*plan.configs)
     finished = kept.keys & plan.keys
@@ -219,7 +219,7 @@ def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:
 
 
 def _report(store: RunStore, keys: set[Key]) -> RunReport:
-    """How the trials that were asked for ended; the folder may have those of more seeds."""
+    """The outcome of the requested trials; the folder may hold more seeds."""
     rows, failures = rows_of(store.trials, keys), rows_of(store.failures, keys)
     failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in failures.itertuples())
     return RunReport(store.folder, summarise_trials(rows) if len(rows) else rows, failed)

@@ -1,4 +1,4 @@
-"""The data of a run beside those of its finished trials: what the fingerprint in config.yaml does not know of, splits and meanings."""
+"""Comparison of official splits and meanings of the data, which the fingerprint does not cover, with those of finished trials."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dgl_mutual.store.tables import KEY
 
 
 def check_data(kept: Kept, plan: Plan, fix: str | None = None) -> None:
-    """Refuse finished trials of other official splits than the dataset has now, or of data that meant something else.
+    """Refuse to go on with finished trials if the official splits of the dataset, or the meaning of its data, have changed.
 
     Args:
-        fix: what to do then, for the message (default: another folder, or to start over).
+        fix: advice in the message (default: choose another folder, or start over).
 
     Raises:
-        StoreError: the columns, targets or classes of the finished trials had other names or kinds, if the run has recorded them; or the
-            first finished trial of a fold was trained or tested on other samples.
+        StoreError: names or kinds of columns, targets or classes differ from those that the run has recorded, if any; or the first
+            finished trial of a fold was trained or tested on other samples.
     """
     if not kept.keys:
         return
@@ -34,13 +34,13 @@ def _check_schema(kept: Kept, plan: Plan, fix: str) -> None:
     differ = differences(kept.recorded("schema"), schema_of(plan.dataset))
     if differ:
         raise StoreError(
-            f"The numbers of {plan.dataset.name} are those of the trials in {str(kept.folder)!r}, but they mean something else now: "
-            f"{differ}. Names or kinds were changed in its files, or where the dataset is made. {fix}"
+            f"The numbers of {plan.dataset.name} are those of the trials in {str(kept.folder)!r}, but their meaning has changed: "
+            f"{differ}. Names or kinds were changed in its files, or by the code that makes the dataset. {fix}"
         )
 
 
 def _check_official_splits(kept: Kept, plan: Plan, fix: str) -> None:
-    """See `check_data`. The samples of a trial are made again, with its noise, since trials.csv has the digest of these."""
+    """See `check_data`. Trials are prepared again with their noise, since the digests in trials.csv include it."""
     digests = kept.trials.groupby(KEY)["split"].first().to_dict()
     first: dict[int, int] = {}
     for seed, fold in sorted(kept.keys):

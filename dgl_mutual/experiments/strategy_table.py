@@ -24,7 +24,7 @@ _BUILT_IN = {**STRATEGIES, **BASELINES}
 
 
 def as_text() -> str:
-    """A paragraph a strategy: built-in ones, then those of installed packages, by their names alone: nothing of these is imported."""
+    """Format the strategies as text, one paragraph each: built-in ones, then those of installed packages, which are not imported."""
     paragraphs = list(_paragraphs())
     width = 2 + max(len(name) for name, *_ in paragraphs)
     return "\n\n".join(
@@ -33,39 +33,42 @@ def as_text() -> str:
 
 
 def as_markdown() -> str:
-    """A table, a row a strategy: the README's."""
+    """Format the strategies as the Markdown table of the README, one row each."""
     rows = []
-    for name, kind in _BUILT_IN.items():
-        source = kind.citation.title if not kind.citation.url.startswith("http") else _link(kind.citation)
-        rows.append([f"`{name}`", f"`{markdown_cell(kind.citation.formula)}`", source])
+    for name, strategy_class in _BUILT_IN.items():
+        citation = strategy_class.citation
+        source = _link(citation) if citation.url.startswith("http") else citation.title
+        rows.append([f"`{name}`", f"`{markdown_cell(citation.formula)}`", source])
     rows += [[f"`{plug_in.name}`", "-", markdown_cell(origin)] for plug_in, origin in STRATEGY_REGISTRY.listed_plug_ins()]
     return pipe_table(["name", "loss of student i", "source"], rows)
 
 
 def describe(name: str, width: int = 80) -> str:
-    """One strategy: its loss, its source, and the meaning, values and default of each option.
+    """Describe one strategy: its loss, its source, and the meaning, values and default of each option.
 
     Args:
-        name: a built-in strategy, one of an installed package, or an import path ``package.module:Class``.
+        name: a built-in strategy, a strategy of an installed package, or an import path ``package.module:Class``.
 
     Raises:
         UsageError: there is no such strategy.
     """
     found = STRATEGY_REGISTRY.find(name)
-    citation = _citation(found.value)
+    strategy_class = found.value
+    citation = _citation(strategy_class)
     origin = [] if found.origin == "built in" else [f"from {found.origin}"]
-    head = "\n".join([found.value.name, *(_source(citation) if citation else []), *_derived(found.value), *origin])
-    options = options_of(found.value)
+    head = "\n".join([strategy_class.name, *(_source(citation) if citation else []), *_derived(strategy_class), *origin])
+    options = options_of(strategy_class)
     table = ["Options (--set strategy_options.NAME=VALUE)", option_table.as_text(options, width)] if options else ["It has no options."]
-    if "weighting_options" in found.value.Options.model_fields:
+    if "weighting_options" in strategy_class.Options.model_fields:
         table += [
             "",
             "Weightings (--set strategy_options.weighting=NAME), and their options (strategy_options.weighting_options.NAME=VALUE)",
         ]
         table += [
-            f"{name}: {_first_line(kind)}\n{_indented(option_table.describe(kind.Options), width)}" for name, kind in WEIGHTINGS.items()
+            f"{name}: {_first_line(weighting)}\n{_indented(option_table.describe(weighting.Options), width)}"
+            for name, weighting in WEIGHTINGS.items()
         ]
-    text = inspect.cleandoc(found.value.__doc__ or "").replace("``", "")
+    text = inspect.cleandoc(strategy_class.__doc__ or "").replace("``", "")
     return "\n\n".join(part for part in (head, text, "\n".join(line.rstrip() for line in table)) if part)
 
 
@@ -74,12 +77,12 @@ def _indented(options: list[Option], width: int) -> str:
 
 
 def options_as_markdown(name: str) -> str:
-    """The options of one strategy as a table."""
+    """Format the options of one strategy as a Markdown table."""
     return option_table.as_markdown(options_of(STRATEGY_REGISTRY.resolve(name)))
 
 
 def options_of(strategy_class: type[Strategy]) -> list[Option]:
-    """The options of a strategy, with the defaults of node and graph tasks, with labels hidden or not, where they differ."""
+    """The options of a strategy. Defaults that differ between node and graph tasks, or with hidden labels, are all given."""
     options = strategy_class.Options
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
@@ -90,8 +93,8 @@ def options_of(strategy_class: type[Strategy]) -> list[Option]:
 
 
 def _paragraphs() -> Iterator[tuple[str, ...]]:
-    for name, kind in _BUILT_IN.items():
-        yield name, kind.citation.formula, *_source(kind.citation), "built in"
+    for name, strategy_class in _BUILT_IN.items():
+        yield name, strategy_class.citation.formula, *_source(strategy_class.citation), "built in"
     for plug_in, origin in STRATEGY_REGISTRY.listed_plug_ins():
         yield plug_in.name, origin
 
@@ -101,12 +104,12 @@ def _link(citation: Citation) -> str:
 
 
 def _citation(strategy_class: type[Strategy]) -> Citation | None:
-    """The source of a strategy; of a custom one its own, since its loss need not be that of its base."""
+    """The source of a strategy. A custom strategy does not inherit it, since its loss may differ from that of its base."""
     return vars(strategy_class).get("citation") if is_custom(strategy_class) else strategy_class.citation
 
 
 def _derived(strategy_class: type[Strategy]) -> list[str]:
-    """The built-in strategy that a custom one without a source of its own is derived from."""
+    """A line that names the built-in base of a custom strategy without a citation; empty for all others."""
     if _citation(strategy_class) is not None:
         return []
     return [
@@ -122,6 +125,6 @@ def _source(citation: Citation) -> list[str]:
     return [f"{citation.authors}: {citation.title}. {citation.venue}", citation.url]
 
 
-def _first_line(kind: type[object]) -> str:
-    why = " (Python was told to leave them out, by PYTHONOPTIMIZE or -OO)" if sys.flags.optimize > 1 else ""
-    return (kind.__doc__ or f"no description{why}").strip().splitlines()[0]
+def _first_line(weighting: type[object]) -> str:
+    why = " (docstrings are removed by PYTHONOPTIMIZE or -OO)" if sys.flags.optimize > 1 else ""
+    return (weighting.__doc__ or f"no description{why}").strip().splitlines()[0]

@@ -29,20 +29,20 @@ from dgl_mutual.utils.wording import counted
 
 
 def trial_name(seed: int, fold: int) -> str:
-    """``seed-3-fold-0``: what files of a trial are called."""
+    """Name of a trial in file names, for example ``seed-3-fold-0``."""
     return f"seed-{seed}-fold-{fold}"
 
 
-#: All that `trial_name` gives: no run has seeds or folds of more than nine digits.
+#: Matches every `trial_name`: no run has seeds or folds of more than nine digits.
 TRIAL_NAME = re.compile(r"seed-(0|[1-9][0-9]{0,8})-fold-(0|[1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is to be trained: everything random in it follows from `seed` and `fold`, so trials may run in any order and anywhere.
+    """One training of a run. All its randomness follows from `seed` and `fold`, so trials may run in any order and in any process.
 
     Attributes:
-        run: how displays name the run that it belongs to, where several run together.
+        run: name of its run in displays, if several run together.
     """
 
     seed: int
@@ -56,7 +56,7 @@ class Trial:
 
     @property
     def trial_seed(self) -> TrialSeed:
-        """What its random streams follow from."""
+        """Seed of its random streams."""
         return TrialSeed(self.seed, self.fold)
 
     @property
@@ -66,18 +66,18 @@ class Trial:
 
     @property
     def title(self) -> str:
-        """What a display calls it."""
+        """Its name in displays."""
         return f"{self.run}  {self.name}" if self.run else self.name
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial left behind, or why it failed.
+    """The results of a trial, or the reason why it failed.
 
     Attributes:
-        rows, history, reliability, searched: rows for trials.csv, history.csv, reliability.csv and grid.csv; none where it failed.
+        rows, history, reliability, searched: rows of trials.csv, history.csv, reliability.csv and grid.csv; empty if it failed.
         error: the message, if it failed.
-        details: the traceback, where it says more than the message.
+        details: the traceback, if it says more than the message.
     """
 
     trial: Trial
@@ -90,7 +90,7 @@ class Outcome:
 
 
 def trial_data(trial: Trial, config: RunConfig, dataset: Dataset) -> TrialData:
-    """What a trial trains on: the dataset with its noise, without the labels that it must not see, and without nodes kept unseen."""
+    """The data of a trial: the dataset with noise, without hidden labels, and without unseen nodes."""
     if config.noise is not None:
         noise_seed = trial.trial_seed.derive("noise")
         dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
@@ -108,49 +108,49 @@ def fit_resolved(
     snapshots: Snapshots | None = None,
     placement: Placement = ON_CPU,
 ) -> FitResult:
-    """`fit_cohort` with the options of a resolved configuration. A process of the command line's own keeps freed memory meanwhile.
+    """Call `fit_cohort` with the options of a resolved configuration. The command line's own processes keep freed memory meanwhile.
 
     Args:
-        dataset: what the training sees (see `trial_data`), of which `trial.split` is a split.
+        dataset: the data that the training sees (see `trial_data`), which `trial.split` splits.
 
     Raises:
-        TrainingError: see `fit_cohort`; or there is not enough memory for it.
+        TrainingError: see `fit_cohort`; or there is not enough memory.
     """
-    with memory_checked(_memory_hint(config, dataset)), freed_memory() as kept:
+    with memory_checked(_memory_hint(config, dataset)), freed_memory() as memory_callbacks:
         return fit_cohort(
             dataset,
             trial.split,
             method_of(config),
             seed=trial.trial_seed,
-            callbacks=[*kept, *callbacks],
+            callbacks=[*memory_callbacks, *callbacks],
             snapshots=snapshots,
             placement=placement,
         )
 
 
 def _memory_hint(config: RunConfig, dataset: Dataset) -> str:
-    """What takes the memory of a training, and how to need less: wide students, or the logits of many classes."""
+    """The likely cause of a lack of memory, wide students or many classes, with advice."""
     widest = max(student.hidden for student in config.students)
     samples, outputs = config.training.batch_size or "all", dataset.target.num_outputs
     if outputs <= widest:
         return (
             f"The widest student has hidden = {widest}, and a step takes {samples} samples. Lower student.hidden or training.batch_size, "
-            "or run fewer trials at a time."
+            "or run fewer trials in parallel."
         )
     gib = (config.training.batch_size or dataset.num_samples) * outputs * len(config.students) * 4 / 2**30
     return (
         f"The labels of {dataset.name} have {outputs} classes, and a step takes {samples} samples: the logits of "
         f"{counted(len(config.students), 'student')} are {gib:.1f} GiB, and a step keeps several such arrays. If the labels are "
-        "identifiers, give the column of the classes; else lower training.batch_size, take fewer students, or run fewer trials at a time."
+        "identifiers, give the column of the classes; else lower training.batch_size, use fewer students, or run fewer trials in parallel."
     )
 
 
 def method_of(config: RunConfig) -> Method:
-    """What a resolved configuration says of the cohort and its training."""
+    """The cohort and its training options of a resolved configuration."""
     return Method(config.students, config.strategy, config.strategy_options, config.training, config.task_weights or "equal")
 
 
 def split_digest(dataset: Dataset, split: Split) -> str:
-    """What trials.csv calls `split`."""
-    compared = without_pool(without_labels(dataset, split.unlabelled))  # whether a method has a pool does not make it another split
+    """The column `split` of trials.csv."""
+    compared = without_pool(without_labels(dataset, split.unlabelled))  # a pool does not change the split
     return fingerprint(compared, split.of_first(compared.num_samples), edge_features=False)

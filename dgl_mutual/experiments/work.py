@@ -38,13 +38,13 @@ from dgl_mutual.utils.torch_settings import threads_kept
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A trial, with all that a process needs to do it but the dataset, so that it is small enough to be sent for every trial.
+    """A trial with all that a process needs to run it, except for the dataset, so that it is small enough to be sent for each trial.
 
     Attributes:
-        plan_index: which of the plans it belongs to.
-        config, points: of the plan.
-        checkpoints, snapshots: folders for its students, and for its training while it lasts.
-        code: digests of the custom code that is to train (see `custom_code_digests`).
+        plan_index: index of its plan.
+        config, points: see `Plan`.
+        checkpoints, snapshots: folders for its trained students, and for snapshots of the running training.
+        code: expected digests of custom code (see `custom_code_digests`).
     """
 
     plan_index: int
@@ -72,28 +72,27 @@ def do_work(
     track: Sequence[TrackerLike] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[int, Outcome]:
-    """Train the cohort of a trial, with each configuration to choose from, and save its students under `work.checkpoints`.
+    """Train the cohort of a trial at each point of the grid, and save the students of the best one under `work.checkpoints`.
 
-    With ``training.checkpoint_every`` each training is kept under `work.snapshots` while it lasts, and goes on from there.
+    With ``training.checkpoint_every``, a training writes snapshots under `work.snapshots`, and resumes from there.
 
-    What goes wrong in this trial becomes a failed outcome, so that the other trials go on.
+    Errors of this trial become a failed outcome, so that other trials go on.
 
     Args:
-        dataset: of the plan.
-        compute: the device, and the threads that torch computes with.
-        usage_errors_fail_trial: a cohort that cannot work is a failed trial, and raises nothing.
+        dataset: the plan's dataset.
+        compute: the device, and the number of threads of torch.
+        usage_errors_fail_trial: a cohort that cannot work is a failed trial instead of an error.
         on_epoch: called with the trial's title and a report at the end of each epoch.
-        track: trackers that follow each training.
-        ranks: the processes that run the same trial and train the cohort together.
+        track: trackers of each training.
+        ranks: the processes that train the cohort of this trial together.
 
     Returns:
-        The index of its plan, and its outcome.
+        The index of the plan, and the outcome.
 
     Raises:
-        UsageError: the cohort cannot work, in this trial or any other, and `usage_errors_fail_trial` is not set; or this process has other
-            code than `work.code`.
-        StoreError: the disk does not take the students, nor will it take those of another trial, or the folder above `work.checkpoints`
-            is gone.
+        UsageError: the cohort cannot work in any trial, and `usage_errors_fail_trial` is not set; or this process has other code than
+            `work.code`.
+        StoreError: the students cannot be written to disk, as those of any trial, or the folder above `work.checkpoints` is gone.
     """
     trial, config, run_folder = work.trial, work.config, work.checkpoints.parent
     if not run_folder.is_dir():
@@ -109,16 +108,16 @@ def do_work(
         def fit(number: int, point: RunConfig) -> FitResult:
             file, every = work.snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
             reports = [] if on_epoch is None else [_epoch_reports(trial.title, epochs, number, on_epoch)]
-            here: list[Tracker] = []
+            point_trackers: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(work.points) <= 1 else f"{trial.name}-grid-{number}"
-                here = _trackers(track, name, trial, point, run_folder)
-                trackers.extend(here)
+                point_trackers = _trackers(track, name, trial, point, run_folder)
+                trackers.extend(point_trackers)
             return fit_resolved(
                 replace(trial, split=data.seen_split),
                 point,
                 data.seen,
-                callbacks=[*reports, *here],
+                callbacks=[*reports, *point_trackers],
                 snapshots=None if every is None else Snapshots(file, every, within=work.snapshots.parent),
                 placement=Placement(torch.device(compute.device), ranks=ranks),
             )
@@ -136,14 +135,14 @@ def do_work(
     except UsageError as error:
         if not usage_errors_fail_trial:
             raise
-        outcome = Outcome(trial, error=str(error))  # no details: all processes of torchrun have this error alike
+        outcome = Outcome(trial, error=str(error))  # no details, since all processes of torchrun have this error
     except Exception as error:  # a fault of ours in one trial must not cost the others
         if is_interrupt(error):
             raise KeyboardInterrupt from error
         outcome = _failed(trial, error)
     finally:
         for tracker in trackers:
-            tracker.end(failed=True)  # of a training that ended well this has been done
+            tracker.end(failed=True)  # no effect after a training that ended well
     return work.plan_index, outcome
 
 
@@ -163,7 +162,7 @@ def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, data: T
 
 
 def _failed(trial: Trial, error: Exception) -> Outcome:
-    """The outcome of a trial that ended by `error`, which is being handled. failures.csv keeps the traceback where it may say more."""
+    """The outcome of a trial that raised `error`, which is being handled. The traceback is kept if it may say more than the message."""
     if isinstance(error, DglMutualError):
         return Outcome(trial, error=str(error), details=traceback.format_exc() if error.__cause__ is not None else "")
     message = not_enough_memory(error) if is_out_of_memory(error) else described(error)
@@ -171,11 +170,11 @@ def _failed(trial: Trial, error: Exception) -> Outcome:
 
 
 def _epoch_reports(title: str, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
-    """The reports of one point of a grid. They count the epochs of all points: of each point in turn, those of one phase.
+    """Reports of one point of a grid that count the epochs of all points, for each phase of the strategy.
 
     Args:
-        epochs: of each point.
-        number: which of the points, from 0.
+        epochs: number of epochs of each point.
+        number: index of the point.
     """
 
     def report_epoch(report: EpochReport) -> None:
@@ -186,18 +185,13 @@ def _epoch_reports(title: str, epochs: Sequence[int], number: int, on_epoch: OnE
 
 
 def _trackers(track: Sequence[TrackerLike], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
-    """New trackers of one training.
-
-    Args:
-        name: of the training.
-        folder: of the run.
-    """
+    """New trackers of the training `name`, in the run folder `folder`."""
     values = {**resolved_values(point), "seed": trial.seed, "fold": trial.fold}
     return [make_tracker(tracker, TrackedRun(folder.name, name, folder, values)) for tracker in track]
 
 
 def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
-    """Rows for trials.csv: one for each metric and member. Of several targets each has rows, and so has their mean."""
+    """Rows of trials.csv, one per metric and member. With several targets, each has its own rows, and so has their mean."""
     dataset = data.dataset
     digest = split_digest(dataset, data.split)
     split = data.split.of_first(dataset.num_samples - dataset.num_pool)
@@ -227,6 +221,6 @@ def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, p
 
 
 def _protocol(config: RunConfig, data: TrialData, result: FitResult) -> str:
-    """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
+    """The protocol with a suffix: ``-transductive`` if test samples were trained on without labels, ``-inductive`` if some were unseen."""
     seen = "-transductive" if result.exchange_on == "transductive" else ""
     return f"{config.protocol}{seen if data.nodes is None else '-inductive'}"

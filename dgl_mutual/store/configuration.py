@@ -1,4 +1,4 @@
-"""config.yaml as plain values: what each key is about, the given configuration, the resolved one, and what decides the results."""
+"""config.yaml as plain values: the role of each key, the given and the resolved configuration, and what identifies a run."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ GIVEN, RESOLVED = "given", "resolved"
 
 
 class Role(Enum):
-    """What a key of a configuration is about."""
+    """The role of a key of a configuration."""
 
     DATA = auto()
-    """Which graphs and labels."""
+    """Graphs and labels."""
     POOL = auto()
-    """Which further graphs, without labels."""
+    """Further graphs without labels."""
     SAMPLES = auto()
-    """What of these is hidden or changed."""
+    """Hidden labels and noise."""
     SPLIT = auto()
-    """Which samples train, validate and test."""
+    """Training, validation and test samples."""
     METRIC = auto()
-    """How predictions are scored."""
+    """Scoring of predictions."""
     COUNT = auto()
-    """How often the same is repeated."""
+    """Number of repetitions."""
     METHOD = auto()
     """Students, strategy and training."""
 
 
-#: Every field of `RunConfig` is here, in its order.
+#: Field of `RunConfig` -> its role, for all fields in their order.
 ROLES: Mapping[str, Role] = {
     "task": Role.DATA,
     "dataset": Role.DATA,
@@ -55,50 +55,50 @@ ROLES: Mapping[str, Role] = {
     "distill": Role.METHOD,
     "grid": Role.METHOD,
 }
-#: They change nothing in a trial. The number of folds does: the folds are others.
+#: Keys without effect on a trial. The number of folds has one, since it changes the folds.
 _INDECISIVE = ("seeds",)
 
 
 def keys_of(*roles: Role) -> tuple[str, ...]:
-    """The keys of a configuration that are about one of these, in its order."""
+    """The keys of a configuration with one of these roles, in their order."""
     return tuple(key for key, role in ROLES.items() if role in roles)
 
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:
-    """How many seeds a configuration asks for; 0 where it does not say."""
+    """Number of seeds in a configuration; 0 if it has none."""
     seeds = resolved.get("seeds")
     return seeds if isinstance(seeds, int) else 0
 
 
 def file_values(given: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.yaml holds."""
+    """Content of config.yaml."""
     return {GIVEN: dict(given), RESOLVED: dict(resolved)}
 
 
 def has_both(values: Mapping[str, Any]) -> bool:
-    """Whether these are the two parts that the config.yaml of a run has; a file of the user's own has neither."""
+    """Whether values have the two parts of a run's config.yaml, which a user's own file does not have."""
     return set(values) == {GIVEN, RESOLVED} and all(isinstance(part, Mapping) for part in values.values())
 
 
 def read_resolved(file: Path) -> dict[str, Any] | None:
-    """The resolved configuration in a config.yaml; None where there is none that can be read."""
+    """Read the resolved configuration of a config.yaml; None if it is missing or cannot be read."""
     try:
         values = read_yaml_file(file)
         if not has_both(values):
             return None
         resolved = {"dataset": "", **values[RESOLVED]}
         identity(resolved)
-    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # no YAML, or values in the place of groups
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # not YAML, or values instead of groups
         return None
     return resolved
 
 
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a resolved configuration decides the results of a trial: two runs are one where this is equal.
+    """The part of a resolved configuration that determines the results of a trial: runs are the same if it is equal.
 
-    Where the dataset's folder lies does not, nor how many seeds there are, nor how often a training is kept. What is off counts as
-    absent: a later version may know more that can be on. In training and of students this is null, false and none, but not zero, which
-    may differ from null. Among options of a strategy, with those of its teacher or leader, it is null alone, which may differ from false.
+    The location of the dataset's folder, the number of seeds and the interval of snapshots do not count. Options that are off count as
+    absent, since a later version may have more options. Off means null, false or none in training and students, but not zero, which may
+    differ from null. In options of a strategy, including its teacher or leader, it only means null, which may differ from false.
     """
     decisive = {**resolved, "dataset": Path(resolved["dataset"]).name}
     if resolved.get("unlabelled") is not None:

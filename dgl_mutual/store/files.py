@@ -1,6 +1,6 @@
 """Names of the files in folders of results."""
 
-#: Of a run.
+#: Files of a run.
 CONFIG_FILE = "config.yaml"
 TRIALS_FILE = "trials.csv"
 HISTORY_FILE = "history.csv"
@@ -9,24 +9,23 @@ GRID_FILE = "grid.csv"
 FAILURES_FILE = "failures.csv"
 SUMMARY_FILE = "summary.csv"
 ENVIRONMENT_FILE = "environment.json"
-#: Of a run, once its students are timed (see `dgl-mutual time-inference`).
+#: File of a run whose students have been timed (see `dgl-mutual time-inference`).
 INFERENCE_FILE = "inference.csv"
-#: Of a suite: which runs are its own, under which names; and all of their trials in one table.
+#: Files of a suite: the list of its runs with their names, and a table of all their trials.
 SUITE_FILE = "suite.yaml"
 ALL_FILE = "all.csv"
-#: Of a search, and of a suite whose methods were tuned: all trials of the search, or of all searches.
+#: File of a search, and of a suite with tuned methods: all trials of the search, or of all searches.
 TUNING_FILE = "tuning.csv"
-#: Of a search.
+#: Files of a search.
 BEST_FILE = "best.yaml"
 SETTINGS_FILE = "tuning.yaml"
 JOURNAL_FILE = "journal.log"
-#: Of a comparison.
+#: Files of a comparison.
 TRAJECTORY_FILE = "trajectory.csv"
 COMPARE_FILE = "compare.csv"
 CERTIFICATE_FILE = "certificate.md"
 
-#: All files of a run, of a search, and of a comparison. Those of a comparison are in the order in which they are written: it is finished
-#: once it has a certificate.
+#: All files of a run, a search, and a comparison. Those of a comparison are in the order of writing: it is finished with its certificate.
 RUN_FILES = (
     *(CONFIG_FILE, TRIALS_FILE, HISTORY_FILE, RELIABILITY_FILE, GRID_FILE, FAILURES_FILE, SUMMARY_FILE, ENVIRONMENT_FILE),
     INFERENCE_FILE,

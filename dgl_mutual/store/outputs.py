@@ -1,4 +1,4 @@
-"""Results in files that users name, such as exported tables and predictions."""
+"""Writing of results to files that users name, such as exported tables and predictions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from dgl_mutual.store.files import COMPARISON_FILES, CONFIG_FILE, JOURNAL_FILE, 
 from dgl_mutual.utils.files import is_special, read_bytes, unwritable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
-#: Files by which a folder of this program, a partition, or a dataset in CSV form, is known.
+#: Files that mark a folder of this program, a partition, or a dataset in CSV form.
 _META = "meta.yaml"
 _MARKERS = (CONFIG_FILE, JOURNAL_FILE, SETTINGS_FILE, SUITE_FILE, "partition.json", _META)
-#: Files of such folders that cannot be made again, or that this program reads.
+#: Files of such folders that cannot be restored, or that this program reads.
 _KEPT = {*_MARKERS, *RUN_FILES, *SEARCH_FILES, *COMPARISON_FILES}
-#: Files of datasets in other forms: those of Planetoid, the graphs of PPI, and what holds numbers as no result does.
+#: Files of datasets in other forms: Planetoid, PPI, and formats of numbers that no result has.
 _DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|valid|test)_graph\.json|.*\.(gz|npy|npz|dgl)")
-#: Files in TU's form, and those by which it is known.
+#: Files in TU format, and those that identify it.
 _TU = re.compile(r"(?P<name>.+)_(A|graph_indicator|(graph|node|edge)_(labels|attributes))\.txt")
 _TU_MARKERS = ("A", "graph_indicator")
-#: What pages and figures of this program say of themselves, and the bytes that they may have.
+#: Text in all pages and figures of this program, and their maximum size in bytes.
 MADE_BY = "Made by dgl-mutual"
 _MAX_BYTES = 1 << 28
-#: Endings of names that say a format.
+#: Endings of names that tell a format.
 _ENDINGS = (
     *(".txt", ".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz"),
     *(".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg"),
@@ -38,9 +38,9 @@ _ENDINGS = (
 
 
 def write_result(path: Path, text: str) -> None:
-    """Write a result where a user wants it, but not in place of a file that this program needs.
+    """Write a result to a path of the user's choice, but never over a file that this program needs.
 
-    A file is replaced whole, a link stays and its file is replaced, a device or pipe is written to.
+    A file is replaced as a whole, for a link its target; a device or pipe is written to.
 
     Raises:
         UsageError: `path` is a configuration, a table of a run or search, a saved student, or a file of a dataset or partition.
@@ -60,7 +60,7 @@ def write_result(path: Path, text: str) -> None:
         write_text(target, text)
         return
     try:
-        # Neither truncated, since others may be writing there, too, nor waited for: a pipe without a reader would block for ever.
+        # Without truncation, since others may write there, too, and without blocking, since a pipe without a reader would block forever.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
@@ -74,25 +74,14 @@ def write_result(path: Path, text: str) -> None:
 
 
 def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:
-    """Refuse a name that ends as files of another format do than the one that is written.
-
-    Args:
-        expected: the endings of what is written, for example ``.csv``.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Raise `UsageError` for a file name with the ending of another format than `expected`, for example ``.csv``."""
     ending = "" if file is None else file.suffix.lower()
     if ending in _ENDINGS and ending not in expected:
-        raise UsageError(f"{str(file)!r} ends in {ending}, and what is written is {' or '.join(expected)}. Name the file accordingly.")
+        raise UsageError(f"{str(file)!r} ends in {ending}, but the output is {' or '.join(expected)}. Name the file accordingly.")
 
 
 def refuse_kept(path: Path) -> None:
-    """Refuse a configuration, a table of a run or search, a saved student, and a file of a dataset or partition.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Raise `UsageError` for a configuration, a table of a run or search, a saved student, or a file of a dataset or partition."""
     if is_special(path) or not path.is_file():
         return
     target = path.resolve()
@@ -106,30 +95,27 @@ def refuse_kept(path: Path) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse to replace what is no page or figure of this program, where the name of the file is not a user's choice.
+    """Raise `UsageError` for an existing file that is not a page or figure of this program, or for a link.
 
-    A file that a user has named is replaced (see `refuse_kept`).
-
-    Raises:
-        UsageError: something else is there, or a link.
+    This is for file names that the user has not chosen; for others see `refuse_kept`.
     """
     if not os.path.lexists(path):
         return
     with suppress(OSError):
         if not path.is_symlink() and MADE_BY.encode() in read_bytes(path, _MAX_BYTES):
             return
-    raise UsageError(f"{str(path)!r} is there already, and was not made by this command. Move it away, or choose another place with --out.")
+    raise UsageError(f"{str(path)!r} already exists, and was not made by this command. Move it away, or choose another place with --out.")
 
 
 def _is_of_dataset(file: Path) -> bool:
-    """Whether the file belongs to a dataset in any form that is read, or to a part of a partition."""
+    """Whether a file belongs to a dataset in any supported form, or to a partition."""
     tu = _TU.fullmatch(file.name)
     is_tu = tu is not None and all((file.parent / f"{tu['name']}_{marker}.txt").exists() for marker in _TU_MARKERS)
     return is_tu or _DATA.fullmatch(file.name) is not None or _is_in_meta(file)
 
 
 def _is_in_meta(file: Path) -> bool:
-    """Whether the meta.yaml of a dataset in CSV form, beside the file or in a folder above it, names the file."""
+    """Whether a meta.yaml of a dataset in CSV form, in the file's folder or a parent, names the file."""
     for folder in file.parents:
         with suppress(OSError, UnicodeDecodeError, YAMLError):
             if any((folder / name).resolve() == file for name in _file_names(read_yaml_file(folder / _META))):
@@ -140,6 +126,6 @@ def _is_in_meta(file: Path) -> bool:
 def _file_names(meta: Any) -> list[str]:
     """The values of all keys ``file_name``, at any depth."""
     if isinstance(meta, Mapping):
-        own = [value for key, value in meta.items() if key == "file_name" and isinstance(value, str)]
-        return own + [name for value in meta.values() for name in _file_names(value)]
+        names = [value for key, value in meta.items() if key == "file_name" and isinstance(value, str)]
+        return names + [name for value in meta.values() for name in _file_names(value)]
     return [name for value in meta for name in _file_names(value)] if isinstance(meta, list) else []

@@ -11,10 +11,10 @@ _GROUP = ["task", "dataset", "strategy", "protocol", "member", "metric"]
 
 
 def summarise_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """summary.csv from trials.csv: a row per member and part of the split, members in the cohort's order.
+    """Compute summary.csv from trials.csv: one row per member and part of the split, members in the cohort's order.
 
-    Columns: the names of the run and the member, `metric`, `part` (train, val or test), `mean`, `std` (ddof = 1; none for one trial), `n`
-    (trials in which the metric is defined) and `counts` (what n counts).
+    Columns: the names of run and member, `metric`, `part` (train, val or test), `mean`, `std` (ddof = 1; empty for one trial), `n` (number
+    of trials with a defined metric) and `counts` (what n counts).
     """
     long = trials.melt(id_vars=[*_GROUP, "seed", "fold"], value_vars=PARTS, var_name="part", value_name="value")
     order = list(dict.fromkeys(trials["member"]))
@@ -24,9 +24,9 @@ def summarise_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def what_n_counts(trials: pd.DataFrame) -> str:
-    """``seeds``, ``folds`` or ``seeds x folds``: whatever there is more than one of."""
-    several = [name for name in ("seed", "fold") if trials[name].nunique() > 1]
-    return " x ".join(f"{name}s" for name in several) or "seeds"
+    """``seeds``, ``folds`` or ``seeds x folds``, depending on which of them there are several."""
+    names = [name for name in ("seed", "fold") if trials[name].nunique() > 1]
+    return " x ".join(f"{name}s" for name in names) or "seeds"
 
 
 def n_text(n: int | str, counts: str) -> str:
@@ -35,7 +35,7 @@ def n_text(n: int | str, counts: str) -> str:
 
 
 def table(summary: pd.DataFrame) -> str:
-    """The closing table: a member a line, validation and test as mean +- std; with several tasks, a table a metric."""
+    """The table at the end of a run: one line per member, with mean +- std of validation and test; one table per metric."""
     return "\n\n".join(_table_of_metric(rows) for _, rows in summary.groupby("metric", sort=False))
 
 

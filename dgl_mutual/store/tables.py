@@ -1,4 +1,4 @@
-"""Tables of a run folder: their columns, and how they are read. Needs neither torch nor DGL."""
+"""Tables of a run folder: their columns and reading. Needs neither torch nor DGL."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ RUN_COLUMNS = ["task", "dataset", "strategy", "protocol"]
 RELIABILITY_COLUMNS = list(RELIABILITY)
 #: The columns of inference.csv (see `dgl-mutual time-inference`).
 INFERENCE_COLUMNS = list(INFERENCE)
-#: States of a search's trials that are over.
+#: States of ended trials of a search.
 TUNING_ENDED = ("complete", "pruned", "failed")
-#: The first columns of tuning.csv of a search; a column per option follows.
+#: The first columns of a search's tuning.csv, before one column per option.
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
-#: The columns before these in tuning.csv of a suite.
+#: The columns before these in a suite's tuning.csv.
 NAME_COLUMNS = ["data", "method", "search"]
 FAILURE_COLUMNS = list(FAILURES)
-#: Trials that a run may have: more than anybody runs, and few enough to be listed.
+#: Maximum number of trials of a run or search: few enough to be listed.
 MAX_TRIALS = 1_000_000
-#: Characters of what a suite calls a method or its data.
+#: Maximum length of the names of methods and data in a suite.
 MAX_TITLE = 200
-#: Bytes of a table, and of environment.json.
+#: Maximum sizes in bytes of a table, and of environment.json.
 _MAX_BYTES, _MAX_JSON = 1 << 31, 1 << 24
-#: Columns of a table that is read, and of one that is written again as it is; the history of K students has more than K * K. Each column
-#: costs about a tenth of a millisecond, however few the rows, and less as text.
+#: Maximum number of columns of a table, and of a table that is only read as text. The history of K students has more than K * K columns;
+#: each costs about a tenth of a millisecond, less as text.
 _MAX_COLUMNS, _MAX_TEXT_COLUMNS = 20_000, 100_000
-#: What numbers of single precision can be, as a custom strategy or callback may log.
+#: Range of single precision, for values that custom strategies or callbacks log.
 _ANY = (-3.5e38, 3.5e38)
 _FRACTIONS = ("train", "val", "test", "disagreement", "ece", "accuracy", "confidence", "value", "best")
 _COUNTS_AND_TIMES = (
     *("seed", "fold", "best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib"),
     *("test_to_train", "bin", "count", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "seconds"),
 )
-#: The least and the greatest that a column of numbers can hold: no count or time is larger, be it of bytes or nanoseconds.
+#: Range of a column of numbers: no count or time is larger, even in bytes or nanoseconds.
 RANGES = {
     **dict.fromkeys(_FRACTIONS, (0.0, 1.0)),
     **dict.fromkeys(_COUNTS_AND_TIMES, (0.0, 1e15)),
     "nll": (0.0, _ANY[1]),
     "trial": (0.0, float(MAX_TRIALS)),
 }
-#: Means of fractions may be above 1 by so much.
+#: Tolerance of ranges: means of fractions may exceed 1 by rounding.
 _ROUNDING = 1e-9
-#: What pandas would otherwise guess: a fingerprint may look like a number.
+#: Columns of text, whose type pandas would guess: a fingerprint may look like a number.
 _TEXT = (
     *("task", "dataset", "fingerprint", "split", "strategy", "member", "architecture", "protocol", "metric"),
     *("error", "details", "device", "data", "method", "search", "state"),
@@ -72,15 +72,15 @@ _TEXT = (
 
 
 def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> pd.DataFrame:
-    """The table in `file`, or an empty one where there is no such file.
+    """Read the table in `file`; empty if there is no such file.
 
     Args:
-        columns: what it must start with.
-        any_options: further columns are options, of numbers or text.
+        columns: required first columns.
+        any_options: further columns are options, with numbers or text.
 
     Raises:
-        StoreError: it does not, a row is shorter or longer than the first, a column is there twice, there are too many columns, or there is
-            text, or a number that no trial has, where numbers belong, or a number is outside of its range.
+        StoreError: the first columns are others, rows differ in length, a column occurs twice, there are too many columns, or a column of
+            numbers has text, impossible numbers or numbers out of range.
     """
     text = _content(file, _MAX_BYTES)
     if text is None:
@@ -109,13 +109,13 @@ def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> 
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 
-def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
-    """Which number of a table is outside of its range, if there is one. A metric that is not defined is NaN.
+def _outside_of_ranges(table: pd.DataFrame, known: Collection[str]) -> str:
+    """A description of the first number out of range; empty if there is none. Undefined metrics are NaN.
 
     Args:
-        own: the columns that are known, and have ranges of their own.
+        known: the columns with ranges in `RANGES`.
     """
-    low, high = np.array([RANGES[name] if name in own else _ANY for name in map(str, table)]).reshape(-1, 2).T
+    low, high = np.array([RANGES[name] if name in known else _ANY for name in map(str, table)]).reshape(-1, 2).T
     values = table.to_numpy(np.float64)
     places = np.argwhere((values < low - _ROUNDING) | (values > high + _ROUNDING))
     if not len(places):
@@ -125,10 +125,10 @@ def _outside_of_ranges(table: pd.DataFrame, own: Collection[str]) -> str:
 
 
 def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
-    """trials.csv of a run folder, or another file with single trials that are to be put there.
+    """Read trials.csv of a run folder, or another file with rows that will be put there.
 
     Raises:
-        StoreError: see `read_table`; also if a row is there twice or missing, or rows are of different runs.
+        StoreError: see `read_table`; also if a row occurs twice or is missing, or rows belong to different runs.
     """
     file = folder / name
     table = read_table(file, TRIAL_COLUMNS)
@@ -142,7 +142,7 @@ def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
 
 
 def _refuse_lost_rows(file: Path, table: pd.DataFrame) -> None:
-    """Raise `StoreError` where one trial lacks a row that others have: all trials of a run have the same members and metrics."""
+    """Raise `StoreError` if a trial lacks a row that others have, since all trials have the same members and metrics."""
     keys = keys_of(table)
     for (member, metric), rows in table.groupby(["member", "metric"]):
         for seed, fold in sorted(keys - keys_of(rows)) if len(rows) < len(keys) else ():
@@ -153,10 +153,10 @@ def _refuse_lost_rows(file: Path, table: pd.DataFrame) -> None:
 
 
 def read_reliability(folder: Path) -> pd.DataFrame:
-    """reliability.csv of a run folder; empty where there is none.
+    """Read reliability.csv of a run folder; empty if there is none.
 
     Raises:
-        StoreError: see `read_table`; also if a row is there twice, or belongs to no bin.
+        StoreError: see `read_table`; also if a row occurs twice, or belongs to no bin.
     """
     file = folder / RELIABILITY_FILE
     table = read_table(file, RELIABILITY_COLUMNS)
@@ -172,7 +172,7 @@ def read_reliability(folder: Path) -> pd.DataFrame:
 
 
 def read_inference(folder: Path) -> pd.DataFrame:
-    """inference.csv of a run folder; empty where there is none.
+    """Read inference.csv of a run folder; empty if there is none.
 
     Raises:
         StoreError: see `read_table`; also if a member occurs twice, or its median is not between its quartiles.
@@ -188,7 +188,7 @@ def read_inference(folder: Path) -> pd.DataFrame:
 
 
 def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFrame:
-    """tuning.csv of a search's folder, or, with other first `columns`, of a suite's; empty where there is none.
+    """Read tuning.csv of a search's folder or, with other first `columns`, of a suite's; empty if there is none.
 
     Raises:
         StoreError: see `read_table`.
@@ -199,36 +199,35 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows that stand for whole trials: of those with several tasks, the means over tasks."""
+    """The rows of whole trials: with several targets, those of their mean."""
     return trials[~trials["metric"].astype(str).str.endswith(")")]
 
 
 def keys_of(table: pd.DataFrame) -> set[Key]:
-    """The trials in a table, be it of text or of numbers."""
+    """The trials in a table of text or numbers."""
     return set(table[KEY].drop_duplicates().astype(int).itertuples(index=False, name=None))
 
 
 def rows_of(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
-    """The rows of these trials in a table, be it of text or of numbers."""
+    """The rows of these trials in a table of text or numbers."""
     return table[_is_of(table, keys)]
 
 
 def rows_of_others(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
-    """All rows but those of these trials in a table, be it of text or of numbers."""
+    """The rows of all other trials in a table of text or numbers."""
     return table[~_is_of(table, keys)]
 
 
 def _is_of(table: pd.DataFrame, keys: Collection[Key]) -> npt.NDArray[np.bool_]:
-    """(rows,): which rows are of one of these trials."""
+    """(rows,): whether each row belongs to one of these trials."""
     return pd.MultiIndex.from_frame(table[KEY].astype(int)).isin(list(keys))
 
 
 def read_text(file: Path) -> pd.DataFrame | None:
-    """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file.
+    """Read a table as text, so that writing it again changes nothing; None if there is no such file.
 
     Raises:
-        StoreError: it has no seed and fold in every row, a row is shorter or longer than the first, a column is there twice, or there are
-            too many columns.
+        StoreError: a row has no seed or fold, rows differ in length, a column occurs twice, or there are too many columns.
     """
     text = _content(file, _MAX_BYTES)
     if text is None:
@@ -243,54 +242,53 @@ def read_text(file: Path) -> pd.DataFrame | None:
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with every field as it would be written."""
+    """Convert all fields of a table to text, as they would be written."""
     return pd.read_csv(StringIO(plain_csv(table)), dtype=str, keep_default_na=False)
 
 
 def read_environment(file: Path) -> dict[str, Any]:
-    """environment.json; empty where there is none.
+    """Read environment.json; empty if there is none.
 
     Raises:
-        StoreError: it is not what a run writes.
+        StoreError: the file is damaged or edited.
     """
     text = _content(file, _MAX_JSON)
     try:
-        found = {} if text is None else read_json(text)
+        environment = {} if text is None else read_json(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
+        environment = None
+    if not isinstance(environment, dict) or not isinstance(environment.get("resumed", []), list):
         raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. {_hint_of(file)}")
-    return found
+    return environment
 
 
 def last_recorded(environment: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What environment.json says of the code (see `custom_code_digests`) or the schema (see `schema_of`) of the trials; empty where it
-    does not.
+    """The last ``code`` (see `custom_code_digests`) or ``schema`` (see `schema_of`) in environment.json; empty if there is none.
 
-    A run that goes on has the same as before, if that was recorded, or no finished trial: the last counts.
+    The last one counts, since a run only goes on with the recorded one, or without finished trials.
     """
-    recorded = [one.get(name) for one in (environment, *environment.get("resumed", [])) if isinstance(one, Mapping)]
-    return next((dict(one) for one in reversed(recorded) if isinstance(one, Mapping)), {})
+    recorded = [entry.get(name) for entry in (environment, *environment.get("resumed", [])) if isinstance(entry, Mapping)]
+    return next((dict(value) for value in reversed(recorded) if isinstance(value, Mapping)), {})
 
 
 def _parsed(text: bytes) -> pd.DataFrame:
-    """The rows of a table: names and messages as they were before `csv_cell`, whatever they look like; empty cells as NaN."""
+    """Parse a table, with names and messages as they were before `csv_cell`, and empty cells as NaN."""
     table: pd.DataFrame = pd.read_csv(
         BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
     )
-    if b"'" not in text:  # that `csv_cell` puts before a text
+    if b"'" not in text:  # which `csv_cell` puts before a text
         return table
-    for name, kind in table.dtypes.items():
-        if kind.kind not in "iufb":
-            table[name] = table[name].map(plain_cell, na_action="ignore").astype(kind)
+    for name, dtype in table.dtypes.items():
+        if dtype.kind not in "iufb":
+            table[name] = table[name].map(plain_cell, na_action="ignore").astype(dtype)
     return table
 
 
 def _content(file: Path, most: int) -> bytes | None:
-    """What a file of a run holds; None where there is none.
+    """Content of a file of a run; None if there is no such file.
 
     Raises:
-        StoreError: it is no regular file, it is too large, or it cannot be read.
+        StoreError: the file is not a regular one, is too large, or cannot be read.
     """
     try:
         return read_bytes(file, most)
@@ -303,19 +301,19 @@ def _content(file: Path, most: int) -> bytes | None:
 
 
 def _hint_of(file: Path) -> str:
-    """What to do with a file of a run that cannot be read: only trials.csv says which trials are finished."""
+    """Advice for a file that cannot be read. Only trials.csv is needed, since it lists the finished trials."""
     if file.name == TRIALS_FILE:
         return "Restore it, or start over with --no-resume (in Python: resume=False)."
-    return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
+    return "Restore it, or move it away: it can be made again or is not needed, and finished trials stay."
 
 
 def _refuse_ragged(file: Path, text: bytes, most: int = _MAX_COLUMNS) -> None:
-    """Raise `StoreError` where a row has more or fewer cells than the header, a column is there twice, or there are more than `most`.
+    """Raise `StoreError` if a row has more or fewer cells than the header, a column occurs twice, or there are more than `most`.
 
-    Pandas would fill what is missing with nothing, take what is too much for an index, and rename the column.
+    Pandas would fill missing cells, take surplus ones as an index, and rename the column.
 
     Raises:
-        ValueError: it is no table.
+        ValueError: the text is not a table.
     """
     hint = _hint_of(file)
     if text and not text.endswith(b"\n"):

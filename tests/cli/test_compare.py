@@ -223,10 +223,10 @@ def test_another_version_of_torch_geometric_is_named(command_line: Callable[...,
         (("--set", "noise=label:0.2"), "noise"),
         (("--set", "training.edge_drop=0.2"), "training.edge_drop=0.2"),
         (("--set", "strategy_options.exchange_on=transductive"), "exchange_on=transductive"),
-        (("--column", "test=accuracy"), "--column has no meaning"),
-        (("--jobs", "2"), "--jobs has no meaning"),
+        (("--column", "test=accuracy"), "--column has no effect"),
+        (("--jobs", "2"), "--jobs has no effect"),
         (("--margin", "0"), "--margin"),
-        (("--parity-only", "--margin", "0.5"), "--margin has no meaning with --parity-only"),
+        (("--parity-only", "--margin", "0.5"), "--margin has no effect with --parity-only"),
     ],
 )
 def test_what_the_reference_does_not_cover_is_refused(arguments: tuple[str, ...], said: str, command_line: Callable[..., object]) -> None:
@@ -379,7 +379,7 @@ def test_a_pool_is_loaded_on_our_side(command_line: Callable[..., object], elsew
             "--column test was given twice, as 'test' and as 'a'",
         ),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--member", "gin-2"), 2, "Unknown member 'gin-2'"),
-        ("dataset,fold,test\nTOY,0,0.5\n", ("--parity-only",), 2, "--parity-only has no meaning"),
+        ("dataset,fold,test\nTOY,0,0.5\n", ("--parity-only",), 2, "--parity-only has no effect"),
         (None, (), 1, "cannot be read: there is no such file. Correct the path, or compare with pyg."),
     ],
 )
@@ -438,7 +438,7 @@ def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., obj
             and "--out" in err
         )
     with lock(elsewhere / "kept"):
-        assert "Another process is at work in 'kept'" in command_line(*first)[2]
+        assert "Another process is working in 'kept'" in command_line(*first)[2]
     assert (elsewhere / "kept" / "certificate.md").read_text() == certificate
     assert command_line(*first)[0] == 0
 

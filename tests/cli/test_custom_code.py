@@ -89,13 +89,13 @@ def test_trials_of_changed_code_are_not_mixed(
     told = " ".join(err.split())
     assert status == 0 and "The code of my_changing_idea:Mine has changed since 2 trials" in told and "--no-resume" in told
     status, _, err = command_line(*run, "--seeds", "2")
-    assert status == 1 and "A mean over them and new ones would be one over different code" in " ".join(err.split())
+    assert status == 1 and "A mean over them and new trials would mix different code" in " ".join(err.split())
     status, _, err = command_line(*run, "--seeds", "2", "--no-resume")
     assert status == 0 and "has changed" not in err
     assert command_line(*run, "--seeds", "2")[0] == 0
     module(MODULE.replace("FACTOR = 1.0", "FACTOR = 3.0"))
     status, _, err = command_line(*run, "--seeds", "1", "--no-resume")  # the trials of the other seed would be those of the former code
-    assert status == 1 and "start over with all of its 2 seeds" in (told := " ".join(err.split()))
+    assert status == 1 and "start over with all its 2 seeds" in (told := " ".join(err.split()))
     assert command_line(*run, *re.findall(r"--no-resume --seeds 2", told)[0].split())[0] == 0
     (file,) = tmp_path.glob("results/*/environment.json")
     values = json.loads(file.read_text())

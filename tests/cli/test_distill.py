@@ -39,7 +39,7 @@ def test_unseen_nodes_are_a_protocol_of_their_own(command_line: Callable[..., ob
 def test_a_transductive_weighting_is_refused_before_training(command_line: Callable[..., object], elsewhere: Path) -> None:
     weighting = ("--set", "strategy_options.weighting=transductive")
     status, _, err = command_line("distill", *SMALL, *MLP, "--unseen", "0.2", *weighting)
-    assert status == 2 and "strategy_options.weighting = transductive has weights for the nodes that it was trained on alone" in err
+    assert status == 2 and "strategy_options.weighting = transductive only has weights for the nodes that it was trained on" in err
     assert not (elsewhere / "results").exists()
     assert command_line("distill", *SMALL, *MLP, *weighting)[0] == 0
 

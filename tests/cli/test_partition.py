@@ -82,20 +82,20 @@ def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: 
     run = ["run", "--dataset", tmp_path / "parts", "--out", tmp_path / "out"]
     status, _, err = command_line(*run, "--sampler", "neighbor")
     assert status == 2
-    assert "Say where they are with --servers FILE" in err
+    assert "Give their addresses with --servers FILE" in err
     status, _, err = command_line("distill", *run[1:], "--sampler", "neighbor")
     assert status == 2
-    assert "no MLP can be distilled there" in err and "--servers" not in err
+    assert "no MLP can be distilled" in err and "--servers" not in err
     (tmp_path / "servers").write_text("127.0.0.1 1\n")
     status, _, err = command_line(*run, "--servers", tmp_path / "servers")
     assert status == 2
     assert "Add --sampler neighbor, and leave out" in err
     status, _, err = command_line(*run, "--sampler", "neighbor", "--servers", tmp_path / "servers")
     assert status == 2
-    assert "has 1 servers, and there are 2 parts" in err
+    assert "has 1 servers, but there are 2 parts" in err
     status, _, err = command_line(*run, "--sampler", "neighbor", "--servers", tmp_path / "servers", "--divide", "students")
     assert status == 2
-    assert "on the same. Leave out --divide students" in err
+    assert "train on different samples. Leave out --divide students" in err
 
 
 def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, mo
     with filelock.FileLock(tmp_path / "dgl-mutual-serve.lock"):
         status, _, err = command_line(*serve, "1")
     assert status == 1
-    assert "serves a part already" in err
+    assert "already serves a part" in err
     assert "There is no part 2" in command_line(*serve, "2")[2]
 
 
@@ -123,7 +123,7 @@ def test_the_dataset_itself_is_not_replaced(command_line: CommandLine, tmp_path:
     monkeypatch.chdir(dataset)
     status, _, err = command_line("partition", dataset, "--parts", "2", "--out", out)
     assert status == 2
-    assert "is the dataset's own folder, or holds it" in err
+    assert "is the dataset's own folder, or contains it" in err
     assert sorted(tmp_path.rglob("*")) == [dataset.parent, dataset, dataset / "link"]
 
 

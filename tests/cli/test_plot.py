@@ -50,7 +50,7 @@ def test_figures_take_the_place_of_earlier_ones_and_of_no_other_file(name: str, 
     Path("here", name).write_bytes(b"mine")
     status, out, err = command_line(*drawing)
     assert (status, out) == (2, "")
-    assert f"'here/{name}' is there already, and was not made by this command" in err
+    assert f"'here/{name}' already exists, and was not made by this command" in err
     assert {file.name: file.read_bytes() for file in Path("here").iterdir()} == {**before, name: b"mine"}
 
 

@@ -30,7 +30,7 @@ def test_a_page_of_the_users_own_is_replaced_only_where_it_is_named(
     page.write_text("mine")
     status, out, err = command_line("report", "results")
     assert (status, out, page.read_text()) == (2, "", "mine")
-    assert "'report.html' is there already, and was not made by this command" in err and "--out" in err
+    assert "'report.html' already exists, and was not made by this command" in err and "--out" in err
     for arguments in (("-o", "report.html"), ()):  # afterwards it is a page of this command
         assert command_line("report", "results", *arguments)[0] == 0
     page.rename(tmp_path / "other.html")
@@ -44,8 +44,8 @@ def test_a_page_of_the_users_own_is_replaced_only_where_it_is_named(
     [
         (("nowhere",), 2, "There is no folder 'nowhere'"),
         (("empty",), 1, "'empty' is neither a run folder"),
-        (("unfinished", "-o", "x.pdf"), 2, "'x.pdf' ends in .pdf, and what is written is .html or .htm"),
-        (("unfinished", "-o", "x.txt"), 2, "'x.txt' ends in .txt, and what is written is .html or .htm"),
+        (("unfinished", "-o", "x.pdf"), 2, "'x.pdf' ends in .pdf, but the output is .html or .htm"),
+        (("unfinished", "-o", "x.txt"), 2, "'x.txt' ends in .txt, but the output is .html or .htm"),
         (("unfinished",), 1, "no trial has finished"),
         ((), 2, "Missing argument 'RUN...'"),
     ],

@@ -178,7 +178,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--jobs", "1025"), "1025 is not in the range 1<=x<=1024"),
         (
             ("--task", "graph", "--seeds", "10000", "--folds", "11"),
-            "seeds = 10000 and folds = 11 are 110000 trials, whose splits are all drawn before the first. A run has at most 100000",
+            "seeds = 10000 and folds = 11 make 110000 trials, whose splits are all drawn before the first. A run has at most 100000",
         ),
         (("--set", f"{'a.' * 5000}b=1"), "5001 levels"),
         (("--set", "training={epochs: 1, epochs: 2}"), "is not YAML"),

@@ -70,7 +70,7 @@ def test_one_target_is_an_ordinary_run(command_line: Callable[..., object], else
         (("--dataset", "digits-multi", "--targets", "digit,odd"), "Unknown target 'odd'. Choose from: digit, even, ink."),
         (("--dataset", "digits-multi", "--targets", "digit,digit"), "named twice"),
         (("--targets", "digit"), "digits has one target only"),
-        (("--set", "task_weights=uncertainty"), "weighs several targets"),
+        (("--set", "task_weights=uncertainty"), "applies to several targets"),
         (("--dataset", "digits-multi", "--set", "task_weights=mine"), "'task_weights' = 'mine'"),
         (("--dataset", "digits-multi", "--strategy", "kdcl"), "target=naive or mean"),
     ],

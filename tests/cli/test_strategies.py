@@ -51,7 +51,7 @@ def test_a_strategy_is_shown_with_all_its_options(command_line: Callable[..., ob
 def test_without_docstrings_it_says_why_there_are_none() -> None:
     code = "from dgl_mutual.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-OO", "-c", code, "strategies", "gml"], capture_output=True, text=True, check=True)
-    assert "uniform: no description (Python was told to leave them out, by PYTHONOPTIMIZE or -OO)\n" in done.stdout
+    assert "uniform: no description (docstrings are removed by PYTHONOPTIMIZE or -OO)\n" in done.stdout
 
 
 def test_an_unknown_strategy_is_refused_with_a_suggestion(command_line: Callable[..., object]) -> None:

@@ -194,7 +194,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         (("data.yaml",), r"'a\rb' is not a name of a dataset: it is empty, starts or ends with a space, or has control characters in it"),
         (
             ("mine",),
-            "There is no suite 'mine' in this package, and there is a file mine.yaml. If it is meant, give its whole name: mine.yaml.",
+            "There is no suite 'mine' in this package, but there is a file mine.yaml. If you mean it, give its full name: mine.yaml.",
         ),
         (
             ("null.yaml",),
@@ -207,7 +207,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         ),
         (
             ("mine.yaml", "--set", "strategy.weight=2"),
-            "Options of a strategy are 'strategy_options', for example strategy_options.weight=2.",
+            "Give its options as 'strategy_options', for example strategy_options.weight=2, and",
         ),
         (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
         (("mine.yaml", "--set", "training.epoch=3"), "independent on digits: Unknown option 'training.epoch'"),

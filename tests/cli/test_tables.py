@@ -199,7 +199,7 @@ def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
             "--members was given 2 times, and takes one value.",
         ),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
-        ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
+        ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no effect here"),
         ("<!--table: results-->\n<!-- end of table -->\n", "marked incorrectly: line 1: '<!--table: results-->', line 2: "),
         (f"{FIRST}<!-- End of table -->\n", "marked incorrectly: line 1: .*, line 2: '<!-- End of table -->'. Write"),
         (

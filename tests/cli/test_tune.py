@@ -43,7 +43,7 @@ def mine(elsewhere: Path) -> None:
 def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: Path) -> None:
     for strategy in ("independent", "gml"):
         status, out, err = command_line("tune", "--dataset", "mine", "--strategy", strategy, *SMALL, "--trials", 3, "--jobs", 1)
-        assert status == 0 and "3 trials complete" in out and "\nWith what was given and all other defaults: 0." in out
+        assert status == 0 and "3 trials complete" in out and "\nWith the given options and all other defaults: 0." in out
         assert "[3/3]" in err
         (folder,) = (elsewhere / "results").glob(f"tune-node-mine-{strategy}-*")
         history = pd.read_csv(folder / "tuning.csv", **EXACT_NUMBERS)

@@ -180,7 +180,7 @@ def test_a_recipe_for_graphs_leaves_out_what_has_no_meaning_for_nodes(name: str,
 def test_an_option_of_a_recipe_can_be_taken_back(ring: Dataset) -> None:
     """Of a folder the task is not known before it is loaded."""
     config = trusted_config(None, {"dataset": "./ring"}, trust=False, recipe="mutag-small")
-    with pytest.raises(UsageError, match=r"a batch size of 32 has no meaning.*\(training\.batch_size=null, if it comes from a recipe"):
+    with pytest.raises(UsageError, match=r"a batch size of 32 has no effect.*\(training\.batch_size=null, if it comes from a recipe"):
         resolve(config, ring)
     typed = parse_assignment("training.batch_size=null")
     assert resolve(trusted_config(None, {"dataset": "./ring", **typed}, trust=False, recipe="mutag-small"), ring).task == "node"
@@ -204,5 +204,5 @@ def test_a_recipe_that_was_printed_is_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(recipe_text("cora-small"))
     assert trusted_config(file, {}, trust=False) == trusted_config(None, {}, trust=False, recipe="cora-small")
-    with pytest.raises(UsageError, match=r"is given as --config \./own\.yaml"):
+    with pytest.raises(UsageError, match=r"give --config \./own\.yaml"):
         trusted_config(None, {}, trust=False, recipe="./own.yaml")

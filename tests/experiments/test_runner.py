@@ -272,7 +272,7 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
     with pytest.raises(StoreError, match=r"official split of ring is another.*seed 0, fold 0 has other.*--out .*--no-resume"):
         go_on(exchanged)
     with pytest.raises(
-        StoreError, match=r"seed 1, fold 0 has other.* or start over with all of its 2 seeds.*; in Python: resume=False, seeds=2\)"
+        StoreError, match=r"seed 1, fold 0 has other.* or start over with all its 2 seeds.*; in Python: resume=False, seeds=2\)"
     ):
         go_on(exchanged, 1, resume=False)
     assert len(ran) == 2
@@ -343,7 +343,9 @@ def test_trials_of_data_that_meant_something_else_are_not_taken_for_those_of_the
 
     folder = go_on(ring)
     for seeds in (1, 2):
-        with pytest.raises(StoreError, match=rf"The numbers of ring are those of the trials in .* mean something else now: {told}.*--out"):
+        with pytest.raises(
+            StoreError, match=rf"The numbers of ring are those of the trials in .* their meaning has changed: {told}.*--out"
+        ):
             go_on(other, seeds)
     file = folder / "environment.json"
     made_in = json.loads(file.read_text())
@@ -380,7 +382,7 @@ def test_a_refusal_changes_nothing_in_any_folder(
     with pytest.raises(StoreError, match="the feature columns were v, w"):
         train(other, {"independent": seeds if resume else 1, "gml": seeds, "dml": 1}, resume=resume)
     assert (files(), len(ran)) == (before, number)
-    fix = "with --no-resume" if resume else r"with all of its 3 seeds.*--no-resume --seeds 3 .* in Python: resume=False, seeds=3"
+    fix = "with --no-resume" if resume else r"with all its 3 seeds.*--no-resume --seeds 3 .* in Python: resume=False, seeds=3"
     with pytest.raises(StoreError, match=rf"the feature columns were v, w.* start over {fix}"):
         train(other, {"gml": seeds}, resume=resume)
     assert (files(), len(ran)) == (before, number)

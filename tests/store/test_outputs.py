@@ -115,5 +115,5 @@ def test_a_name_with_a_point_is_no_ending() -> None:
     for name in ("report v1.2", "report.2026-11", "report.final", "report", ".hidden", "a.html", "/dev/null"):
         refuse_other_endings(Path(name), (".html",))
     for name in ("a.txt", "a.CSV", "b.a.md"):
-        with pytest.raises(UsageError, match=r"and what is written is \.html"):
+        with pytest.raises(UsageError, match=r"but the output is \.html"):
             refuse_other_endings(Path(name), (".html",))

@@ -17,8 +17,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.configuration.config import parse_config
-from dgl_mutual.experiments.configuration.idle import refuse_untrained
 from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.configuration.without_effect import refuse_untrained
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.strategies import BASELINES
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth
@@ -232,7 +232,7 @@ class _Watching(Callback):
 )
 def test_what_is_of_no_use_without_training_is_refused(given: dict[str, Any], named: str, data: tuple[Dataset, Split]) -> None:
     dataset, split = data
-    with pytest.raises(UsageError, match=f"'label-propagation' trains nothing, so .* no effect: {named}\\. Leave it out"):
+    with pytest.raises(UsageError, match=f"'label-propagation' trains nothing, so .* no effect: {named}\\. Leave them out"):
         dgl_mutual.fit(dataset, strategy="label-propagation", split=split, **given)
     dgl_mutual.fit(dataset, strategy="label-propagation", split=split, config={"students": "gcn"}, callbacks=[])  # of another run, perhaps
 

@@ -114,7 +114,7 @@ def test_two_processes_on_one_folder(whole: tuple[Scene, dict[str, str], float],
     current = fresh(scene, tmp_path / "out")
     both = [Child(current), Child(current)]
     assert sorted(child.wait() for child in both) == [0, 1]
-    assert "Another process is at work in" in both[0].said() + both[1].said()
+    assert "Another process is working in" in both[0].said() + both[1].said()
     assert results(current) == expected
 
 

@@ -314,7 +314,7 @@ def test_custom_trackers_need_no_package_and_are_made_with_their_run(run, node_d
     check_trackers([f"{__name__}:Plain"])
     with pytest.raises(UsageError, match="Plain cannot start a tracked run: OSError: no service"):
         fit(node_data, epochs=1, callbacks=[make_tracker(f"{__name__}:Plain", run)])
-    with pytest.raises(UsageError, match=r"has __init__\(self\) -> .*, and trackers are made with \(run\)\. Take this argument"):
+    with pytest.raises(UsageError, match=r"has __init__\(self\) -> .*, but trackers are made with \(run\)\. Take this argument"):
         check_trackers([f"{__name__}:WithoutRun"])
     with pytest.raises(UsageError, match=r"The method log of the tracker LogsNothing takes \(self\).* called with \(self, figures, step\)"):
         check_trackers([f"{__name__}:LogsNothing"])

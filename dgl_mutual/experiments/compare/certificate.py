@@ -1,4 +1,4 @@
-"""The Markdown certificate of a comparison; some of its sections are also printed."""
+"""The Markdown certificate of a comparison, of which some sections are also printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dgl_mutual.utils.wording import aligned, pipe_table
 if TYPE_CHECKING:  # importing it needs torch_geometric
     from dgl_mutual.experiments.compare.trajectory import Trajectory
 
-#: Along a float32 trajectory there is no bound; this is what "apart" means there.
+#: Difference from which on float32 trajectories count as apart; they have no bound.
 _APART_FLOAT32 = 1e-4
 
 
@@ -36,7 +36,7 @@ class Table:
 
     @property
     def text(self) -> str:
-        """The table for a screen, without bold type."""
+        """The table for a terminal, without bold type."""
         plain = [[cell.replace("**", "") for cell in row] for row in (self.header, *self.rows)]
         header, *rows = aligned(plain, len(self.header))
         return "\n".join([header, "-" * max(map(len, (header, *rows))), *rows])
@@ -48,9 +48,9 @@ class Section:
 
     Attributes:
         body: a table, or a few lines of Markdown.
-        prose: how to read it; the certificate has it, the screen does not.
-        screen: what the screen shows in the place of `body`.
-        on_screen: whether the screen shows the section.
+        prose: how to read it; only in the certificate.
+        screen: text for the screen instead of `body`.
+        on_screen: whether the section is shown on the screen.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Section:
 
     @property
     def text(self) -> str:
-        """What the screen shows."""
+        """The section for the screen."""
         return f"{self.title}\n{self.screen or (self.body.text if isinstance(self.body, Table) else self.body)}"
 
 
@@ -98,7 +98,7 @@ train what comes after they are loaded. Inference: one student alone on the test
 
 
 def verdict(checks: Sequence[Check]) -> Section:
-    """One line, and a line for every quantity that is out of bounds."""
+    """The verdict, and a line for every quantity that is out of bounds."""
     broken = [check for check in checks if not check.holds]
     if not broken:
         return Section("Verdict", f"Parity holds: all {len(checks)} quantities are within their bounds.")
@@ -112,14 +112,14 @@ def largest(checks: Sequence[Check]) -> Section:
     rows = []
     for member in dict.fromkeys(check.member for check in checks):
         for precision in PRECISIONS:
-            found = [check for check in checks if (check.member, check.precision) == (member, precision)]
-            kinds = ([check for check in found if check.quantity.startswith(kind)] for kind in ("logits", "loss", "gradients"))
-            rows.append((member, precision, *map(_worst, kinds)))
+            of_member = [check for check in checks if (check.member, check.precision) == (member, precision)]
+            groups = ([check for check in of_member if check.quantity.startswith(name)] for name in ("logits", "loss", "gradients"))
+            rows.append((member, precision, *map(_worst, groups)))
     return Section("Largest differences at the same weights", _table(("member", "precision", "logits", "loss terms", "gradients"), rows))
 
 
 def numbers(checks: Sequence[Check]) -> Section:
-    """Largest differences at the same weights, a line a quantity and member."""
+    """Largest differences at the same weights, one row per quantity and member."""
     by_place: dict[tuple[str, str], dict[str, Check]] = {}
     for check in checks:
         by_place.setdefault((check.quantity, check.member), {})[check.precision] = check
@@ -131,10 +131,10 @@ def numbers(checks: Sequence[Check]) -> Section:
     return Section("Every quantity at the same weights", _table(header, rows), _NUMBERS, on_screen=False)
 
 
-def trajectories(found: Sequence[Trajectory]) -> Section:
-    """How far both sides are apart on the way, and where they part."""
+def trajectories(results: Sequence[Trajectory]) -> Section:
+    """Differences of both sides along their trajectories, and the epoch in which they part."""
     rows: list[tuple[object, ...]] = []
-    for trajectory in found:
+    for trajectory in results:
         table, bound = trajectory.table, trajectory.bound if math.isfinite(trajectory.bound) else _APART_FLOAT32
         parted = trajectory.parted(bound)
         where = f"not within {len(table)} epochs" if parted is None else f"in epoch {parted}"
@@ -145,11 +145,11 @@ def trajectories(found: Sequence[Trajectory]) -> Section:
             last = f"{where} (by more than {bound:.0e})" if epoch == marks[-1] else ""
             rows.append((trajectory.precision, epoch, *figures, f"{row['loss']:.1e}", f"{row['weights']:.1e}", last))
     header = ("precision", "epoch", "loss, ours", "loss, reference", "apart: a loss term", "apart: a weight", "they part")
-    return Section(f"{len(found[0].table)} epochs from the same weights", _table(header, rows), _TRAJECTORY)
+    return Section(f"{len(results[0].table)} epochs from the same weights", _table(header, rows), _TRAJECTORY)
 
 
 def accuracy(pairs: pd.DataFrame, tests: Mapping[str, Paired], metric: str, counts: str, *, foreign: bool = False) -> Section:
-    """Test metric of each member on both sides, paired."""
+    """Paired test metrics of each member on both sides."""
     rows = []
     for member, paired in tests.items():
         of_member = pairs[pairs["member"] == member]
@@ -171,7 +171,7 @@ def accuracy(pairs: pd.DataFrame, tests: Mapping[str, Paired], metric: str, coun
 
 
 def cost(rows: Iterable[tuple[str, float | None, float | None]], epochs: int) -> Section:
-    """What both sides cost: name, ours, reference; `epochs` of each trial were timed."""
+    """Costs of both sides as (name, ours, reference); `epochs` of each trial were timed."""
     lines = []
     for name, ours, reference in rows:
         ratio = f"{reference / ours:.2f}" if ours and reference else "-"
@@ -179,14 +179,14 @@ def cost(rows: Iterable[tuple[str, float | None, float | None]], epochs: int) ->
     return Section("Cost side by side", _table(("", "ours", "reference", "reference / ours"), lines), _COST.format(epochs=epochs))
 
 
-def facts(found: Mapping[str, object]) -> Section:
-    """Names and values; the screen shows what identifies the data."""
-    named = [f"{name}: {found[name]}" for name in found if name == "dataset" or "fingerprint" in name]
+def facts(values: Mapping[str, object]) -> Section:
+    """Names and values of a comparison; the screen shows those that identify the data."""
+    identity = [f"{name}: {values[name]}" for name in values if name == "dataset" or "fingerprint" in name]
     return Section(
         "What was compared",
-        _table(("", ""), [(name, markdown_text(str(value))) for name, value in found.items()]),
+        _table(("", ""), [(name, markdown_text(str(value))) for name, value in values.items()]),
         _CONFIGURATION,
-        screen="\n".join(named),
+        screen="\n".join(identity),
     )
 
 

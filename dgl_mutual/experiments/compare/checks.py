@@ -18,11 +18,11 @@ from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
-#: Largest difference allowed at given weights.
+#: Maximum difference at given weights.
 BOUNDS = {"float64": 1e-10, "float32": 1e-4}
-#: Largest difference allowed along a trajectory. Rounding errors of float32 grow as training goes on, so there it is only reported.
+#: Maximum difference along a trajectory. Rounding errors of float32 grow during training, so its difference is only reported.
 TRAJECTORY_BOUNDS = {"float64": 1e-6, "float32": math.inf}
-#: Training and validation graphs that parity is shown on: enough for several batches an epoch.
+#: Maximum number of training and validation graphs of a parity check: enough for several batches per epoch.
 _MAX_GRAPHS = (128, 64)
 
 
@@ -46,7 +46,7 @@ class Check:
 
 
 def shortened(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration for this number of epochs; exchange in full and averages of weights begin in the middle at the latest."""
+    """The same configuration with this number of epochs; full exchange and averages of weights begin in the middle at the latest."""
     options, quarter = dict(config.strategy_options), epochs // 4
     if "exchange_warmup" in options:
         options["exchange_warmup"] = [min(part, quarter) for part in options["exchange_warmup"] or (quarter, quarter)]
@@ -56,7 +56,7 @@ def shortened(config: RunConfig, epochs: int) -> RunConfig:
 
 
 def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
-    """The same with dropout off, for exactly this number of epochs."""
+    """The same configuration without dropout and early stopping, with this number of epochs."""
     short = shortened(config, epochs)
     return short.model_copy(
         update={
@@ -67,7 +67,7 @@ def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
 
 
 def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
-    """The trial on which parity is shown: on a graph task some of its graphs, so that it costs little on any dataset."""
+    """The trial of the parity check. On a graph task, it has only some of the graphs, so that the check is cheap on any dataset."""
     if dataset.task == "node":
         return trial
     parts = (trial.split.train, trial.split.val)
@@ -79,9 +79,9 @@ def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
 
 
 def _some(part: IntArray, labels: npt.NDArray[Any], most: int) -> IntArray:
-    """At most this number of the samples, evenly spaced; of several labels, as many with as without the one that is easiest to balance.
+    """At most `most` of the samples, evenly spaced. With several labels, half of them have the label that is easiest to balance.
 
-    A metric such as ROC-AUC is not defined without both.
+    A metric such as ROC-AUC is undefined without positives and negatives.
     """
     if len(part) <= most:
         return part
@@ -97,7 +97,7 @@ def _evenly(part: IntArray, most: int) -> IntArray:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """max |a - b| in units of max(1, max |b|); infinite where either is not finite or the shapes differ."""
+    """max |a - b| in units of max(1, max |b|); infinite if either is not finite or the shapes differ."""
     if a.shape != b.shape:
         return math.inf
     apart = ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
@@ -116,7 +116,7 @@ def gradients_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor
 
 
 def terms_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """Per named term; infinite where one side lacks it."""
+    """Difference of each named term; infinite if one side lacks it."""
     apart = {}
     for name in dict.fromkeys([*ours, *theirs]):
         both = name in ours and name in theirs

@@ -1,4 +1,4 @@
-"""Runs a comparison, and saves its results in a folder."""
+"""Running a comparison and saving its results in a folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.idle import refuse_folds, warn_of_idle
 from dgl_mutual.experiments.configuration.resolve import added_members
+from dgl_mutual.experiments.configuration.without_effect import refuse_folds, warn_of_options_without_effect
 from dgl_mutual.experiments.environment import command_line, installed_version, source_commit, versions
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
@@ -70,12 +70,12 @@ def compare_with_reference(
     """Compare with the package's own reference on torch_geometric, on a CPU.
 
     Args:
-        config: complete or not; its seeds, folds and epochs are those of the accuracy side by side.
+        config: complete or not; its seeds, folds and epochs apply to the comparison of accuracy.
         out: folder of the results (default: ``results/compare/<dataset>``).
-        parity_epochs: length of the trajectories.
-        margin: difference of test metrics that would matter.
-        parity_only: neither accuracy nor cost.
-        display: makes a progress for each part that trains.
+        parity_epochs: number of epochs of the trajectories.
+        margin: smallest difference of test metrics that matters.
+        parity_only: skip accuracy and cost.
+        display: opens a progress for each part that trains.
 
     Raises:
         MissingReference: no torch_geometric, or not in a supported version.
@@ -95,7 +95,7 @@ def compare_with_reference(
     comparison = ComparisonFolder(folder, "dgl_mutual beside its torch_geometric reference", settings, plan)
     with comparison.own():
         config, dataset, trials = plan.config, plan.dataset, plan.trials
-        found = _facts(plan, threads) | {"settings": comparison.settings}
+        facts = _facts(plan, threads) | {"settings": comparison.settings}
         subject = parity_trial(trials[0], dataset)
         say("parity: the same numbers at the same weights")
         numbers = certify_numbers(subject, config, dataset)
@@ -108,19 +108,19 @@ def compare_with_reference(
                 report = partial(progress.epoch, title)
                 trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs, report))
                 progress.end(title)
-        checks = [_fingerprint_check(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
+        checks = [_fingerprint_check(facts), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
         rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
         sections = [
             certificate.verdict(checks),
-            certificate.facts(found),
+            certificate.facts(facts),
             certificate.largest(numbers),
             certificate.numbers(numbers),
             certificate.trajectories(trajectories),
         ]
         if not parity_only:
-            more, more_rows = _side_by_side(plan, margin, data_dir, threads, say, display)
-            sections += more
-            rows += more_rows
+            further_sections, further_rows = _side_by_side(plan, margin, data_dir, threads, say, display)
+            sections += further_sections
+            rows += further_rows
         table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
         return comparison.keep(sections, rows, holds=all(check.holds for check in checks), trajectory=table)
 
@@ -141,12 +141,12 @@ def compare_with_file(
     say: Say = lambda _: None,
     display: Display = no_progress,
 ) -> CertificateReport:
-    """Compare with results in a CSV file; ours are run first, below `runs`, or taken from there.
+    """Compare with results in a CSV file. Our missing trials are run first, below `runs`.
 
     Args:
-        columns: our name of a column -> the file's (see `dgl_mutual.experiments.compare.foreign.COLUMNS`).
+        columns: our name of a column -> its name in the file (see `dgl_mutual.experiments.compare.foreign.COLUMNS`).
         out: folder of the results (default: ``results/compare/<dataset>-<name of the file>``).
-        member: which member of ours stands against a file that knows no members.
+        member: our member to compare with a file without members.
 
     Raises:
         UsageError, DataError, StoreError: nothing was compared.
@@ -155,18 +155,18 @@ def compare_with_file(
     foreign, percent = read_results(file, columns)
     plan, folder = _prepare(config, out, data_dir, offline, f"-{file.stem}")
     config, dataset = plan.config, plan.dataset
-    pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
+    pair(_planned(plan), foreign, member=member)  # refuses results that cannot match before anything is trained
     title = f"dgl_mutual beside {markdown_text(file.name)}"
     comparison = ComparisonFolder(folder, title, f"margin {margin:g}, member {member}", plan)
     with comparison.own():
-        say("running, or taking up, our side")
+        say("running our missing trials")
         with display() as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
-        trials = rows_of(read_trials(report.folder), plan.keys)  # the folder may have those of more seeds
+        trials = rows_of(read_trials(report.folder), plan.keys)  # the folder may hold more seeds
         if trials.empty:
             raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / FAILURES_FILE}.")
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
-        found = {
+        facts = {
             **_common_facts(plan, threads),
             "settings": comparison.settings,
             "dataset fingerprint": fingerprint(dataset),
@@ -176,7 +176,7 @@ def compare_with_file(
         }
         tests = _tests(pairing.table, margin, plan)
         sections = [
-            certificate.facts(found),
+            certificate.facts(facts),
             certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
             certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
         ]
@@ -189,12 +189,12 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
     check_writable(folder)
     plan = prepare(config, dataset)
     refuse_folds(plan.given, plan.config)
-    warn_of_idle(plan.asked_and_resolved)
+    warn_of_options_without_effect(plan.asked_and_resolved)
     return plan, folder
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
-    """The rows that trials.csv will have, without their metrics: `test` is 0 where it will be a number."""
+    """The rows that trials.csv will have, without metrics: `test` is 0 if it will be defined, else NaN."""
     config, dataset = plan.config, plan.dataset
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     rows = []
@@ -207,7 +207,7 @@ def _planned(plan: Plan) -> pd.DataFrame:
 
 
 def _has_test_metric(made: TrialData) -> bool:
-    """Whether labels of its test part are known, of several tasks in each."""
+    """Whether the test metric is defined: labels of the test part are known, for each of several tasks."""
     dataset = made.dataset
     return not undefined_metrics(
         scorer_of(dataset, official=False), torch.as_tensor(dataset.labels), made.split, dataset.target.num_outputs
@@ -215,7 +215,7 @@ def _has_test_metric(made: TrialData) -> bool:
 
 
 def _check_test_labels(plan: Plan) -> None:
-    """Raises DataError where both sides could be trained and not be compared."""
+    """Raise `DataError` if both sides could be trained, but not compared."""
     for trial in plan.trials:
         if not _has_test_metric(trial_data(trial, plan.config, plan.dataset)):
             raise DataError(
@@ -225,16 +225,16 @@ def _check_test_labels(plan: Plan) -> None:
 
 
 def _members(config: RunConfig) -> list[str]:
-    """The members in trials.csv, in its order."""
+    """The members of trials.csv, in its order."""
     strategy_class = resolve_strategy(config.strategy)
-    own = (
+    members = (
         [*student_names(config.students), *(name for name, _ in added_members(config))] if strategy_class.trains else [strategy_class.name]
     )
-    return [*own, MEAN, BEST, ENSEMBLE, *([] if config.distill is None else [MLP_MEMBER])]
+    return [*members, MEAN, BEST, ENSEMBLE, *([] if config.distill is None else [MLP_MEMBER])]
 
 
 def _facts(plan: Plan, threads: int) -> dict[str, object]:
-    """Names and values for the certificate; the reference's fingerprint is taken from the graphs that its students see."""
+    """Names and values for the certificate. The fingerprint of the reference is that of the graphs that its students see."""
     from dgl_mutual.reference.graphs import from_graphs, to_graphs
 
     dataset = plan.dataset
@@ -249,7 +249,7 @@ def _facts(plan: Plan, threads: int) -> dict[str, object]:
 def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
     config, dataset = plan.config, plan.dataset
     training = config.training
-    found = {**versions(), **{name: installed_version(name) for name in ("torch_geometric", "numpy", "scipy")}}
+    installed = {**versions(), **{name: installed_version(name) for name in ("torch_geometric", "numpy", "scipy")}}
     return {
         "dataset": f"{dataset.name} ({config.task} task)",
         "size": f"{counted(dataset.num_graphs, 'graph')}, {counted(dataset.num_nodes, 'node')}, {counted(dataset.num_edges, 'edge')}",
@@ -262,7 +262,7 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         + (f", batches of {training.batch_size} graphs" if config.task == "graph" else "")
         + _averaged(training),
         "command": command_line(),
-        "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
+        "versions": ", ".join(f"{name} {installed[name]}" for name in _VERSIONS if installed.get(name)),
         "commit": source_commit() or "-",
         "threads": threads,
     }
@@ -317,17 +317,17 @@ def _side_by_side(
 
 def _tests(pairs: pd.DataFrame, margin: float, plan: Plan) -> dict[str, Paired]:
     assert plan.config.protocol is not None
-    own = fmean(trial.split.test_to_train for trial in plan.trials)
-    # 0 where seeds count as independent.
-    test_to_train = held_out_ratio(plan.config.protocol, plan.config.folds or 1, own) or 0.0
+    mean_ratio = fmean(trial.split.test_to_train for trial in plan.trials)
+    # 0 if seeds count as independent.
+    test_to_train = held_out_ratio(plan.config.protocol, plan.config.folds or 1, mean_ratio) or 0.0
     differences = pairs.assign(difference=pairs["ours"] - pairs["reference"]).groupby("member", sort=False)["difference"]
     return {str(member): compare_pairs(values.tolist(), margin, test_to_train) for member, values in differences}
 
 
 def _accuracy_rows(pairs: pd.DataFrame, tests: Mapping[str, Paired]) -> list[dict[str, object]]:
-    kept = pairs[["seed", "fold", "member", "ours", "reference"]]
-    kept = kept.assign(kind="accuracy", quantity="test", difference=kept["ours"] - kept["reference"])
-    rows = [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
+    table = pairs[["seed", "fold", "member", "ours", "reference"]]
+    table = table.assign(kind="accuracy", quantity="test", difference=table["ours"] - table["reference"])
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     for member, paired in tests.items():
         figures = {**asdict(paired), "difference": paired.mean, "equivalent": paired.equivalent}
         rows.append({"kind": "accuracy, paired", "quantity": "test", "member": member, **figures})

@@ -29,11 +29,11 @@ _CSV_COLUMNS = [
 
 @dataclass(frozen=True)
 class CertificateReport:
-    """How a comparison ended.
+    """The outcome of a comparison.
 
     Attributes:
         holds: whether parity holds; True if it was not checked.
-        text: what the screen shows.
+        text: summary for the screen.
     """
 
     folder: Path
@@ -46,8 +46,8 @@ class ComparisonFolder:
     """The folder of one comparison.
 
     Attributes:
-        title: of the certificate.
-        settings: what is compared, beside the configuration.
+        title: title of the certificate.
+        settings: settings of the comparison beside the configuration.
     """
 
     folder: Path
@@ -57,17 +57,17 @@ class ComparisonFolder:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """Hold the folder's lock for the length of a block.
+        """Lock the folder for the duration of a block.
 
         Raises:
-            StoreError: another process is at work in it, or it holds another comparison, or other files by the names of its own.
+            StoreError: another process works in the folder, or it holds another comparison or other files with the same names.
         """
         with lock(self.folder, linked=True):
-            there = [name for name in COMPARISON_FILES if os.path.lexists(self.folder / name)]
-            if there and not self._is_same():
+            existing = [name for name in COMPARISON_FILES if os.path.lexists(self.folder / name)]
+            if existing and not self._is_same():
                 raise StoreError(
                     f"{str(self.folder)!r} holds another comparison, one of an earlier version, a run, or files of your own "
-                    f"({', '.join(there)}), which this one would overwrite. Choose another folder with --out, or move the old one away."
+                    f"({', '.join(existing)}), which this one would overwrite. Choose another folder with --out, or move the old one away."
                 )
             yield
 
@@ -79,13 +79,13 @@ class ComparisonFolder:
         holds: bool = True,
         trajectory: pd.DataFrame | None = None,
     ) -> CertificateReport:
-        """Write what came of the comparison, the certificate last.
+        """Write the results of the comparison, the certificate last.
 
         Args:
-            sections: of the certificate.
-            rows: of compare.csv.
+            sections: sections of the certificate.
+            rows: rows of compare.csv.
             holds: see `CertificateReport`.
-            trajectory: trajectory.csv.
+            trajectory: table for trajectory.csv.
         """
         write_text(self.folder / CONFIG_FILE, f"{self._marker}\n{yaml_text(self.plan.file_values)}")
         if trajectory is not None:
@@ -98,7 +98,7 @@ class ComparisonFolder:
 
     @property
     def _marker(self) -> str:
-        """The first line of config.yaml, which no run and nobody else writes."""
+        """The first line of config.yaml, by which a comparison is recognised."""
         return f"# {self.title}: {markdown_text(self.settings)}"
 
     def _is_same(self) -> bool:
@@ -108,7 +108,7 @@ class ComparisonFolder:
             marker, _, _ = read_bytes(file, MAX_SIZE).decode().partition("\n")
         except (OSError, UnicodeDecodeError):
             return False
-        there, here = read_resolved(file), resolved_values(self.plan.config)
-        # A certificate holds all of a comparison: other numbers of seeds are another one.
-        same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
+        before, now = read_resolved(file), resolved_values(self.plan.config)
+        # A certificate is of all seeds, so another number of seeds is another comparison.
+        same_config = before is not None and identity(before) == identity(now) and num_seeds(before) == num_seeds(now)
         return same_config and marker == self._marker

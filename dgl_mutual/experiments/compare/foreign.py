@@ -1,4 +1,4 @@
-"""Results of other code in a CSV file, checked and paired with ours by dataset, seed and fold."""
+"""Results of other code in a CSV file: reading, checking, and pairing with ours by dataset, seed and fold."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import plain_cell
 from dgl_mutual.utils.wording import counted
 
-#: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
+#: Our names of the columns that a results file may have. `dataset`, `test`, and `seed` or `fold` are required.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")
-#: Bytes and columns of such a file.
+#: Maximum size in bytes and number of columns of such a file.
 _MAX_BYTES, _MAX_COLUMNS = 1 << 28, 20_000
-#: How many rows a message names before it only counts.
+#: Maximum number of rows that a message names.
 _NAMED = 5
 
 
@@ -31,8 +31,8 @@ class Pairing:
     """Our trials beside those of a file.
 
     Attributes:
-        table: ``seed``, ``fold``, ``member``, ``ours``, ``reference``, a row a pair.
-        unmatched: a line for each kind of row without a partner: how many, why, and which.
+        table: ``seed``, ``fold``, ``member``, ``ours``, ``reference``; one row per pair.
+        unmatched: a line per kind of rows without a partner: their number, the reason, and examples.
     """
 
     table: pd.DataFrame
@@ -40,21 +40,24 @@ class Pairing:
 
 
 def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, bool]:
-    """The file's rows under our names of columns, datasets in small letters and `test` as a fraction; and whether it was in percent.
+    """Read a results file.
 
     Args:
-        columns: our name -> the file's, where it differs.
+        columns: our name of a column -> its name in the file, where they differ.
+
+    Returns:
+        The rows under our names of columns, with datasets in lower case and `test` as a fraction; and whether `test` was in percent.
 
     Raises:
-        UsageError: a name that is not one of `COLUMNS`, or a column of the file for two of them.
-        DataError: the file cannot be read, lacks a column, or holds values that cannot be meant.
+        UsageError: a name is not one of `COLUMNS`, or two of them are mapped to the same column.
+        DataError: the file cannot be read, lacks a column, or has impossible values.
     """
     for name in columns:
         if name not in COLUMNS:
             raise unknown("column", name, COLUMNS)
     if len(set(columns.values())) < len(columns):
         raise UsageError(f"A column of the file can be used for only one of ours: {', '.join('='.join(pair) for pair in columns.items())}.")
-    # A column that is mapped to one name does not count under its own.
+    # A mapped column does not count under its own name.
     wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}
     table = _read(file, wanted, columns)
     table["dataset"] = _comparable(table["dataset"])
@@ -69,11 +72,11 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
 
 
 def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.DataFrame:
-    """The columns that are wanted, under our names: all cells as text without spaces around it.
+    """Read the wanted columns under our names, with all cells as stripped text.
 
     Args:
-        wanted: our name -> the file's.
-        mapped: those of our names that have to be there.
+        wanted: our name of a column -> its name in the file.
+        mapped: our names of columns that are required.
 
     Raises:
         DataError: see `read_results`.
@@ -88,7 +91,7 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
             )
         _require_columns(file, header, wanted, mapped)
         names = {header.index(foreign): name for name, foreign in wanted.items() if foreign in header}
-        # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
+        # With header=0, pandas would take a surplus first column as row names, and rename duplicate columns.
         cells = pd.read_csv(
             BytesIO(content), header=None, usecols=sorted(names), dtype=str, keep_default_na=False, skipinitialspace=True
         ).rename(columns=names)
@@ -105,13 +108,13 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
 
 
 def _header(file: Path, content: bytes) -> list[str]:
-    """The names of all columns; of one without a name, such as that of row indices, the empty text.
+    """The names of all columns; a column without a name, such as row indices, has the empty string.
 
-    Every row is counted before pandas takes memory for the columns of the header in each of them.
+    The cells of each row are counted first, since pandas allocates memory for all columns of the header in every row.
 
     Raises:
         DataError: there are too many columns, or a row has more or fewer cells.
-        ValueError, csv.Error: it is not a table.
+        ValueError, csv.Error: the file is not a table.
     """
     reader = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), skipinitialspace=True)
     rows = (row for row in reader if row and (len(row) > 1 or row[0].strip()))
@@ -131,14 +134,14 @@ def _header(file: Path, content: bytes) -> list[str]:
 
 
 def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing:
-    """Match rows of our trials.csv with those of a file.
+    """Match rows of our trials.csv with rows of a file.
 
     Args:
-        trials: ours; a row whose `test` is NaN has no partner.
-        member: which member of ours a file without a column `member` is compared with.
+        trials: our rows; a row whose `test` is NaN has no partner.
+        member: our member to compare with a file without a column `member`.
 
     Raises:
-        UsageError: no such member.
+        UsageError: there is no such member.
         DataError: nothing matches, or a row would match several of ours.
     """
     if "member" not in foreign.columns:
@@ -179,7 +182,7 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
 
 
 def _comparable(names: pd.Series[str]) -> pd.Series[str]:
-    """Names of datasets without spaces around them, in small letters."""
+    """Names of datasets, stripped and in lower case."""
     return names.str.strip().str.lower()
 
 
@@ -201,9 +204,11 @@ def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.S
     values = pd.Series(parse_numbers(list(table[name])), index=table.index)
     wrong = ~np.isfinite(values) | (((values % 1 != 0) | (values.abs() >= 2**53)) if whole else False)  # from there on floats are rounded
     if wrong.any():
-        found = ", ".join(f"row {row + 1}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
-        kind = "an integer below 2**53" if whole else "a number"
-        raise DataError(f"In the results {str(file)!r}, {name} is not {kind} in {int(wrong.sum())} rows ({found}). Correct or remove them.")
+        examples = ", ".join(f"row {row + 1}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
+        expected = "an integer below 2**53" if whole else "a number"
+        raise DataError(
+            f"In the results {str(file)!r}, {name} is not {expected} in {int(wrong.sum())} rows ({examples}). Correct or remove them."
+        )
     return values
 
 

@@ -1,4 +1,4 @@
-"""Memory of each side, in a process of its own that loads the data and trains two epochs."""
+"""Memory of each side, measured in a separate process that loads the data and trains two epochs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _EPOCHS = 2
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB; None where the system does not say.
+    """Memory in MiB; None if the system does not report it.
 
     Attributes:
-        peak: at the highest, libraries included.
-        training: the part of it that came after the libraries and the dataset were loaded.
+        peak: peak memory of the process, libraries included.
+        training: the part that was added after libraries and dataset were loaded.
     """
 
     peak: float | None = None
@@ -34,16 +34,12 @@ class Memory:
 
 
 def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Path | None, threads: int) -> Memory:
-    """Peak memory of training one side.
-
-    Args:
-        config: resolved, with a dataset that is available.
-    """
+    """Measure the peak memory of training one side. `config` is resolved, and its dataset available."""
     short = shortened(config, _EPOCHS)
     with process_apart() as pool:
         try:
             return pool.submit(_train_and_measure, side, short, split, data_dir, threads).result()
-        except BrokenProcessPool:  # killed for lack of memory: there is no number, and the rest of the comparison stands
+        except BrokenProcessPool:  # killed for lack of memory: the comparison goes on without this number
             return Memory()
 
 
@@ -53,7 +49,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     torch.set_num_threads(threads)
     dataset = load_data(config, data_dir=data_dir, offline=True)
     train = _trainer(side, config, split, dataset)
-    torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
+    torch.optim.Adam([torch.zeros(1)])  # the first optimizer makes torch load further libraries
     loading, loaded = peak(), process_memory("VmRSS")
     forget_peak()
     train()
@@ -64,7 +60,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
 
 
 def _trainer(side: Side, config: RunConfig, split: Split, dataset: Dataset) -> Callable[[], object]:
-    """A side's training, its libraries imported. The reference's does not import DGL."""
+    """The training of one side, with its libraries imported. The reference does not import DGL."""
     if side == "ours":
         from dgl_mutual.experiments.trial import Trial, fit_resolved
 

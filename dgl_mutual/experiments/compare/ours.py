@@ -1,4 +1,4 @@
-"""Our side of a comparison: a training of the package, put together as its own loop has it. Nothing here needs torch_geometric."""
+"""Our side of a comparison: a training assembled as in the package's own loop. Does not need torch_geometric."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from dgl_mutual.training.state import TrainingState
 
 
 def assembled(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> tuple[TrainingState, Feed]:
-    """The training of a trial before its first step, and its batches."""
+    """The state of a trial's training before its first step, and its batches."""
     strategy_class, options = resolve_strategy(config.strategy), strategy_options_of(config)
     state, feed, _ = assemble(strategy_class, options, dataset, trial.split, method_of(config), trial.trial_seed, Placement(dtype=dtype))
     return state, feed
 
 
 def weights_of(cohort: Cohort, config: RunConfig) -> list[dict[str, Tensor]]:
-    """The weights of each student in the reference's layout, and the coordinator's, as `make_reference` takes them."""
+    """The weights of each student in the reference's layout, then those of the coordinator, as `make_reference` takes them."""
     *students, coordinator = (
         {name: parameter.detach() for name, parameter in module.named_parameters()} for module in (*cohort.members, cohort.coordinator)
     )
-    return [*(to_reference(one.architecture_name, group) for one, group in zip(config.students, students, strict=True)), coordinator]
+    mapped = [to_reference(student.architecture_name, group) for student, group in zip(config.students, students, strict=True)]
+    return [*mapped, coordinator]

@@ -1,7 +1,7 @@
-"""Both sides trained with the same seeds, splits, starting weights and order of graphs, some epochs of ours and as many of theirs in turn.
+"""Training of both sides with the same seeds, splits, starting weights and order of graphs, in alternating turns of a few epochs.
 
-Each has a process of its own, so that neither uses memory that the other has freed: our process keeps freed memory while it trains.
-The first epoch of a turn finds caches as the other side leaves them, as no epoch of a training by itself does, so its time does not count.
+Each side has its own process, so that neither uses memory that the other has freed: our process keeps freed memory while it trains.
+The time of the first epoch of a turn does not count, since the other side has replaced the contents of the caches.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 #: A function that returns the time in seconds.
 Clock: TypeAlias = Callable[[], float]
 
-#: Epochs of a turn.
+#: Number of epochs of a turn.
 TURN = 5
 
 
@@ -46,10 +46,10 @@ class Match:
     """One trial on both sides.
 
     Attributes:
-        pairs: a row a member, of its test metric as a fraction, its inference time and its parameters on both sides.
-        seconds_ours, seconds_reference: medians over the epochs that both trained, the first of each turn left out; an epoch is training,
-            the clean pass and validation.
-        epochs: how many of each count.
+        pairs: one row per member, with its test metric as a fraction, inference time and number of parameters on both sides.
+        seconds_ours, seconds_reference: median seconds over the epochs that both trained, without the first of each turn; an epoch is
+            training, clean pass and validation.
+        epochs: number of epochs in these medians.
     """
 
     pairs: pd.DataFrame
@@ -59,29 +59,29 @@ class Match:
 
 
 class _Reference:
-    """The reference in a process of its own, which trains as many epochs at a time as it is asked for."""
+    """The reference in a separate process, which trains a given number of epochs at a time."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
         self.stopped = False
 
     def start(self, trial: Trial, config: RunConfig, dataset: Dataset, threads: int) -> None:
-        """Make it, at the weights that ours starts from."""
-        start = weights_of(assembled(trial, config, dataset)[0].cohort, config)
-        weights = [{name: value.numpy() for name, value in group.items()} for group in start]
+        """Create the reference with the starting weights of our side."""
+        tensors = weights_of(assembled(trial, config, dataset)[0].cohort, config)
+        weights = [{name: value.numpy() for name, value in group.items()} for group in tensors]
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
     def train(self, epochs: int, clock: Clock) -> list[float]:
-        """The seconds of each of `epochs` epochs, or of fewer if it stops."""
+        """Train `epochs` epochs, or fewer if training stops, and return the seconds of each."""
         seconds, self.stopped = self._ask(theirs.train, epochs, clock)
         return seconds
 
     def results(self) -> Sequence[ReferenceResult]:
         return self._ask(theirs.results)
 
-    def _ask(self, what: Callable[..., T], *arguments: object) -> T:
+    def _ask(self, function: Callable[..., T], *arguments: object) -> T:
         try:
-            return self._pool.submit(what, *arguments).result()
+            return self._pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             raise TrainingError(
                 "The process of the reference ended unexpectedly; most likely it was killed for lack of memory, since its features are "
@@ -90,7 +90,7 @@ class _Reference:
 
 
 class _Turns(Callback):
-    """Called after each epoch of ours: has the reference train as many when a turn is over, and keeps the seconds of both."""
+    """Callback of our training: at the end of each turn, the reference trains as many epochs. Keeps the seconds of both sides."""
 
     def __init__(self, reference: _Reference, clock: Clock) -> None:
         self.reference = reference
@@ -127,16 +127,16 @@ def train_both(
     threads: int | None = None,
     clock: Clock = time.perf_counter,
 ) -> Match:
-    """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
+    """Train both sides on one trial. Each side draws dropout from its own random stream.
 
     Args:
-        on_epoch: called with the trial's title at the end of each epoch of ours.
-        ranks: the processes that train ours, of which this is the first; the others call `fit_resolved`.
-        threads: threads of the reference (default: as many as this process has).
-        clock: what both measure epochs with, in seconds: a function of the module `time`, whose name both processes know.
+        on_epoch: called with the trial's title at the end of each of our epochs.
+        ranks: the processes of our side, of which this is the first; the others call `fit_resolved`.
+        threads: number of threads of the reference (default: as many as this process has).
+        clock: the clock of both sides in seconds: a function of the module `time`, which both processes can import.
 
     Raises:
-        TrainingError: the reference's process died.
+        TrainingError: the process of the reference died.
     """
     with process_apart() as pool:
         reference = _Reference(pool)

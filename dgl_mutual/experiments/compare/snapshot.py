@@ -29,20 +29,20 @@ from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.step_maker import StepMaker
 
-#: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
+#: Number of our epochs before the comparison, so that running statistics and weights have realistic values.
 _WARMUP_EPOCHS = 3
 #: Standard deviation of the noise that is then added to each weight.
 _PERTURBATION = 0.05
 
 
 def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[Check]:
-    """Logits, loss terms and gradients of both sides on the full graph or one batch, at weights made general by a few epochs and noise.
+    """Compare logits, loss terms and gradients of both sides on the full graph or one batch, at the weights after a few epochs plus noise.
 
-    Zero biases, unit norms and uniform coordinators, as they are at the start, would hide mistakes.
+    Initial weights, with zero biases, unit norms and uniform coordinators, would hide mistakes.
     """
     config = without_dropout(config, _WARMUP_EPOCHS)
     cohort = fit_resolved(trial, config, dataset, placement=Placement(dtype=torch.float64)).cohort
-    plain = config.training.model_copy(update={"scale_inputs": False, "average": "none"})  # the trained cohort takes features as they are
+    plain = config.training.model_copy(update={"scale_inputs": False, "average": "none"})  # the trained cohort takes unscaled features
     config = config.model_copy(update={"training": plain})
     generator = trial.trial_seed.generator("compare")
     with torch.no_grad():
@@ -78,12 +78,13 @@ def _check_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Co
 
 @dataclass(frozen=True, eq=False)
 class _Numbers:
-    """What one side computes.
+    """The numbers of one side.
 
     Attributes:
-        logits: each student's, in training mode; `clean` in evaluation mode, the ensemble's last.
-        terms: the named loss terms.
-        gradients: as the reference lays them out, the coordinator's last.
+        logits: logits of each student in training mode.
+        clean: logits of each student and, last, of the ensemble in evaluation mode.
+        terms: named loss terms.
+        gradients: gradients of each student and, last, of the coordinator, in the reference's layout.
     """
 
     logits: Sequence[Tensor]
@@ -117,12 +118,12 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, trained: Coh
 
 
 def _after_warmup(config: RunConfig) -> int:
-    """The first epoch in which the exchange counts in full."""
+    """The first epoch with full exchange."""
     return sum(config.strategy_options.get("exchange_warmup", ()))
 
 
 def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> tuple[_Numbers, list[bool]]:
-    """The reference's numbers at the cohort's weights, and whether each student's weights came back from it as they were."""
+    """The reference's numbers at the cohort's weights, and whether the weights of each student survive the round trip."""
     dtype = next(cohort.parameters()).dtype
     architectures = [student.architecture_name for student in config.students]
     states = [student.state_dict() for student in cohort.members]

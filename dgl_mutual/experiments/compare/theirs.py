@@ -1,4 +1,4 @@
-"""The reference's side of a comparison. Nothing here needs DGL, so that what the reference costs is not measured with it."""
+"""The reference's side of a comparison. Does not import DGL, whose cost would be measured with it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def make_reference(
     dtype: torch.dtype = torch.float32,
     weights: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> ReferenceTrainer:
-    """The reference of a resolved configuration, with our order of the training graphs.
+    """Make the reference of a resolved configuration, with our order of the training graphs.
 
     Args:
-        weights: of each student, in the reference's layout, and of the coordinator (default: weights of its own).
+        weights: weights of each student in the reference's layout, then of the coordinator (default: the reference's own).
     """
     reference = ReferenceTrainer(
         dataset,
@@ -47,7 +47,7 @@ def make_reference(
     return reference
 
 
-#: The reference of this process, if it was made for one.
+#: The reference of this process, once `start` has made it.
 _trainer: ReferenceTrainer | None = None
 
 
@@ -60,7 +60,7 @@ def start(
     fold: int,
     threads: int,
 ) -> None:
-    """Make this process the reference's, which starts from these weights of each student and the coordinator."""
+    """Make the reference of this process, with these starting weights of the students and the coordinator."""
     global _trainer
     torch.set_num_threads(threads)
     tensors = [{name: torch.as_tensor(value) for name, value in group.items()} for group in weights]
@@ -69,7 +69,7 @@ def start(
 
 
 def train(epochs: int, clock: Callable[[], float]) -> tuple[list[float], bool]:
-    """Train `epochs` epochs, or fewer if the reference stops: the seconds of each, evaluation included, and whether it has stopped."""
+    """Train up to `epochs` epochs, and return the seconds of each with its evaluation, and whether training has stopped."""
     assert _trainer is not None
     seconds: list[float] = []
     while len(seconds) < epochs and not _trainer.stopped:

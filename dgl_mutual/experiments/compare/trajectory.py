@@ -22,9 +22,9 @@ from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 
-#: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
+#: With larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs in any program.
 MAX_LEARNING_RATE = 1e-3
-#: Share of the largest gradient below which the whole gradient of a weight is rounding noise.
+#: Fraction of the largest gradient below which the gradient of a weight counts as rounding noise.
 _NOISE = {"float64": 1e-10, "float32": 1e-5}
 
 
@@ -33,8 +33,8 @@ class Trajectory:
     """Training from the same weights on both sides.
 
     Attributes:
-        table: a row an epoch: ``epoch`` from 1; ``loss_ours`` and ``loss_reference``, the sum of all terms; ``loss`` and ``weights``, the
-            largest difference of a term and of a weight.
+        table: one row per epoch: ``epoch`` from 1; ``loss_ours`` and ``loss_reference``, sums of all terms; ``loss`` and ``weights``,
+            largest differences of a term and of a weight.
     """
 
     precision: str
@@ -42,7 +42,7 @@ class Trajectory:
     bound: float
 
     def parted(self, bound: float) -> int | None:
-        """The first epoch after which the two differ by more than `bound`; None if they stay together."""
+        """The first epoch after which both sides differ by more than `bound`; None if there is none."""
         beyond = self.table[self.table[["loss", "weights"]].max(axis=1) > bound]
         return None if beyond.empty else int(beyond["epoch"].iloc[0])
 
@@ -53,7 +53,7 @@ class Trajectory:
 
 
 def with_small_steps(config: RunConfig) -> RunConfig:
-    """The same configuration, on a graph task with Adam's step size at most `MAX_LEARNING_RATE`."""
+    """The same configuration with a learning rate of at most `MAX_LEARNING_RATE` on a graph task."""
     if config.task == "node":
         return config
     rate = min(config.training.learning_rate, MAX_LEARNING_RATE)
@@ -62,10 +62,10 @@ def with_small_steps(config: RunConfig) -> RunConfig:
 
 @contextmanager
 def without_noise(precision: str) -> Iterator[None]:
-    """Within the block, whatever optimizer steps takes for zero what is zero except for rounding.
+    """Make all optimizers within the block treat gradients as zero that are zero except for rounding.
 
-    A bias in front of a batch norm changes nothing, so its gradient is zero. Rounding leaves some 1e-14 of it, and Adam, which divides
-    a gradient by its own size, makes real steps of that: two correct programs then drift apart along a direction that means nothing.
+    A bias before a batch norm has no effect, so its gradient is zero. Rounding leaves some 1e-14 of it, which Adam turns into real steps,
+    since it divides a gradient by its size: two correct programs then drift apart along a meaningless direction.
     """
 
     def silence(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Configuration of a run: one frozen group of options, from a file, from flags, or from Python."""
+"""Configuration of a run: one frozen group of options, given in a file, by flags, or in Python."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from dgl_mutual.utils.arguments import fault_of_list
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
-#: Options of all students that a custom student has, too.
+#: Shared options that custom students have, too.
 _SHARED_WITH_CUSTOM = ("edge_features",)
-#: An upper bound on seeds; the splits of all of them are drawn before the first trial.
+#: Maximum number of seeds, since all their splits are drawn before the first trial.
 MAX_SEEDS = 10_000
-#: Trials of a run, seeds x folds, likewise.
+#: Maximum number of trials of a run, seeds x folds, for the same reason.
 MAX_TRIALS_OF_RUN = 100_000
-#: Students of a cohort. An upper bound; the cost grows with K^2, since each student has all others as peers.
+#: Maximum number of students of a cohort. The cost grows with K^2, since each student has all others as peers.
 MAX_STUDENTS = 1000
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run's config.yaml from which a configuration was made, and the layers below and above it."""
+    """The config.yaml of a run from which a configuration was made, with the layers below and above it."""
 
     values: Mapping[str, Any]
     lower_layers: Mapping[str, Any]
@@ -54,28 +54,28 @@ class RunConfig(Options):
     """One run: a cohort, trained on every fold of a dataset with every seed. `None` means the default of the task or protocol."""
 
     task: TaskName | None = None
-    """node or graph (default: what the dataset is for)."""
+    """node or graph (default: the task of the dataset)."""
     dataset: str = "digits"
-    """Name of a dataset, or a folder that holds one."""
+    """Name or folder of a dataset."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Targets of the dataset that are learned together (default: all of them; in a folder in CSV form, the column `label`). Names of labels
-    of a multi-label dataset can also be given; each is then a target of its own."""
+    """Targets of the dataset to learn together (default: all targets; in a folder in CSV form, the column `label`). Labels of a multi-label
+    dataset can also be named; each is then a target of its own."""
     metric: str | None = None
-    """How predictions are scored: it chooses epochs and members on validation, and is reported (default: the dataset's metric). Classes:
-    accuracy, balanced-accuracy or macro-f1, of two also rocauc; binary labels: micro-f1, macro-f1, rocauc or ap. Not for several targets,
-    nor where OGB's evaluator scores."""
+    """Metric that selects epochs and members on validation, and is reported (default: the dataset's metric). Classes: accuracy,
+    balanced-accuracy or macro-f1, for two classes also rocauc; binary labels: micro-f1, macro-f1, rocauc or ap. Not for several targets,
+    nor for datasets that OGB's evaluator scores."""
     fingerprint: str | None = None
-    """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is good for this very dataset alone."""
+    """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is only valid for this dataset."""
     protocol: str | None = None
-    """How samples are split (default: what is usual for the dataset)."""
+    """How samples are split (default: the usual protocol of the dataset)."""
     seeds: int | None = Field(None, ge=1, le=MAX_SEEDS)
-    """Number of seeds, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds)."""
+    """Number of seeds, 0 ... seeds - 1 (default: 10 if the protocol has one split, 1 if it has folds)."""
     folds: int | None = Field(None, ge=1)
     """Number of folds (default: 10 under nested; under splits, all splits of the dataset). Other protocols have none."""
     students: tuple[StudentOptions, ...] = Field(("gcn", "gat", "gin", "sage"), min_length=1, validate_default=True)
     """The cohort: names of architectures, import paths ``package.module:Class``, or mappings of `StudentOptions`."""
     student: StudentOptions = StudentOptions()
-    """Options of all students; what a student sets for itself overrides them."""
+    """Options of all students; a student's own options override them."""
     strategy: str | type[Strategy] = DEFAULT_STRATEGY
     """How the students teach each other: a name, or an import path ``package.module:Class``."""
     strategy_options: dict[str, Any] = Field(default_factory=dict)
@@ -83,29 +83,29 @@ class RunConfig(Options):
     training: TrainingOptions = TrainingOptions()
     """Optimisation and stopping."""
     task_weights: TaskWeights | None = None
-    """How several targets are weighed against each other: equal, or by learned uncertainty (default: equal)."""
+    """Weights of several targets in the loss: equal, or by learned uncertainty (default: equal)."""
     label_rate: int | float | None = None
-    """Hides labels of the training part: the share that stays, for example 0.1, or the number of labels kept per class, for example 20.
-    Samples whose labels are hidden stay as unlabelled training samples (default: all labels stay)."""
+    """Hides labels of the training part: the share to keep, for example 0.1, or the number of labels to keep per class, for example 20.
+    Samples with hidden labels remain as unlabelled training samples (default: keep all labels)."""
     unlabelled: str | None = None
-    """Name of a dataset, or a folder that holds one, whose graphs are further training samples without labels (a pool). It has the same
-    feature columns; graphs that it shares with the dataset are left out."""
+    """Name or folder of a dataset with the same feature columns whose graphs are additional unlabelled training samples (a pool). Graphs
+    that are also in `dataset` are left out."""
     noise: str | None = None
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove, label and label-asymmetric."""
     distill: DistillOptions | None = None
     """An MLP that learns from the trained cohort and needs no graph."""
     grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(in_order), Field(min_length=1)]] | None = None
-    """Dotted key -> values to choose from, on validation, within each trial; for example ``training.learning_rate: [0.01, 0.001]``."""
+    """Dotted key -> values, of which each trial chooses the best on validation; for example ``training.learning_rate: [0.01, 0.001]``."""
 
     _record: Recorded | None = PrivateAttr(None)
 
     @property
     def record(self) -> Recorded | None:
-        """The run's config.yaml that the configuration comes from, if it does."""
+        """The config.yaml of the run that the configuration comes from, if any."""
         return self._record
 
     def with_record(self, record: Recorded) -> RunConfig:
-        """The same configuration as one that comes from a run's config.yaml."""
+        """A copy that comes from the config.yaml of a run."""
         copy = self.model_copy()
         copy._record = record
         return copy
@@ -113,7 +113,7 @@ class RunConfig(Options):
     @model_validator(mode="before")
     @classmethod
     def _no_recipe(cls, values: Any) -> Any:
-        """A recipe is read before it is part of a configuration."""
+        """Refuse the name of a recipe, since recipes are read before they become part of a configuration."""
         if isinstance(values, Mapping) and "recipe" in values:
             raise ValueError(
                 f"recipe = {values['recipe']!r} is not an option of a configuration: give it as --recipe, in Python as fit(recipe=...) or "
@@ -124,7 +124,7 @@ class RunConfig(Options):
     @field_validator("students", mode="before")
     @classmethod
     def _expand(cls, students: Any) -> Any:
-        """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
+        """Turn ``"gcn,gat"``, or a list of names and mappings, into one group of options per student."""
         if isinstance(students, str):
             students = split_names(students, "students", "gcn,gat")
         if isinstance(students, Mapping) and students and all(str(key).isdecimal() for key in students):
@@ -139,17 +139,17 @@ class RunConfig(Options):
             raise ValueError(f"a list of names is needed, for example [gcn, gat], and this is {fault}")
         students = list(islice(students, MAX_STUDENTS + 1))
         if len(students) > MAX_STUDENTS:
-            raise ValueError(f"these are more than {MAX_STUDENTS} students, the most that a cohort can have: leave some out")
+            raise ValueError(f"a cohort has at most {MAX_STUDENTS} students, and these are more: leave some out")
         return tuple(_student(student, index) for index, student in enumerate(students))
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _name(cls, strategy: Any) -> Any:
-        """A class as the name that another process finds it by; a class that has none stays as it is, for this process alone."""
+        """Turn a class into its name or import path; a class that other processes cannot import stays as it is, for this process alone."""
         if isinstance(strategy, str):
             return strategy
-        found = STRATEGY_REGISTRY.find(strategy)
-        return found.value if not_importable(found.value) else found.name
+        item = STRATEGY_REGISTRY.find(strategy)
+        return item.value if not_importable(item.value) else item.name
 
     @field_serializer("strategy")
     def _plain_name(self, strategy: str | type[Strategy]) -> str:
@@ -157,13 +157,13 @@ class RunConfig(Options):
 
     @field_serializer("strategy_options", when_used="json")
     def _plain_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """A class, such as a custom weighting, as its import path; one that no other process finds stays as it is."""
+        """Turn classes, such as custom weightings, into import paths; those that other processes cannot import stay as they are."""
         return {name: import_path_of(value) if isclass(value) and not not_importable(value) else value for name, value in options.items()}
 
     @field_validator("targets", mode="before")
     @classmethod
     def _split_names(cls, targets: Any) -> Any:
-        """``"a,b"`` as two names."""
+        """Turn ``"a,b"`` into two names."""
         return split_names(targets, "targets", "digit,even") if isinstance(targets, str) else targets
 
     @field_validator("label_rate", mode="before")
@@ -184,17 +184,17 @@ class RunConfig(Options):
         return None if noise is None else str(NoiseSpec.parse(noise))
 
     @model_validator(mode="after")
-    def _no_idle_option(self) -> RunConfig:
-        """An option of all students that each of them sets for itself would be ignored, and each custom student has options of its own."""
+    def _no_option_without_effect(self) -> RunConfig:
+        """Refuse options of all students that would be ignored, since each student sets them itself or has options of its own."""
         if self.student.options:
-            given = [
+            merged = [
                 student.model_copy(update={"options": self.student.options | student.options}) if student.is_custom else student
                 for student in self.students
             ]
-            if given == list(self.students):
+            if merged == list(self.students):
                 raise ValueError("student.options has no effect: options are for students of your own, and there is none. Leave it out")
-            plain = [one.model_dump(mode="json", include={*one.model_fields_set, "architecture"}) for one in given]
-            spelled = json.dumps([one["architecture"] if len(one) == 1 else one for one in plain])
+            plain = [student.model_dump(mode="json", include={*student.model_fields_set, "architecture"}) for student in merged]
+            spelled = json.dumps([options["architecture"] if len(options) == 1 else options for options in plain])
             raise ValueError(
                 "student.options has no effect, since each student of your own has its own options. Give them within 'students': "
                 f"--set 'students={spelled}'"
@@ -204,16 +204,16 @@ class RunConfig(Options):
             if not takers:
                 raise ValueError(f"student.{key} has no effect: students of your own have options of their own. Leave it out")
             if all(key in student.model_fields_set for student in takers):
-                own = ", ".join(dict.fromkeys(str(getattr(student, key)) for student in takers))
+                values = ", ".join(dict.fromkeys(str(getattr(student, key)) for student in takers))
                 raise ValueError(
-                    f"student.{key} = {getattr(self.student, key)!r} has no effect, since every student has its own {key} ({own}): "
+                    f"student.{key} = {getattr(self.student, key)!r} has no effect, since every student has its own {key} ({values}): "
                     f"leave out one of them, or give {key} within 'students'"
                 )
         return self
 
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:
-        """The students, with the options that they share; of these, a custom student has `edge_features` alone."""
+        """The students with their shared options; of these, a custom student only has `edge_features`."""
         shared = {key: getattr(self.student, key) for key in self.student.model_fields_set}
         return tuple(
             student.model_copy(
@@ -228,11 +228,11 @@ class RunConfig(Options):
 
 
 def split_names(text: str, key: str, example: str) -> tuple[str, ...]:
-    """``"a, b"`` as ``("a", "b")``.
+    """Split ``"a, b"`` into ``("a", "b")``.
 
     Args:
-        key: what the names are given for.
-        example: names that the message shows.
+        key: the option with these names, for messages.
+        example: example of names, for messages.
 
     Raises:
         UsageError: there is no name, or an empty one.
@@ -263,9 +263,7 @@ def _student(student: Any, index: int) -> Any:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The layer of configuration in a YAML file: one of the user's own, or the config.yaml of a run, of which what was given counts.
-
-    The description of a recipe may be in it.
+    """Read the layer of configuration in a YAML file: a user's own file, a recipe, or the given options in the config.yaml of a run.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.
@@ -274,7 +272,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def read_values(file: Path) -> dict[str, Any]:
-    """What such a file holds, without a description.
+    """Read the values of such a file, without the description of a recipe.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.
@@ -283,10 +281,10 @@ def read_values(file: Path) -> dict[str, Any]:
 
 
 def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]:
-    """What a YAML file of a user's own holds.
+    """Read the mapping in a YAML file.
 
     Args:
-        example: a mapping that the message shows, if the file holds none.
+        example: example of a mapping, for messages.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.
@@ -312,13 +310,13 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
 
 
 def parse_config(*layers: Mapping[str, Any]) -> RunConfig:
-    """The configuration that these layers of plain values make; see `combine_layers`.
+    """Make a configuration from layers of plain values; see `combine_layers`.
 
     Raises:
         UsageError: an unknown key or value; the message lists the choices.
     """
     values = combine_layers(*layers)
     strategy = values.get("strategy", DEFAULT_STRATEGY)
-    # By name alone: what is not trusted must not be imported here.
+    # Only by name, since code that is not trusted must not be imported here.
     known = STRATEGY_REGISTRY.built_in.get(strategy) if isinstance(strategy, str) else None
     return parse_options(RunConfig, values, further=[f"strategy_options.{name}" for name in known.Options.model_fields] if known else ())

@@ -1,4 +1,4 @@
-"""Options as the user gave them, apart from those derived from them: overrides apply to the former, and the rest is derived again."""
+"""Options as given by the user, separate from derived ones: overrides apply to given options, and the rest is derived again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options, unserializable_key
 from dgl_mutual.store.configuration import GIVEN, RESOLVED, has_both
 
-#: What a run's file records of a run even where it was not given: a later layer that changes one of these is noticed.
+#: Keys in the layer of a run's file even if they were not given, so that a later layer that changes them is noticed.
 _ALWAYS_RECORDED = ("dataset", "strategy", "fingerprint")
 
 
 def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = False) -> dict[str, Any]:
-    """Options as the plain values that a file can hold.
+    """Options as plain values for a file.
 
     Raises:
         UsageError: an option is not a plain value.
@@ -31,9 +31,9 @@ def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = Fa
 
 
 def given_values(config: Options) -> dict[str, Any]:
-    """The plain values that a configuration was made from: a student with no option of its own as its architecture's name.
+    """The given options of a configuration as plain values. A student without own options is the name of its architecture.
 
-    Not the fingerprint: it follows from the data, and the resolved part has it.
+    The fingerprint is left out: it follows from the data, and is in the resolved part.
 
     Raises:
         UsageError: an option is not a plain value.
@@ -45,9 +45,9 @@ def given_values(config: Options) -> dict[str, Any]:
 
 
 def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer of configuration that a file means: one of the user's own as it is, of a run's config.yaml what was given.
+    """The layer of configuration in the values of a file: all values of a user's own file, or the given ones of a run's config.yaml.
 
-    Of the latter also the dataset, its fingerprint and the strategy, given or not (see `combine_layers`).
+    The latter also has the dataset, its fingerprint and the strategy, given or not (see `combine_layers`).
     """
     if not has_both(values):
         return dict(values)

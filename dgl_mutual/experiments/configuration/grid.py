@@ -1,4 +1,4 @@
-"""Grid search within each trial: every point trains on the same split, and validation alone decides."""
+"""Grid search within each trial: all points train on the same split, and validation alone decides."""
 
 from __future__ import annotations
 
@@ -16,25 +16,23 @@ from dgl_mutual.training.result import FitResult
 
 #: The groups of options that a grid may vary.
 _VARIED = ("training", "strategy_options", "student")
-#: Points of a grid: all of them are resolved before the first trial, and each trial trains at all of them.
+#: Maximum number of points of a grid: all are resolved before the first trial, and each trial trains at all of them.
 MAX_POINTS = 10_000
 
 
 class GridPoint(NamedTuple):
-    """A combination of values, by dotted key in the order of the grid, and the configuration with them. Without a grid: no values."""
+    """A combination of values, by dotted key in the order of the grid, and its configuration. Without a grid, there are no values."""
 
     values: dict[str, Any]
     config: RunConfig
 
 
 def grid_points(config: RunConfig) -> list[GridPoint]:
-    """Each combination of values with the configuration that it makes of a given one.
-
-    Without a grid: the configuration itself.
+    """All points of the grid of a given configuration; without a grid, the configuration itself as the only point.
 
     Raises:
-        UsageError: a key outside `training`, `strategy_options` and `student`, an unknown one within, or one that has a value already;
-            or too many points.
+        UsageError: a key outside `training`, `strategy_options` and `student`, an unknown key within, or a key that also has a value; or
+            too many points.
     """
     if not config.grid:
         return [GridPoint({}, config)]
@@ -47,7 +45,7 @@ def grid_points(config: RunConfig) -> list[GridPoint]:
                 "training.learning_rate, strategy_options.weight or student.hidden, the last one of all built-in students."
             )
         if (value := value_at(given, key)) is not None:
-            raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
+            raise UsageError(f"{key} is set to {value!r}, and the grid varies it over {list(choices)}. Leave out one of them.")
     count = math.prod(map(len, config.grid.values()))
     if count > MAX_POINTS:
         sizes = " x ".join(str(len(choices)) for choices in config.grid.values())
@@ -55,7 +53,7 @@ def grid_points(config: RunConfig) -> list[GridPoint]:
             f"The grid has {count} points ({sizes}), and each trial would train at all of them. Give at most {MAX_POINTS}, or search at "
             "random: 'dgl-mutual tune'."
         )
-    from sklearn.model_selection import ParameterGrid  # takes longer to import than all of DGL
+    from sklearn.model_selection import ParameterGrid  # slower to import than all of DGL
 
     del given["grid"]
     combinations = ParameterGrid({key: list(choices) for key, choices in config.grid.items()})
@@ -63,14 +61,14 @@ def grid_points(config: RunConfig) -> list[GridPoint]:
 
 
 def search(points: Sequence[GridPoint], fit: Callable[[int, RunConfig], FitResult]) -> tuple[FitResult, list[dict[str, Any]]]:
-    """The result of the point whose students have the best mean metric on validation.
+    """Train at all points, and return the result with the best mean validation metric of the students.
 
     Args:
         points: resolved; a single point without values means no search.
-        fit: takes the number of a point and its configuration.
+        fit: (index of a point, its configuration) -> result.
 
     Returns:
-        The result, and for each point its values, ``val`` and ``chosen``: the test metrics of the others are never looked at.
+        The result, and a row per point with its values, ``val`` and ``chosen``. The test metrics of other points are never looked at.
     """
     if len(points) == 1 and not points[0].values:
         return fit(0, points[0].config), []
@@ -91,5 +89,5 @@ def _score(result: FitResult) -> float:
 
 
 def point_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
-    """The configuration that values by dotted key make of a given one."""
+    """A given configuration with values by dotted key."""
     return parse_config(given, unflatten(values))

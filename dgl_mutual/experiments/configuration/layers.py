@@ -24,15 +24,15 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "distill": {"hidden": 64},
     "grid": {"training.epochs": [50, 100]},
 }
-#: What decides the fingerprint.
+#: Keys that determine the fingerprint.
 _FINGERPRINTED = [key for key in keys_of(Role.DATA, Role.POOL) if key != "fingerprint"]
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """``"training.epochs=50"`` as ``{"training": {"epochs": 50}}``; the value is YAML. Keys of a grid stay dotted.
+    """Parse ``"training.epochs=50"`` into ``{"training": {"epochs": 50}}``; the value is YAML. Keys of a grid stay dotted.
 
     Raises:
-        UsageError: not of the form KEY=VALUE.
+        UsageError: the text is not of the form KEY=VALUE.
     """
     path, equals, value = text.partition("=")
     if not equals or not all(path.strip().split(".")):
@@ -46,21 +46,21 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[str, Any]:
-    """What the options of one command line set, as one layer of configuration.
+    """The layer of configuration that a command line sets.
 
     Args:
-        flags: dotted key -> value of the option that sets it; None where it was not given.
+        flags: dotted key -> value of its flag; None if the flag was not given.
         texts: the assignments of --set.
 
     Raises:
-        UsageError: see `parse_assignment`; also if options stand in the place of the strategy, or if a key has two values, for example
+        UsageError: see `parse_assignment`; also if the strategy is a mapping of options, or if a key has two values, for example
             --epochs 3 --set training.epochs=4.
     """
     values: dict[str, Any] = {}
     for part in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
         _refuse_options_for_a_strategy(part)
         for key, first, second in _contradictions(values, part):
-            if key == "students" and isinstance(second, Mapping):  # one of them, as students.1: refused with the configuration
+            if key == "students" and isinstance(second, Mapping):  # a single student, such as students.1, is refused by `RunConfig`
                 continue
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
         values = merge(values, part)
@@ -68,19 +68,18 @@ def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[st
 
 
 def _refuse_options_for_a_strategy(layer: Mapping[str, Any]) -> None:
-    """Raise `UsageError` where options stand in the place of the strategy."""
+    """Raise `UsageError` if the strategy of a layer is a mapping of options."""
     options = layer.get("strategy")
     if isinstance(options, Mapping):
         known = STRATEGY_REGISTRY.names()
-        # As a key with its options below it, or as the value of a key such as ``name``.
-        strategy = next((one for one in (*options, *options.values()) if isinstance(one, str) and one in known), None)
+        # The name is a key with the options below it, or the value of a key such as ``name``.
+        strategy = next((text for text in (*options, *options.values()) if isinstance(text, str) and text in known), None)
         inner = options.get(strategy) if strategy is not None else None
         meant = inner if isinstance(inner, Mapping) else {key: value for key, value in options.items() if strategy not in (key, value)}
         name = next(iter(meant), "weight")
         raise UsageError(
-            f"The strategy is {dict(options)!r:.200}, a mapping, and a strategy is a name. Options of a strategy are 'strategy_options', "
-            f"for example strategy_options.{name}={meant.get(name, 1)}. Name the strategy beside them, for example "
-            f"strategy={strategy or DEFAULT_STRATEGY}."
+            f"The strategy is {dict(options)!r:.200}, a mapping, but it must be a name. Give its options as 'strategy_options', for "
+            f"example strategy_options.{name}={meant.get(name, 1)}, and its name, for example strategy={strategy or DEFAULT_STRATEGY}."
         )
 
 
@@ -88,22 +87,22 @@ def _contradictions(first: Mapping[str, Any], second: Mapping[str, Any], above: 
     for key in second:
         if key not in first:
             continue
-        one, other = first[key], second[key]
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _contradictions(one, other, f"{above}{key}.")
-        elif one != other:
-            yield f"{above}{key}", one, other
+        before, now = first[key], second[key]
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from _contradictions(before, now, f"{above}{key}.")
+        elif before != now:
+            yield f"{above}{key}", before, now
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:
-    """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``.
+    """Turn ``("training.epochs", 50)`` into ``{"training": {"epochs": 50}}``.
 
     Raises:
         UsageError: more levels than any configuration has.
     """
     keys = path.split(".")
     if len(keys) > MAX_DEPTH:
-        raise UsageError(f"The key {path[:40] + '...'!r} has {len(keys)} levels, and a configuration has at most {MAX_DEPTH}. Correct it.")
+        raise UsageError(f"The key {path[:40] + '...'!r} has {len(keys)} levels, but a configuration has at most {MAX_DEPTH}. Correct it.")
     for key in reversed(keys):
         value = {key: value}
     nested: dict[str, Any] = value
@@ -111,7 +110,7 @@ def nest(path: str, value: Any) -> dict[str, Any]:
 
 
 def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"training.epochs": 50, "seeds": 3}`` as ``{"training": {"epochs": 50}, "seeds": 3}``.
+    """Turn ``{"training.epochs": 50, "seeds": 3}`` into ``{"training": {"epochs": 50}, "seeds": 3}``.
 
     Raises:
         UsageError: see `nest`.
@@ -120,7 +119,7 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Layers as one mapping, level by level, each overriding those before it."""
+    """Merge layers recursively, each overriding those before it."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -130,19 +129,19 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Layers of a configuration as one, each overriding those before it.
+    """Combine layers of a configuration, each overriding those before it.
 
-    A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
-    the former weighting. One that changes the data or the pool removes their fingerprint, and one that sets an option removes a former
-    grid over it.
+    A layer that changes the strategy removes the options of the former strategy, with a warning; a layer that changes the weighting removes
+    those of the former weighting. A layer that changes the data or the pool removes the fingerprint, and one that sets an option removes it
+    from a former grid.
 
     Raises:
-        UsageError: a group of options in a layer is something else, or the strategy is such a group.
+        UsageError: a group of options is not a mapping, or the strategy is one.
     """
     values: dict[str, Any] = {}
     for layer in layers:
         _refuse_options_for_a_strategy(layer)
-        for key, example in _GROUPS.items():  # what is none, a later layer would replace in silence
+        for key, example in _GROUPS.items():  # a later layer would silently replace other values
             if layer.get(key) is not None and not isinstance(layer[key], Mapping):
                 other = " (students names architectures)" if key == "student" else ""
                 raise UsageError(
@@ -161,20 +160,20 @@ def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_grid_over(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A grid of earlier layers varies nothing that a later layer sets."""
+    """Remove the options that a later layer sets from the grid of earlier layers."""
     grid = values.get("grid")
     if not isinstance(grid, Mapping):
         return values
-    rest = {key: choices for key, choices in grid.items() if value_at(layer, str(key)) is None}
-    return values if len(rest) == len(grid) else {**values, "grid": rest or None}
+    remaining = {key: choices for key, choices in grid.items() if value_at(layer, str(key)) is None}
+    return values if len(remaining) == len(grid) else {**values, "grid": remaining or None}
 
 
 def value_at(values: Mapping[str, Any], key: str) -> Any:
-    """What nested mappings hold at a dotted key; None if nothing."""
-    found: Any = values
+    """The value at a dotted key of nested mappings; None if there is none."""
+    value: Any = values
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> dict[str, Any]:
@@ -189,19 +188,19 @@ def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> 
 
 
 def _without_options_of_the_default(values: dict[str, Any], now: Any) -> dict[str, Any]:
-    """Options that were given without a strategy go to the one that is named later, but those that only the default strategy has."""
+    """Options given without a strategy apply to a strategy named later. Those that only the default strategy has are removed."""
     options = values.get("strategy_options")
     if not isinstance(options, Mapping) or not options or not isinstance(now, str) or is_import_path(now) or now == DEFAULT_STRATEGY:
         return values
     known, default = (set(resolve_strategy(name).Options.model_fields) for name in (now, DEFAULT_STRATEGY))
-    idle = {key: value for key, value in options.items() if key in default - known}
-    if idle:
-        warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {assignments(idle)}.")
-    return {**values, "strategy_options": {key: value for key, value in options.items() if key not in idle}}
+    dropped = {key: value for key, value in options.items() if key in default - known}
+    if dropped:
+        warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {assignments(dropped)}.")
+    return {**values, "strategy_options": {key: value for key, value in options.items() if key not in dropped}}
 
 
 def _without_weighting_options(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a weighting belong to it alone."""
+    """Remove the options of a weighting that a later layer replaces."""
     options, later = values.get("strategy_options"), layer.get("strategy_options")
     if not isinstance(options, Mapping) or not isinstance(later, Mapping) or not options.get("weighting_options"):
         return values

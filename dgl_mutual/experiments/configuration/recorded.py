@@ -1,4 +1,4 @@
-"""Configurations that come from a run's config.yaml: the run is repeated also where defaults have changed since."""
+"""Configurations from the config.yaml of a run, which repeat the run even if defaults have changed since."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dgl_mutual.utils.wording import assignments
 
 
 def config_of(values: Mapping[str, Any], *, below: Mapping[str, Any] | None = None, above: Mapping[str, Any] | None = None) -> RunConfig:
-    """The configuration that a file means, with layers below and above it; of a run's config.yaml it keeps what the run had.
+    """The configuration of a file, with layers below and above it. For the config.yaml of a run, it records the values of the run.
 
     Raises:
         UsageError: see `parse_config`.
@@ -29,16 +29,16 @@ def config_of(values: Mapping[str, Any], *, below: Mapping[str, Any] | None = No
 
 
 def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | None = None) -> RunConfig:
-    """A configuration as it is, or, where defaults have changed since the run that it comes from, with those that the run had.
+    """Restore the defaults of the run that a configuration comes from, if defaults have changed since.
 
-    They count as given from then on, and a warning names them; another one says if the run cannot be repeated. On other data than the
-    run's, the defaults are those of this version.
+    The restored defaults count as given options, and a warning names them; another warning tells if the run cannot be repeated. On other
+    data than the run's, the defaults of this version apply.
 
     Args:
         split: the split that is given in place of a protocol.
 
     Raises:
-        UsageError: the file was edited, and gives another value of an option than the run had.
+        UsageError: the file was edited, so that a given option has another value than the run had.
     """
     record = config.record
     if record is None:
@@ -51,19 +51,19 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
 
     try:
         now = resolved_now(layer)
-    except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution says
+    except (DataError, UsageError):  # other data; errors of the configuration itself show when it is resolved
         return config
     try:
         _refuse_damaged(then)
-        kept, changed, left = layer, dict[str, Any](), dict(_differences(then, now, split))
-        if not left:
+        restored, changed, remaining = layer, dict[str, Any](), dict(_differences(then, now, split))
+        if not remaining:
             return config
-        edited = _edited(record.values[GIVEN], then, left)
-        while left.keys() - changed.keys():  # defaults may depend on other options
-            changed |= left
-            kept = _with(layer, then, changed)
-            left = dict(_differences(then, resolved_now(kept), split))
-        found = parse_config(record.lower_layers, kept, record.upper_layers)
+        edited = _edited(record.values[GIVEN], then, remaining)
+        while remaining.keys() - changed.keys():  # defaults may depend on other options
+            changed |= remaining
+            restored = _with(layer, then, changed)
+            remaining = dict(_differences(then, resolved_now(restored), split))
+        repeated = parse_config(record.lower_layers, restored, record.upper_layers)
     except UsageError as error:
         warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}")
         return config
@@ -72,48 +72,52 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
             f"The configuration of a run was edited: its part 'given' has another value of {', '.join(edited)} than the run had, which "
             "'resolved' holds. Restore the file and set the option beside it, as with --set, or use a file with the part 'given' alone."
         )
-    if left:
-        warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.")
-    described = {key: value for key, value in changed.items() if key not in left}
+    if remaining:
+        warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(remaining)}.")
+    described = {key: value for key, value in changed.items() if key not in remaining}
     if described:
         warn(
             f"Defaults have changed since the run of this configuration, and its own are kept: {assignments(described)}. For those of this "
             "version, use a file with the part 'given' alone."
         )
-    return found
+    return repeated
 
 
 def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
-    """Make sure that the resolved configuration of a run has the parts that each has: defaults would take the place of one that is gone."""
-    kinds = {"dataset": str, "strategy": str, "students": list, "training": Mapping, "strategy_options": Mapping, "unlabelled": str | None}
-    wrong = [key for key, kind in kinds.items() if not isinstance(resolved.get(key), kind)]
+    """Check that the resolved configuration of a run is complete: defaults would silently replace missing parts."""
+    types = {"dataset": str, "strategy": str, "students": list, "training": Mapping, "strategy_options": Mapping, "unlabelled": str | None}
+    wrong = [key for key, expected in types.items() if not isinstance(resolved.get(key), expected)]
     if not wrong and not all(isinstance(student, Mapping) for student in resolved["students"]):
         wrong.append("students")
     if wrong:
-        raise UsageError(f"The part 'resolved' does not have {wrong[0]} as a run writes it. It was edited or damaged: restore the file.")
+        raise UsageError(f"The part 'resolved' has no valid {wrong[0]}. It was edited or damaged: restore the file.")
 
 
 def _with(layer: Mapping[str, Any], then: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer with the options that have `changed` as a run had them; those that all of its students had alike are given to all."""
+    """A layer with `changed` options set to the values of a run. Values that its students had in common become options of all students."""
     had, own = dict(_leaves(then)), {*dict(_leaves(layer)), *changed}
-    kept = merge(layer, unflatten({key: had[key] for key in changed if key in had and not key.startswith("students.")}))
+    restored = merge(layer, unflatten({key: had[key] for key in changed if key in had and not key.startswith("students.")}))
     if not any(key.startswith("students.") for key in changed):
-        return kept
+        return restored
     of_each = ("architecture", "options")
     students = [
         {name: value for name, value in student.items() if name in of_each or f"students.{index}.{name}" in own}
         for index, student in enumerate(then["students"])
     ]
-    alike = {name: value for name, value in students[0].items() if name not in of_each and all(one.get(name) == value for one in students)}
+    common = {
+        name: value
+        for name, value in students[0].items()
+        if name not in of_each and all(student.get(name) == value for student in students)
+    }
     return {
-        **kept,
-        "student": {**(layer.get("student") or {}), **alike},
-        "students": [{name: value for name, value in student.items() if name not in alike} for student in students],
+        **restored,
+        "student": {**(layer.get("student") or {}), **common},
+        "students": [{name: value for name, value in student.items() if name not in common} for student in students],
     }
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split | None) -> Iterator[tuple[str, Any]]:
-    """Each option in which two resolved configurations differ, and what the first has; none that it does not know, and that is off."""
+    """The options in which two resolved configurations differ, with their values in the first; without new options that are off."""
     # `resolve` has compared the fingerprint, if the file has one.
     ignored = ("fingerprint", *(keys_of(Role.SPLIT) if split is not None else ()))
     before, after = (dict(_leaves({key: value for key, value in identity(part).items() if key not in ignored})) for part in (then, now))
@@ -125,7 +129,7 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split |
 
 
 def _edited(given: Mapping[str, Any], then: Mapping[str, Any], changed: Iterable[str]) -> list[str]:
-    """Which of the options that `changed` were given another value than the run had: not by a default of another version."""
+    """The `changed` options whose given value differs from that of the run, so that the cause is an edit and not a default."""
     asked, had = dict(_leaves(given)), dict(_leaves(then))
     edited = []
     for key in changed:
@@ -133,15 +137,15 @@ def _edited(given: Mapping[str, Any], then: Mapping[str, Any], changed: Iterable
         places = [key, f"student.{name}"] if student.startswith("students.") else [key]
         if name == "architecture":
             places = [key, student]  # a student may be given as its name alone
-        found = [asked[place] for place in places if place in asked]
-        is_gone = name == "architecture" and "students" in given and not found
-        if is_gone or (found and found[0] != had.get(key)):
+        values = [asked[place] for place in places if place in asked]
+        is_gone = name == "architecture" and "students" in given and not values
+        if is_gone or (values and values[0] != had.get(key)):
             edited.append(key)
     return edited
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by dotted keys, students by their numbers; another list is a value."""
+    """Nested values by dotted key, students by their index; any other list is a value."""
     if values and (isinstance(values, Mapping) or (path == "students" and isinstance(values, list))):
         for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
             yield from _leaves(value, f"{path}.{key}" if path else str(key))

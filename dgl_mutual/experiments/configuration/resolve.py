@@ -62,28 +62,30 @@ DEFAULT_SEEDS = 10
 
 
 def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> RunConfig:
-    """The same run with nothing left open.
+    """Resolve all open options of a configuration on a dataset.
 
     Args:
-        split: the split that was given in place of a protocol.
+        split: the split that is given in place of a protocol.
 
     Raises:
-        UsageError: a name or option that does not exist, or does not fit the task or the labels.
-        DataError: the dataset is not the one that the configuration was made for.
+        UsageError: a name or option does not exist, or does not fit the task or the labels.
+        DataError: the configuration was made for another dataset.
     """
     dataset = dataset.with_metric(config.metric)
     has_edge_features = dataset.without_edge_features() is not dataset
     students = tuple(resolve_student(student, dataset.task, has_edge_features=has_edge_features) for student in config.cohort)
-    found = fingerprint(dataset if any(student.edge_features for student in students) else dataset.without_edge_features())
-    if config.fingerprint != found:
+    digest = fingerprint(dataset if any(student.edge_features for student in students) else dataset.without_edge_features())
+    if config.fingerprint != digest:
         check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
-        raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
+        raise UsageError(
+            f"task_weights = {config.task_weights!r} applies to several targets, but {dataset.name} has one here. Leave it out."
+        )
     if config.unlabelled is not None and not dataset.num_pool:
         raise UsageError(
-            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give its graphs, name or folder to fit again "
-            "(unlabelled=...), or a configuration without it."
+            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Pass its graphs, name or folder to fit again "
+            "(unlabelled=...), or use a configuration without a pool."
         )
     protocol = default_protocol(dataset) if config.protocol is None else config.protocol
     _check_batch_size(config.training, dataset, protocol, split)
@@ -108,9 +110,9 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     return config.model_copy(
         update={
             "task": dataset.task,
-            "fingerprint": found,
+            "fingerprint": digest,
             "targets": target_names(target) or None,
-            "metric": target.metric if target.default_metric else None,  # one that nobody chose is left out
+            "metric": target.metric if target.default_metric else None,  # the dataset's own metric is left out
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,
@@ -134,53 +136,49 @@ def strategy_options_of(config: RunConfig) -> StrategyOptions:
 
 
 def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
-    """Refuse another dataset than the one that a configuration was made for, if it says for which.
+    """Check that a dataset has the fingerprint of a configuration, if there is one.
 
     Args:
-        hint: what to do, if the files of that time are not to be used.
+        hint: advice for users who do not want the former files.
 
     Raises:
-        DataError: the files differ.
+        DataError: the fingerprints differ.
     """
     if config.fingerprint is None:
         return
-    found = fingerprint(dataset)
+    digest = fingerprint(dataset)
     # The files are the same whether or not students take edge features.
-    if config.fingerprint != found and config.fingerprint != fingerprint(dataset.without_edge_features()):
+    if config.fingerprint != digest and config.fingerprint != fingerprint(dataset.without_edge_features()):
         of_what, why = f"{config.dataset!r}", "its files differ"
         if config.unlabelled is not None:
             of_what, why = f"{of_what} with the pool {config.unlabelled!r}", "files of one of the two differ"
             if dataset.edge_features is not None:  # they decide which graphs the two share
                 why += ", or only then or now do students take edge features, so that other graphs of the pool are left out"
         raise DataError(
-            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {of_what} has {found}: {why}. Use the "
-            f"files of that time, or {hint}."
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, but {of_what} has {digest}: {why}. Use the "
+            f"former files, or {hint}."
         )
 
 
 def _check_batch_size(training: TrainingOptions, dataset: Dataset, protocol: str, split: Split | None) -> None:
-    """Refuse a batch size where a step sees all nodes."""
+    """Refuse a batch size if a step sees all nodes."""
     in_steps = splits_whole_graphs(dataset, split) if split is not None else splits_whole_graphs_under(dataset, protocol)
     if dataset.task == "node" and training.sampler is None and training.batch_size is not None and not in_steps:
         seen = "one graph" if dataset.num_graphs == 1 else "graphs whose nodes the split mixes"
         raise UsageError(
-            f"A step on the nodes of {seen} sees all of them, so a batch size of {training.batch_size} has no meaning. Leave it "
+            f"A step on the nodes of {seen} sees all of them, so a batch size of {training.batch_size} has no effect. Leave it "
             "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
         )
 
 
 def _unlabelled(dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None) -> Unlabelled | None:
-    """The training samples without labels; None where there will be none.
-
-    Args:
-        split: see `resolve`.
-    """
+    """A description of the unlabelled training samples; None if there will be none. For `split` see `resolve`."""
     official = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
-    fixed = [separate_unlabelled(dataset, one) for one in ((split,) if split else official)]
-    if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
+    fixed = [separate_unlabelled(dataset, known) for known in ((split,) if split else official)]
+    if label_rate is None and not dataset.num_pool and not any(len(known.unlabelled) for known in fixed):
         return None
-    # A number of labels a class says nothing of the sizes of the classes. Those of random and of Planetoid's public split are known: both
-    # have 20 training nodes of each. No label is looked at: those that are to be hidden must not choose an option.
+    # A number of labels per class hides the class sizes, except for random and Planetoid's public split, which have 20 training nodes of
+    # each class. Labels are not looked at, since those that will be hidden must not choose an option.
     entry = known_datasets().get(dataset.name)
     is_planetoid = entry is not None and entry.family == "planetoid" and protocol == "public"
     one_size = split is None and (is_planetoid or protocol == "random")
@@ -188,7 +186,7 @@ def _unlabelled(dataset: Dataset, protocol: str, split: Split | None, label_rate
 
 
 def _check_views(strategy_class: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
-    """Refuse views without some nodes where the strategy compares the states of all."""
+    """Refuse views with dropped nodes if the strategy compares the states of all nodes."""
     if training.node_drop and task == "graph" and strategy_class.needs_all_states:
         raise UsageError(
             f"Strategy {strategy_class.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes "
@@ -197,12 +195,12 @@ def _check_views(strategy_class: type[Strategy], training: TrainingOptions, task
 
 
 def _check_inductive(options: StrategyOptions) -> None:
-    """Refuse a weighting that has weights for the nodes that it was trained on alone."""
+    """Refuse a weighting that only has weights for its training nodes."""
     weighting = getattr(options, "weighting", None)
     if weighting is not None and not WEIGHTING_REGISTRY.resolve(weighting).inductive:
         name = weighting if isinstance(weighting, str) else weighting.__name__
         raise UsageError(
-            f"strategy_options.weighting = {name} has weights for the nodes that it was trained on alone, so distill.unseen must be 0. "
+            f"strategy_options.weighting = {name} only has weights for the nodes that it was trained on, so distill.unseen must be 0. "
             "Choose another weighting, or leave out --unseen."
         )
 
@@ -217,14 +215,14 @@ def added_members(config: RunConfig) -> tuple[tuple[str, StudentOptions], ...]:
 
 
 def anchored(config: RunConfig) -> RunConfig:
-    """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
+    """The same run with its dataset and pool given by known names or absolute paths."""
     if config.unlabelled is not None:
         config = config.model_copy(update={"unlabelled": _anchor(config.unlabelled)})
     return config if "dataset" not in config.model_fields_set else config.model_copy(update={"dataset": _anchor(config.dataset)})
 
 
 def _anchor(dataset: str) -> str:
-    """Raises UsageError for a folder whose path is not UTF-8: no configuration could name it."""
+    """The known name or absolute path of a dataset. Raises UsageError for a path that is not UTF-8, which no configuration can hold."""
     if is_partition(dataset):
         return utf8_path(Path(dataset).expanduser().resolve())
     source = find_source(dataset)
@@ -234,16 +232,16 @@ def _anchor(dataset: str) -> str:
 
 
 def splits_of(config: RunConfig, dataset: Dataset, seed: int, most: int | None = None) -> list[Split]:
-    """The splits of one seed, a fold each, under a resolved configuration: all, or the first `most`. Errors as of `with_unlabelled`."""
+    """The splits of one seed, one per fold, under a resolved configuration: all, or the first `most`. For errors see `with_unlabelled`."""
     splits = _whole_splits(config, dataset, seed)[:most]
     return [with_unlabelled(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
 
 
 def split_of(config: RunConfig, dataset: Dataset, seed: int, fold: int) -> Split:
-    """One of `splits_of`. Nothing is said of the others.
+    """One of the splits of `splits_of`, without warnings about the others.
 
     Raises:
-        UsageError: there is no such fold; else as of `with_unlabelled`.
+        UsageError: there is no such fold; see also `with_unlabelled`.
     """
     splits = _whole_splits(config, dataset, seed)
     if not 0 <= fold < len(splits):
@@ -252,18 +250,18 @@ def split_of(config: RunConfig, dataset: Dataset, seed: int, fold: int) -> Split
 
 
 def _whole_splits(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
-    """The splits of one seed with all labels."""
+    """The splits of one seed before labels are hidden."""
     assert config.protocol is not None
     return make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds)
 
 
 def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
-    """The split with labels hidden, where a resolved configuration asks for it, and all training samples without labels set apart, the
-    dataset's pool among them. A warning names a class or label of which nothing can be learned, and a strategy that needs samples without
-    labels where there are none.
+    """Hide labels of a split by the label rate of a resolved configuration, and separate all unlabelled training samples, with the pool.
+
+    Warnings name classes or labels of which nothing can be learned, and a strategy that needs unlabelled samples if there are none.
 
     Args:
-        fold: which of the splits it is; messages say so where there are several.
+        fold: index of the split, for messages.
 
     Raises:
         UsageError: see `hide_labels`.
@@ -293,11 +291,7 @@ def _warn_without_unlabelled(config: RunConfig, dataset: Dataset, split: Split) 
 
 @torch_defaults()
 def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate, fold: int | None) -> None:
-    """Refuse a label rate that leaves training samples on which the metric is not defined.
-
-    Raises:
-        UsageError: it is not, as ROC-AUC where no label has both a positive and a negative.
-    """
+    """Raise `UsageError` for a label rate that leaves the metric undefined on training samples, as ROC-AUC without negatives."""
     labels = torch.as_tensor(dataset.labels)
     try:
         refuse_undefined(scorer_of(dataset, official=False), labels, split, dataset.target.num_outputs, parts=("training",))
@@ -313,7 +307,7 @@ def resolved_values(config: RunConfig) -> dict[str, Any]:
     """A resolved configuration as plain values.
 
     Raises:
-        UsageError: its strategy or a student is a class that cannot be found again by its name, or an option is not a plain value.
+        UsageError: its strategy or a student is a class that cannot be imported again, or an option is not a plain value.
     """
     if not isinstance(config.strategy, str):
         STRATEGY_REGISTRY.name_of(config.strategy)
@@ -330,7 +324,7 @@ def resolved_values(config: RunConfig) -> dict[str, Any]:
 
 
 def values_or_objects(config: RunConfig) -> dict[str, Any]:
-    """As `resolved_values`, also with classes that no other process finds; options that are not plain values stay as they are."""
+    """Like `resolved_values`, but classes that cannot be imported and options that are not plain values stay as they are."""
     return _dumped(config, exclude={"student"})
 
 

@@ -1,4 +1,4 @@
-"""Import paths in a configuration file: code that a command would import, and so execute, because a file says so."""
+"""Import paths in configuration files: custom code that a command would import, and so execute, because a file names it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dgl_mutual.utils.imports import is_import_path
 
 
 def import_paths(values: Any) -> Iterator[str]:
-    """Every string ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
+    """All strings ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
 
-    It does not matter at which key: strategies, students, weightings, datasets and options of these may all be imported.
+    All keys count, since strategies, students, weightings, datasets and their options may all be imported.
     """
     if isinstance(values, str):
         yield from (name for part in values.split(",") if is_import_path(name := part.strip()))
@@ -31,13 +31,13 @@ def import_paths(values: Any) -> Iterator[str]:
 
 
 def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None) -> None:
-    """Refuse configurations from a file that name code to import, unless it was named on the command line too.
+    """Refuse configurations from a file that name code to import, unless the command line names it too.
 
-    Of a run's config.yaml both parts count as they stand: to see whether defaults have changed, the run's own configuration is resolved.
+    Both parts of a run's config.yaml are checked, since the run's own configuration is resolved to see whether defaults have changed.
 
     Args:
         source: the file, for the message.
-        typed: what the command line itself has set.
+        typed: values set on the command line.
 
     Raises:
         UsageError: the file names code; the message lists it.
@@ -54,21 +54,21 @@ def _recorded(config: RunConfig) -> Iterator[Any]:
 
 
 def refuse_code(values: Any, source: object, known: Collection[str] = ()) -> None:
-    """Refuse plain values from a file that name code to import, but for `known` paths.
+    """Refuse plain values from a file that name code to import, except for `known` paths.
 
     Raises:
         UsageError: they name code; the message lists it.
     """
-    found = dict.fromkeys(path for path in import_paths(values) if path not in known)
-    if found:
+    paths = dict.fromkeys(path for path in import_paths(values) if path not in known)
+    if paths:
         raise UsageError(
-            f"{str(source)!r} names custom code: {', '.join(found)}. Using it imports the module, which executes it. "
+            f"{str(source)!r} names custom code: {', '.join(paths)}. Using it imports the module, which executes it. "
             "If you trust the file and the module, add --trust (in Python trust=True)."
         )
 
 
 def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, recipe: str | None = None) -> RunConfig:
-    """The configuration of a recipe, a file and the command line; each of them is optional, and later ones override earlier ones.
+    """The configuration of a recipe, a file and the command line; each is optional, and later ones override earlier ones.
 
     Args:
         typed: see `check_trust`.

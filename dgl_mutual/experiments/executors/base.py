@@ -10,16 +10,16 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 
-#: `do_work` with its options bound: does a piece of work on its dataset, and says to which plan the outcome belongs.
+#: `do_work` with its options bound: (work, dataset) -> (index of the plan, outcome).
 DoWork: TypeAlias = Callable[..., tuple[int, Outcome]]
 
 
 class Executor(Protocol):
-    """Runs trials somewhere.
+    """Interface of a place where trials run.
 
     Attributes:
-        num_jobs: trials at a time.
-        num_processes: processes that train one trial together.
+        num_jobs: number of parallel trials.
+        num_processes: number of processes that train one trial together.
     """
 
     @property
@@ -31,11 +31,11 @@ class Executor(Protocol):
     def outcomes(
         self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset], progress: Progress
     ) -> Generator[tuple[int, Outcome], None, None]:
-        """What `do_work` returns for each of the works, as they come.
+        """Yield the result of `do_work` for each work, in the order in which they end.
 
         Args:
-            datasets: of each plan; runs of a suite share them.
+            datasets: the dataset of each plan; runs of a suite share them.
 
         Raises:
-            TrainingError: processes are gone; outcomes that have come stay valid.
+            TrainingError: processes are gone; outcomes so far remain valid.
         """

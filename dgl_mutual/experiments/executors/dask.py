@@ -1,7 +1,7 @@
 """Trials on the machines of a Dask cluster.
 
-A trial comes back whole, its students' files included, to the one process that writes run folders: machines need not share a disk. If a
-worker dies, the scheduler reassigns its trial; what has come back is in the run folder already.
+Workers return whole trials, including the files of students, to the one process that writes run folders, so machines need not share a
+disk. If a worker dies, the scheduler reassigns its trial; returned trials are already in the run folder.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from dgl_mutual.utils.files import replacing
 from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings, take_over
 from dgl_mutual.utils.scratch import temporary_folder
 
-#: Seconds in which a scheduler must answer, and then have a worker.
+#: Timeout in seconds for the answer of a scheduler, and then for its first worker.
 TIMEOUT_SECONDS = 10
-#: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
+#: Trials take turns in a worker with several threads, since the random streams of torch and DGL belong to the process.
 _TURN = threading.Lock()
-#: Times that a trial is sent again after the cluster has lost its dataset.
+#: Maximum number of times that a trial is sent again after the cluster has lost its dataset.
 _MAX_LOSSES = 3
 
 
 class ClusterError(DglMutualError):
-    """A cluster cannot be reached, or is not fit to train."""
+    """A cluster cannot be reached, or cannot be used for training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """A cluster that answers.
+    """A connected cluster.
 
     Attributes:
         client: its `distributed.Client`.
-        num_jobs: in how many of its processes trials run.
-        here: whether they are processes of this machine. A display shows the epochs of these alone.
+        num_jobs: number of its worker processes.
+        here: whether the workers run on this machine. Displays only show the epochs of such workers.
     """
 
     client: Any
@@ -62,10 +62,10 @@ class Cluster:
     def outcomes(
         self, do_work: DoWork, works: Sequence[Work], datasets: Sequence[Dataset], progress: Progress
     ) -> Generator[tuple[int, Outcome], None, None]:
-        """See `Executor`. The files of a trial are put in their place before its outcome is returned.
+        """See `Executor`. The files of a trial are written before its outcome is returned.
 
         Raises:
-            TrainingError: the cluster is gone, or workers die of one and the same trial.
+            TrainingError: the cluster is gone, or several workers died on the same trial.
         """
         if self.here:
             do_work = partial(do_work, on_epoch=progress.epoch_elsewhere)
@@ -77,8 +77,8 @@ class Cluster:
         def submit(place: int) -> Any:
             dataset = datasets[works[place].plan_index]
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
-                sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
-            # Not through joblib, which runs everything in this process if the cluster has a single worker.
+                sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # once to each worker
+            # Not with joblib, which runs everything in this process if the cluster has a single worker.
             future = self.client.submit(_run_in_worker, do_work, _sent(works[place]), sent[id(dataset)], pure=False)
             places[future] = place
             return future
@@ -115,13 +115,13 @@ class Cluster:
 
 @contextmanager
 def connected(cluster: str) -> Iterator[Cluster]:
-    """A cluster for the length of a block.
+    """Connect to a cluster for the duration of a block.
 
     Args:
         cluster: ``tcp://HOST:PORT``, the address of a Dask scheduler, or ``local:N``, N processes of this machine.
 
     Raises:
-        UsageError: neither.
+        UsageError: `cluster` has neither form.
         ClusterError: Dask is not installed, the scheduler or a worker does not answer, or a worker has other versions than this process.
     """
     local = re.fullmatch(r"local:([1-9]\d{0,8})", cluster)
@@ -132,7 +132,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
     if local is not None:
         whole_number("jobs", int(local[1]), 1, MAX_JOBS)
     distributed = _dask()
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say what its tracebacks do
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors replace its tracebacks
     with ExitStack() as stack:
         address = cluster
         if local is not None:
@@ -155,10 +155,10 @@ def connected(cluster: str) -> Iterator[Cluster]:
 
 
 def _settings() -> AbstractContextManager[Any]:
-    """Settings of workers here, also of those that replace others later on.
+    """Settings of workers on this machine, including later replacements.
 
-    The profiler is off, which looks at the frames of all threads: in some releases it can stop a process (CPython gh-106883). The path is
-    like this process's (see `same_path`).
+    The profiler is off: it inspects the frames of all threads, which can stop a process in some releases (CPython gh-106883). The path is
+    that of this process (see `same_path`).
     """
     settings: dict[str, object] = {"distributed.worker.profile.enabled": False}
     settings |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in safe_path().items()}
@@ -174,35 +174,35 @@ def _dask() -> Any:
 
 
 def _count_compatible_workers(client: Any, cluster: str) -> int:
-    """How many workers there are, all of the versions that are here: others would not give the same rows."""
+    """Count the workers, and check that all have the same versions as this process, since others would give other rows."""
     try:
         client.wait_for_workers(1, timeout=TIMEOUT_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
         raise ClusterError(f"The cluster {cluster} has no worker. Start some with 'dask worker {cluster} --nthreads 1'.") from None
     try:
-        found = client.run(versions)
+        by_worker = client.run(versions)
     except ModuleNotFoundError as error:
         raise ClusterError(f"Workers of the cluster {cluster} have no {error.name}. Install dgl-mutual for their Python.") from None
     here = _relevant(versions())
-    for address, there in found.items():
+    for address, there in by_worker.items():
         other = [f"{name} {there.get(name)} (here {here.get(name)})" for name in here if there.get(name) != here.get(name)]
         if other:
             raise ClusterError(f"The worker at {address} has {', '.join(other)}, and other versions give other rows. Install the same.")
-    return len(found)
+    return len(by_worker)
 
 
-def _relevant(found: dict[str, str]) -> dict[str, str]:
-    """What rows follow from; machines and their patch levels may differ."""
-    return {name: found[name] for name in ("dgl_mutual", "torch", "dgl", "numpy", "scipy", "scikit-learn") if name in found}
+def _relevant(installed: dict[str, str]) -> dict[str, str]:
+    """The versions that determine results; machines and their patch levels may differ."""
+    return {name: installed[name] for name in ("dgl_mutual", "torch", "dgl", "numpy", "scipy", "scikit-learn") if name in installed}
 
 
 def _sent(work: Work) -> Work:
-    """The folder in which trainings are kept while they last must be that of this process, wherever a worker stands."""
+    """The work with an absolute folder of snapshots, since workers have other working folders."""
     return replace(work, snapshots=work.snapshots.absolute())
 
 
 def _run_in_worker(do_work: DoWork, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
-    """Run a trial in a worker, and return its files with it."""
+    """Run a trial in a worker, and return its outcome and files."""
     with _TURN, temporary_folder() as folder:
         if work.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
             raise StoreError(

@@ -1,4 +1,4 @@
-"""Trials in this process, or several at a time in processes of this machine."""
+"""Trials in this process, or in parallel in several processes of this machine."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from dgl_mutual.utils.scratch import temporary_folder
 
 _T = TypeVar("_T")
 
-# joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
+# joblib replaces a worker whose memory has grown, as after a large graph, with an alarming warning. No trial is lost.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
-#: The processes that the last call has left for the next one, after what they were made for; None while a call has them.
+#: The processes that the last call has left for reuse, after the settings they were made with; None while a call uses them.
 _kept: tuple[tuple[Any, ...], ProcessPoolExecutor] | None = None
 _turn = threading.Lock()  # for `_kept`
 
@@ -49,8 +49,8 @@ class Local:
     """Processes of this machine.
 
     Attributes:
-        num_jobs: trials at a time; one runs in this very process.
-        threads: threads a trial computes with.
+        num_jobs: number of parallel trials; with 1, trials run in this process.
+        threads: number of threads per trial.
     """
 
     num_jobs: int
@@ -74,18 +74,17 @@ class Local:
 
 
 def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, fresh: bool = False) -> Generator[_T, None, None]:
-    """Make calls in `jobs` processes of this machine, and yield what they return, in the order in which they end.
+    """Run calls in `jobs` processes of this machine, and yield their results in the order in which they end.
 
     Args:
-        fresh: in processes that neither an earlier call has left nor a later one takes over: custom code, and the environment that
-            it reads, may be other by then.
+        fresh: use new processes, and do not leave them for reuse, since custom code and the environment that it reads may change.
 
     Raises:
         TrainingError: a process was killed.
-        StoreError: there is no shared memory, or the system lets no more processes start.
+        StoreError: there is no shared memory, or the system does not allow more processes.
     """
     if multiprocessing.current_process().daemon:
-        warnings.warn("A worker of multiprocessing may start no processes, so nothing runs at the same time here", stacklevel=2)
+        warnings.warn("A worker of multiprocessing cannot start processes, so nothing runs in parallel here", stacklevel=2)
         yield from (call() for call in calls)
         return
     make_room(OF_A_JOB * jobs + RESERVE)
@@ -95,7 +94,7 @@ def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, 
     except OSError as error:
         fix = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
         raise StoreError(
-            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). {fix}"
+            f"Several processes cannot be used here: the system refuses their shared memory ({error.strerror or error}). {fix}"
         ) from None
     calls = iter(calls)
     pending: set[Future[_T]] = set()
@@ -123,9 +122,9 @@ def _has_result(future: Future[Any]) -> bool:
 
 @contextmanager
 def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecutor]:
-    """Processes for the length of a block: those that the last call has left, if they were made for the same, otherwise new ones.
+    """Processes for the duration of a block: those of the last call, if they were made with the same settings, otherwise new ones.
 
-    A call that begins while another has them, in another thread, gets its own. Where the block is left early, they are killed.
+    A call gets new ones while another thread uses those. If the block is left early, they are killed.
     """
     global _kept
     fresh = fresh or multiprocessing.parent_process() is not None  # a process of multiprocessing waits for its own before it ends
@@ -139,20 +138,20 @@ def _pool(jobs: int, threads: int, *, fresh: bool) -> Iterator[ProcessPoolExecut
         yield pool
     except BaseException:
         pool.shutdown(kill_workers=True)
-        for process in pool._processes.values():  # it ends none where not all of them could be started
+        for process in pool._processes.values():  # shutdown ends none if some could not be started
             process.terminate()
         raise
     if fresh:
         pool.shutdown()
         return
     with _turn:
-        left, _kept = _kept, (made_for, pool)
-    if left is not None:  # by a call in another thread
-        left[1].shutdown()
+        replaced, _kept = _kept, (made_for, pool)
+    if replaced is not None:  # by a call in another thread
+        replaced[1].shutdown()
 
 
 def take_kept(made_for: tuple[Any, ...] | None) -> ProcessPoolExecutor | None:
-    """Take the processes that the last call has left, if they were made for the same; otherwise end them."""
+    """Take the processes that the last call has left, if they were made with the same settings; otherwise end them."""
     global _kept
     with _turn:
         kept, _kept = _kept, None
@@ -166,13 +165,13 @@ def take_kept(made_for: tuple[Any, ...] | None) -> ProcessPoolExecutor | None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """What the environment of processes has beside that of this one: they, and those that replace them, have its path (see `same_path`)."""
+    """Environment variables of the processes beside those of this one, whose path they and their replacements share (see `same_path`)."""
     return {**dict.fromkeys(LokyBackend.MAX_NUM_THREADS_VARS, str(threads)), **safe_path()}
 
 
 @contextmanager
 def _starting(jobs: int) -> Iterator[None]:
-    """Processes may be started within."""
+    """A block in which processes may be started; errors at their start become a `StoreError`."""
     try:
         with same_path(), spared_from_interrupts():
             yield
@@ -184,26 +183,26 @@ def _starting(jobs: int) -> Iterator[None]:
         raise StoreError(f"{jobs} processes cannot be started: {why}. {fix or f'Run fewer --jobs than {jobs}.'}") from None
 
 
-def _why_ended(told: str, jobs: int) -> str:
-    """What to say of a process that has ended before its work, from what joblib says of it, for example ``EXIT(1)`` or ``SIGKILL(-9)``."""
-    statuses = list(dict.fromkeys(re.findall(r"(?!UNKNOWN)\b[A-Z]+\(-?\d+\)", told)))
+def _why_ended(message: str, jobs: int) -> str:
+    """The error for a process that ended early, from joblib's message with its status, for example ``EXIT(1)`` or ``SIGKILL(-9)``."""
+    statuses = list(dict.fromkeys(re.findall(r"(?!UNKNOWN)\b[A-Z]+\(-?\d+\)", message)))
     if not statuses or "SIGKILL(-9)" in statuses:
         return (
-            "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
+            "A training process was killed, probably for lack of memory. Finished trials are kept; "
             f"go on with fewer --jobs (in Python: jobs) than {jobs}."
         )
     return (
-        f"A process that trains ended before its work: {', '.join(statuses)}. Finished trials are kept. If it has shown why, above, fix "
-        "that; otherwise see where it ends with --jobs 1 (in Python: jobs=1)."
+        f"A training process ended early: {', '.join(statuses)}. Finished trials are kept. If it has printed a reason above, fix that; "
+        "otherwise find out where it ends with --jobs 1 (in Python: jobs=1)."
     )
 
 
 @contextmanager
 def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
-    """Each dataset in a temporary file, by its id, for the length of a block: processes read it once, instead of with every trial.
+    """Write each dataset to a temporary file, by its id, for the duration of a block, so that processes read it once instead of per trial.
 
     Raises:
-        StoreError: the disk does not take it.
+        StoreError: a dataset cannot be written.
     """
     with temporary_folder() as folder:
         files: dict[int, Path] = {}
@@ -213,9 +212,9 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
                 with file.open("wb") as stream:
                     pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)
             except OSError as error:
-                fix = too_many_open(error) or "Make room, name another folder with the environment's TMPDIR, or run with --jobs 1."
+                fix = too_many_open(error) or "Make room, choose another folder with the environment variable TMPDIR, or run with --jobs 1."
                 raise StoreError(
-                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). {fix}"
+                    f"{dataset.name} cannot be written to {folder!r} for the training processes ({error.strerror or error}). {fix}"
                 ) from None
         yield files
 
@@ -224,9 +223,9 @@ def _run_in_worker(do_work: DoWork, work: Work, file: Path) -> tuple[int, Outcom
     return do_work(work, read_kept(file))
 
 
-@lru_cache(maxsize=1)  # trials come run by run, so those of one dataset follow each other
+@lru_cache(maxsize=1)  # trials come run by run, so those of one dataset are consecutive
 def read_kept(file: Path) -> Dataset:
-    """A dataset of `kept_datasets`, written by the process that has started this one."""
+    """Read a dataset that the parent process has written with `kept_datasets`."""
     with file.open("rb") as stream:
         dataset: Dataset = pickle.load(stream)
     return dataset

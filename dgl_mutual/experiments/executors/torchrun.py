@@ -1,4 +1,4 @@
-"""Trials that several processes, started by torchrun, train together, one after another. The first of them saves the results."""
+"""Trials that the processes of torchrun train together, one trial after another. The first process saves the results."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from dgl_mutual.utils.scratch import temporary_folder
 
 
 def device_of_rank(device: str) -> str:
-    """On CUDA every process of a machine has a GPU of its own.
+    """The device of this process; on CUDA, each process of a machine has a GPU of its own.
 
     Raises:
-        UsageError: a certain GPU was asked for, or there are more processes than GPUs.
+        UsageError: `device` names a specific GPU, or there are more processes than GPUs.
     """
     if not is_cuda(device):
         return device
@@ -37,27 +37,19 @@ def device_of_rank(device: str) -> str:
 
 
 def check_torchrun_options(config: RunConfig, jobs: int | None) -> None:
-    """Refuse what only one process can do.
-
-    Raises:
-        UsageError: it was asked for.
-    """
+    """Raise `UsageError` for options that do not work with several processes."""
     if jobs is not None and jobs > 1:
         raise UsageError(f"Under torchrun all processes train one trial, so --jobs {jobs} cannot be used. Leave it out.")
     if config.training.checkpoint_every is not None:
         raise UsageError("--checkpoint-every does not work under torchrun. Leave it out; finished trials are kept.")
 
 
-def refuse_idle_processes(config: RunConfig, servers: Path | None, divide: Divided) -> None:
-    """Refuse what has a meaning only where there are servers, or several processes.
-
-    Raises:
-        UsageError: it was asked for.
-    """
+def refuse_process_options(config: RunConfig, servers: Path | None, divide: Divided) -> None:
+    """Raise `UsageError` for ``--servers`` without a partitioned graph, and for ``--divide students`` with a single process."""
     if servers is not None and not is_partition(config.dataset):
         raise UsageError(
-            f"--servers {servers} says where the parts of a partitioned graph are served, and {config.dataset!r} is not a partition. "
-            "Leave it out, or name a folder that 'dgl-mutual partition' has written with --dataset."
+            f"--servers {servers} lists the servers of a partitioned graph, but {config.dataset!r} is not a partition. "
+            "Leave it out, or give --dataset a folder written by 'dgl-mutual partition'."
         )
     if divide == "students" and not launched() and not is_partition(config.dataset):
         raise UsageError(
@@ -70,7 +62,7 @@ class Torchrun:
     """The first of the processes that train each cohort together; the others `follow`.
 
     Attributes:
-        ranks: all of them.
+        ranks: all processes.
     """
 
     ranks: Ranks
@@ -86,15 +78,15 @@ class Torchrun:
         """See `Executor`. All processes get the list of the trials.
 
         Raises:
-            TrainingError: another process is gone, or something failed here that did not fail there.
+            TrainingError: another process has ended, or the trial failed in this process alone.
         """
         self.ranks.broadcast([(work.plan_index, work.trial.key) for work in works])
         for work in works:
-            yield _refuse_partial_failure(do_work(work, datasets[work.plan_index], on_epoch=progress.epoch, ranks=self.ranks))
+            yield _checked_outcome(do_work(work, datasets[work.plan_index], on_epoch=progress.epoch, ranks=self.ranks))
 
 
 def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
-    """What the other processes do: train the same trials, and save nothing.
+    """Train the same trials in one of the other processes, which saves nothing.
 
     Raises:
         TrainingError: see `Torchrun.outcomes`.
@@ -105,15 +97,21 @@ def follow(do_work: DoWork, plans: Sequence[Plan], ranks: Ranks) -> None:
         with temporary_folder() as folder:
             plan = plans[plan_index]
             work = Work(plan_index, trials[plan_index, key], plan.config, plan.points, Path(folder), Path(folder))
-            _refuse_partial_failure(do_work(work, plan.dataset, ranks=ranks))
+            _checked_outcome(do_work(work, plan.dataset, ranks=ranks))
 
 
-def _refuse_partial_failure(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
-    """Errors of options and metrics are the same in all processes. Any other may be of this one alone, and the rest would wait for it."""
-    _, outcome = done
+def _checked_outcome(result: tuple[int, Outcome]) -> tuple[int, Outcome]:
+    """The result itself, unless this process alone may have failed, so that the others would wait for it.
+
+    Errors of options and metrics occur in all processes alike, and have no details.
+
+    Raises:
+        TrainingError: any other failure.
+    """
+    _, outcome = result
     if outcome.details:
         raise TrainingError(
             f"{outcome.trial.title} could not be trained to its end: {outcome.error}. If a connection was closed, another process has "
             "ended, and says why above or below. Finished trials are kept."
         )
-    return done
+    return result

@@ -1,4 +1,4 @@
-"""Where the servers of a partitioned graph listen, and which part is this machine's."""
+"""Addresses of the servers of a partitioned graph, and the part of this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
 from dgl_mutual.utils.files import read_bytes
 
-#: Bytes that a servers file may have.
+#: Maximum size of a servers file in bytes.
 _MOST_SERVERS = 2**20
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server of a part listens."""
+    """The address of the server of a part."""
 
     host: str
     port: int
@@ -31,10 +31,10 @@ class Address:
 
 
 def read_servers(partition: Partition, servers: Path) -> list[Address]:
-    """The address of each part's server, from a file with a line 'ADDRESS PORT' for each part.
+    """Read the address of each part's server from a file with one line 'ADDRESS PORT' per part.
 
     Raises:
-        UsageError: it cannot be read, or has other lines.
+        UsageError: the file cannot be read, or has other lines.
     """
     try:
         lines = [line for line in read_bytes(servers, _MOST_SERVERS).decode().splitlines() if line.strip()]
@@ -42,35 +42,35 @@ def read_servers(partition: Partition, servers: Path) -> list[Address]:
         raise UsageError(f"{str(servers)!r} cannot be read ({error}). It has a line 'ADDRESS PORT' for each part.") from None
     if len(lines) != partition.num_parts:
         raise UsageError(
-            f"{str(servers)!r} has {len(lines)} servers, and there are {partition.num_parts} parts. Give each a line 'ADDRESS PORT'."
+            f"{str(servers)!r} has {len(lines)} servers, but there are {partition.num_parts} parts. Give each a line 'ADDRESS PORT'."
         )
     return [_address(line, servers) for line in lines]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this machine alone can reach a socket that listens there.
+    """Whether only this machine can reach a socket that listens at `host`.
 
     Raises:
         UsageError: the name is unknown.
     """
     try:
-        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+        addresses = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
         raise UsageError(f"The servers file names {host!r}, which is neither an address nor a name that this machine knows.") from None
-    return all(ipaddress.ip_address(address).is_loopback for address in found)
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def own_part(addresses: Sequence[Address]) -> int:
-    """The part that this machine serves: the one with an address of its own; of several, that of torchrun's node.
+    """The part that this machine serves: the part with an address of this machine; if there are several, that of torchrun's node.
 
     Raises:
-        GraphStoreError: there is none.
+        GraphStoreError: no address is one of this machine.
     """
     hosts = [address.host for address in addresses]
-    own = [part for part, host in enumerate(hosts) if _is_own(host)]
-    if own:
+    parts = [part for part, host in enumerate(hosts) if _is_own(host)]
+    if parts:
         node = int(os.environ.get("GROUP_RANK", "0"))
-        return node if node in own else own[0]
+        return node if node in parts else parts[0]
     raise GraphStoreError(
         f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
         "read that part from its memory."
@@ -78,7 +78,7 @@ def own_part(addresses: Sequence[Address]) -> int:
 
 
 def _is_own(host: str) -> bool:
-    """Whether this machine has an address."""
+    """Whether a host is an address of this machine."""
     with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
         probe.bind((host, 0))
         return True

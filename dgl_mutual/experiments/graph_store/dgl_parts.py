@@ -1,6 +1,6 @@
-"""What DGL's graph store is made of, from arrays that were read and checked here.
+"""DGL's objects of a part, made from arrays that this package has read and checked.
 
-DGL's own readers of graphs and tensors are C++ that a damaged or forged file crashes, so they are given no file of a partition.
+A damaged or forged file crashes DGL's own readers, which are C++, so they never read files of a partition.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from dgl_mutual.data.sources.partition import Partition
 from dgl_mutual.dgl_compat import dgl
 
-#: The name of the graph in the store, and DGL's names of the nodes and edges of a graph that has one kind of each.
+#: The name of the graph in the store, and DGL's names of nodes and edges in a homogeneous graph.
 GRAPH = "graph"
 _NODES, _EDGES = "_N", ("_N", "_E", "_N")
 
 
 def book_of(partition: Partition, part: int) -> Any:
-    """DGL's `RangePartitionBook`, by which the process of one part knows who has which nodes."""
+    """DGL's `RangePartitionBook`, which tells the process of one part where each node is."""
     nodes, edges = (np.array([(numbers.start, numbers.stop) for numbers in ranges]) for ranges in (partition.nodes, partition.edges))
     return dgl.distributed.graph_partition_book.RangePartitionBook(
         part, partition.num_parts, {_NODES: nodes}, {_EDGES: edges}, {_NODES: 0}, {_EDGES: 0}
@@ -27,10 +27,10 @@ def book_of(partition: Partition, part: int) -> Any:
 
 
 def let_dgl_load(partition: Partition, part: int) -> None:
-    """Have DGL's server load this part through `Partition`, in this process, from now on. Loading raises DataError for a damaged part."""
+    """Make DGL's server in this process load the part through `Partition`. Loading raises DataError for a damaged part."""
     module = dgl.distributed.dist_graph
     module.load_partition = lambda *_, **__: (_graph_of(partition, part), {}, {}, book_of(partition, part), GRAPH, [_NODES], [_EDGES])
-    # Asked for node data first, and then for edge data.
+    # Called for node data first, and then for edge data.
     module.load_partition_feats = lambda *_, load_nodes=True, **__: (_node_data_of(partition, part) if load_nodes else {}, {})
 
 

@@ -1,6 +1,6 @@
 """Messages between trainers and servers of a partitioned graph, as plain numbers, strings and tensors.
 
-Nothing in a message names a class or a function: DGL's own are pickles, and unpickling runs what the sender likes.
+A message names no class or function, unlike DGL's own, which are pickles: unpickling runs any code of the sender.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DglMutualError
 
-#: Largest header and largest tensors of a message, in bytes. Memory is filled as bytes come in, whatever size was announced.
+#: Maximum size in bytes of the header and of the tensors of a message.
 _MOST_HEADER, _MOST_TENSORS = 2**20, 2**32
 _GREETING = b"dgl-mutual/parts"
 _NONCE, _DIGEST, NAME = 32, 32, 32
@@ -48,7 +48,7 @@ _SERVICES = frozenset(
         "ShutDownRequest",
     }
 )
-#: Tensors, by their place, that are numbers of nodes.
+#: Places of the tensors with node indices.
 REQUESTED_NODES = {"PullRequest": (0,), "SamplingRequest": (0,), "SamplingRequestEtype": (0,)}
 RECEIVED_NODES = {"SamplingRequest": (0, 1), "SamplingRequestEtype": (0, 1)}
 
@@ -56,23 +56,23 @@ _DType = Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32
 
 
 class GraphStoreError(DglMutualError):
-    """A server of a graph store, or one of its trainers, cannot be reached or says something else than it should."""
+    """A server or trainer of a graph store cannot be reached, or sends an unexpected message."""
 
 
 class MessageError(Exception):
-    """Received bytes are not a message of a training."""
+    """Received bytes are not a valid message."""
 
 
-#: The fields of a message in their order, in the place of its tensors the type and shape of each.
+#: The fields of a message in their order, with (type, shape) of each tensor instead of the tensors.
 _Header: TypeAlias = tuple[int, int, int, int, JsonValue, list[tuple[_DType, list[NonNegativeInt]]], int]
 _HEADER: TypeAdapter[_Header] = TypeAdapter(_Header)
-#: A message's data: places and values.
+#: The data of a message: (place, value) pairs.
 _OTHERS: TypeAdapter[list[tuple[int, JsonValue]]] = TypeAdapter(list[tuple[int, JsonValue]])
 
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What DGL calls an RPC message; `data` is its state without tensors, as JSON has it."""
+    """An RPC message of DGL; `data` is its state without tensors, in JSON."""
 
     service_id: int
     msg_seq: int
@@ -84,7 +84,7 @@ class Message:
 
 
 class Connection:
-    """One socket to a process that has proved what it is."""
+    """A socket to an authenticated process."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, message: Message) -> None:
-        """Send a message, all of it.
+        """Send a whole message.
 
         Raises:
             OSError: the other end is gone.
@@ -110,10 +110,10 @@ class Connection:
             self._socket.sendall(_bytes_of(array))
 
     def receive(self) -> Message | None:
-        """The next message; None if the other end has said that there are no more.
+        """Receive the next message; None if the other end has announced that there are no more.
 
         Raises:
-            MessageError: it is not a message.
+            MessageError: the message is invalid.
             OSError, EOFError: the other end is gone.
         """
         (size,) = struct.unpack("!I", _read(self._socket, 4))
@@ -125,14 +125,14 @@ class Connection:
             service, sequence, client, server, data, layout, group = _HEADER.validate_json(_read(self._socket, size), strict=True)
         except ValidationError as error:
             raise MessageError(f"a header with {error.error_count()} faults") from None
-        shapes = [(np.dtype(kind), shape) for kind, shape in layout]
+        shapes = [(np.dtype(name), shape) for name, shape in layout]
         # Python's integers do not overflow.
-        if sum(kind.itemsize * int(np.prod(np.asarray(shape, dtype=object))) for kind, shape in shapes) > _MOST_TENSORS:
+        if sum(dtype.itemsize * int(np.prod(np.asarray(shape, dtype=object))) for dtype, shape in shapes) > _MOST_TENSORS:
             raise MessageError(f"tensors of more than {_MOST_TENSORS} bytes")
         tensors = []
-        for kind, shape in shapes:
+        for dtype, shape in shapes:
             try:
-                array = np.empty(shape, dtype=kind)
+                array = np.empty(shape, dtype=dtype)
             except (ValueError, MemoryError):
                 raise MessageError(f"a tensor of shape {shape}") from None
             _read_into(self._socket, _bytes_of(array))
@@ -140,7 +140,7 @@ class Connection:
         return Message(service, sequence, client, server, data, tensors, group)
 
     def close(self) -> None:
-        """Say that there are no more messages, and close."""
+        """Announce that there are no more messages, and close."""
         self.open = False
         try:
             self._socket.sendall(struct.pack("!I", 0))
@@ -151,11 +151,11 @@ class Connection:
 
 
 def introduce(sock: socket.socket, key: bytes, name: str, seconds: float) -> None:
-    """Prove to a server that this process has its key, and the other way round, in so many seconds at most.
+    """Authenticate a trainer and a server to each other by their common key, within `seconds`: the trainer's side.
 
     Raises:
-        MessageError: it is not a server with this key.
-        OSError, EOFError: it is gone, or too slow.
+        MessageError: the other end is not a server with this key.
+        OSError, EOFError: the server is gone, or too slow.
     """
     end = time.monotonic() + seconds
     greeting = _read(sock, len(_GREETING) + _NONCE, end)
@@ -168,14 +168,14 @@ def introduce(sock: socket.socket, key: bytes, name: str, seconds: float) -> Non
 
 
 def admit(sock: socket.socket, key: bytes, seconds: float) -> str:
-    """The name of a trainer that has proved to have the key; for the time and errors see `introduce`."""
+    """The server's side of `introduce`, with the same errors. Returns the name of the trainer."""
     end = time.monotonic() + seconds
     ours = secrets.token_bytes(_NONCE)
     sock.sendall(_GREETING + ours)
     answer = _read(sock, _NONCE + _DIGEST + NAME, end)
     theirs, proof, name = answer[:_NONCE], answer[_NONCE : _NONCE + _DIGEST], answer[_NONCE + _DIGEST :]
     if not hmac.compare_digest(proof, _proof(key, b"trainer", ours, theirs, name)):
-        sock.sendall(bytes(_DIGEST))  # no proof either: the trainer learns that it is not let in, and need not try again
+        sock.sendall(bytes(_DIGEST))  # an invalid proof: the trainer learns that it is refused, and need not try again
         raise MessageError("a wrong proof")
     if not name.isascii():
         raise MessageError("a wrong name")
@@ -188,10 +188,10 @@ def _proof(key: bytes, *parts: bytes) -> bytes:
 
 
 def check_nodes(message: Message, places: Mapping[str, Sequence[int]], nodes: range) -> None:
-    """Let only messages of a training pass, with numbers of these nodes.
+    """Check that a message belongs to training, and that its node indices are among `nodes`.
 
     Raises:
-        MessageError: it is another message.
+        MessageError: otherwise.
     """
     request, _ = dgl.distributed.rpc.SERVICE_ID_TO_PROPERTY.get(message.service_id, (None, None))
     name = getattr(request, "__name__", "")
@@ -208,34 +208,34 @@ def check_nodes(message: Message, places: Mapping[str, Sequence[int]], nodes: ra
 
 
 def to_payload(serializable: Any) -> tuple[JsonValue, list[Tensor]]:
-    """What DGL's request or response holds: places and values of all but the tensors, and the tensors."""
+    """The payload of DGL's request or response: its tensors, and the places and values of everything else."""
     state = serializable.__getstate__()
     state = state if isinstance(state, tuple) else (state,)
     others = [(index, _encoded(value)) for index, value in enumerate(state) if not isinstance(value, Tensor)]
     return [list(pair) for pair in others], [value for value in state if isinstance(value, Tensor)]
 
 
-def from_payload(kind: Any, data: JsonValue, tensors: list[Tensor]) -> Any:
-    """DGL's request or response that holds this.
+def from_payload(message_class: Any, data: JsonValue, tensors: list[Tensor]) -> Any:
+    """Make DGL's request or response from its payload.
 
     Raises:
-        GraphStoreError: it cannot.
+        GraphStoreError: the payload does not fit the class.
     """
     try:
         others = _OTHERS.validate_python(data)
-        left = iter(tensors)
+        remaining = iter(tensors)
         values = {place: _decoded(value) for place, value in others}
-        state = tuple([values[place] if place in values else next(left) for place in range(len(values) + len(tensors))])
-        result = kind.__new__(kind)
+        state = tuple([values[place] if place in values else next(remaining) for place in range(len(values) + len(tensors))])
+        result = message_class.__new__(message_class)
         result.__setstate__(state[0] if len(state) == 1 else state)
     except (ValueError, TypeError, LookupError, StopIteration, AttributeError) as error:
-        name = getattr(kind, "__name__", kind)
+        name = getattr(message_class, "__name__", message_class)
         raise GraphStoreError(f"Another process of this training sent a {name} that cannot be read ({error}).") from None
     return result
 
 
 def _encoded(value: Any) -> JsonValue:
-    """A value as JSON has it; what JSON has not stands under the name of its kind."""
+    """A value in JSON. Types that JSON lacks are written as {type: items}."""
     if value is None or isinstance(value, (bool, str, float)):
         return value
     if isinstance(value, (int, np.integer)):
@@ -254,11 +254,11 @@ def _decoded(value: JsonValue) -> Any:
         return [_decoded(item) for item in value]
     if not isinstance(value, dict):
         return value
-    ((kind, items),) = value.items()
+    ((type_name, items),) = value.items()
     if not isinstance(items, list):
-        raise TypeError(f"a {kind} without items")
+        raise TypeError(f"a {type_name} without items")
     decoded = [_decoded(item) for item in items]
-    return {"tuple": tuple, "set": set, "dict": dict}[kind](decoded)
+    return {"tuple": tuple, "set": set, "dict": dict}[type_name](decoded)
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
@@ -266,7 +266,7 @@ def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
 
 
 def _read(sock: socket.socket, size: int, end: float | None = None) -> bytes:
-    """So many bytes, before the time `end` of the monotonic clock.
+    """Read `size` bytes before the time `end` of the monotonic clock.
 
     Raises:
         OSError, EOFError: the other end is gone, or too slow.
@@ -278,10 +278,10 @@ def _read(sock: socket.socket, size: int, end: float | None = None) -> bytes:
 
 def _read_into(sock: socket.socket, view: memoryview, end: float | None = None) -> None:
     while len(view):
-        if end is not None:  # a limit of the socket itself starts again with every byte
-            if (left := end - time.monotonic()) <= 0:
+        if end is not None:  # a timeout of the socket itself restarts with every byte
+            if (remaining := end - time.monotonic()) <= 0:
                 raise TimeoutError("timed out")
-            sock.settimeout(left)
+            sock.settimeout(remaining)
         count = sock.recv_into(view)
         if count == 0:
             raise EOFError

@@ -1,4 +1,4 @@
-"""DGL's distributed graph store: a server for each part of a graph, and trainers that ask them."""
+"""DGL's distributed graph store: a server for each part of a graph, and its clients, the trainers."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from dgl_mutual.experiments.graph_store.messages import GraphStoreError
 from dgl_mutual.experiments.graph_store.transport import ServerTransport, TrainerTransport
 from dgl_mutual.strategies.setting import Divided
 
-#: Times that a trainer tries to reach a server, three seconds apart.
+#: Number of attempts of a trainer to reach a server, three seconds apart.
 _TRIES = 10
 _SHARED_MEMORY = Path("/dev/shm")
 
 
 def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trust_network: bool = False) -> None:
-    """Serve one part until all `trainers` trainers, on all machines together, have ended.
+    """Serve one part until all trainers have ended.
 
     Args:
+        trainers: number of trainers on all machines together.
         trust_network: allow an address that other machines can reach.
 
     Raises:
-        UsageError: no such part, not one server a part, or an address that other machines can reach without `trust_network`.
-        DataError: the part is not in this machine's folder, or is not what `write_partition` writes.
-        GraphStoreError: this machine serves a part already or has no such address, or a trainer ended early.
+        UsageError: there is no such part, not one server per part, or, without `trust_network`, an address that others can reach.
+        DataError: the part is missing in this machine's folder, or damaged.
+        GraphStoreError: this machine already serves a part or does not have the address, or a trainer ended early.
     """
     addresses = read_servers(partition, servers)
     if part >= partition.num_parts:
         raise UsageError(f"There is no part {part}: {partition.folder.name} has the parts 0 ... {partition.num_parts - 1}.")
     if not trust_network and not is_loopback(addresses[part].host):
         raise UsageError(
-            f"Other machines can reach {addresses[part]}. Trainers must prove that they have the partition, but nothing is encrypted: who "
-            "can read or change what this network carries can read the graph or change it. If only machines that you trust are in this "
-            "network, add --trust-network."
+            f"Other machines can reach {addresses[part]}. Trainers must prove that they have the partition, but nothing is encrypted: "
+            "whoever can read or change the traffic of this network can read or change the graph. If you trust all its machines, add "
+            "--trust-network."
         )
     partition.check_part(part)
     os.environ["DGL_DIST_MODE"] = "distributed"
@@ -60,21 +61,21 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
         except (dgl.DGLError, OSError, RuntimeError, MemoryError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise GraphStoreError(
-                f"Part {part} cannot be loaded ({reason}). Its node data go to shared memory ({_SHARED_MEMORY}): see that there is room."
+                f"Part {part} cannot be loaded ({reason}). Its node data go to shared memory ({_SHARED_MEMORY}): check that there is room."
             ) from error
         try:
             store.start()
         except DglMutualError:
             raise
-        except Exception as error:  # whatever DGL raises at a request that it cannot answer
-            raise GraphStoreError(f"A trainer sent what cannot be answered ({type(error).__name__}: {error}).") from error
+        except Exception as error:  # DGL may raise anything for a request that it cannot answer
+            raise GraphStoreError(f"A trainer sent a request that cannot be answered ({type(error).__name__}: {error}).") from error
         finally:
             transport.finalize_receiver()
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """DGL puts node data into a machine's shared memory by the same names for every part: a second server would overwrite the first's."""
+    """Allow one server per machine, since DGL uses the same names in shared memory for all parts: a second one would overwrite them."""
     if not _SHARED_MEMORY.is_dir():
         yield
         return
@@ -83,8 +84,8 @@ def _alone() -> Iterator[None]:
         held.acquire(timeout=0)
     except filelock.Timeout:
         raise GraphStoreError(
-            "This machine serves a part already, and DGL's servers share memory by name. Serve each part on a machine of its own, or in a "
-            "container that has a /dev/shm of its own, together with the trainers that read it."
+            "This machine already serves a part, and DGL's servers share memory by name. Serve each part on its own machine, or in a "
+            "container with its own /dev/shm, together with the trainers that read it."
         ) from None
     try:
         yield
@@ -94,12 +95,12 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
-    """The dataset of a partition with its store. Open it before the process group is created. If the block fails, servers are told to end.
+    """Open the dataset of a partition with its store, before the process group is created. If the block fails, the servers are ended.
 
-    Each machine runs the server of its own part. Where several parts have addresses of one machine, torchrun's node m takes part m.
+    Each machine runs the server of its own part. If several parts have addresses of one machine, torchrun's node m takes part m.
 
     Raises:
-        UsageError: not one server a part.
+        UsageError: there is not one server per part.
         GraphStoreError: a server does not answer.
     """
     addresses = read_servers(partition, servers)
@@ -131,30 +132,30 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
             ) from None
         raise
     finally:
-        # DGL would wait for all trainers when the process ends, and one of them may be gone.
+        # At exit, DGL would wait for all trainers, one of which may be gone.
         atexit.unregister(dgl.distributed.exit_client)
         transport.finalize_receiver()
 
 
 def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> AbstractContextManager[Dataset]:
-    """The dataset of a run on a partition.
+    """Open the dataset of a run on a partition.
 
     Raises:
-        UsageError: no servers are named, or the run needs the graph in one place.
+        UsageError: no servers are given, or the run needs the whole graph on one machine.
         DataError, GraphStoreError: see `read_partition` and `opened`.
     """
     if config.distill is not None:
-        raise UsageError(f"{config.dataset!r} is a partitioned graph, and no MLP can be distilled there. Train students alone with 'run'.")
+        raise UsageError(f"{config.dataset!r} is a partitioned graph, from which no MLP can be distilled. Train students alone with 'run'.")
     if servers is None:
-        raise UsageError(f"{config.dataset!r} is a partitioned graph, which servers hold. Say where they are with --servers FILE.")
+        raise UsageError(f"{config.dataset!r} is a partitioned graph, which servers hold. Give their addresses with --servers FILE.")
     if config.training.sampler is None or config.noise is not None or config.unlabelled is not None:
         raise UsageError(
-            "A partitioned graph is trained on by samples of neighbourhoods, without noise or a pool. Add --sampler neighbor, and leave "
+            "A partitioned graph is trained on with sampled neighbourhoods, without noise or a pool. Add --sampler neighbor, and leave "
             "out the others."
         )
     if divide == "students":
         raise UsageError(
-            "Each process draws neighbours of its own from the servers of a partitioned graph, so students in several processes would not "
-            "run on the same. Leave out --divide students."
+            "Each process samples its own neighbours from the servers of a partitioned graph, so students in different processes would "
+            "train on different samples. Leave out --divide students."
         )
     return opened(read_partition(Path(config.dataset)), servers)

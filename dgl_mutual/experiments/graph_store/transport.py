@@ -1,17 +1,17 @@
 """The connections of a partitioned graph: DGL's requests and responses, sent as plain numbers and text.
 
-`dgl.distributed` unpickles whatever is sent to its open ports, and its C++ reader ends the process at a malformed message. So its functions
-that send and receive are replaced by those of a `ServerTransport` or a `TrainerTransport`:
+`dgl.distributed` unpickles everything that is sent to its open ports, and its C++ reader ends the process at a malformed message. So its
+functions for sending and receiving are replaced by those of a `ServerTransport` or a `TrainerTransport`:
 
 - only servers listen; they answer on the connections that trainers have opened;
 - both ends prove that they have the same partition (HMAC-SHA256 with the key in its manifest) before a message is read;
-- a message is a JSON header, checked by a schema, and the bytes of tensors; nothing in it names a class or a function;
-- only the requests of a training are answered, for nodes that the part has. None of them changes what is stored.
+- a message is a JSON header, validated by a schema, and the bytes of tensors; it names no class or function;
+- only requests of a training are answered, for nodes of the part. None of them changes stored data.
 
 Nothing is encrypted.
 
-`multiprocessing.connection` proves a key, too, but with HMAC-MD5 before Python 3.12, and `Listener.accept` waits for the proof of one
-connection, without a limit, before it takes the next: a silent one would keep all trainers out.
+`multiprocessing.connection` also authenticates by a key, but with HMAC-MD5 before Python 3.12, and `Listener.accept` waits without a limit
+for the proof of one connection before it accepts the next: a silent client would block all trainers.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from dgl_mutual.experiments.graph_store.messages import (
 
 dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name in ("dist_graph", "kvstore", "rpc", "rpc_client"))
 
-#: Seconds in which a connection must prove what it is, and for which a trainer tries to.
+#: Timeout in seconds for the authentication of a connection, and for the attempts of a trainer.
 HANDSHAKE_SECONDS = 10
-#: Handshakes in progress at a time; for a further one the oldest connection is closed, so that silent ones keep no trainer out.
+#: Maximum number of concurrent handshakes. A further one closes the oldest connection, so that silent clients block no trainer.
 MAX_HANDSHAKES = 128
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """A connection is over; `reason` is empty if the other end said so."""
+    """The end of a connection; `reason` is empty if the other end announced it."""
 
     name: str
     reason: str
@@ -66,7 +66,7 @@ class _Ended:
 class Transport(ABC):
     """The connections of one process, which replace DGL's sender and receiver.
 
-    Methods without a docstring are DGL's of the same name in `dgl.distributed.rpc`, whose arguments differ from release to release.
+    Methods without a docstring replace functions of the same name in `dgl.distributed.rpc`, whose arguments differ between releases.
     """
 
     def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int) -> None:
@@ -80,7 +80,7 @@ class Transport(ABC):
         self._readers: list[threading.Thread] = []
 
     def install(self) -> None:
-        """Let DGL send and receive by this transport, in this process, from now on."""
+        """Make DGL in this process send and receive through this transport."""
         for name in (
             "finalize_receiver",
             "wait_for_senders",
@@ -100,7 +100,7 @@ class Transport(ABC):
     def finalize_receiver(self) -> None:
         for connection in self._open_connections():
             connection.close()
-        # A thread that still holds a tensor when Python ends makes torch abort the process.
+        # torch aborts the process if a thread still holds a tensor at exit.
         for reader in self._readers:
             reader.join()
 
@@ -126,26 +126,26 @@ class Transport(ABC):
     def recv_rpc_message(self, timeout: int = 0) -> Message | None:
         while True:
             try:
-                found = self._inbox.get(timeout=timeout / 1000 or None)
+                item = self._inbox.get(timeout=timeout / 1000 or None)
             except queue.Empty:
                 return None
-            if isinstance(found, Message):
-                return found
-            self._ended(found)
+            if isinstance(item, Message):
+                return item
+            self._ended(item)
 
     def _open_connections(self) -> list[Connection]:
         return [connection for connection in self._peers.values() if connection.open]
 
     @abstractmethod
     def _ended(self, end: _Ended) -> None:
-        """Raises GraphStoreError if nothing can come any more after this end."""
+        """Raise GraphStoreError if no message can arrive after this end."""
 
     @abstractmethod
     def _lost(self, end: _Ended) -> GraphStoreError: ...
 
     @abstractmethod
     def _check(self, message: Message) -> None:
-        """Raises MessageError if it is not a message that this process can expect."""
+        """Raise MessageError for a message that this process does not expect."""
 
     def _start_reading(self, connection: Connection) -> None:
         reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
@@ -172,21 +172,21 @@ class ServerTransport(Transport):
     """The connections of the server of one part.
 
     Args:
-        nodes: indices of the nodes that it has.
+        nodes: indices of the nodes of this part.
     """
 
     def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int, nodes: range) -> None:
         super().__init__(key, addresses, num_nodes)
         self._own_nodes = nodes
         self._trainers: dict[str, Connection] = {}
-        self._peers = self._trainers  # also those that have not registered yet
+        self._peers = self._trainers  # including trainers that have not registered yet
         self._left: set[str] = set()
 
     def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
         arrived: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         with listen(Address(host, port)) as listener:
             listener.settimeout(0.2)
-            unproved: dict[socket.socket, bool] = {}  # whoever takes a connection out, in one step, decides on it
+            unproved: dict[socket.socket, bool] = {}  # the thread that removes a connection, atomically, decides on it
             while len(self._trainers) < number:
                 with suppress(TimeoutError):
                     sock, peer = listener.accept()
@@ -202,7 +202,7 @@ class ServerTransport(Transport):
 
     def connect_receiver(self, host: str, port: int, receiver: int, group: int = -1) -> bool:
         if host not in self._trainers:  # a trainer's host is its name
-            raise GraphStoreError("A trainer has registered under a name that it did not give before.")
+            raise GraphStoreError("A trainer registered under another name than that of its handshake.")
         self._connections[rpc.register_client(receiver, group)] = self._trainers[host]
         return True
 
@@ -223,13 +223,13 @@ class ServerTransport(Transport):
 
     def _ended(self, end: _Ended) -> None:
         self._left.add(end.name)
-        # Not those whose connections are closed: the last messages of one of them may wait in the inbox behind this end.
+        # Other connections that are closed do not count yet: their last messages may wait in the inbox behind this end.
         if end.reason or self._left == self._trainers.keys():
             raise self._lost(end)
 
     def _lost(self, end: _Ended) -> GraphStoreError:
         reason = f" ({end.reason})" if end.reason else ""
-        return GraphStoreError(f"A trainer has gone before the training was over{reason}. Start servers and trainers again.")
+        return GraphStoreError(f"A trainer ended before the training was over{reason}. Start servers and trainers again.")
 
     def _check(self, message: Message) -> None:
         check_nodes(message, REQUESTED_NODES, self._own_nodes)
@@ -250,15 +250,15 @@ class TrainerTransport(Transport):
 
     def install(self) -> None:
         super().install()
-        rpc.register_sig_handler = lambda: None  # DGL's would end the process at Ctrl-C without what is to be said and written then
+        rpc.register_sig_handler = lambda: None  # DGL's handler would end the process at Ctrl-C without our messages and files
         rpc_client.get_local_usable_addr = lambda _: f"{self._name}:0"
         rpc_client.get_local_machine_id = lambda _: self._part
-        # Others on this machine could put something into memory under these names; servers put nothing there.
+        # Servers share nothing under these names, but other users of this machine could.
         dist_graph.get_shared_mem_partition_book = lambda *_: None
         dist_graph._get_graph_from_shared_mem = lambda *_: None
 
     def leave(self) -> None:
-        """From now on wait for the first server alone, which tells all trainers once all are done: others may end before it is heard."""
+        """Wait only for the first server from now on. It tells all trainers when all are done, and other servers may end before that."""
         self._leaving = True
 
     def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
@@ -272,21 +272,21 @@ class TrainerTransport(Transport):
             try:
                 sock = socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
             except OSError:
-                return False  # DGL tries again, three seconds later
+                return False  # DGL tries again after three seconds
             try:
                 introduce(sock, self._key, self._name, HANDSHAKE_SECONDS)
             except MessageError:
                 sock.close()
                 raise GraphStoreError(
-                    f"What answers at {address} does not serve this partition. Copy the folder of one 'dgl-mutual partition' to all "
+                    f"The process at {address} does not serve this partition. Copy the folder of one 'dgl-mutual partition' to all "
                     "machines, and check the servers file."
                 ) from None
             except (OSError, EOFError) as error:
                 sock.close()
                 if time.monotonic() > limit:
                     raise GraphStoreError(
-                        f"What answers at {address} closed the connection, or was silent, for {HANDSHAKE_SECONDS} seconds "
-                        f"({str(error) or type(error).__name__}). Other connections may keep it busy: see what the server said, let only "
+                        f"The process at {address} closed the connection, or was silent, for {HANDSHAKE_SECONDS} seconds "
+                        f"({str(error) or type(error).__name__}). Other connections may keep it busy: see the server's output, let only "
                         "your machines reach its port, and check the servers file."
                     ) from None
                 time.sleep(0.1)
@@ -300,17 +300,17 @@ class TrainerTransport(Transport):
 
     def _lost(self, end: _Ended) -> GraphStoreError:
         reason = f" ({end.reason})" if end.reason else ""
-        return GraphStoreError(f"The server at {end.name} has ended{reason}. See what it said last, and start servers and trainers again.")
+        return GraphStoreError(f"The server at {end.name} has ended{reason}. See its last output, and start servers and trainers again.")
 
     def _check(self, message: Message) -> None:
         check_nodes(message, RECEIVED_NODES, self._nodes)
 
 
 def listen(address: Address) -> socket.socket:
-    """A socket that listens at this address alone.
+    """Open a socket that only listens at this address.
 
     Raises:
-        GraphStoreError: it is not this machine's, or taken.
+        GraphStoreError: the address is not one of this machine, or is in use.
     """
     try:
         family, _, _, _, resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
@@ -323,7 +323,7 @@ def listen(address: Address) -> socket.socket:
 
 
 def _give_up(unproved: dict[socket.socket, bool], sock: socket.socket) -> None:
-    """Close a connection, unless it has proved what it is: whoever reads from it then finds its end."""
+    """Close a connection that is not authenticated yet, so that its reader finds the end."""
     if unproved.pop(sock, False):
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
@@ -341,7 +341,7 @@ def fast_pull(
     own: Tensor,
     policy: Any,
 ) -> Tensor:
-    """Rows of node data: this machine's from its memory, others' from their servers, asked together.
+    """Get rows of node data: those of this machine's part from its memory, others from their servers, with requests in parallel.
 
     Raises:
         GraphStoreError: a server sends another number of rows or columns, or another type.

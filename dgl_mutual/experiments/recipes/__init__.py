@@ -1,4 +1,4 @@
-"""Recipes: configurations of this package for known datasets, by name.
+"""Recipes: named configurations of this package for known datasets.
 
 Each is a YAML file in this folder. Its first lines name the sources of its values.
 """
@@ -20,9 +20,9 @@ from dgl_mutual.utils.user_warnings import warn
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
-#: What a recipe says that is not meant for another dataset.
+#: Keys of a recipe that do not apply to other datasets.
 _OF_ITS_DATASET = keys_of(Role.DATA, Role.SPLIT, Role.METRIC)
-#: What a recipe for graphs says that is not meant for node tasks.
+#: Keys of a recipe for graph tasks that do not apply to node tasks.
 _OF_GRAPH_TASKS = (("training", "batch_size"), *(("student", key) for key in GRAPH_TASK_OPTIONS))
 
 
@@ -41,7 +41,7 @@ def recipe_text(name: str) -> str:
     if not isinstance(name, str):
         raise unknown("recipe", name, _names())
     if name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
-        raise UsageError(f"{name!r} is not the name of a recipe. A file of your own is given as --config {name}.")
+        raise UsageError(f"{name!r} is not the name of a recipe. To use a file of your own, give --config {name}.")
     if name not in _names():
         raise unknown("recipe", name, _names())
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
@@ -51,16 +51,16 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a recipe, like that of a file given with ``--config``.
 
     Args:
-        later: layers of configuration that override it. If they name another dataset, the task, targets, metric and splits of the
-            recipe do not count. Nor does what has no meaning for its task, as far as the task is known before it is loaded; a warning
-            names it.
+        later: layers of configuration that override the recipe. If they name another dataset, the task, targets, metric and splits of
+            the recipe are left out, and so are options that do not apply to its task, with a warning, if the task is known without
+            loading the dataset.
 
     Raises:
         UsageError: there is no such recipe.
     """
     values = {key: value for key, value in _values(name).items() if key != DESCRIPTION}
     named = [Path(str(layer["dataset"])).name for layer in later if layer.get("dataset") is not None]
-    if all(name == values["dataset"] for name in named):  # a folder of that name holds it
+    if all(name == values["dataset"] for name in named):  # a name, or a folder of that name
         return values
     is_for_graphs = values.get("task") == "graph"
     values = {key: value for key, value in values.items() if key not in _OF_ITS_DATASET}
@@ -68,7 +68,7 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task_of(layers: Sequence[Mapping[str, Any]]) -> str | None:
-    """The task that layers of configuration name, or that of their dataset, where it is one of the catalog."""
+    """The task in layers of configuration, or that of their dataset, if it is in the catalog."""
     given = {key: str(value) for layer in layers for key, value in layer.items() if key in ("task", "dataset") and value is not None}
     if "task" in given:
         return given["task"]
@@ -77,13 +77,13 @@ def _task_of(layers: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _for_nodes(values: Mapping[str, Any], name: str, dataset: str) -> dict[str, Any]:
-    """A recipe for graphs without what is not meant for node tasks; a warning names it."""
-    idle = [(group, key) for group, key in _OF_GRAPH_TASKS if key in values.get(group, {})]
-    if not idle:
+    """A recipe for graph tasks without the options that node tasks do not have; a warning names them."""
+    dropped = [(group, key) for group, key in _OF_GRAPH_TASKS if key in values.get(group, {})]
+    if not dropped:
         return dict(values)
-    left_out = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in idle)
+    left_out = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in dropped)
     warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {left_out}.")
-    groups = {group: {key: value for key, value in values[group].items() if (group, key) not in idle} for group, _ in idle}
+    groups = {group: {key: value for key, value in values[group].items() if (group, key) not in dropped} for group, _ in dropped}
     return {**values, **groups}
 
 

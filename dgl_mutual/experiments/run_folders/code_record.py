@@ -1,4 +1,4 @@
-"""The code that a configuration names, by digest: trials of a run are to have been trained by the same code."""
+"""Digests of the custom code that a configuration names, since all trials of a run must be trained by the same code."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY, Weighting
 
 
 def custom_code(config: RunConfig) -> list[Found[Any]]:
-    """The custom classes and functions that a resolved configuration names."""
+    """The custom classes and functions in a resolved configuration."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
-    named: list[Found[Any]] = [strategy]
+    items: list[Found[Any]] = [strategy]
     weightings: list[Any] = [config.strategy_options.get("weighting"), _chosen_weighting(strategy.value, config)]
     for weighting in weightings:
-        with suppress(UsageError):  # there is none, or a custom strategy means something else by it
-            named.append(WEIGHTING_REGISTRY.find(weighting))
+        with suppress(UsageError):  # there is none, or a custom strategy uses the option in another way
+            items.append(WEIGHTING_REGISTRY.find(weighting))
     members = [*config.students, *(member for _, member in added_members(config))]
-    named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
-    return [found for found in named if is_custom(found.value)]
+    items += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
+    return [item for item in items if is_custom(item.value)]
 
 
 def _chosen_weighting(strategy_class: type[Strategy], config: RunConfig) -> str | type[Weighting] | None:
-    """The weighting that a custom strategy chooses by its class and its options; None where it chooses none, or by what is known later."""
+    """The weighting that a custom strategy chooses by its options; None if it chooses none, or chooses it in ``__init__``."""
     if not is_custom(strategy_class):
         return None
-    with suppress(Exception):  # where it needs what __init__ makes; what is wrong with it is told when it is made
+    with suppress(Exception):  # it may need attributes of __init__; its own errors show when it is created
         strategy = object.__new__(strategy_class)
         nn.Module.__init__(strategy)
         strategy.options = strategy_options_of(config)
-        found = strategy.coordinator_weighting()
-        return found[0] if found is not None else None
+        chosen = strategy.coordinator_weighting()
+        return chosen[0] if chosen is not None else None
     return None
 
 
 def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
-    """A digest of each custom class and function that resolved configurations name, by its name there (see `code_digest`).
+    """Digests of the custom classes and functions in resolved configurations, by their names there (see `code_digest`).
 
     Raises:
-        UsageError: what would be trained is not what the file has now, to which a digest would belong.
+        UsageError: the imported code differs from its file, of which a digest would be taken.
     """
     named = {found.name: found.value for config in configs for found in custom_code(config)}
     digests = {}
@@ -64,49 +64,49 @@ def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
             module = changed.partition(":")[0]
             raise UsageError(
                 f"{changed} is not what its file says ({sys.modules[module].__file__}): the file was changed after it was imported, or "
-                "the value was replaced in this process. Other processes would train other code than this one. Keep in the file what is to "
-                f"be trained, and start Python again, or reload the module (importlib.reload) and pass {name} again."
+                "the value was replaced in this process. Other processes would train other code than this one. Put the code to be "
+                f"trained into the file, and restart Python, or reload the module (importlib.reload) and pass {name} again."
             )
         digests[name] = code_digest(value, name)
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
 
 
 def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """The names whose digests differ; a name without one before has not been compared."""
+    """The names whose digests differ; names without an earlier digest are not compared."""
     return [name for name, digest in now.items() if before.get(name, digest) != digest]
 
 
 def check_process(configs: Sequence[RunConfig], code: Mapping[str, str]) -> None:
-    """Check that this process would train the code that the one which sent it the trial has recorded.
+    """Check that this process has the same custom code as the process that sent the trial.
 
     Args:
-        configs: resolved, of the trial.
-        code: the digests there (see `custom_code_digests`).
+        configs: the resolved configurations of the trial.
+        code: digests of the other process (see `custom_code_digests`).
 
     Raises:
-        UsageError: its code is another.
+        UsageError: the code differs.
     """
     here = {}
-    for found in (found for config in configs for found in custom_code(config)):
-        digest = code_digest(found.value, found.name)
-        if digest is not None or changed_since_import(found.value, found.name):
-            here[found.name] = digest or "changed"
+    for item in (item for config in configs for item in custom_code(config)):
+        digest = code_digest(item.value, item.name)
+        if digest is not None or changed_since_import(item.value, item.name):
+            here[item.name] = digest or "changed"
     changed = changed_code(code, here)
     if changed:
         raise UsageError(
-            f"A process that trains has other code of {', '.join(changed)} than the one that started it: the file was changed between "
-            "the imports of the two, or they have different files. Run it again; restart the workers of a cluster first."
+            f"A training process has other code of {', '.join(changed)} than the process that started it: the file was changed between "
+            "their imports, or they have different files. Run it again; restart the workers of a cluster first."
         )
 
 
 def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]]) -> None:
-    """Compare the code that a run names with that of its finished trials. A warning says where it has changed.
+    """Compare the custom code of a run with that of its finished trials. A warning names changes.
 
     Args:
-        asked: (seed, fold) of the trials that are asked for.
+        asked: (seed, fold) of the requested trials.
 
     Raises:
-        StoreError: it has changed, and further trials are to be trained beside the finished ones.
+        StoreError: the code has changed, and further trials would be trained beside the finished ones.
     """
     before, num_finished, missing = kept.recorded("code"), len(kept.keys), not asked <= kept.keys
     changed = changed_code(before, code)
@@ -124,7 +124,7 @@ def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]])
     )
     if missing:
         raise StoreError(
-            f"{message} A mean over them and new ones would be one over different code. Choose another folder with --out (in Python: "
-            f"out=...), or {kept.start_over(asked)}."
+            f"{message} A mean over them and new trials would mix different code. Choose another folder with --out (in Python: out=...), "
+            f"or {kept.start_over(asked)}."
         )
-    warn(f"{message} Their results are those of the former code. To train them again, {kept.start_over(asked)}.")
+    warn(f"{message} Their results are from the former code. To train them again, {kept.start_over(asked)}.")

@@ -1,4 +1,4 @@
-"""One process at a time works in a folder of results."""
+"""Locks of result folders, in which one process works at a time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dgl_mutual.utils.files import removed, unwritable, watching
 
 @contextmanager
 def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
-    """Lock a folder; it is made if need be, and removed with the parents made for it if nothing was put into it.
+    """Lock a folder, which is created if necessary. If it is empty at the end, it is removed with the parents created for it.
 
-    The function that is given says whether it is still that folder.
+    Yields a function that tells whether the folder is still the one that was locked.
 
     Args:
-        linked: whether the folder may be a link, as one may that a user has named.
+        linked: whether the folder may be a link, as one named by the user may be.
 
     Raises:
-        StoreError: it cannot be written, another process has it, or it was removed or replaced meanwhile.
+        StoreError: the folder cannot be written, is locked by another process, or was removed or replaced meanwhile.
     """
     file = folder / ".lock"
     if (folder.is_symlink() and not linked) or file.is_symlink():
         raise StoreError(
-            f"{str(file if file.is_symlink() else folder)!r} is a link, and what is written there would be elsewhere. "
+            f"{str(file if file.is_symlink() else folder)!r} is a link, so files written there would be elsewhere. "
             "Name the folder that it leads to with --out, or remove the link."
         )
     held = filelock.FileLock(file)
@@ -41,7 +41,7 @@ def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
             is_there = stack.enter_context(watching(folder))
         except filelock.Timeout:
             raise StoreError(
-                f"Another process is at work in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
+                f"Another process is working in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
             ) from None
         except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
             raise unwritable(folder, error) from None
@@ -51,7 +51,7 @@ def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
                 raise removed(folder)
         finally:
             if is_there() and [*folder.iterdir()] in ([], [file]):
-                shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
+                shutil.rmtree(folder, ignore_errors=True)  # before the release, so that no waiting process locks a folder that is removed
                 with suppress(OSError):  # another run has put something there
                     for parent in made:
                         parent.rmdir()

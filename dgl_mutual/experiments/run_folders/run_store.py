@@ -1,6 +1,6 @@
-"""The folder of one run. A trial is finished once it is in trials.csv; other files are written before that, or follow from it.
+"""The folder of one run. A trial is finished once it is in trials.csv; other files are written before it, or derived from it.
 
-Where a table is edited or damaged while the run is under way, rows of trials wait in the folder history/ until it can be read again.
+If a table is edited or damaged during the run, rows of further trials wait in the folder history/ until the table can be read again.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from dgl_mutual.utils.paths import refuse_links
 from dgl_mutual.utils.plain_yaml import yaml_text
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
-#: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
+#: Maximum length of an error or a traceback in failures.csv: with a quote before each line, it fits a cell of 131,072 characters.
 _MAX_TEXT = 60_000
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The finished trials of a run that stay when it goes on or starts over, and what is recorded of them.
+    """The finished trials that a run keeps when it goes on or starts over, with their environment.
 
     Attributes:
-        folder: of the run.
+        folder: the run folder.
         trials: their rows in trials.csv.
-        environment: environment.json; empty where there is none.
+        environment: content of environment.json; empty if there is none.
     """
 
     folder: Path
@@ -62,21 +62,21 @@ class Kept:
 
     @property
     def keys(self) -> set[Key]:
-        """(seed, fold) of each."""
+        """(seed, fold) of each trial."""
         return keys_of(self.trials)
 
     def recorded(self, name: str) -> dict[str, Any]:
-        """What the trials were trained by or on (see `last_recorded`)."""
+        """The recorded code or schema of the trials (see `last_recorded`)."""
         return last_recorded(self.environment, name)
 
     def start_over(self, asked: set[tuple[int, int]]) -> str:
-        """How to train all of them again, beside those that are asked for: the end of a sentence."""
-        there, seeds = (1 + max(seed for seed, _ in keys) for keys in (self.keys, asked))
-        if there <= seeds:
+        """Advice on how to train them and the requested trials again, as the end of a sentence."""
+        kept_seeds, seeds = (1 + max(seed for seed, _ in keys) for keys in (self.keys, asked))
+        if kept_seeds <= seeds:
             return "start over with --no-resume (in Python: resume=False)"
         return (
-            f"start over with all of its {there} seeds, since --no-resume keeps those that are not asked for: --no-resume --seeds {there} "
-            f"(of a suite: --no-resume --set seeds={there}; in Python: resume=False, seeds={there})"
+            f"start over with all its {kept_seeds} seeds, since --no-resume keeps seeds that are not requested: --no-resume --seeds "
+            f"{kept_seeds} (of a suite: --no-resume --set seeds={kept_seeds}; in Python: resume=False, seeds={kept_seeds})"
         )
 
 
@@ -92,7 +92,7 @@ class RunStore:
     """
 
     def __init__(self, folder: Path, is_there: Callable[[], bool] | None = None) -> None:
-        """`is_there` says whether the folder is still the one that was locked."""
+        """`is_there` tells whether the folder is still the one that was locked."""
         self.folder, self.checkpoints, self.snapshots = folder, folder / "checkpoints", folder / "snapshots"
         self._config, self._environment = folder / CONFIG_FILE, folder / ENVIRONMENT_FILE
         self._is_there, self._is_watched = is_there, False
@@ -104,12 +104,12 @@ class RunStore:
         self._inference = TrialTable(folder, INFERENCE_FILE, self._write)
         self._gathered = (self._history, self._reliability, self._trials, self._grid, self._failures)
         self._tables: tuple[TrialTable, ...] = (*self._gathered, self._inference)
-        # A trial that is not in trials.csv runs again. So what goes, goes from there first, and nothing of a finished trial is missing.
+        # Trials that are not in trials.csv run again. Trials are removed from it first, so that it never lists a trial without its files.
         self._trials_first = (self._trials, *(table for table in self._tables if table is not self._trials))
 
     @property
     def trials(self) -> pd.DataFrame:
-        """trials.csv: a row per seed, fold and member, sorted so."""
+        """trials.csv: one row per seed, fold and member, in this order."""
         return read_trials(self.folder)
 
     @property
@@ -122,16 +122,16 @@ class RunStore:
         return keys_of(self.trials)
 
     def kept(self, config: dict[str, Any], *, resume: bool, keys: set[Key]) -> Kept:
-        """What will be there of earlier trials once the run has begun (see `begun`). Nothing is removed.
+        """The earlier trials that remain once the run has begun (see `begun`). Nothing is removed yet.
 
         Raises:
-            StoreError: the run goes on, and the folder holds another one, or a table is damaged.
+            StoreError: with `resume`, the folder holds another run, or a table is damaged.
         """
         if resume:
             self.check_config(config)
             self.merge()
             return self.finished_trials()
-        with suppress(StoreError):  # what is damaged will be set aside
+        with suppress(StoreError):  # damaged files will be set aside
             self.merge()
         trials, environment = pd.DataFrame(columns=TRIAL_COLUMNS), {}
         with suppress(StoreError):
@@ -141,7 +141,7 @@ class RunStore:
         return Kept(self.folder, rows_of_others(trials, keys), environment)
 
     def finished_trials(self) -> Kept:
-        """All of them, and what is recorded.
+        """All finished trials with their environment.
 
         Raises:
             StoreError: a table is damaged.
@@ -149,7 +149,7 @@ class RunStore:
         return Kept(self.folder, self.trials, read_environment(self._environment))
 
     def watch(self) -> None:
-        """From now on refuse to go on where the folder or its config.yaml goes, or trials.csv loses a trial.
+        """From now on refuse to go on if the folder or its config.yaml is removed, or trials.csv loses a trial.
 
         Raises:
             StoreError: trials.csv cannot be read.
@@ -158,10 +158,10 @@ class RunStore:
         self._trials.watch()
 
     def check_config(self, config: dict[str, Any]) -> None:
-        """Make sure that config.yaml, if there is one, is of the same run.
+        """Check that config.yaml, if it exists, is of the same run.
 
         Raises:
-            StoreError: it is not, or cannot be read.
+            StoreError: it is of another run, or cannot be read.
         """
         file = self._config
         if not (file.exists() or file.is_symlink()) or self._is_same_run(config):
@@ -169,7 +169,7 @@ class RunStore:
         if not os.access(file, os.R_OK):
             raise StoreError(unreadable(file))
         raise StoreError(
-            f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
+            f"{str(file)!r} is not the configuration after which the folder was named: it was edited or damaged. "
             "Restore it, or start over with --no-resume (in Python: resume=False)."
         )
 
@@ -178,14 +178,14 @@ class RunStore:
         return before is not None and identity(before) == identity(config[RESOLVED])
 
     def begin(self, config: dict[str, Any], *, start_over: bool = False) -> None:
-        """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
+        """Write config.yaml, or check that it is of the same run. A larger number of seeds replaces the former one.
 
         Args:
             config: see `dgl_mutual.store.configuration.file_values`.
             start_over: set the file aside if it is of another run.
 
         Raises:
-            StoreError: it holds another run.
+            StoreError: the folder holds another run.
         """
         file = self._config
         if not start_over:
@@ -197,10 +197,10 @@ class RunStore:
             write_text(file, yaml_text(config))
 
     def check_links(self) -> None:
-        """Make sure that what a run writes here stays here, and remove what a killed process left half-written.
+        """Check that no subfolder is a link, and remove half-written files of killed processes.
 
         Raises:
-            StoreError: a folder of the run, or one within it, is a link.
+            StoreError: a subfolder is a link.
         """
         for part in (self.folder / "history", self.checkpoints, self.snapshots):
             refuse_links(part, self.folder)
@@ -211,7 +211,7 @@ class RunStore:
         sweep(self.folder, seconds=0)
 
     def record_environment(self, environment: dict[str, Any]) -> None:
-        """Write environment.json; where a run goes on, what it goes on in is added under ``resumed``."""
+        """Write environment.json; when a run goes on, its new environment is appended to ``resumed``."""
         file = self._environment
         first = read_environment(file)
         if first:
@@ -219,7 +219,7 @@ class RunStore:
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
     def add(self, outcome: Outcome) -> None:
-        """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over.
+        """Store the outcome of a trial: its rows in trials.csv come last, then its snapshots are removed. A failed trial starts over.
 
         Raises:
             StoreError: the folder cannot be written, or is gone.
@@ -240,17 +240,17 @@ class RunStore:
             self._grid.keep(key, pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         rows = pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"})
         self._trials.keep(key, rows)
-        with suppress(StoreError):  # `finish` raises it, when the other trials have ended
+        with suppress(StoreError):  # `finish` raises it after the other trials have ended
             self._failures.forget({key})
         with suppress(StoreError):  # raised where the table is read
-            self._inference.forget({key})  # it is of students that are no longer there
+            self._inference.forget({key})  # its students have been replaced
         self._drop_snapshots(outcome.trial.name)
 
     def merge(self) -> None:
-        """Put the rows that wait in history/ into their tables.
+        """Move the rows that wait in history/ into their tables.
 
         Raises:
-            StoreError: a table cannot be read or written, or what waits does not fit it; the rows wait on.
+            StoreError: a table cannot be read or written, or the rows do not fit it; they remain waiting.
         """
         for table in (self._trials, self._grid, self._failures):
             table.merge()
@@ -277,7 +277,7 @@ class RunStore:
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def drop(self, keys: set[Key]) -> None:
-        """Forget these trials, so that they run again; those of other seeds stay. A file that cannot be read is set aside."""
+        """Remove these trials, so that they run again; others remain. Files that cannot be read are set aside."""
         for table in self._tables:
             table.set_aside_if_damaged()
         try:
@@ -296,7 +296,7 @@ class RunStore:
         self._drop_snapshots(*names)
 
     def clear(self) -> None:
-        """Remove what a run has left here; anything else in the folder stays."""
+        """Remove all files of the run; other files in the folder remain."""
         others = (self.folder / SUMMARY_FILE, self._environment, self._config)
         for file in (*(table.file for table in self._trials_first), *others):
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
@@ -305,7 +305,7 @@ class RunStore:
             drop(*(folder.name for folder in parent.glob("*") if TRIAL_NAME.fullmatch(folder.name)))
 
     def _drop_parts(self, trials: str) -> None:
-        """Remove what lies in history/ of the trials whose names this regular expression gives."""
+        """Remove the waiting rows of the trials whose names match a regular expression."""
         prefixes = "|".join(table.prefix for table in self._gathered)
         remove_files(self.folder / "history", rf"({prefixes})({trials})\.csv")
 
@@ -321,7 +321,7 @@ class RunStore:
         remove_files(self.snapshots)
 
     def _refuse_removal(self) -> None:
-        """Make sure that the folder is still the one that was opened, and has its configuration."""
+        """Check that the folder is still the one that was opened, and has its configuration."""
         if not self._is_watched:
             return
         if self._is_there is not None and not self._is_there():
@@ -336,10 +336,10 @@ class RunStore:
 
 @contextmanager
 def locked_store(folder: Path) -> Iterator[RunStore]:
-    """Lock the folder of a run. A folder in which nothing begins is removed again.
+    """Lock the folder of a run. If nothing begins in it, it is removed again.
 
     Raises:
-        StoreError: the folder cannot be written, has links in it, another process is at work in it, or it is removed meanwhile.
+        StoreError: the folder cannot be written, contains links, is locked by another process, or is removed meanwhile.
     """
     with lock(folder) as is_there:
         store = RunStore(folder, is_there)
@@ -349,14 +349,14 @@ def locked_store(folder: Path) -> Iterator[RunStore]:
 
 @contextmanager
 def begun(store: RunStore, config: dict[str, Any], *, resume: bool, keys: set[Key] | None = None) -> Iterator[None]:
-    """Begin a run in its locked folder. At the end, however it comes, history.csv and summary.csv fit trials.csv.
+    """Begin a run in its locked folder. At the end, also after an error, history.csv and summary.csv fit trials.csv.
 
-    A usage error that shows before any trial has finished leaves no folder behind.
+    A usage error before any trial has finished leaves no folder behind.
 
     Args:
-        config: what its config.yaml holds.
-        resume: keep the trials that are there. Without it, those that start over are removed here: check before (see `RunStore.kept`).
-        keys: (seed, fold) of the trials that are asked for: only they start over (default: all).
+        config: content of config.yaml.
+        resume: keep finished trials. Otherwise those that start over are removed now: check before (see `RunStore.kept`).
+        keys: (seed, fold) of the requested trials: only these start over (default: all).
 
     Raises:
         StoreError: the folder cannot be written, holds another run, or is removed meanwhile.

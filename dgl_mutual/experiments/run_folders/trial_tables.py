@@ -1,6 +1,6 @@
-"""Tables of a run folder with a seed and a fold in each row, and the rows of single trials that wait in history/ to be put into them.
+"""Tables of a run folder with a seed and a fold in each row, and rows of single trials that wait in history/ to be merged into them.
 
-A table is read and written as text, so that rows of earlier trials stay as they are, to the letter.
+Tables are read and written as text, so that rows of earlier trials do not change in any character.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dgl_mutual.utils.files import set_aside
 from dgl_mutual.utils.safe_text import csv_cell, plain_cell
 from dgl_mutual.utils.wording import counted
 
-#: What history.csv starts with.
+#: The first columns of history.csv.
 HISTORY_COLUMNS = [*KEY, "epoch"]
 
 
@@ -26,9 +26,9 @@ class TrialTable:
     """A table with a seed and a fold in each row.
 
     Attributes:
-        folder: of the run.
-        name: of the file in it.
-        write: writes a table into the file of a name in this folder.
+        folder: the run folder.
+        name: name of the file in it.
+        write: (name of a file, table) -> None; writes a table into the folder.
     """
 
     def __init__(self, folder: Path, name: str, write: Callable[[str, pd.DataFrame], None]) -> None:
@@ -39,33 +39,33 @@ class TrialTable:
         return self.folder / self.name
 
     def read(self) -> pd.DataFrame | None:
-        """The table, every field as it is written; None where there is none.
+        """The table as text; None if there is none.
 
         Raises:
-            StoreError: it is damaged.
+            StoreError: the table is damaged.
         """
         return read_text(self.file)
 
     def check(self) -> None:
-        """Make sure that it can be read.
+        """Check that the table can be read.
 
         Raises:
-            StoreError: it cannot.
+            StoreError: otherwise.
         """
         self.read()
 
     def set_aside_if_damaged(self) -> None:
-        """Give it another name where it cannot be read."""
+        """Rename the file if it cannot be read."""
         try:
             self.check()
         except StoreError:
             set_aside(self.file)
 
     def forget(self, keys: Collection[Key]) -> None:
-        """Take these trials out of it, and remove it with the last of its rows.
+        """Remove these trials from the table, and the file with its last row.
 
         Raises:
-            StoreError: it is damaged, or cannot be written.
+            StoreError: the table is damaged, or cannot be written.
         """
         table = self.read()
         if table is None:
@@ -78,11 +78,11 @@ class TrialTable:
 
 
 class GatheredTable(TrialTable):
-    """A table that is put together from rows of single trials. Those wait in history/ as a file a trial, called a part, if they have to.
+    """A table that is gathered from rows of single trials, which can wait in history/ in one file per trial, called a part.
 
     Attributes:
-        prefix: what the name of a part starts with, before the name of its trial.
-        reader: of files with such rows; raises `StoreError` where it refuses them.
+        prefix: prefix of the names of parts, before the name of the trial.
+        reader: reads the table or a part, and raises `StoreError` for invalid ones.
     """
 
     def __init__(
@@ -92,14 +92,14 @@ class GatheredTable(TrialTable):
         self.prefix, self.reader = prefix, reader
 
     def put(self, *tables: pd.DataFrame) -> None:
-        """Replace the rows with the same keys by these rows of trials. Other rows stay as they are, and no text starts like a formula.
+        """Put rows of trials in place of rows with the same keys. Other rows remain unchanged, and no text starts like a formula.
 
         Raises:
             StoreError: the table is damaged, or cannot be written.
         """
         new = pd.concat([_safe(table) for table in tables])
         merged = self.merged(self.read(), new)
-        # Rows of a trial keep their order: a sort by several columns is stable.
+        # Rows of a trial keep their order, since sorting by several columns is stable.
         self.write(self.name, merged.sort_values(KEY, key=lambda column: column.astype(int)))
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +107,7 @@ class GatheredTable(TrialTable):
         return new if old is None else pd.concat([rows_of_others(old, keys_of(new)), new])
 
     def keep(self, key: Key, rows: pd.DataFrame) -> None:
-        """Put the rows of a trial into the table, or beside it until `merge` where it was edited or damaged meanwhile: other trials go on.
+        """Put the rows of a trial into the table, or into history/ until `merge` if the table was damaged meanwhile: other trials go on.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -118,7 +118,7 @@ class GatheredTable(TrialTable):
             self.write_part(key, rows)
 
     def write_part(self, key: Key, rows: pd.DataFrame) -> None:
-        """Let the rows of a trial wait in history/.
+        """Write the rows of a trial to history/, where they wait.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -126,26 +126,26 @@ class GatheredTable(TrialTable):
         self.write(self.part(key), _safe(rows))
 
     def waiting(self) -> dict[Key, pd.DataFrame]:
-        """The rows that wait, by trial; the name of each file says of which trial it is.
+        """The waiting rows, by trial, which the name of each file tells.
 
         Raises:
-            StoreError: the reader of the table refuses a file: with its rows the table could no longer be read.
+            StoreError: the reader refuses a file, with whose rows the table could no longer be read.
         """
-        found = {}
+        parts = {}
         for file in (self.folder / "history").glob(f"{self.prefix}seed-*.csv"):
             named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
             if named is None:
                 continue
             self.reader(file)
             if (part := read_text(file)) is not None:
-                found[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
-        return found
+                parts[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
+        return parts
 
     def merge(self) -> None:
-        """Put the rows that wait into the table.
+        """Move the waiting rows into the table.
 
         Raises:
-            StoreError: it cannot be read or written, or what waits does not fit it; the rows wait on.
+            StoreError: the table cannot be read or written, or the rows do not fit it; they remain waiting.
         """
         waiting = self.waiting()
         if not waiting:
@@ -161,15 +161,15 @@ class GatheredTable(TrialTable):
             (self.folder / self.part(key)).unlink()
 
     def part(self, key: Key) -> str:
-        """The name of the file in which rows of a trial wait."""
+        """Name of the file with the waiting rows of a trial."""
         return f"history/{self.prefix}{trial_name(*key)}.csv"
 
 
 class FinishedTrials(GatheredTable):
-    """trials.csv, which says which trials are finished. While a run is under way, it must not lose one.
+    """trials.csv, which lists the finished trials. During a run, it must not lose any.
 
     Attributes:
-        had: the trials that it has had since `watch`.
+        had: all trials in the table since `watch`.
     """
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
@@ -180,10 +180,10 @@ class FinishedTrials(GatheredTable):
         read_trials(self.folder)
 
     def watch(self) -> None:
-        """From now on refuse to go on without a trial that is there now, or is put there.
+        """From now on refuse to go on if a present or later trial disappears.
 
         Raises:
-            StoreError: it is damaged.
+            StoreError: the table is damaged.
         """
         self.had = keys_of(read_trials(self.folder))
 
@@ -201,13 +201,16 @@ class FinishedTrials(GatheredTable):
         self.refuse_loss(set() if old is None else keys_of(old))
         return super().merged(old, new)
 
-    def refuse_loss(self, there: Collection[Key]) -> None:
-        """Make sure that the trials that it has had are among those that are `there`.
+    def refuse_loss(self, present: Collection[Key]) -> None:
+        """Check that no trial has been lost.
+
+        Args:
+            present: the trials in the table now.
 
         Raises:
-            StoreError: they are not.
+            StoreError: some have been lost.
         """
-        lost = sorted(self.had.difference(there))
+        lost = sorted(self.had.difference(present))
         if lost:
             first, many = "seed {}, fold {}".format(*lost[0]), counted(len(lost), "finished trial")
             raise StoreError(
@@ -224,15 +227,15 @@ class History(GatheredTable):
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
         merged = super().merged(old, new)
-        # Trials of different length may have different columns, and their order must not depend on who came first.
+        # Trials of different length may have different columns, whose order must not depend on which trial came first.
         return merged[[*HISTORY_COLUMNS, *sorted(set(merged.columns) - {*HISTORY_COLUMNS})]]
 
 
 def check_history(file: Path) -> None:
-    """Make sure that rows of epochs can be put into history.csv. They may be of any number of members, and what is logged may be infinite.
+    """Check that rows of epochs fit history.csv. They may have any number of members, and infinite values.
 
     Raises:
-        StoreError: other first columns, or text in the place of a number.
+        StoreError: wrong first columns, or text instead of a number.
     """
     table = read_text(file)
     if table is None:

@@ -15,8 +15,8 @@ from dgl_mutual.errors import DataError, UsageError, advice, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.grid import grid_points
-from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import combine_layers
+from dgl_mutual.experiments.configuration.without_effect import warn_of_options_without_effect
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.loading import DataSource
@@ -35,19 +35,19 @@ from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text
 from dgl_mutual.utils.safe_text import path_name
 
-#: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
+#: Maximum numbers of a run with --quick: enough to see that all of it works, including the exchange after its warm-up.
 QUICK = {"seeds": 2, "folds": 3}
 QUICK_EPOCHS = 30
-#: What is counted in epochs, by dotted key.
+#: Dotted keys of options that are counted in epochs.
 _IN_EPOCHS = ("training.epochs", "training.average_start", "strategy_options.exchange_warmup")
-#: Layers over single runs, by the names of data and method.
+#: Layers of configuration of single runs, by (name of the data, name of the method).
 Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteRun:
-    """One run of a suite, by the names that its tables use."""
+    """One run of a suite, with its names in tables."""
 
     data: str
     method: str
@@ -61,8 +61,8 @@ class SuitePlan:
 
     Attributes:
         folder: the suite's own folder, beside those of its runs.
-        entries: each run with what it needs; two may be the same run by two names.
-        missing: data that are not available, or whose labels do not allow the splits of one of their methods -> why. They have no entries.
+        entries: each run with its plan; two entries may be the same run under two names.
+        missing: datasets that are not available, or cannot be split for one of their methods -> the reason. They have no entries.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class SuitePlan:
 
     @property
     def plans(self) -> list[Plan]:
-        """The different runs; of one that is there with several numbers of seeds, that with the most."""
+        """The different runs; of a run with several numbers of seeds, the one with the most."""
         most: dict[str, Plan] = {}
         for _, plan in self.entries:
             if plan.name not in most or len(plan.trials) > len(most[plan.name].trials):
@@ -80,14 +80,14 @@ class SuitePlan:
         return list(most.values())
 
     def without(self, missing: Mapping[str, DataError]) -> SuitePlan:
-        """The plan without further data that are missing."""
+        """The plan without further missing datasets."""
         entries = tuple((run, plan) for run, plan in self.entries if run.data not in missing)
         return replace(self, entries=entries, missing={**self.missing, **missing})
 
 
 @contextmanager
 def named(method: str, data: str) -> Iterator[None]:
-    """Within the block a usage error names the run of a suite."""
+    """Add the names of a run to usage errors within the block."""
     try:
         yield
     except UsageError as error:
@@ -95,10 +95,13 @@ def named(method: str, data: str) -> Iterator[None]:
 
 
 def with_data(runs: Iterable[SuiteRun], make: Callable[[SuiteRun], _Made]) -> tuple[list[tuple[SuiteRun, _Made]], dict[str, DataError]]:
-    """Each run with what `make` makes of it, and why data are missing. Data that one method cannot have are left out for all of them.
+    """Call `make` for each run, and collect the errors of datasets. A dataset that fails for one method is left out for all methods.
+
+    Returns:
+        Each run with its result, and the missing datasets with the reasons.
 
     Raises:
-        UsageError: of `make`, other than that of a split; says in which run.
+        UsageError: raised by `make`, except for errors of splits; the message names the run.
     """
     made: list[tuple[SuiteRun, _Made]] = []
     missing: dict[str, DataError] = {}
@@ -109,8 +112,8 @@ def with_data(runs: Iterable[SuiteRun], make: Callable[[SuiteRun], _Made]) -> tu
             with named(run.method, run.data):
                 made.append((run, make(run)))
         except DataError as error:
-            missing[run.data] = type(error)(str(error))  # the traceback of the other would keep data in memory
-    return [(run, one) for run, one in made if run.data not in missing], missing
+            missing[run.data] = type(error)(str(error))  # the traceback of the original would keep data in memory
+    return [(run, result) for run, result in made if run.data not in missing], missing
 
 
 def configurations(
@@ -119,13 +122,13 @@ def configurations(
     """The configuration of every run.
 
     Args:
-        quick: scaled down (see `QUICK`).
-        overrides: a last layer over all.
-        tuned: what tuning has chosen for single runs.
+        quick: scale runs down (see `QUICK`).
+        overrides: last layer of all runs.
+        tuned: tuned options of single runs.
 
     Raises:
-        UsageError: an unknown method, key or value; says in which run. Also overrides that would put results under a wrong name, and a
-            strategy that a file names for all runs or for a dataset without effect.
+        UsageError: an unknown method, key or value; the message names the run. Also overrides that would put results under a wrong name,
+            and a strategy that a file sets without effect for all runs or for a dataset.
     """
     runs: list[SuiteRun] = []
     without_overrides: list[RunConfig] = []
@@ -138,10 +141,10 @@ def configurations(
                 raise unknown("method", method, suite.methods)
             tuned_layer = (tuned or {}).get((data.name, method), {})
             with named(method, data.name):
-                own = [_with_recipe(one, data.config, suite.methods[method]) for one in (suite.methods[method], layer)]
+                own = [_with_recipe(values, data.config, suite.methods[method]) for values in (suite.methods[method], layer)]
                 config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
                 without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
-                of_recipe = any("recipe" in one for one in (suite.methods[method], layer))
+                of_recipe = any("recipe" in values for values in (suite.methods[method], layer))
                 _refuse_other_strategy(method, config.strategy, own, of_recipe or any(map(_names_strategy, (suite.base, data.config))))
             runs.append(SuiteRun(data.name, method, config, data.tuning))
         layers[f"datasets.{number}"] = (data.config, runs[first:])
@@ -149,7 +152,7 @@ def configurations(
     for key, (values, here) in layers.items():
         if key in suite._own_strategies and _names_strategy(values) and all(run.config.strategy != values["strategy"] for run in here):
             raise UsageError(
-                f"Option '{key}.strategy' = {values['strategy']!r} has no effect here: no run has it, since every method, or its dataset, "
+                f"Option '{key}.strategy' = {values['strategy']!r} has no effect here: no run uses it, since every method, or its dataset, "
                 "names another one. Leave it out, with its options, or name it among the suite's 'methods'."
             )
     return [_scaled_down(run) for run in runs] if quick else runs
@@ -160,11 +163,11 @@ def _names_strategy(layer: Mapping[str, Any]) -> bool:
 
 
 def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], is_known: bool) -> None:
-    """Refuse a method without a strategy, and one that takes over another strategy than the one that its name contains.
+    """Refuse a method without a strategy, and a method that inherits another strategy than the one in its name.
 
     Args:
-        own: its own layers.
-        is_known: which strategy it takes over if it has none: that of its dataset or of all methods, or, with a recipe, the default.
+        own: the method's own layers.
+        is_known: whether a strategy is inherited: that of the dataset or of all methods, or, with a recipe, the default.
     """
     names = STRATEGY_REGISTRY.names()
     if any(map(_names_strategy, own)):
@@ -178,22 +181,22 @@ def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Seq
     contained = [name for name in names if f" {name.replace('-', ' ')} " in words]
     if contained and strategy not in contained:
         raise UsageError(
-            f"The method has no strategy of its own, and would have {strategy!r}, but its name has {contained[-1]!r} in it. Give it one of "
+            f"The method has no strategy of its own and would use {strategy!r}, but its name contains {contained[-1]!r}. Give it one of "
             f"the two: 'strategy: {contained[-1]}' or 'strategy: {strategy}'."
         )
 
 
-#: Keys of a configuration that the names of data and methods of every suite stand for.
+#: Keys of a configuration that the names of data and methods stand for in every suite.
 _OF_THE_NAMES = ("dataset", "targets", "strategy")
 
 
 def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[RunConfig]) -> None:
-    """Refuse overrides of what the names of data and methods stand for: tables would have results under the names of others.
+    """Refuse overrides of keys that the names of data and methods stand for: tables would show results under wrong names.
 
-    Label rates, pools and noise are among it where the suite has several of them, or says which.
+    Label rates, pools and noise are among these keys if the suite sets them.
 
     Args:
-        without_overrides: the configuration of each run without them.
+        without_overrides: the configuration of each run without overrides.
     """
     defaults = RunConfig.model_fields
     own = [
@@ -205,24 +208,21 @@ def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[Ru
         for key in (*_OF_THE_NAMES, *own):
             if getattr(run.config, key) != getattr(before, key):
                 raise UsageError(
-                    f"{key} = {getattr(run.config, key)!r} would stand in the tables as {run.method} on {run.data}. What the names "
-                    f"of a suite stand for cannot be set from outside. Leave {key} out, or write a suite of your own: {EXAMPLE}."
+                    f"{key} = {getattr(run.config, key)!r} would appear in the tables as {run.method} on {run.data}. Options that the "
+                    f"names of a suite stand for cannot be overridden. Leave {key} out, or write a suite of your own: {EXAMPLE}."
                 )
     seen: dict[str, tuple[SuiteRun, RunConfig]] = {}
     for run, before in zip(runs, without_overrides, strict=True):
         other, others = seen.setdefault(repr(run.config), (run, before))
         if before.model_copy(update={"seeds": others.seeds}) != others:
             raise UsageError(
-                f"What is set would make {run.method} on {run.data} the same run as {other.method} on {other.data}, and the tables "
-                f"would show it under both names. Leave it out, or write a suite of your own: {EXAMPLE}."
+                f"The overrides would make {run.method} on {run.data} the same run as {other.method} on {other.data}, and the tables "
+                f"would show it under both names. Leave them out, or write a suite of your own: {EXAMPLE}."
             )
 
 
 def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's layer over the recipe that it names, if it names one, without what belongs to the data.
-
-    The strategy is the method's own, if it names one.
-    """
+    """A method's layer over the recipe that it names, if any, without the keys of the data. The method's own strategy, if any, is kept."""
     own = {key: value for key, value in layer.items() if key != "recipe"}
     if len(own) == len(layer):
         return own
@@ -231,11 +231,11 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
 
 
 def _scaled_down(run: SuiteRun) -> SuiteRun:
-    """The same run with at most what `QUICK` and `QUICK_EPOCHS` say, and a grid of nothing that is counted in epochs.
+    """Limit a run to `QUICK` and `QUICK_EPOCHS`, without the keys of its grid that are counted in epochs.
 
-    What would begin after the last of its epochs begins earlier.
+    Phases that would begin after its last epoch begin earlier.
     """
-    grid_points(run.config)  # what is wrong with the grid shows here, too
+    grid_points(run.config)  # to report errors of the grid
     config, options, training = run.config, run.config.strategy_options, run.config.training
     epochs = min(training.epochs, QUICK_EPOCHS)
     start, warmup = training.average_start, options.get("exchange_warmup")
@@ -263,15 +263,14 @@ def plan_suite(
     data: DataSource | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
-    """Load every dataset once and resolve every run. A dataset that is not available, or whose labels do not allow the splits of one of its
-    methods, is noted, and the rest goes on.
+    """Load every dataset once and resolve every run, without the datasets that are missing (see `SuitePlan`).
 
     Args:
-        data: where the datasets come from (default: as for `load_dataset`).
-        tuned: see `configurations`; the suite's folder then has a name of its own.
+        data: source of the datasets (default: as for `load_dataset`).
+        tuned: see `configurations`; the suite's folder then has another name.
 
     Raises:
-        UsageError: a run that cannot work; says which.
+        UsageError: a run cannot work; the message names it.
     """
     data = data or DataSource()
 
@@ -279,8 +278,8 @@ def plan_suite(
         return prepare(run.config, data.load(run.config, run.data), f"{run.data} {run.method}", in_memory=run.data in data.in_memory)
 
     entries, missing = with_data(configurations(suite, quick=quick, overrides=overrides, tuned=tuned), planned)
-    if tuned is None:  # what a search has chosen was not asked for
-        warn_of_idle([point for _, plan in entries for point in plan.asked_and_resolved])
+    if tuned is None:  # options that a search has chosen were not given
+        warn_of_options_without_effect([point for _, plan in entries for point in plan.asked_and_resolved])
     return SuitePlan(
         out / path_name(f"suite-{name}{'-quick' if quick else ''}{'-tuned' if tuned is not None else ''}"), suite, tuple(entries), missing
     )
@@ -295,10 +294,10 @@ def run_suite(
     cluster: str | None = None,
     track: Sequence[TrackerLike] = (),
 ) -> list[RunReport]:
-    """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own.
+    """Run the missing trials of a suite; see `execute` and `connected`. The list of its runs is written to the suite's folder first.
 
     Raises:
-        UsageError: see `execute`; or the folder is that of another suite, and `resume` is true.
+        UsageError: see `execute`; or, with `resume`, the folder is that of another suite.
     """
     out = suite_plan.folder.parent
     check_trackers(track)
@@ -322,14 +321,14 @@ def run_suite(
 
 
 def _refuse_another_suite(suite_plan: SuitePlan) -> None:
-    """Refuse the folder of a suite that has no run in common with this one: its list of runs and its tables would be replaced.
+    """Refuse the folder of a suite without common runs, whose list of runs and tables would be replaced.
 
-    Runs with the same names on other data are other runs: different graphs in memory may have one name.
+    Runs with the same names on other data are different runs, since different graphs in memory may have the same name.
     """
     folder, entries = suite_plan.folder, suite_plan.entries
     try:
         before = {(run["data"], run["method"]): str(run["folder"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):  # none is there, or none that can be read
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):  # missing or unreadable
         return
     if not before or not entries or any(data in suite_plan.missing for data, _ in before):
         return
@@ -337,12 +336,12 @@ def _refuse_another_suite(suite_plan: SuitePlan) -> None:
         return
     shared = [(before[run.data, run.method], plan) for run, plan in entries if (run.data, run.method) in before]
     recorded = [(read_resolved(folder.parent / name / CONFIG_FILE) or {}, plan.config.fingerprint) for name, plan in shared]
-    if any(then.get("fingerprint", now) == now for then, now in recorded):  # what nobody can read any more may be the same
+    if any(then.get("fingerprint", now) == now for then, now in recorded):  # an unreadable configuration may be the same
         return
     data, method = next(iter(before))
-    other = "these have other data under the same names" if shared else "none of its runs is one of these"
+    other = "its runs have other data under the same names" if shared else "it has no run in common with this one"
     raise UsageError(
-        f"The folder {str(folder)!r} is that of another suite, of {method} on {data} among others, and {other}. Its tables would be "
+        f"The folder {str(folder)!r} is that of another suite, with {method} on {data} among others: {other}. Its tables would be "
         "replaced. Give this suite another name (that of its file; in Python name=...) or another folder for its results (--out; in Python "
         "out=...), or start over with --no-resume (in Python: resume=False)."
     )

@@ -20,11 +20,11 @@ class Estimate:
     """The estimated time of a run of a suite, or of a search.
 
     Attributes:
-        trials: number of its trials.
-        missing: number of those that are to be run; none where another entry of the suite is the same run, and comes before.
-        seconds: at most, of one trial, of a search that of what is given with all other defaults; 0 where none is to be run.
-        trainings: number of trainings of each trial.
-        objection: why it would fail; empty where nothing shows that it would.
+        trials: number of trials.
+        missing: number of trials still to be run; 0 if an earlier entry of the suite is the same run.
+        seconds: upper bound for one trial, 0 if none is missing. Of a search: for the given configuration, everything else at its default.
+        trainings: number of trainings per trial.
+        objection: why the run would fail; empty if no reason is known.
     """
 
     data: str
@@ -37,10 +37,10 @@ class Estimate:
 
 
 def estimate_runs(suite_plan: SuitePlan, *, start_over: bool) -> Iterator[Estimate]:
-    """The runs of a suite, one after another, since a few epochs of each are measured. Nothing is written.
+    """Estimate the runs of a suite one by one, by measuring a few epochs of each. Nothing is written.
 
     Args:
-        start_over: all trials are to run, also those that are there.
+        start_over: count all trials as missing, finished ones too.
     """
     out = suite_plan.folder.parent
     to_run = {plan.name: plan for plan in suite_plan.plans}
@@ -57,14 +57,14 @@ def estimate_runs(suite_plan: SuitePlan, *, start_over: bool) -> Iterator[Estima
 
 
 def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -> tuple[SuitePlan, list[Estimate]]:
-    """The searches that `tune_suite` would make for the runs of a plan without tuning. Nothing is written.
+    """Estimate the searches that `tune_suite` would make for the runs of an untuned plan. Nothing is written.
 
     Args:
-        data: of the plan.
-        trials: of each search.
+        data: source of the plan's datasets.
+        trials: number of trials of each search.
 
     Returns:
-        The plan without data whose labels do not allow the splits of a search, and the searches.
+        The plan without datasets that cannot be split for a search, and one estimate per search.
 
     Raises:
         UsageError: see `tune_suite`.
@@ -78,12 +78,12 @@ def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -
         return plan_search(run.config, data.load(run.config, run.data), trials=asked, splits=splits, out=out)
 
     searches, missing = with_data(plans, planned)
-    found = []
-    for run, search in searches:  # once it is known that none is refused
-        to_run, ended = search.progress()
+    estimates = []
+    for run, search in searches:  # after all of them have been checked
+        to_run, measured = search.progress()
         seconds = 0.0
         if to_run:
             with named(run.method, run.data):
-                seconds = ended if ended is not None else search.splits * seconds_per_trial(plans[run], out)
-        found.append(Estimate(run.data, run.method, search.trials, to_run, seconds, trainings=search.splits))
-    return suite_plan.without(missing), found
+                seconds = measured if measured is not None else search.splits * seconds_per_trial(plans[run], out)
+        estimates.append(Estimate(run.data, run.method, search.trials, to_run, seconds, trainings=search.splits))
+    return suite_plan.without(missing), estimates

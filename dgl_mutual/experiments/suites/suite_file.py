@@ -28,13 +28,13 @@ from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import assignments, counted
 
 _FOLDER = resources.files("dgl_mutual.experiments.suites")
-#: A small suite, as a file would hold it.
+#: A small suite in YAML, as an example.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
-#: Keys of a configuration that a suite's datasets decide.
+#: Keys of a configuration that belong to the datasets of a suite.
 OF_THE_DATA = keys_of(Role.DATA, Role.SPLIT, Role.METRIC, Role.COUNT)
-#: Of these, what says on which data a file was made, and nothing of how its method is run.
+#: Those of them that only tell on which data a file was made.
 _ORIGIN = ("task", "dataset", "fingerprint")
-#: Runs of a suite: more than anybody starts at once; all of them are resolved before the first.
+#: Maximum number of runs of a suite, since all are resolved before the first.
 MAX_RUNS = 10_000
 
 
@@ -47,19 +47,19 @@ class TuningOptions(Options):
     """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
 
     def num_trials(self, asked: int) -> int:
-        """The trials of a search here, if `asked` are asked for of every search."""
+        """Number of trials of a search here, if `asked` are requested for every search."""
         return min(asked, self.trials or asked)
 
 
 class SuiteDataset(Options):
-    """On what all methods are run: a dataset, and options that belong to it."""
+    """A dataset on which methods are run, with its options."""
 
     name: str = Field(min_length=1, max_length=MAX_TITLE)
-    """What tables call it."""
+    """Its name in tables."""
     config: dict[str, Any]
-    """The layer of configuration; `dataset` is among it."""
+    """The layer of configuration, which includes `dataset`."""
     methods: dict[str, dict[str, Any]] | None = None
-    """The methods to run on it (default: all): a list of names, or a mapping from names to options that a method has on this dataset."""
+    """Methods to run on it (default: all): a list of names, or a mapping from names to options for this dataset."""
     tuning: TuningOptions = TuningOptions()
     """Options of tuning."""
 
@@ -76,23 +76,23 @@ class Suite(Options):
     """Datasets x methods."""
 
     description: str = ""
-    """One line on what it shows."""
+    """Description of the suite in one line."""
     baseline: str | None = None
-    """The method that its tables compare the others with (default: independent, where it is one of them)."""
+    """The method that tables compare the others with (default: independent, if it is among them)."""
     base: dict[str, Any] = Field(default_factory=dict)
-    """Configuration of all runs; its strategy is that of methods that name none. The datasets stand in `datasets`."""
+    """Configuration of all runs; its strategy is that of methods that name none. Datasets are named in `datasets`."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1, examples=["[digits]"])
     """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
-    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out,
-    with a warning. The key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
-    #: Where a file may name strategies of several runs, which must have an effect. That of a dataset's recipe need not.
+    """Name -> configuration, or a file with one, such as best.yaml of `dgl-mutual tune`, without the keys that belong to the data, which
+    are left out with a warning. The key ``recipe`` names a recipe to start from, also without the keys that belong to the data."""
+    #: The places of a file whose strategy applies to several runs, and must have an effect. That of a dataset's recipe need not.
     _own_strategies: set[str] = PrivateAttr(default_factory=set)
 
     @field_validator("base")
     @classmethod
     def _without_dataset(cls, base: dict[str, Any]) -> dict[str, Any]:
-        """Each of the datasets would override it, and with it the fingerprint."""
+        """Refuse a dataset or fingerprint for all runs, which each of the datasets would override."""
         for key in ("dataset", "fingerprint"):
             if key in base:
                 raise ValueError(f"{key} = {base[key]!r} has no effect here: name it among the suite's 'datasets'")
@@ -115,13 +115,13 @@ class Suite(Options):
         for name in names:
             _check_name(name, "dataset")
         if double:
-            raise ValueError(f"{double[0]!r} is there several times: give each a 'name' of its own")
+            raise ValueError(f"{double[0]!r} occurs several times: give each its own 'name'")
         return datasets
 
     @field_validator("methods", mode="before")
     @classmethod
     def _layers(cls, methods: Any) -> Any:
-        """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
+        """Turn methods into layers. A name without a strategy, alone, in a list or with other options, is that of its strategy."""
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
         for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
             raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
@@ -142,8 +142,8 @@ class Suite(Options):
         count = sum(len(self.methods if setting.methods is None else setting.methods) for setting in self.datasets)
         if count > MAX_RUNS:
             raise ValueError(
-                f"{counted(len(self.methods), 'method')} on {counted(len(self.datasets), 'dataset')} are {count} runs, and a suite has at "
-                f"most {MAX_RUNS}: divide it into several"
+                f"{counted(len(self.methods), 'method')} on {counted(len(self.datasets), 'dataset')} make {count} runs, but a suite has at "
+                f"most {MAX_RUNS}: split it into several"
             )
         return self
 
@@ -163,10 +163,10 @@ def suite_names() -> dict[str, str]:
 
 
 def load_suite(name_or_file: str) -> tuple[str, Suite]:
-    """The name and content of a suite of this package, or of a YAML file.
+    """Load a suite of this package or of a YAML file, and return its name and content.
 
     Raises:
-        UsageError: neither, or a key or value that a suite does not have.
+        UsageError: there is no such suite or file, or it has an unknown key or value.
     """
     if is_config_file(name_or_file):
         file = user_path(name_or_file)
@@ -179,8 +179,8 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         for ending in (".yaml", ".yml"):
             if name_or_file and user_path(f"{name_or_file}{ending}").is_file():
                 raise UsageError(
-                    f"There is no suite {name_or_file!r} in this package, and there is a file {name_or_file}{ending}. If it is meant, give "
-                    f"its whole name: {name_or_file}{ending}."
+                    f"There is no suite {name_or_file!r} in this package, but there is a file {name_or_file}{ending}. If you mean it, "
+                    f"give its full name: {name_or_file}{ending}."
                 )
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = _FOLDER.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
@@ -188,14 +188,14 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
 
 
 def is_config_file(named: object) -> bool:
-    """Whether this string or path names a YAML file."""
+    """Whether a value is the path of a YAML file."""
     return isinstance(named, str | Path) and str(named).endswith((".yaml", ".yml"))
 
 
 def method_of_file(file: Path) -> dict[str, Any]:
-    """The configuration in a file, such as best.yaml of `dgl-mutual tune`, without what belongs to the data.
+    """Read the configuration of a method from a file, such as best.yaml of `dgl-mutual tune`, without the keys that belong to the data.
 
-    A warning names what is left out, but the data on which the file was made.
+    A warning names the options that are left out, except for the dataset on which the file was made.
 
     Raises:
         UsageError: see `read_config`.
@@ -204,8 +204,8 @@ def method_of_file(file: Path) -> dict[str, Any]:
     left_out = {key: layer[key] for key in OF_THE_DATA if key not in _ORIGIN and layer.get(key) is not None}
     if left_out:
         warn(
-            f"A method does not take over from {str(file)!r}: {assignments(left_out)}. It belongs to the data, for all methods alike: give "
-            "it for the datasets of the suite, or to dgl_mutual.experiment. A method that is a mapping can set it for itself."
+            f"A method does not take over from {str(file)!r}: {assignments(left_out)}. These options belong to the data of all methods: "
+            "give them for the datasets of the suite, or to dgl_mutual.experiment. A method that is a mapping can set its own."
         )
     return {key: value for key, value in layer.items() if key not in OF_THE_DATA}
 
@@ -215,19 +215,19 @@ def _is_strategy(name: str) -> bool:
 
 
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
-    """What is given for each method; nothing for the names of a list."""
+    """Methods as a mapping by name; the names of a list are mapped to None."""
     named = methods
     if fault_of_list(methods) is None:
-        several = list(methods)
-        if several and any(map(is_class, several)) and all(is_class(one) or isinstance(one, str) for one in several):
-            shown = ", ".join(f"{one.__name__.lower()!r}: {one.__name__}" if is_class(one) else f"{one!r}: {one!r}" for one in several)
+        items = list(methods)
+        if items and any(map(is_class, items)) and all(is_class(item) or isinstance(item, str) for item in items):
+            shown = ", ".join(f"{item.__name__.lower()!r}: {item.__name__}" if is_class(item) else f"{item!r}: {item!r}" for item in items)
             raise ValueError(f"{needed}: a class has no name for tables, so give {{{shown}}}")
-        if not all(isinstance(name, str) for name in several):
+        if not all(isinstance(name, str) for name in items):
             raise ValueError(f"{needed}, not {methods!r}")
-        twice = [name for name, count in Counter(several).items() if count > 1]
+        twice = [name for name, count in Counter(items).items() if count > 1]
         if twice:
             raise ValueError(f"{twice[0]!r} is named twice: give it once, or a mapping from names of your own")
-        named = dict.fromkeys(map(str, several))
+        named = dict.fromkeys(map(str, items))
     if not isinstance(named, Mapping) or not named:
         hint = f": give a list, [{methods}]" if isinstance(methods, str) else ""
         raise ValueError(f"{needed}, not {methods!r}{hint}")
@@ -246,12 +246,12 @@ def _check_name(name: str, what: str) -> None:
 
 
 def _method(layer: Any) -> Any:
-    """A file's configuration without what belongs to the data; anything else as it is."""
+    """The configuration of a method that is given as a file; others are returned unchanged."""
     return method_of_file(user_path(layer)) if is_config_file(layer) else _of_any_dataset(layer)
 
 
 def _of_any_dataset(layer: Any) -> Any:
-    """What a method is called on one dataset must not be run on another."""
+    """Refuse a method with its own dataset, which would appear in tables under the name of another dataset."""
     if isinstance(layer, Mapping) and "dataset" in layer:
         raise ValueError(f"a method has no dataset of its own ({layer['dataset']!r}): name it among the suite's 'datasets'")
     return layer

@@ -1,4 +1,4 @@
-"""Tuning of a suite, every method on each of its datasets, all with the same number of trials, before its runs are planned."""
+"""Tuning of a suite: every method on each dataset with the same number of trials, before its runs are planned."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 from dgl_mutual.errors import DataError, SplitError, TrainingError
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
+from dgl_mutual.experiments.configuration.without_effect import warn_of_options_without_effect
 from dgl_mutual.experiments.loading import DataSource
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Display, no_progress
@@ -36,8 +36,8 @@ class SuiteTuning:
     """The results of the searches of a suite.
 
     Attributes:
-        layers: the chosen options, by the names of data and method.
-        searches: the searches, likewise.
+        layers: the chosen options, by (name of the data, name of the method).
+        searches: the searches, by the same keys.
         missing: see `SuitePlan`.
     """
 
@@ -46,9 +46,9 @@ class SuiteTuning:
     missing: Mapping[str, DataError]
 
     def write(self, folder: Path) -> Path | None:
-        """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv.
+        """Write all searches to tuning.csv in the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv.
 
-        None where there were no searches, and nothing is written.
+        Returns None and writes nothing if there were no searches.
         """
         if not self.searches:
             return None
@@ -76,20 +76,20 @@ def prepare_suite(
     tuned: int | None = None,
     display: Display = no_progress,
 ) -> tuple[SuitePlan, SuiteTuning | None]:
-    """Make the searches of a suite, if they are asked for, and plan its runs with what they have chosen.
+    """Run the searches of a suite, if requested, and plan its runs with the options that they have chosen.
 
     Args:
         out, quick, overrides, data: see `plan_suite`.
-        leave_out: go on without data that are missing (see `SuitePlan`).
-        tuned: trials of each search; None: nothing is searched.
-        compute, display: of the searches, see `tune_suite`.
+        leave_out: go on without missing datasets (see `SuitePlan`).
+        tuned: number of trials of each search; None for no searches.
+        compute, display: see `tune_suite`.
 
     Returns:
         The plan, and the searches, if there were any.
 
     Raises:
         UsageError, StoreError, TrainingError, Interrupted: see `tune_suite` and `plan_suite`.
-        DataError: without `leave_out`, data that are missing, before anything is searched; a SplitError if all of them are for splits.
+        DataError: without `leave_out`, datasets are missing; raised before any search. A SplitError if all of them cannot be split.
     """
     tuning = None
     if tuned is not None:
@@ -117,27 +117,27 @@ def tune_suite(
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
 
-    A dataset may have fewer trials, and more trainings of each configuration (`SuiteDataset.tuning`); all methods have the same. A dataset
-    that is not available, or whose labels do not allow the splits of a search or of a run, is left out for all methods. Strategies that
-    train nothing (label-propagation) are not tuned: they choose their options on validation in every run. Warnings name what has no effect
-    in any run, whatever the searches draw.
+    A dataset may have fewer trials, or more trainings per configuration (`SuiteDataset.tuning`), which are the same for all methods. A
+    dataset that is not available, or cannot be split for a search or run, is left out for all methods. Strategies that train nothing
+    (label-propagation) are not tuned: they choose their options on validation in every run. Warnings name options that have no effect in
+    any run, whatever the searches draw.
 
     Args:
-        runs: of the suite, see `dgl_mutual.experiments.suites.suite.configurations`.
-        trials: of each search.
-        compute: with several jobs, trials of a search run at a time (see `tune`).
+        runs: runs of the suite (see `dgl_mutual.experiments.suites.suite.configurations`).
+        trials: number of trials of each search.
+        compute: with several jobs, trials of a search run in parallel (see `tune`).
         leave_out: see `prepare_suite`.
-        display: makes a progress for each search.
+        display: opens a progress for each search.
 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error names the run.
         DataError: see `prepare_suite`.
-        TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
+        TrainingError: all trials of a search have failed, so that an untuned method would be compared with tuned ones.
     """
     trials = whole_number("trials", trials, 1, MAX_TRIALS)
     import_optuna()
     searched = [run for run in runs if resolve_strategy(run.config.strategy).trains]
-    for run in searched:  # one that cannot be tuned is refused before the first search
+    for run in searched:  # refuse runs that cannot be tuned before the first search
         with named(run.method, run.data):
             search_space(run.config)
 
@@ -148,7 +148,7 @@ def tune_suite(
             label = f"tune {searched.index(run) + 1}/{len(searched)} {run.data} {run.method}"
             asked, splits = run.tuning.num_trials(trials), run.tuning.splits
             search = plan_search(run.config, dataset, trials=asked, splits=splits, out=out, label=label, in_memory=in_memory)
-        plan = prepare(run.config, dataset, in_memory=in_memory)  # where its labels do not allow the splits of a run, nothing is searched
+        plan = prepare(run.config, dataset, in_memory=in_memory)  # a dataset that cannot be split for a run is not searched
         return search, plan.asked_and_resolved
 
     planned_runs, missing = with_data(runs, planned)
@@ -157,7 +157,7 @@ def tune_suite(
     plans = [(run, search) for run, (search, _) in planned_runs if search is not None]
     asked: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [((plan.given, plan.resolved), plan.space) for _, plan in plans]
     asked += [(point, {}) for _, (search, points) in planned_runs if search is None for point in points]
-    warn_of_idle([point for point, _ in asked], [space for _, space in asked])
+    warn_of_options_without_effect([point for point, _ in asked], [space for _, space in asked])
     searches: dict[tuple[str, str], Tuning] = {}
     for run, plan in plans:
         with named(run.method, run.data), display() as progress:
@@ -171,7 +171,7 @@ def tune_suite(
 
 
 def _refuse_missing(missing: Mapping[str, DataError]) -> None:
-    """Refuse data that are missing."""
+    """Raise the errors of all missing datasets as one."""
     if missing:
-        kind = SplitError if all(isinstance(why, SplitError) for why in missing.values()) else DataError
-        raise kind("\n".join(map(str, missing.values())))
+        error_class = SplitError if all(isinstance(why, SplitError) for why in missing.values()) else DataError
+        raise error_class("\n".join(map(str, missing.values())))

@@ -1,4 +1,4 @@
-"""The journal of a search: that it is the one of this search is checked, since Optuna takes whatever the file holds."""
+"""The journal of a search. It is checked to be of this search, since Optuna accepts any content."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dgl_mutual.utils.files import check_regular, removed, replacing, unwritable
 if TYPE_CHECKING:
     import optuna
 
-#: What Optuna raises for a journal that it has not written.
+#: Errors of Optuna for a journal that it has not written.
 JOURNAL_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
 
 
 def leave_copies(journal: Path) -> None:
-    """Replace a journal that has further names (hard links, as a copy made by ``cp -al`` has them) by its copy: it is written in place.
+    """Replace a journal with hard links, as made by ``cp -al``, by a copy, since it is written in place.
 
     Raises:
-        StoreError: it is no file, or the disk does not take the copy.
+        StoreError: the journal is not a file, or the copy cannot be written.
     """
     try:
         if journal.exists() and journal.stat().st_nlink > 1:
@@ -41,14 +41,14 @@ def leave_copies(journal: Path) -> None:
 
 @contextmanager
 def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
-    """Optuna's backend of the journal. It refuses to go on where the file is removed or replaced: Optuna would begin another one.
+    """Open Optuna's backend of the journal. It raises an error if the file is removed or replaced, where Optuna would begin a new one.
 
-    Its lock is one that the system frees when a process is killed: Optuna's own locks are files that stay, and one of them waits for ever
-    where it was made by a relative path.
+    The system releases its lock when a process is killed. Optuna's own locks are files that remain, and one of them waits forever if it was
+    created with a relative path.
 
     Raises:
-        ValueError: the file does not begin as the journal of this study. It stays as it is.
-        StoreError: it is removed or replaced, or cannot be written.
+        ValueError: the file does not begin as the journal of this study. It is not changed.
+        StoreError: the file was removed or replaced, or cannot be written.
     """
     from optuna.storages.journal import JournalFileBackend
 
@@ -83,7 +83,7 @@ def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
 
 
 def _check_beginning(journal: Path, study_name: str) -> None:
-    """Make sure that the first line of a journal, if there is one, begins this study."""
+    """Check that the first line of a journal, if any, begins this study."""
     with journal.open("rb") as file:
         first = file.readline()
     began = json.loads(first) if first else {"study_name": study_name}
@@ -96,7 +96,7 @@ def _lock(journal: Path) -> filelock.BaseFileLock:
 
 
 def _cut_half_entry(journal: Path) -> None:
-    """Remove what a full disk, or a killed process, left of an entry: the next one would be appended to it."""
+    """Remove the rest of an entry after a full disk or a killed process, since the next entry would be appended to it."""
     with journal.open("rb+") as file:
         if not file.seek(0, os.SEEK_END):
             return
@@ -107,24 +107,24 @@ def _cut_half_entry(journal: Path) -> None:
 
 
 def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None:
-    """Make sure that a study from the journal is one of this search.
+    """Check that a study from the journal belongs to this search.
 
     Args:
-        num_ended: trials that have ended, as far as it is known from elsewhere.
+        num_ended: number of ended trials in other files.
 
     Raises:
-        ValueError: it is not.
+        ValueError: otherwise.
     """
     trials = study.get_trials(deepcopy=False)
     ended = sum(trial.state.is_finished() and "interrupted" not in trial.user_attrs for trial in trials)
     if ended < num_ended:
         raise ValueError(f"it has {ended} of the {num_ended} trials that {TUNING_FILE} says have ended")
     for trial in trials:
-        drawn = {**trial.params, **trial.system_attrs.get("fixed_params", {})}  # the latter while it waits
+        drawn = {**trial.params, **trial.system_attrs.get("fixed_params", {})}  # the latter in a waiting trial
         for key in (*drawn, *trial.user_attrs.get("keys", ())):
             if key not in space or not (key not in drawn or space[key].holds(drawn[key])):
                 raise ValueError(f"trial {trial.number} has a value of {key!r:.80} that is not searched")
-        if not all(-1e-9 <= value <= 1 + 1e-9 for value in trial.values or ()):  # an average may be above 1 by its rounding
+        if not all(-1e-9 <= value <= 1 + 1e-9 for value in trial.values or ()):  # rounding may raise an average above 1
             raise ValueError(f"trial {trial.number} has the metric {trial.values[0]:g}")
 
 
@@ -132,5 +132,5 @@ def damaged(journal: Path, error: Exception) -> StoreError:
     """The error to raise for a journal that cannot be read."""
     return StoreError(
         f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
-        "Restore it, or take back the change; if you can do without its trials, remove the folder to start over."
+        "Restore it, or undo the change; if you do not need its trials, remove the folder to start over."
     )

@@ -1,4 +1,4 @@
-"""What a search maximises: the students' mean metric on validation, over one or several trainings of a configuration."""
+"""The objective of a search: the students' mean validation metric over one or several trainings of a configuration."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory, not_en
 if TYPE_CHECKING:
     import optuna
 
-#: Epochs between two reports.
+#: Number of epochs between two reports.
 REPORT_EVERY = 10
 
 
 def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]) -> str | None:
-    """Train a trial's configuration, and record how it ended: the message, if it failed.
+    """Train a trial's configuration and record its outcome. Returns the message if it failed.
 
     Args:
-        search: opened.
-        trial: claimed by this process.
-        objective: trains, and returns what is maximised (see `mean_metric`).
+        search: an open search.
+        trial: a trial that this process has claimed.
+        objective: trains, and returns the value to maximise (see `mean_metric`).
 
     Raises:
-        UsageError: the given configuration cannot work, even with the defaults.
+        UsageError: the given configuration does not work even with the defaults.
         StoreError: the folder of the search is gone, or cannot be written.
     """
     import optuna
@@ -58,7 +58,7 @@ def evaluate(search: Search, trial: optuna.Trial, objective: Callable[[], float]
             study.tell(trial, state=state)
             raise
         error = str(fault)
-    except StoreError:  # of the journal, and no fault of the trial, which runs again
+    except StoreError:  # an error of the journal, after which the trial runs again
         raise
     except DglMutualError as fault:
         error = str(fault)
@@ -81,24 +81,24 @@ def mean_metric(
     device: str,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> float:
-    """The metric, of the mean student and averaged over the trainings.
+    """Train a configuration, and return the students' mean validation metric, averaged over its trainings.
 
     Args:
         parts: the trainings of a configuration.
         on_epoch: called with a report at the end of each epoch.
 
     Raises:
-        optuna.TrialPruned: other trials had better values by this epoch.
-        TrainingError: the metric is not defined.
+        optuna.TrialPruned: other trials had better values in this epoch.
+        TrainingError: the metric is undefined.
     """
     config = resolve(point_of(search.given, search.drawn(trial)), dataset)
     values: list[float] = []
     for index, part in enumerate(parts):
-        data = trial_data(part, config, without_labels(dataset, part.split.test))  # a search sees no label of a test part
+        data = trial_data(part, config, without_labels(dataset, part.split.test))  # a search sees no test labels
 
-        def report(one: EpochReport, index: int = index) -> None:
+        def report(part: EpochReport, index: int = index) -> None:
             if on_epoch is not None:
-                on_epoch(EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+                on_epoch(EpochReport(index * part.epochs + part.epoch, len(parts) * part.epochs, part.loss, part.val))
 
         callbacks = [EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
         placement = Placement(torch.device(device))
@@ -111,11 +111,9 @@ def mean_metric(
 
 
 class PruningReports(Callback):
-    """Reports the students' best mean validation metric so far, averaged with those of the trainings before, and ends a trial that is
-    behind.
+    """Report the students' best mean validation metric so far, averaged with those of earlier trainings, and prune trials that are behind.
 
-    Of a strategy with several phases only the last one is reported: in the first phase of `kd`, for example, a teacher is trained, whose
-    metric is not what trials are compared by.
+    Only the last phase of a strategy is reported, since earlier ones may train other models, such as the teacher of `kd`.
     """
 
     def __init__(self, trial: optuna.Trial, before: Sequence[float], first_step: int) -> None:

@@ -1,4 +1,4 @@
-"""The trials of a study: which count, which is best, and their table."""
+"""The trials of a study: those that count, the best one, and their table."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
 
 
 def begun_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials but those that wait to be run, by number."""
-    found: list[FrozenTrial] = study.get_trials(deepcopy=False)
-    return [trial for trial in found if trial.state.name != "WAITING"]
+    """All trials except waiting ones, by number."""
+    trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.name != "WAITING"]
 
 
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count towards the number that was asked for: an interrupted one is repeated under another number."""
+    """The trials that count towards the requested number, without interrupted ones, which are repeated under another number."""
     return [trial for trial in begun_trials(study) if "interrupted" not in trial.user_attrs]
 
 
 def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | None:
-    """The best complete trial, where ties go to the first; None if none is complete.
+    """The best complete trial; ties go to the first. None if no trial is complete.
 
     Args:
-        first: consider only the first `first` trials, so that a longer search does not change the answer.
+        first: only consider the first `first` trials, so that a longer search does not change the result.
     """
     complete = [trial for trial in counted_trials(study)[:first] if trial.state.name == "COMPLETE"]
     return max(complete, key=_merit, default=None)
 
 
 def _merit(trial: FrozenTrial) -> tuple[float, int]:
-    """A sort key by which the better of two complete trials is the greater."""
+    """A sort key, greater for the better of two complete trials."""
     assert trial.value is not None
     return as_compared(trial.value), -trial.number
 
 
 def default_value(study: optuna.Study) -> float:
-    """The validation metric of the trial with what was given and all other defaults; NaN if it is not complete."""
+    """Validation metric of the trial with the given options and all other defaults; NaN if it is not complete."""
     values = [trial.value for trial in counted_trials(study) if "defaults" in trial.user_attrs and trial.state.name == "COMPLETE"]
     return math.nan if not values or values[0] is None else values[0]
 
 
 def seconds_left(study: optuna.Study, missing: int, jobs: int) -> float | None:
-    """Estimated seconds of this number of missing trials, `jobs` at a time, from the finished ones; None if there are none."""
+    """Estimated seconds of missing trials, with `jobs` in parallel, from finished ones; None if there are none."""
     finished = [trial for trial in counted_trials(study) if trial.state.is_finished()]
     ended = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
     return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
 
 
 def history(study: optuna.Study, keys: Sequence[str]) -> pd.DataFrame:
-    """What tuning.csv holds: a row a trial, and a column for each of the options `keys` (see `Tuning.history`)."""
+    """Content of tuning.csv: one row per trial, with a column for each of the options `keys` (see `Tuning.history`)."""
     rows, best = [], math.nan
     for trial in begun_trials(study):
         state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
@@ -81,10 +81,10 @@ def history(study: optuna.Study, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def ended_rows(folder: Path) -> pd.DataFrame:
-    """The rows of tuning.csv of trials that have ended; none where it is not there.
+    """The rows of ended trials in tuning.csv; none if there is no such file.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the file cannot be read.
     """
     table = read_tuning(folder)
     return table[table["state"].isin(TUNING_ENDED)]

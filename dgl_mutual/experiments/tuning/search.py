@@ -1,7 +1,7 @@
 """Tuning: a search over the options of a method by Optuna, on validation alone.
 
-Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, KDD 2019. Every method has the same number of trials, and
-shares what is searched of students and training.
+Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, KDD 2019. All methods have the same number of trials, and
+share the search spaces of students and training.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from dgl_mutual.errors import Interrupted, UsageError, unknown
 from dgl_mutual.experiments.compute import Compute
 from dgl_mutual.experiments.configuration.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.configuration.given import given_values
-from dgl_mutual.experiments.configuration.idle import idle_in_search, refuse_folds, warn_of_idle
 from dgl_mutual.experiments.configuration.layers import value_at
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name
+from dgl_mutual.experiments.configuration.without_effect import refuse_folds, warn_of_options_without_effect, without_effect_in_search
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
@@ -48,22 +48,22 @@ from dgl_mutual.utils.arguments import whole_number
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """How a search ended.
+    """The outcome of a search.
 
     Attributes:
-        folder: ``best.yaml`` (the best configuration, as it would be given), ``tuning.csv`` (every trial), ``tuning.yaml`` (what was
-            searched, and how), ``journal.log`` (Optuna's journal).
-        protocol: how samples were split.
-        history: tuning.csv: ``trial, state, value, best, seconds, error`` and a column an option. ``state`` is complete, pruned, failed,
-            running or interrupted; an interrupted trial is repeated under another number, and does not count. ``value`` is the mean
-            student's metric on validation, of a pruned trial the last that was reported; ``best`` is the best of complete trials so far.
-        best: the layer of configuration of the best of the trials that were asked for, as in best.yaml unless the folder has more trials;
-            None if none is complete.
-        chosen: of what was searched, the best values by dotted key; empty where the defaults are best, or none is complete.
-        best_trial, best_value: number and validation metric of this trial; None and NaN if none is complete.
-        written_trial: number of the trial whose layer is in best.yaml, the best of all in the folder: another one than `best_trial` where
-            the folder has more trials than were asked for; None if none is complete.
-        default_value: validation metric of the trial with what was given and all other defaults; NaN if it is not complete.
+        folder: ``best.yaml`` (the best configuration, as it would be given), ``tuning.csv`` (all trials), ``tuning.yaml`` (settings of the
+            search), ``journal.log`` (Optuna's journal).
+        protocol: protocol of the splits.
+        history: tuning.csv: ``trial, state, value, best, seconds, error`` and one column per option. ``state`` is complete, pruned, failed,
+            running or interrupted; an interrupted trial is repeated under another number, and does not count. ``value`` is the students'
+            mean validation metric, for a pruned trial the last reported one; ``best`` is the best of complete trials so far.
+        best: layer of configuration of the best of the requested trials, as in best.yaml unless the folder has more trials; None if no
+            trial is complete.
+        chosen: the best values of searched options by dotted key; empty if the defaults are best, or no trial is complete.
+        best_trial, best_value: number and validation metric of this trial; None and NaN if no trial is complete.
+        written_trial: number of the trial in best.yaml, the best of all in the folder, which differs from `best_trial` if the folder has
+            more trials than requested; None if no trial is complete.
+        default_value: validation metric of the trial with the given options and all other defaults; NaN if it is not complete.
     """
 
     folder: Path
@@ -78,13 +78,13 @@ class Tuning:
 
     @property
     def shared(self) -> str:
-        """A sentence on which test samples the search has seen as training samples; empty if none."""
+        """A note on test samples that the search has seen as training samples; empty if there are none."""
         if self.protocol in ("public", "scaffold"):
             return ""
-        kind = "folds" if self.protocol in FOLDED_PROTOCOLS else "seeds"
+        splits = "folds" if self.protocol in FOLDED_PROTOCOLS else "seeds"
         return (
-            f"Under the protocol {self.protocol} the {kind} have different test samples. The search does not see the labels of its own "
-            f"test part, but it trains and validates on test samples of other {kind}. This holds for every method."
+            f"Under the protocol {self.protocol} the {splits} have different test samples. The search does not see the labels of its own "
+            f"test part, but it trains and validates on test samples of other {splits}. This holds for every method."
         )
 
     @property
@@ -95,18 +95,18 @@ class Tuning:
 
 
 def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace:
-    """What is searched of a given configuration, by dotted key: what its options declare, without what is given.
+    """The search space of a given configuration by dotted key: the declared spaces of its options, without given ones.
 
     Args:
-        search: keys that are searched although they are given, or that are only searched where they are named.
+        search: keys of given options to search as well, or of options that are only searched if they are named.
 
     Raises:
-        UsageError: the configuration cannot be tuned, nothing is left to be searched, or `search` names what cannot be.
+        UsageError: the configuration cannot be tuned, nothing is left to search, or `search` names an option that cannot be searched.
     """
     _refuse_untunable(config)
     declared, usual = _declared(config)
     given, impossible = given_values(config), _impossible(config)
-    # With options of its own a choice fits one of its values only.
+    # With given options of its own, a choice only fits one of its values.
     possible = {key: domain for key, domain in declared.items() if key not in impossible and value_at(given, f"{key}_options") is None}
     search = (search,) if isinstance(search, str) else search
     for key in search:
@@ -121,7 +121,7 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
     space = {key: domain for key, domain in possible.items() if key in search or (key in usual and value_at(given, key) is None)}
     if not space:
         raise UsageError(
-            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
+            "All options that could be searched are given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
             "(--search KEY)."
         )
     return space
@@ -131,30 +131,30 @@ def _refuse_untunable(config: RunConfig) -> None:
     if config.grid:
         values = " ".join(f"{key}={choices[0]}" for key, choices in config.grid.items())
         raise UsageError(
-            "The configuration has a grid, which is a search of its own. Take it back with --set grid=null, so that all options that are "
-            f"not given are tuned, or give each of its keys a value, for example {values}."
+            "The configuration has a grid, which is a search of its own. Remove it with --set grid=null, so that all options that are not "
+            f"given are tuned, or give each of its keys a value, for example {values}."
         )
     strategy_class = resolve_strategy(config.strategy)
     if not strategy_class.trains:
         raise UsageError(f"Strategy {strategy_class.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
     if config.distill is not None:
-        raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
+        raise UsageError("A search tunes the cohort, but the configuration also distills an MLP from it. Leave out 'distill'.")
 
 
 def _declared(config: RunConfig) -> tuple[SearchSpace, SearchSpace]:
-    """What the options of a configuration declare, by dotted key: all that can be searched, and what is searched without being named."""
+    """The declared search spaces of a configuration by dotted key: all of them, and those that are searched without being named."""
     groups: dict[str, type[Options]] = {
         "training": type(config.training),
         "student": StudentOptions,
         "strategy_options": resolve_strategy(config.strategy).Options,
     }
-    usual = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.search_space.items()}
-    by_name = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.searched_by_name.items()}
+    usual = {f"{group}.{key}": domain for group, options in groups.items() for key, domain in options.search_space.items()}
+    by_name = {f"{group}.{key}": domain for group, options in groups.items() for key, domain in options.searched_by_name.items()}
     return usual | by_name, usual
 
 
 def _impossible(config: RunConfig) -> set[str]:
-    """Dotted keys of options that cannot be searched beside what is given."""
+    """Dotted keys of options that cannot be searched with the given ones."""
     keys = {
         f"student.{key}"
         for key in StudentOptions.search_space
@@ -180,33 +180,32 @@ def tune(
     progress: Progress | None = None,
     in_memory: bool = False,
 ) -> Tuning:
-    """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
+    """Tune the open options of `config` (see `search_space`) for the best validation metric, by TPE with median pruning.
 
-    The first trial is the given configuration with all other defaults, so that the best is never worse on validation than that. After it,
-    every second trial changes a third of the options of the best trial so far, and the others change all options. The labels of the test
-    part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is there, and
-    several processes that make it at a time share the trials.
+    The first trial is the given configuration with all other defaults, so that the best trial is never worse on validation. After it, every
+    second trial changes a third of the options of the best trial so far, and the others change all options. The labels of all test parts
+    are removed before anything is trained. The same call continues a search, and processes that make it at the same time share the trials.
 
     NOTE: under ``public`` and ``scaffold`` all seeds have the same test part, and the search sees none of its labels. Under ``nested``,
     ``random`` and ``holdout`` seeds and folds have different test parts: the search does not see the labels of its own, but it trains and
     validates on test samples of other seeds and folds. `RunConfig.grid` chooses within each fold.
 
     Args:
-        config: given, not resolved. Its number of seeds is ignored.
-        trials: of the whole search; pruned and failed ones count.
-        splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
+        config: a given configuration, not a resolved one. Its number of seeds is ignored.
+        trials: number of trials of the whole search, including pruned and failed ones.
+        splits: number of trainings per configuration, whose metric is averaged: on the first folds, or with as many seeds.
         timeout: seconds after which no further trial is started.
-        search: dotted keys of options that are searched although they are given, for example by a recipe, or that are only searched
-            where they are named (``Options.searched_by_name``). The first trial has the given values.
-        compute: what trials compute with (default: ``Compute(jobs=1)``). With one job, and the same number of threads, a search is
+        search: dotted keys of given options to search as well, for example those of a recipe, or of options that are only searched if they
+            are named (``Options.searched_by_name``). The first trial has the given values.
+        compute: compute resources of trials (default: ``Compute(jobs=1)``). With one job, and the same number of threads, a search is
             reproducible. With several, the options that a trial draws depend on which others have ended.
-        out: the folder in which the search has its folder.
-        in_memory: the dataset has no files that its name stands for.
+        out: parent folder of the search's folder.
+        in_memory: the dataset's name does not refer to files.
 
     Raises:
-        UsageError: optuna is not installed, nothing is left to be searched, `search` names what cannot be, or the configuration cannot
-            work, also in a run.
-        StoreError: the folder cannot be written, or holds what no search writes.
+        UsageError: optuna is not installed, nothing is left to search, `search` names an option that cannot be searched, or the
+            configuration does not work.
+        StoreError: the folder cannot be written, or holds files that no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
@@ -216,18 +215,18 @@ def tune(
     dataset = dataset.with_metric(config.metric)
     plan = plan_search(config, dataset, trials=trials, splits=splits, search=search, out=out, in_memory=in_memory)
     refuse_folds(plan.given, plan.resolved)
-    warn_of_idle([(plan.given, plan.resolved)], [plan.space])
+    warn_of_options_without_effect([(plan.given, plan.resolved)], [plan.space])
     if timeout is not None:
         plan = replace(plan, deadline=time.monotonic() + timeout)
     return run_search(plan, dataset, compute=compute, progress=progress)
 
 
 def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = None, progress: Progress | None = None) -> Tuning:
-    """Run what is missing of a search.
+    """Run the missing trials of a search.
 
     Args:
-        plan: as `plan_search` makes it.
-        dataset: with the metric of the search (see `Dataset.with_metric`).
+        plan: a plan of `plan_search`.
+        dataset: dataset with the metric of the search (see `Dataset.with_metric`).
         compute, progress: see `tune`.
 
     Raises:
@@ -246,13 +245,13 @@ def run_search(plan: SearchPlan, dataset: Dataset, *, compute: Compute | None = 
                     progress.end(title, error)
         except KeyboardInterrupt:
             history = running.write()
-            kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
-            raise Interrupted(kept, plan.trials, plan.folder) from None
+            finished = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
+            raise Interrupted(finished, plan.trials, plan.folder) from None
         return _tuning(running)
 
 
 def _tuning(running: Search) -> Tuning:
-    """How a search ended, whose files are brought up to date."""
+    """Update the files of a search, and return its outcome."""
     plan, history = running.plan, running.write()
     best, written = best_trial(running.study, plan.trials), best_trial(running.study)
     return Tuning(
@@ -279,10 +278,11 @@ def plan_search(
     label: str = "tune",
     in_memory: bool = False,
 ) -> SearchPlan:
-    """A search that is ready to start; nothing is written yet. See `tune`.
+    """Plan a search, without writing anything. See `tune`.
 
     Raises:
-        UsageError: nothing is left to be searched, `search` names what cannot be, or the configuration cannot work, or cannot be split.
+        UsageError: nothing is left to search, `search` names an option that cannot be searched, or the configuration does not work or
+            cannot be split.
     """
     config = with_recorded_defaults(config, dataset)
     given = config if in_memory else anchored(config)
@@ -291,16 +291,16 @@ def plan_search(
     unusable = [f"student.{key}" for key in GRAPH_TASK_OPTIONS if resolved.task == "node" and f"student.{key}" in space]
     if unusable:
         raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
-    idle = idle_in_search(resolved, space)
-    named = [key for key in ((search,) if isinstance(search, str) else search) if key in idle] or [
-        key for key in idle if len(idle) == len(space)
+    unused = without_effect_in_search(resolved, space)
+    named = [key for key in ((search,) if isinstance(search, str) else search) if key in unused] or [
+        key for key in unused if len(unused) == len(space)
     ]
     if named:
-        raise UsageError(f"A search of {named[0]} finds nothing, {idle[named[0]].removeprefix(ENSEMBLE_ALONE)}")
+        raise UsageError(f"A search of {named[0]} finds nothing, {unused[named[0]].removeprefix(ENSEMBLE_ALONE)}")
     takes_edges = any(student.edge_features for student in resolved.students)
     schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
     plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label)
-    parts = plan.parts(dataset)  # what cannot be split ends here
+    parts = plan.parts(dataset)  # refuses data that cannot be split
     if resolved.protocol not in OFFICIAL_PROTOCOLS:
         return plan
     return replace(plan, official=tuple(split_digest(dataset, part.split) for part in parts))

@@ -1,4 +1,4 @@
-"""The folder of a search: its journal, which processes share, who runs which trial, and the files that are written from it."""
+"""The folder of a search: its journal, which processes share, claims of trials, and the files written from the journal."""
 
 from __future__ import annotations
 
@@ -42,14 +42,13 @@ class SearchPlan:
     """A search that is ready to start. Several processes can take part in it.
 
     Attributes:
-        given, resolved: the configuration as it was given, and resolved.
-        splits: number of trainings of each configuration.
+        given, resolved: the configuration as given, and resolved.
+        splits: number of trainings per configuration.
         trials: number of trials of the whole search.
-        schema: what columns and labels mean (see `schema_of`).
+        schema: meaning of columns and labels (see `schema_of`).
         label: name in displays.
-        official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
-        deadline: time after which no trial is started, in seconds on the clock of `time.monotonic`, which all processes of a machine
-            share and nobody sets.
+        official: digests of official splits (see `split_digest`), which the fingerprint does not cover.
+        deadline: time after which no trial is started, in seconds of `time.monotonic`, a clock that all processes of a machine share.
     """
 
     folder: Path
@@ -74,7 +73,9 @@ class SearchPlan:
             seeds = range(FIRST_SEED, FIRST_SEED + self.splits)
             return [Trial(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
         if self.splits > folds:
-            raise UsageError(f"There are {folds} folds, so each configuration can be trained on no more than that, not on {self.splits}.")
+            raise UsageError(
+                f"There are {folds} folds, so each configuration can be trained on at most {folds} of them, not {self.splits}."
+            )
         return [Trial(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED, self.splits))]
 
     def progress(self) -> tuple[int, float | None]:
@@ -84,20 +85,20 @@ class SearchPlan:
 
 
 class Search:
-    """The folder of a search: Optuna's study in its journal, and the files that are written from it.
+    """The folder of a search: Optuna's study in its journal, and the files written from it.
 
-    Each trial under way is held by a lock file of its own, which the system frees when its process ends, however it ends: then the trial
-    is abandoned, and another one repeats it.
+    Each running trial is claimed by a lock file, which the system releases when its process ends in any way: then the trial is abandoned,
+    and another one repeats it.
 
     Attributes:
-        plan: what is searched, and how.
-        given: what is given, as plain values, without what is searched.
-        study, proposals: once it is `opened`.
+        plan: the plan of the search.
+        given: the given options as plain values, without searched ones.
+        study, proposals: available once the search is `opened`.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
         self.plan, self.folder = plan, plan.folder
-        # The strategy is named also where it is the default one: a later version may have another.
+        # The strategy is always named, since a later version may have another default.
         values = {"dataset": plan.given.dataset, "strategy": resolved_values(plan.resolved)["strategy"], **given_values(plan.given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
         self._lock = filelock.FileLock(self.folder / ".claims.lock")
@@ -107,13 +108,13 @@ class Search:
 
     @contextmanager
     def opened(self, *, begun: bool = False) -> Iterator[None]:
-        """Open the study, or begin it. A usage error that shows before any trial has ended leaves no folder behind.
+        """Open the study, or begin it. A usage error before any trial has ended leaves no folder behind.
 
         Args:
-            begun: another process has begun it, so that without its journal there is nothing to take part in.
+            begun: another process has begun the search, so a missing journal is an error.
 
         Raises:
-            StoreError: the folder cannot be written, holds what no search writes, or is removed meanwhile.
+            StoreError: the folder cannot be written, holds files that no search writes, or is removed meanwhile.
         """
         journal = self.folder / JOURNAL_FILE
         if begun and not journal.exists():
@@ -138,7 +139,7 @@ class Search:
                     self._remove_free_locks()
 
     def _make_folder(self) -> None:
-        """Make the folder, or make sure that what is written into one that is there stays there."""
+        """Create the folder, or check that the files of an existing one are not links."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,7 +149,7 @@ class Search:
             refuse_links(self.folder / name, self.folder.parent)
 
     def _open(self, stack: ExitStack) -> None:
-        """Open the journal for as long as `stack` lasts, and make `study` and `proposals` of it."""
+        """Open the journal until `stack` is closed, and set `study` and `proposals`."""
         from optuna.exceptions import OptunaError
 
         journal = self.folder / JOURNAL_FILE
@@ -170,10 +171,10 @@ class Search:
             raise unwritable(journal, error) from None
 
     def _begin_or_continue(self) -> optuna.Study:
-        """The study of the journal, which begins with it."""
+        """Load the study of the journal, or create it."""
         import optuna
 
-        # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
+        # Students may only exchange after a quarter of the epochs, so nothing is pruned in the first half.
         pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.plan.resolved.training.epochs // 2)
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(self._backend),
@@ -186,17 +187,16 @@ class Search:
         return study
 
     def _num_ended(self) -> int:
-        """How many trials have ended by tuning.csv; 0 where it is not there, or cannot be read: it is only written."""
+        """Number of ended trials in tuning.csv; 0 if it is missing or cannot be read."""
         with suppress(StoreError):
             return len(ended_rows(self.folder))
         return 0
 
     def _write_settings(self) -> None:
-        """Write what is searched, and how.
+        """Write the settings of the search.
 
         Raises:
-            StoreError: the search has begun with other custom code, on other official splits, or on data that meant
-                something else; or the disk does not take it.
+            StoreError: see `_check_begun`; or the file cannot be written.
         """
         plan, code = self.plan, custom_code_digests(self.plan.resolved)
         self._check_begun(code)
@@ -212,7 +212,7 @@ class Search:
         write_text(self.folder / SETTINGS_FILE, yaml_text(settings))
 
     def _remove_untried(self, made: Sequence[Path]) -> None:
-        """Remove the folder, and those made above it, if no trial has ended and no process runs one."""
+        """Remove the folder, and its created parents, if no trial has ended and none is running."""
         with self._alone():
             self._release_abandoned()
             if counted_trials(self.study):
@@ -223,11 +223,11 @@ class Search:
                 parent.rmdir()
 
     def _check_begun(self, code: Mapping[str, str]) -> None:
-        """Refuse a search that has begun with other custom code, on other official splits, or on data that meant something else."""
+        """Raise `StoreError` if the search began with other custom code, official splits or meanings of the data."""
         file = self.folder / SETTINGS_FILE
         try:
             before = read_yaml_file(file) if begun_trials(self.study) else None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # it is only written, for people to read
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # the file is not needed
             before = None
         known = before if isinstance(before, dict) else {}
         changed = changed_code(known["code"], code) if isinstance(known.get("code"), dict) else []
@@ -246,20 +246,20 @@ class Search:
         """Keep other processes from claiming trials and writing files.
 
         Raises:
-            StoreError: the journal is gone. The lock would make a folder in the place of one that is gone.
+            StoreError: the journal is gone. Checked first, since the lock would create a removed folder again.
         """
         self._backend.check()
         with self._lock:
             yield
 
     def num_counted(self) -> int:
-        """Trials that are finished, or that a living process runs."""
+        """Number of trials that are finished, or run in a living process."""
         with self._alone():
             self._release_abandoned()
             return len(counted_trials(self.study))
 
     def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
-        """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
+        """Claim a new trial with its options drawn, for the duration of a context; None if there are already `most` trials."""
         with self._alone():
             if (number := self.num_counted()) >= most:
                 return None
@@ -269,13 +269,13 @@ class Search:
         return _holding(trial, held)
 
     def _release_abandoned(self) -> None:
-        """Let trials of processes that have ended run again. To be called `_alone`."""
+        """Repeat the trials of ended processes. Must be called within `_alone`."""
         for trial in begun_trials(self.study):
             if trial.state.name == "RUNNING" and not _is_held(self._lock_of(trial.number)):
                 self.proposals.repeat(trial)
 
     def _remove_free_locks(self) -> None:
-        """Remove the lock files of trials that no process runs.
+        """Remove the lock files of trials that are not running.
 
         Raises:
             StoreError: the journal is gone.
@@ -293,16 +293,16 @@ class Search:
         return merge(self.given, unflatten(self.drawn(trial)))
 
     def drawn(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
-        """The values that a trial has drawn, by dotted key, as in a configuration; none for the trial of the defaults."""
+        """The values that a trial has drawn, by dotted key, as in a configuration; empty for the trial of the defaults."""
         params = {} if "defaults" in trial.user_attrs else trial.params
         drawn = {key: (domain, params[key]) for key, domain in self.plan.space.items() if key in params}
         return {key: domain.value(value) for key, (domain, value) in drawn.items()}
 
     def write(self) -> pd.DataFrame:
-        """Bring best.yaml and tuning.csv up to date with the study; returns the table.
+        """Update best.yaml and tuning.csv from the study, and return the table.
 
         Raises:
-            StoreError: the journal is gone, or the disk does not take them.
+            StoreError: the journal is gone, or a file cannot be written.
         """
         with self._alone():
             drawn = {*self.proposals.drawn, *(key for trial in self.study.get_trials(deepcopy=False) for key in trial.params)}
@@ -315,7 +315,7 @@ class Search:
 
 
 def _is_held(file: Path) -> bool:
-    """Whether a process, this one too, holds a lock."""
+    """Whether any process, including this one, holds a lock."""
     if not file.exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""The trials of a search, one after another in this process, or several at a time in processes of this machine."""
+"""Running the trials of a search, one after another in this process, or in parallel in several processes of this machine."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from dgl_mutual.experiments.tuning.objective import evaluate, mean_metric
 from dgl_mutual.experiments.tuning.study import Search, SearchPlan
 from dgl_mutual.utils.torch_settings import threads_kept
 
-#: The title of a trial that has ended, and why it failed, if it did.
+#: The title of an ended trial, and the error if it failed.
 Ended: TypeAlias = tuple[str, str | None]
 
 
 def run_trials(search: Search, dataset: Dataset, *, compute: Compute, missing: int, progress: Progress) -> Generator[Ended, None, None]:
-    """Run trials until there are as many as were asked for.
+    """Run trials until the requested number is reached.
 
     Args:
-        search: opened.
-        compute: with one job, trials run in this process, and each depends only on those before it.
+        search: an open search.
+        compute: with one job, trials run in this process, and each depends only on earlier ones.
         missing: number of trials to run.
 
     Raises:
-        TrainingError: a process was killed; trials that have ended are kept.
+        TrainingError: a process was killed; ended trials are kept.
     """
     jobs = min(compute.num_jobs, missing)
     if jobs <= 1:
@@ -60,7 +60,7 @@ def _run_next(search: Search, dataset: Dataset, compute: Compute, on_epoch: OnEp
     if claimed is None:
         return None
     torch.set_num_threads(compute.threads)
-    with warnings.catch_warnings():  # the same as when the search was planned
+    with warnings.catch_warnings():  # they were shown when the search was planned
         warnings.simplefilter("ignore")
         parts = plan.parts(dataset)
     with claimed as trial:

@@ -26,7 +26,7 @@ def test_edges_in_one_direction_are_covered_without_gcn() -> None:
     _, config, dataset = make_case("node", strategy="dml")
     directed = dataset.replaced(edges=dataset.edges[:, dataset.edges[0] < dataset.edges[1]])
     assert any(student.architecture == "gcn" for student in config.students)
-    with pytest.raises(UsageError, match=r"Some edges of .* stand in one direction only\..*Compare without gcn"):
+    with pytest.raises(UsageError, match=r"Some edges of .* have one direction only\..*Compare without gcn"):
         check_scope(config, directed)
     check_scope(config, dataset)
     without = [student for student in config.students if student.architecture != "gcn"]
@@ -41,13 +41,13 @@ def test_everything_that_is_not_covered_is_named_at_once() -> None:
 
 def test_a_weighting_that_the_reference_lacks() -> None:
     _, config, dataset = make_case("node", options={"weighting": "cross-fitted"})
-    with pytest.raises(UsageError, match=r"strategy_options.weighting=cross-fitted \(it knows attention, .*consensus"):
+    with pytest.raises(UsageError, match=r"strategy_options.weighting=cross-fitted \(it has attention, .*consensus"):
         check_scope(config, dataset)
 
 
 def test_targets_that_the_reference_lacks() -> None:
     _, config, dataset = make_case("node", options={"targets": "best"})
-    with pytest.raises(UsageError, match=r"strategy_options.targets=best \(it knows train, eval, ema\)"):
+    with pytest.raises(UsageError, match=r"strategy_options.targets=best \(it has train, eval, ema\)"):
         check_scope(config, dataset)
 
 
@@ -85,7 +85,7 @@ def test_averages_of_weights_are_covered(average: str) -> None:
 def test_options_of_students_that_the_reference_lacks(name: str, value: object) -> None:
     _, config, dataset = make_case("graph")
     students = tuple(student.model_copy(update={name: value}) for student in config.students)
-    with pytest.raises(UsageError, match=f"does not cover student.{name}={value}"):
+    with pytest.raises(UsageError, match=f"does not support student.{name}={value}"):
         check_scope(config.model_copy(update={"students": students}), dataset)
 
 
@@ -101,6 +101,6 @@ def test_a_recipe_can_be_compared_when_what_the_message_names_is_taken_back(name
     if not (name.endswith("-few-labels") or read_recipe(name)["training"].get("positions")):
         check()
         return
-    with pytest.raises(UsageError, match="Leave that out, or set it to its default: --set ") as caught:
+    with pytest.raises(UsageError, match="Leave this out, or set it to its default: --set ") as caught:
         check()
     check(*str(caught.value).partition("set it to its default: --set ")[2].split(" --set "))

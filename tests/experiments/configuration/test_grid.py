@@ -81,7 +81,7 @@ def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> No
         ({"training.rate": [1]}, "training.rate"),
         ({"strategy_options.targets": ["no"]}, "strategy_options.targets"),
         ({"training.epochs": []}, "grid.training.epochs"),
-        ({"training.patience": [3, 4]}, r"training.patience is 5 and varied by the grid, over \[3, 4\]. Leave out one"),
+        ({"training.patience": [3, 4]}, r"training.patience is set to 5, and the grid varies it over \[3, 4\]. Leave out one"),
         ({"student.hidden": [8, 16], "training.learning_rate": [-1]}, "training.learning_rate"),
     ],
 )

@@ -178,7 +178,7 @@ def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: 
 )
 def test_a_part_of_the_run_that_is_damaged_is_no_default_in_silence(key: str, value: Any, ring: Dataset) -> None:
     values = former_run(ring, {"training.patience": 17, key: value}, strategy="independent")
-    with pytest.warns(UserWarning, match=f"cannot be repeated.* does not have {key} as a run writes it"):
+    with pytest.warns(UserWarning, match=f"cannot be repeated.* has no valid {key}"):
         found = planned(values, ring).config
     assert (found.strategy, [student.architecture_name for student in found.students]) == ("independent", ["gcn", "gat"])
 

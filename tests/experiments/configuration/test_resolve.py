@@ -18,9 +18,9 @@ from dgl_mutual.data.sources.catalog import lookup
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
-from dgl_mutual.experiments.configuration.idle import warn_of_idle
 from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.without_effect import warn_of_options_without_effect
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.search_space import Categorical, Integer, Real
@@ -116,7 +116,7 @@ def test_other_data_than_those_of_the_configuration_are_refused(ring: Dataset) -
 def test_other_data_of_a_pool_are_told_as_such(pairs: Dataset) -> None:
     joined = [with_pool(pairs, replace(pairs, name="p", features=np.asarray(pairs.features) + shift))[0] for shift in (10.0, 20.0)]
     config = resolve(parse_config({"unlabelled": "p"}), joined[0])
-    with pytest.raises(DataError, match=rf"{config.fingerprint}, and '.*' with the pool 'p' has .* files of one of the two differ"):
+    with pytest.raises(DataError, match=rf"{config.fingerprint}, but '.*' with the pool 'p' has .* files of one of the two differ"):
         resolve(config, joined[1])
 
 
@@ -174,12 +174,12 @@ def test_a_dataset_below_a_folder_whose_name_is_not_utf_8_is_refused(key: str, t
 
 
 def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"batch size of 64 has no meaning.*--sampler neighbor"):
+    with pytest.raises(UsageError, match=r"batch size of 64 has no effect.*--sampler neighbor"):
         resolve(parse_config({"training": {"batch_size": 64}}), ring)
 
 
 def test_a_pool_that_is_not_there_is_not_passed_over(pairs: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*Give its graphs"):
+    with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*Pass its graphs"):
         resolve(parse_config({"unlabelled": "ogbg-molhiv"}), pairs)
 
 
@@ -306,7 +306,7 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
     asked = parse_config({"strategy": "independent", **values})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_idle(prepare(asked, ring, in_memory=True).asked_and_resolved)
+        warn_of_options_without_effect(prepare(asked, ring, in_memory=True).asked_and_resolved)
     messages = [str(one.message) for one in caught]
     assert len(messages) == len(expected)
     assert all(part in message for part, message in zip(expected, messages, strict=True))
@@ -343,7 +343,7 @@ def test_an_option_is_said_to_have_no_effect_where_it_has_none_at_any_point(
     plan = prepare(asked, ring, in_memory=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_idle(plan.asked_and_resolved)
+        warn_of_options_without_effect(plan.asked_and_resolved)
     assert [str(one.message).partition(" has no effect")[0] for one in caught] == idle
 
 
@@ -375,23 +375,23 @@ def test_nothing_is_said_of_options_that_a_search_gives_an_effect(
     asked = parse_config({"strategy": "independent", **values})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_idle([(asked, resolve(asked, ring))], [drawn])
+        warn_of_options_without_effect([(asked, resolve(asked, ring))], [drawn])
     assert len(caught) == len(expected)
     assert all(part in str(one.message) for part, one in zip(expected, caught, strict=True))
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
-def test_students_of_recipes_have_no_idle_options(name: str, ring: Dataset, pairs: Dataset) -> None:
+def test_students_of_recipes_have_no_options_without_effect(name: str, ring: Dataset, pairs: Dataset) -> None:
     recipe = read_recipe(name)
     task = recipe.get("task") or lookup(recipe["dataset"]).tasks[0]
     students = {key: recipe[key] for key in ("students", "student") if key in recipe}
     asked = parse_config({"strategy": "independent", **students})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_idle([(asked, resolve(asked, ring if task == "node" else pairs))])
+        warn_of_options_without_effect([(asked, resolve(asked, ring if task == "node" else pairs))])
 
 
-def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Dataset) -> None:
+def test_a_complete_configuration_has_no_options_without_effect(ring: Dataset, pairs: Dataset) -> None:
     cases = (
         (ring, {"students": "gcn,sgc,mlp", "student": {"depth": 1}}),
         (pairs, {"students": "gcn,sgc,mlp", "student": {"depth": 1}}),
@@ -405,7 +405,7 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
         resolved = resolve(parse_config({"strategy": "independent", **values}), dataset)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warn_of_idle([(parse_config(resolved_values(resolved)), resolved)])
+            warn_of_options_without_effect([(parse_config(resolved_values(resolved)), resolved)])
 
 
 def test_nothing_is_said_of_a_ratio_where_a_custom_strategy_may_exchange(ring: Dataset) -> None:
@@ -416,7 +416,7 @@ def test_nothing_is_said_of_a_ratio_where_a_custom_strategy_may_exchange(ring: D
     asked = parse_config({"strategy": Own, "label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_idle([(asked, resolve(asked, ring))])
+        warn_of_options_without_effect([(asked, resolve(asked, ring))])
 
 
 def test_of_several_runs_the_reason_that_names_an_exception_is_told(ring: Dataset) -> None:
@@ -425,7 +425,7 @@ def test_of_several_runs_the_reason_that_names_an_exception_is_told(ring: Datase
     for several in (asked, asked[::-1]):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            warn_of_idle([(one, resolve(one, ring)) for one in several])
+            warn_of_options_without_effect([(one, resolve(one, ring)) for one in several])
         (told,) = [str(one.message) for one in caught if "uniform_kl_weight" in str(one.message)]
         assert "uniform_kl_weight = 50.0 has no effect, except on the ensemble, since" in told
 
@@ -436,7 +436,7 @@ def test_nothing_is_said_of_a_pool_on_which_an_mlp_is_distilled(pairs: Dataset) 
         resolved = resolve(asked, pairs).model_copy(update={"unlabelled": "others"})
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            warn_of_idle([(asked, resolved)])
+            warn_of_options_without_effect([(asked, resolved)])
         assert len(caught) == expected
 
 
@@ -445,7 +445,7 @@ def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dat
         asked = parse_config({"strategy": strategy, "students": students, "training": {"edge_drop": 0.3}})
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            warn_of_idle([(asked, resolve(asked, pairs))])
+            warn_of_options_without_effect([(asked, resolve(asked, pairs))])
         assert [str(one.message) for one in caught] == [
             "training.edge_drop = 0.3 has no effect, since no member of the cohort uses edges."
         ] * expected

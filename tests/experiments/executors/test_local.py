@@ -200,7 +200,7 @@ def calls():
     [
         (
             partial(os._exit, 3),
-            "ended before its work: EXIT(3). Finished trials are kept. If it has shown why, above, fix that; otherwise see ",
+            "ended early: EXIT(3). Finished trials are kept. If it has printed a reason above, fix that; otherwise find out ",
         ),
         (
             partial(signal.raise_signal, signal.SIGKILL),

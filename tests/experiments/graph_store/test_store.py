@@ -120,12 +120,12 @@ class Faulty:
         (
             Faulty(made=dgl.DGLError("fail to resize the shared memory\nStack trace")),
             GraphStoreError,
-            r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room",
+            r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* check that there is room",
         ),
         (
             Faulty(started=KeyError("no such data")),
             GraphStoreError,
-            r"A trainer sent what cannot be answered \(KeyError: 'no such data'\)",
+            r"A trainer sent a request that cannot be answered \(KeyError: 'no such data'\)",
         ),
     ],
     ids=["no memory", "a wrong question"],

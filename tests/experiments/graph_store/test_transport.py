@@ -184,7 +184,7 @@ def test_requests_and_responses_use_one_connection(ends: Ends) -> None:
 def test_a_wrong_request_ends_the_server_with_a_message(ends: Ends, bad: Message) -> None:
     server, trainer = ends
     trainer.send_rpc_message(bad, 0)
-    with pytest.raises(GraphStoreError, match=r"A trainer has gone before the training was over \(it sent"):
+    with pytest.raises(GraphStoreError, match=r"A trainer ended before the training was over \(it sent"):
         server.recv_rpc_message(5000)
     with pytest.raises(GraphStoreError, match=r"The server at 127\.0\.0\.1:\d+ has ended"):
         trainer.recv_rpc_message(5000)
@@ -200,7 +200,7 @@ def test_a_wrong_response_ends_the_trainer_with_a_message(ends: Ends) -> None:
 def test_a_trainer_that_vanishes_ends_the_server(ends: Ends) -> None:
     server, trainer = ends
     trainer._connections[0]._socket.shutdown(socket.SHUT_RDWR)
-    with pytest.raises(GraphStoreError, match="A trainer has gone"):
+    with pytest.raises(GraphStoreError, match="A trainer ended"):
         server.recv_rpc_message(5000)
 
 
@@ -230,7 +230,7 @@ def test_a_message_is_read_though_all_trainers_have_left_since(server: ServerTra
     message = server.recv_rpc_message(5000)
     assert message is not None
     assert message.tensors[0].tolist() == [1, 2]
-    with pytest.raises(GraphStoreError, match="A trainer has gone"):
+    with pytest.raises(GraphStoreError, match="A trainer ended"):
         server.recv_rpc_message(5000)
 
 

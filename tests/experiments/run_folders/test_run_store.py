@@ -160,7 +160,7 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path: Path) ->
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     for content in (yaml.safe_dump(file_values({}, {**CONFIG, "strategy": "dml"})), yaml.safe_dump(CONFIG), "a: [", ""):
         (folder / "config.yaml").write_text(content)
-        with pytest.raises(StoreError, match="edited, or damaged"):
+        with pytest.raises(StoreError, match="edited or damaged"):
             fill(folder, outcome(1))
         (folder / "config.yaml").write_bytes(before["config.yaml"])
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
@@ -267,7 +267,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         store.add(outcome(0))
         other = forked.start(start_over, store.folder, log=tmp_path / "said.txt")
         assert forked.statuses([other]) == [1]
-        assert "StoreError: Another process is at work" in (tmp_path / "said.txt").read_text()
+        assert "StoreError: Another process is working" in (tmp_path / "said.txt").read_text()
         assert store.finished() == {(0, 0)}
 
 

@@ -200,7 +200,7 @@ def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Pa
 def test_a_quick_suite_refuses_what_its_grid_says_wrongly() -> None:
     base = {"strategy": "gml", "training": {"epochs": 4}, "grid": {"training.epochs": [3, 4]}}
     suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"wide": {}}, "base": base})
-    with pytest.raises(UsageError, match=r"training.epochs is 4 and varied by the grid"):
+    with pytest.raises(UsageError, match=r"training.epochs is set to 4, and the grid varies it"):
         configurations(suite, quick=True)
 
 
@@ -209,7 +209,7 @@ def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) ->
     before = (tmp_path / "suite-small" / "suite.yaml").read_text()
     run_suite(plan_suite("small", small.model_copy(update={"description": "edited"}), out=tmp_path), compute=Compute(jobs=1))
     other = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"other": {"strategy": "dml"}}})
-    with pytest.raises(UsageError, match=r"suite-small' is that of another suite, of \w+ on \w+ among others.*Give this suite another"):
+    with pytest.raises(UsageError, match=r"suite-small' is that of another suite, with \w+ on \w+ among others.*Give this suite another"):
         run_suite(plan_suite("small", other, out=tmp_path), compute=Compute(jobs=1))
     assert (tmp_path / "suite-small" / "suite.yaml").read_text() == before.replace("description: ''", "description: edited")
     run_suite(plan_suite("other", other, out=tmp_path), compute=Compute(jobs=1))

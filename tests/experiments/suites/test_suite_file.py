@@ -38,9 +38,9 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"strategy": "dml"}, "strategy = 'dml' would stand in the tables as independent on ring"),
-        ({"dataset": "pairs"}, "dataset = 'pairs' would stand in the tables as independent on ring"),
-        ({"targets": ["a"]}, r"targets = .*'a'.* would stand in the tables as independent on ring"),
+        ({"strategy": "dml"}, "strategy = 'dml' would appear in the tables as independent on ring"),
+        ({"dataset": "pairs"}, "dataset = 'pairs' would appear in the tables as independent on ring"),
+        ({"targets": ["a"]}, r"targets = .*'a'.* would appear in the tables as independent on ring"),
         ({"strategy_options": {"weighting": "uniform"}}, "make gml, plain on ring the same run as gml on ring"),
     ],
 )
@@ -58,7 +58,7 @@ def test_label_rates_pools_and_noise_are_given_where_no_name_says_them(given: di
     own = {"label_rate": 0.1, "unlabelled": "couples", "noise": "label:0.1"}[key]
     told = {"name": "pairs, told", "dataset": "pairs", key: own}
     datasets = [{"dataset": "pairs"}, told]
-    with pytest.raises(UsageError, match=rf"{key} = .* would stand in the tables as independent on pairs.* Leave {key} out"):
+    with pytest.raises(UsageError, match=rf"{key} = .* would appear in the tables as independent on pairs.* Leave {key} out"):
         configurations(parse_options(Suite, {**SMALL, "datasets": datasets}), overrides=given)
     entries = configurations(parse_options(Suite, {**SMALL, "datasets": datasets[:1]}), overrides=given)
     assert {getattr(entry.config, key) for entry in entries} == {given[key]}
@@ -73,7 +73,7 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"datasets": ["a", "a"]}, "'a' is there several times"),
+        ({"datasets": ["a", "a"]}, "'a' occurs several times"),
         ({"datasets": [{"name": "a"}]}, "key 'dataset'"),
         ({"datasets": []}, "datasets"),
         ({"datasets": "Cora"}, r"a list is needed, for example \[Cora\]"),
@@ -84,7 +84,7 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
         ({"method": {}}, "Unknown option 'method'.*'methods'"),
         (
             {"datasets": [{"dataset": "ring", "name": f"d{n}"} for n in range(1500)], "methods": {f"m{n}": {} for n in range(1500)}},
-            "1500 methods on 1500 datasets are 2250000 runs, and a suite has at most 10000: divide it",
+            "1500 methods on 1500 datasets make 2250000 runs, but a suite has at most 10000: split it",
         ),
     ],
 )
@@ -149,7 +149,7 @@ def test_what_a_method_does_not_take_over_from_a_file_is_told(tmp_path: Path) ->
         ({}, None),
         (
             {"metric": "macro-f1", "protocol": "holdout", "folds": None},
-            r"best.yaml': metric=macro-f1, protocol=holdout\. It belongs to the data",
+            r"best.yaml': metric=macro-f1, protocol=holdout\. These options belong to the data",
         ),
     ):
         file.write_text(yaml.safe_dump({**origin, **given}))
@@ -201,14 +201,14 @@ def test_a_strategy_that_no_run_has_is_refused(values: dict[str, Any], idle: str
         configurations(suite)
         return
     with pytest.raises(
-        UsageError, match=rf"^Option '{re.escape(idle)}\.strategy' = .* has no effect here: no run has it, since every method"
+        UsageError, match=rf"^Option '{re.escape(idle)}\.strategy' = .* has no effect here: no run uses it, since every method"
     ):
         configurations(suite)
 
 
 def test_a_strategy_from_outside_does_not_make_that_of_the_file_idle(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"base": {"strategy": "gml"}, "datasets": ["digits"], "methods": {"wide": {}}}))
-    with pytest.raises(UsageError, match=r"^strategy = 'kdcl' would stand in the tables as wide on digits"):
+    with pytest.raises(UsageError, match=r"^strategy = 'kdcl' would appear in the tables as wide on digits"):
         configurations(load_suite(str(tmp_path / "own.yaml"))[1], overrides={"strategy": "kdcl"})
 
 
@@ -265,7 +265,7 @@ def test_a_dataset_with_another_strategy_than_its_recipe_does_not_have_the_optio
 @pytest.mark.parametrize("name", ["dml (wide)", "mean_teacher", "KD, again", "okddip 2"])
 def test_a_method_named_after_another_strategy_than_it_takes_over_is_refused(name: str) -> None:
     suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {}}, "base": {"strategy": "gml"}})
-    with pytest.raises(UsageError, match=r"would have 'gml', but its name has '(dml|mean-teacher|kd|okddip)' in it.*or 'strategy: gml'"):
+    with pytest.raises(UsageError, match=r"would use 'gml', but its name contains '(dml|mean-teacher|kd|okddip)'.*or 'strategy: gml'"):
         configurations(suite)
 
 

@@ -144,7 +144,7 @@ def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_pat
     idle = {f"strategy_options.{name}" for name in ("weighting", "mix", "uniform_kl_weight")}
     assert idle < search_space(parse_config(QUICK)).keys()
     with monkeypatch.context() as earlier:  # a version that drew them
-        earlier.setattr("dgl_mutual.experiments.tuning.proposals.idle_in_search", lambda *_: {})
+        earlier.setattr("dgl_mutual.experiments.tuning.proposals.without_effect_in_search", lambda *_: {})
         begun = quick(ring, tmp_path, trials=3)
     assert idle < set(begun.history)
     gone_on = quick(ring, tmp_path, trials=6)
