@@ -54,7 +54,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One point. `processes` train the same cohort in parallel."""
+    """One point. Each of `processes` trains a copy of the same cohort."""
 
     edges: int
     students: int = 4

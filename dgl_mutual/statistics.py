@@ -153,7 +153,7 @@ class Paired:
         p_equivalence: p of the two one-sided t-tests of "at least `margin` apart".
 
     All but `mean` are nan if they are undefined: for a single pair, for equal differences, whose spread is unknown, and if one of them is
-    not a number. Only `p_difference` is 1 if all differences are zero.
+    not a number. An exception is `p_difference`, which is 1 if all differences are zero.
     """
 
     n: int

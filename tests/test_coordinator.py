@@ -82,7 +82,7 @@ def test_what_learns_has_a_gradient_at_its_start(weighting: str, evidence: tuple
 
 @every_weighting
 def test_samples_are_weighed_one_by_one(weighting: str, evidence: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Permuting the samples permutes the weights, and part of them has the same weights as within the full."""
+    """Permuting the samples permutes the weights, and some of them alone have the same weights as within all samples."""
     coordinator = disturbed(weighting)
     for weigh in (coordinator.peer_weights, coordinator.ensemble_weights):
         full = weigh(*evidence).expand(-1, -1, N, -1)

@@ -21,7 +21,7 @@ from dgl_mutual.cli.output import say
 def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
     """Partition a large graph for DGL's distributed graph store.
 
-    The folder must be new or empty: nothing is overwritten. Its partition.json holds the secret key by which trainers and servers
+    The folder must not exist: nothing is overwritten. Its partition.json holds the secret key by which trainers and servers
     recognise each other: copy it only to machines that train.
 
     \b

@@ -71,8 +71,8 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise UsageError if the path of a new folder exists and is not an empty folder."""
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    """Raise UsageError if the path of a new folder exists, also as an empty folder, whose permissions and links would be lost."""
+    if os.path.lexists(folder):
         raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten. Remove it, or choose another folder with --out.")
 
 

@@ -89,8 +89,8 @@ class _Scope:
     Attributes:
         live: its names and their current values.
         namespace: namespace of its module.
-        code: compiled code of the current file.
-        body: statements of the current file.
+        code: its code, compiled from the current file.
+        body: its statements in that file.
         constants: whether to compare constants.
         set_later: names that the files assign from elsewhere (see `_set_later`).
         of_class: qualified name of the class; empty for a module.

@@ -98,7 +98,7 @@ def test_as_many_edges_as_asked_for_where_hubs_collide() -> None:
         ({"name": "arxiv-twin", "nodes": 10}, "power-law"),
         ({"nodes": 100, "edges": 1000}, "1000 edges between 100 nodes are too many: at most 495"),
         ({"nodes": 50, "edges": 100}, "50 nodes are too few for 10 classes"),
-        ({"nodes": 10**18}, "nodes = 1000000000000000000 is more than 2147483647"),
+        ({"nodes": 10**18}, "nodes = 1000000000000000000 is more than the maximum 2147483647"),
         ({"nodes": 500, "edges": -1}, "edges = -1 is not an integer from 1"),
         ({"seed": -1}, "negative"),
     ],
@@ -124,19 +124,10 @@ def test_what_comes_to_stand_there_meanwhile_is_kept(tmp_path: Path, monkeypatch
         generate_dataset("power-law", tmp_path / "toy", seed=0, nodes=500)
     assert [*tmp_path.rglob("*")] == [tmp_path / "toy", tmp_path / "toy" / "notes"]
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
-        generate_dataset("power-law", tmp_path / "link", seed=0, nodes=500)
-
-
-def test_an_empty_folder_is_filled_and_a_link_to_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("disk", "here"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "disk")
-    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
     for out in (tmp_path / "link", Path()):
-        generate_dataset("power-law", out, seed=0, nodes=500)
-    assert (tmp_path / "link").is_symlink()
-    assert [load_dataset(str(tmp_path / name)).num_nodes for name in ("disk", "here")] == [500, 500]
+        with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+            generate_dataset("power-law", out, seed=0, nodes=500)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

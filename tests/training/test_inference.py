@@ -140,7 +140,7 @@ def test_students_of_degrees_say_how_graphs_without_features_are_predicted(fit: 
         result.predict(rings[:2])
     assert len(result.predict(Dataset.from_dgl(rings[:2], feat=None))) == 2
     with pytest.raises(
-        UsageError, match=r"predict dgl_mutual\.Dataset\.from_dgl\(graph, feat=None\), to classify graphs with task='graph'"
+        UsageError, match=r"predict dgl_mutual\.Dataset\.from_dgl\(graph, feat=None\), with task='graph' to classify graphs"
     ):
         result.predict(rings[0])
     assert len(result.predict(Dataset.from_dgl(rings[0], feat=None, task="graph"))) == 1

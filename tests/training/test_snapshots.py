@@ -298,7 +298,7 @@ def test_a_training_whose_folder_was_moved_away_ends_and_makes_no_other(fit: Fit
         if report.epoch == 2:
             run.rename(tmp_path / "moved")
 
-    with pytest.raises(StoreError, match=r"run' was removed, moved or replaced.*what is missing\.$"):
+    with pytest.raises(StoreError, match=r"run' was removed, moved or replaced.*completes the rest\.$"):
         fit(node_data, epochs=9, snapshots=snapshots, callbacks=[EpochReports(move)])
     assert not run.exists()
     (tmp_path / "moved").rename(run)

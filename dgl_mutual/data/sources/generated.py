@@ -75,7 +75,7 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
         nodes, edges: size of `power-law`.
 
     Raises:
-        UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists and is not empty.
+        UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists.
         StoreError: the folder cannot be written.
     """
     config = _resolve(name, nodes, edges)
@@ -84,7 +84,7 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
     refuse_taken(out)
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     classes = _classes(config, streams[0])
-    with replacing(out.resolve(), durable=False) as made:
+    with replacing(out, durable=False) as made:
         made.mkdir()
         _write(made, config, classes, streams)
         refuse_taken(out)  # something may have been put there since

@@ -162,8 +162,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     Edge features are left out, with a warning.
 
     Raises:
-        UsageError: several graphs, several targets, several official splits, more parts than nodes, or a folder that exists and is not
-            empty.
+        UsageError: several graphs, several targets, several official splits, more parts than nodes, or a folder that exists.
         StoreError: it cannot be written.
     """
     if dataset.task != "node" or dataset.num_graphs != 1:
@@ -187,7 +186,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         dataset = dataset.without_edge_features()
     folder = user_path(folder)
     refuse_taken(folder)
-    with replacing(folder.resolve()) as made:
+    with replacing(folder) as made:
         made.mkdir()
         _write(dataset, num_parts, made)
         refuse_taken(folder)  # something may have been put there since

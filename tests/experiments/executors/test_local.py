@@ -110,7 +110,7 @@ def test_a_process_with_other_code_trains_nothing(large: Dataset, tmp_path: Path
     work.checkpoints.parent.mkdir()
     train = partial(do_work, dataset=large, compute=Compute(), usage_errors_fail_trial=True)
     assert not train(replace(work, code=code))[1].error
-    with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the one that started it"):
+    with pytest.raises(UsageError, match=r"other code of .*test_local:Net than the process that started it"):
         train(replace(work, code=dict.fromkeys(code, "other")))
 
 

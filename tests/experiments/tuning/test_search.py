@@ -285,8 +285,8 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
         ({"students": "gcn", "strategy": "dml"}, {}, "two students|2 students|at least"),
         ({}, {"trials": 0}, "trials = 0"),
         ({}, {"splits": True}, "splits = True"),
-        ({}, {"splits": 10**17}, "splits = 100000000000000000 is more than 10000"),
-        ({}, {"trials": 10**17}, "trials = 100000000000000000 is more than 1000000"),
+        ({}, {"splits": 10**17}, "splits = 100000000000000000 is more than the maximum 10000"),
+        ({}, {"trials": 10**17}, "trials = 100000000000000000 is more than the maximum 1000000"),
         ({}, {"timeout": 0.0}, "leaves no time"),
     ],
 )
@@ -412,6 +412,6 @@ def test_what_is_reported_is_the_mean_with_the_trainings_before() -> None:
     pytest.importorskip("optuna")
     told: list[tuple[float, int]] = []
     trial = SimpleNamespace(report=lambda value, step: told.append((value, step)), should_prune=lambda: False)
-    state = SimpleNamespace(current=SimpleNamespace(is_last=True, epoch=10), mean_metric=0.6)
+    state = SimpleNamespace(current=SimpleNamespace(is_last=True, epochs_done=10), mean_metric=0.6)
     PruningReports(trial, [0.2, 0.4], 50).on_epoch_end(state)
     assert told == [(pytest.approx(0.4), 60)]
