@@ -46,7 +46,10 @@ class CrossFitting(nn.Module):
         return torch.cat(losses)
 
     def mean_of_learned(self, values: Tensor, step: Step) -> Tensor:
-        """Average over the exchange samples that a student does not leave out, where its peers would pass on the labels: (A, N) -> (A,)."""
+        """Average over the exchange samples, without those that the student leaves out: (A, N) -> (A,).
+
+        On the latter its peers would pass on the labels.
+        """
         learned = ~self.left_out[list(step.active)][:, step.samples[step.exchange]]
         return (values * learned).sum(-1) / learned.sum(-1).clamp(min=1)
 

@@ -202,10 +202,8 @@ def make_targets(
 ) -> Targets:
     """Create the targets of a training; `averages` of the weights, if any, make the clean logits."""
     targets_class = _CLASSES[exchange.targets][passes_are_costly(exchange, feed, dataset, split)]
-    shape, keeps = (
-        (len(cohort), dataset.num_samples, dataset.target.num_outputs),
-        exchange.targets == "ema" or targets_class is BestEpochTargets,
-    )
+    shape = (len(cohort), dataset.num_samples, dataset.target.num_outputs)
+    keeps = exchange.targets == "ema" or targets_class is BestEpochTargets
     clean = CleanLogits(shape, placement.device, placement.dtype, keeps=keeps, decay=exchange.decay)
     module_of = cohort.members.__getitem__ if averages is None else averages.of
     return targets_class(cohort, exchange, feed, split, placement.ranks, clean, module_of)

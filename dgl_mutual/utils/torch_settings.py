@@ -13,6 +13,28 @@ from dgl_mutual.utils.process_state import alone
 #: The getter of a setting, and the setter for the value that it returns.
 _Setting: TypeAlias = tuple[Callable[[], Any], Callable[[Any], Any]]
 
+#: Backends with a precision of matrix products of their own. Older releases of torch have one for all.
+_BACKENDS: tuple[Any, ...] = tuple(
+    backend for backend in (torch.backends.cuda, torch.backends.mkldnn) if hasattr(getattr(backend, "matmul", None), "fp32_precision")
+)
+
+
+def _matmul_precision() -> tuple[str, ...]:
+    """The precision of float32 matrix products in general, and in each of `_BACKENDS`."""
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # backends differ
+        precision = "highest"
+    return (precision, *(backend.matmul.fp32_precision for backend in _BACKENDS))
+
+
+def _set_matmul_precision(precisions: Sequence[str]) -> None:
+    torch.set_float32_matmul_precision(precisions[0])  # also sets those of the backends
+    inherited = getattr(torch.backends, "fp32_precision", "none")
+    for backend, precision in zip(_BACKENDS, precisions[1:], strict=True):
+        backend.matmul.fp32_precision = "none" if precision == inherited else precision
+
+
 #: Settings of the current thread.
 _OF_THREAD: tuple[_Setting, ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -21,7 +43,7 @@ _OF_THREAD: tuple[_Setting, ...] = (
 #: Settings of all threads.
 _OF_PROCESS: tuple[_Setting, ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (_matmul_precision, _set_matmul_precision),
     (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda values: torch.use_deterministic_algorithms(values[0], warn_only=values[1]),
@@ -46,11 +68,10 @@ def settings_kept() -> Iterator[None]:
 @contextmanager
 def torch_defaults() -> Iterator[None]:
     """Use torch's defaults within the block, whatever a user has set, and restore all settings afterwards: new tensors are float32 and
-    on the CPU by default, and autocast is off.
+    on the CPU by default, matrix products have full precision, and autocast is off.
 
-    Results then do not depend on earlier settings of a script, except for the precision of matrix products
-    (``torch.set_float32_matmul_precision``), which is not changed. Several threads may be in such blocks at a time: the settings of the
-    process from before the first block are restored at the end of the last one.
+    Results then do not depend on earlier settings of a script. Several threads may be in such blocks at a time: the settings of the process
+    from before the first block are restored at the end of the last one.
     """
     with _put_back(_OF_THREAD), ExitStack() as stack:
         if torch.empty(0).device.type != "cpu":  # the context slows down each call of torch
@@ -70,6 +91,7 @@ def _open() -> None:
             _before_all = _read(_OF_PROCESS)
         _num_open += 1
         torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
 
 
 def _close() -> None:

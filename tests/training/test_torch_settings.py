@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import dgl_mutual as dm
+from dgl_mutual.utils import torch_settings
 from dgl_mutual.utils.imports import import_object
 from dgl_mutual.utils.process_state import alone
 from dgl_mutual.utils.torch_settings import torch_defaults
@@ -37,10 +38,12 @@ torch.use_deterministic_algorithms(True)
 def _kept() -> Iterator[None]:
     dtype, gradients, threads, precision, deterministic = _settings()
     yield
+    if torch_settings._BACKENDS:
+        torch.backends.fp32_precision = "none"
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(gradients)
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(precision)
+    torch_settings._set_matmul_precision(precision)
     torch.use_deterministic_algorithms(deterministic)
 
 
@@ -49,7 +52,7 @@ def _settings() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
         torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
+        torch_settings._matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
     )
 
@@ -107,8 +110,10 @@ def test_making_custom_code_changes_no_settings(students: Any, options: dict[str
             seen.append(_settings())
 
     before = _settings()
+    with torch_defaults():
+        within = _settings()
     fit(students, callbacks=[Looks()], **options)
-    assert set(seen) == {before} and _settings() == before
+    assert set(seen) == {within} and _settings() == before
 
 
 class ChangesLater(nn.Module):
@@ -138,6 +143,29 @@ def test_results_do_not_depend_on_the_default_type(tmp_path: Path) -> None:
     loaded = dm.load_student(tmp_path)
     for predicted in (again.predict(), plain.predict(), loaded.predict(graph())):
         np.testing.assert_array_equal(predicted, expected)
+
+
+def _lower_backend() -> None:
+    if not torch_settings._BACKENDS:
+        pytest.skip("this torch has one precision for all")
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+
+
+def _lower_all_backends() -> None:
+    if not torch_settings._BACKENDS:
+        pytest.skip("this torch has one precision for all")
+    torch.backends.fp32_precision = "tf32"
+
+
+@pytest.mark.parametrize("lower", [lambda: torch.set_float32_matmul_precision("medium"), _lower_backend, _lower_all_backends, int])
+def test_matrix_products_have_full_precision_and_afterwards_that_of_the_user(lower: Callable[[], Any]) -> None:
+    plain = fit().history
+    lower()
+    before = torch_settings._matmul_precision()
+    with torch_defaults():
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch_settings._matmul_precision() == before
+    assert fit().history == plain
 
 
 def _everything(folder: Path) -> list[Any]:
