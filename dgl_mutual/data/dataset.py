@@ -194,7 +194,7 @@ class Dataset:
 
     @property
     def official_evaluator(self) -> str | None:
-        """`evaluator`, unless the target has a name: it is then one of several, and OGB's evaluator scores all of them."""
+        """`evaluator` for the dataset's own target; None for chosen targets, since OGB's evaluator scores all labels."""
         return self.evaluator if self.target.name is None and self.target.parts is None else None
 
     def with_metric(self, metric: str | None) -> Dataset:

@@ -66,9 +66,9 @@ def without_pool(dataset: Dataset) -> Dataset:
 
 def apply_separately(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
     """Apply `change` to the graphs of the dataset without its pool, then separately to the pool, and join the results."""
-    without = without_pool(dataset)
-    pool = _between(dataset, without.num_graphs, dataset.num_graphs, official_splits=())
-    return _joined(change(without), change(pool), np.arange(pool.num_graphs))
+    own_graphs = without_pool(dataset)
+    pool = _between(dataset, own_graphs.num_graphs, dataset.num_graphs, official_splits=())
+    return _joined(change(own_graphs), change(pool), np.arange(pool.num_graphs))
 
 
 def _between(dataset: Dataset, first: int, end: int, **changes: Any) -> Dataset:

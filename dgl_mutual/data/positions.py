@@ -14,7 +14,7 @@ MAX_POSITIONS = 1024
 
 
 def random_walk_positions(dataset: Dataset, steps: int) -> FloatArray:
-    """Return probabilities of a random walk after 1, 2, ..., `steps` steps: (|V|, steps).
+    """Probabilities that a random walk is back at its start after 1, 2, ..., `steps` steps: (|V|, steps).
 
     Source: Dwivedi et al., ICLR 2022, arXiv 2110.07875. The same numbers as `dgl.random_walk_pe`, whose matrices are dense, |V| x |V|.
     """

@@ -88,7 +88,7 @@ def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, own
     """Reorder the feature columns of the dataset as in `known`, by name, and with `edge_features` also those of edges.
 
     An indicator column that the dataset lacks becomes all zeros: none of its nodes has that label or degree. There is a warning unless the
-    name is that of one value, such as ``degree=3``, or ``colour_red`` if each row has another column ``colour_``. If all columns are
+    name is that of one value, such as ``degree=3``, or ``colour_red`` if one other ``colour_...`` is 1 in each row. If all columns are
     one-hot degrees, those above the highest of `known` count as the highest, with a warning. There are warnings, too, for columns whose
     kind differs in a way that changes their meaning (see `_warn_of_kinds`), and for codes of labels numbered by different TU datasets.
 
@@ -192,7 +192,7 @@ def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, .
 
 
 def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], indicators: Set[str]) -> list[str]:
-    """The absent columns that are not clearly values of a one-hot encoding, as ``colour_red`` is if each row has another ``colour_``.
+    """The absent columns that are not clearly values of a one-hot encoding, as ``colour_red`` is if each row has one other ``colour_...``.
 
     Args:
         absent: indicator columns that are missing in the data.

@@ -20,7 +20,8 @@ class Compute:
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``; also given as ``auto`` (cuda if torch has a GPU) or as a `torch.device`.
-        jobs: number of trials to run in parallel, of all runs together, each in its own process (default: one per CPU core; 1 on a GPU).
+        jobs: number of trials to run in parallel, of all runs together; several run in a process each (default: one per CPU core; 1 on a
+            GPU).
         threads: number of threads per trial. Another number rounds sums differently, so the default depends neither on the machine nor on
             `jobs`.
 

@@ -221,6 +221,6 @@ def _rows(trial: Trial, config: RunConfig, data: TrialData, result: FitResult, p
 
 
 def _protocol(config: RunConfig, data: TrialData, result: FitResult) -> str:
-    """The protocol with a suffix: ``-transductive`` if test samples were trained on without labels, ``-inductive`` if some were unseen."""
+    """The protocol, with ``-transductive`` if that is the exchange's (`exchange_on`), or ``-inductive`` if some test nodes were unseen."""
     seen = "-transductive" if result.exchange_on == "transductive" else ""
     return f"{config.protocol}{seen if data.nodes is None else '-inductive'}"

@@ -1,4 +1,4 @@
-"""Names of members that are not students, in tables, files of models and messages."""
+"""Names of members that are not names of students, in tables, files of models and messages."""
 
 #: The average of the students' metrics.
 MEAN = "mean"

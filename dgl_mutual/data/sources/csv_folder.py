@@ -48,7 +48,7 @@ def read_csv_folder(folder: Path, name: str, faults: Faults, request: Request) -
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is usual for PPI and
     molecules. A label, also one between commas, is unknown if it is empty or a word such as ``nan``, ``NA`` or ``?`` (see
-    `dgl_mutual.data.values.labels` for the rules of classes). Lists may have brackets, as Python and NumPy print them.
+    `dgl_mutual.data.values.label_words` and `label_rules` there). Lists may have brackets, as Python and NumPy print them.
 
     Args:
         request: the task defaults to ``graph`` if the folder describes graphs, otherwise to ``node``. If labels are not required, all are

@@ -158,7 +158,7 @@ def number_of_rows(values: Any, what: str) -> int:
         if not isinstance(values, str | bytes | Mapping | Set):
             return len(values)
     text = f"the string {values!r:.60}" if isinstance(values, str | bytes) else kind_of(values)
-    raise DataError(f"The {what} are {text} without rows. Give an array with a row for each of its items.")
+    raise DataError(f"The {what} are {text} without rows. Give an array with a row for each node, edge or graph.")
 
 
 def is_sparse_tensor(values: Any) -> bool:
@@ -299,12 +299,14 @@ def as_kinds(kinds: FeatureKind | Sequence[FeatureKind] | None, width: int) -> t
     Raises:
         DataError: another number of kinds than of columns, an unknown kind, or neither a list nor a string.
     """
-    by_name: tuple[Any, ...] = (
+    column_kinds: tuple[Any, ...] = (
         (kinds,) * width if isinstance(kinds, str) else by_column(kinds, "kinds of feature columns") or ("number",) * width
     )
-    if len(by_name) != width:
-        raise DataError(f"Found {counted(len(by_name), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")
-    wrong = [kind for kind in by_name if kind not in FEATURE_KINDS]
+    if len(column_kinds) != width:
+        raise DataError(
+            f"Found {counted(len(column_kinds), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all."
+        )
+    wrong = [kind for kind in column_kinds if kind not in FEATURE_KINDS]
     if wrong:
         raise DataError(f"Unknown kind of feature column {wrong[0]!r}. Choose from: {', '.join(FEATURE_KINDS)}.")
-    return by_name
+    return column_kinds

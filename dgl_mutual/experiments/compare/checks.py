@@ -79,7 +79,8 @@ def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
 
 
 def _some(part: IntArray, labels: npt.NDArray[Any], most: int) -> IntArray:
-    """At most `most` of the samples, evenly spaced. With several labels, half of them have the label that is easiest to balance.
+    """At most `most` of the samples, evenly spaced. With several labels, up to half of them with and up to half without the label that is
+    easiest to balance.
 
     A metric such as ROC-AUC is undefined without positives and negatives.
     """

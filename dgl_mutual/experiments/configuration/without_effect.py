@@ -165,9 +165,8 @@ def _student_options(asked: RunConfig, resolved: RunConfig, searched: SearchSpac
         open_to_search = {key: domain for key, domain in searched.items() if key.partition(".")[2] not in given.model_fields_set}
         reasons.append(_at_all_points(without_effect(point, resolved.task) for point in _points(student, "student", open_to_search)))
     names = asked.student.model_fields_set.union(*(given.model_fields_set for given, _ in students))
-    names -= {key.removeprefix("student.") for key in searched if key.startswith("student.")} | {
-        "options"
-    }  # custom students alone have these
+    names -= {key.removeprefix("student.") for key in searched if key.startswith("student.")}
+    names.discard("options")  # which custom students alone have
     for name in sorted(names):
         may_have_no_effect = any(name in why for why in reasons)
         # By value: in a complete configuration, each student has its own copy of an option that may have been given for all students.

@@ -81,7 +81,7 @@ def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, 
 
     Raises:
         TrainingError: a process was killed.
-        StoreError: there is no shared memory, or the system does not allow more processes.
+        StoreError: the system refuses a lock that processes share, or further processes.
     """
     if multiprocessing.current_process().daemon:
         warnings.warn("A worker of multiprocessing cannot start processes, so nothing runs in parallel here", stacklevel=2)
@@ -94,7 +94,7 @@ def in_processes(calls: Iterable[Callable[[], _T]], jobs: int, threads: int, *, 
     except OSError as error:
         fix = too_many_open(error) or "Make room in /dev/shm, and make it writable, or run with --jobs 1."
         raise StoreError(
-            f"Several processes cannot be used here: the system refuses their shared memory ({error.strerror or error}). {fix}"
+            f"Several processes cannot be used here: the system refuses a lock that they share ({error.strerror or error}). {fix}"
         ) from None
     calls = iter(calls)
     pending: set[Future[_T]] = set()

@@ -96,9 +96,9 @@ def mean_metric(
     for index, part in enumerate(parts):
         data = trial_data(part, config, without_labels(dataset, part.split.test))  # a search sees no test labels
 
-        def report(part: EpochReport, index: int = index) -> None:
+        def report(epoch: EpochReport, index: int = index) -> None:
             if on_epoch is not None:
-                on_epoch(EpochReport(index * part.epochs + part.epoch, len(parts) * part.epochs, part.loss, part.val))
+                on_epoch(EpochReport(index * epoch.epochs + epoch.epoch, len(parts) * epoch.epochs, epoch.loss, epoch.val))
 
         callbacks = [EpochReports(report), PruningReports(trial, values, index * search.plan.resolved.training.epochs)]
         placement = Placement(torch.device(device))
