@@ -142,7 +142,7 @@ def test_pyg_data_without_labels_say_where_they_were_looked_up() -> None:
         dm.fit(data)
     data.y = data.target
     assert len(fit(data=data).split.val) == len(SPLIT.val)
-    with pytest.raises(UsageError, match=r"y is missing \(graph 0 has: x, edge_index\). Set it, or load .* one a graph"):
+    with pytest.raises(UsageError, match=r"y is missing \(graph 0 has: x, edge_index\). Set it, or load .* one per graph"):
         dm.fit([pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES)) for _ in range(3)])
 
 

@@ -25,7 +25,7 @@ def command(folder: Path) -> None:
 
     status = status_of(folder)
     for run in status.runs:
-        _say(f"{run.done} done, {len(run.failed)} failed, {run.num_missing} missing   {run.name}   {run.folder}")
+        _say(f"{run.num_done} done, {len(run.failed)} failed, {run.num_missing} missing   {run.name}   {run.folder}")
         for line in run.failed:
             _say(f"  failed   {line}")
         for line in run.missing:

@@ -72,7 +72,6 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
-    from dgl_mutual.errors import SplitError
     from dgl_mutual.experiments.compute import Compute
     from dgl_mutual.experiments.configuration.layers import from_command_line
     from dgl_mutual.experiments.configuration.trust import check_trust
@@ -118,31 +117,38 @@ def command(
         display=display,
     )
     if dry_run:
-        searches = 0.0
-        if tuned is not None:
-            plan, searches = _list_searches(plan, data, tuned, compute.num_jobs)
-        # The folder of a run depends on the results of the searches.
-        complete = _list(plan, compute.num_jobs, searches, start_over=not resume or tuned is not None)
-        if not offline:  # missing files may be downloaded later, but labels that do not allow the splits remain
-            for missing, why in plan.missing.items():
-                say(f"not counted: {missing}. {why}", err=True)
-            no_splits = any(isinstance(why, SplitError) for why in plan.missing.values())
-            raise click.exceptions.Exit(1 if no_splits or not complete else 0)
-    else:
-        del data  # the runs are planned
-        with display() as progress:
-            reports = run_suite(plan, compute=compute, resume=resume, progress=progress, cluster=cluster, track=track)
-        if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
-            say(f"The searches: {searches_file}")
-        complete = _write_tables(plan)
-        failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
-        if failed:
-            say("\n".join((f"{counted(len(failed), 'trial')} failed (failures.csv in the run's folder):", *failed)), err=True)
-            _complain_of_missing(plan)
-            raise click.exceptions.Exit(1)
+        is_runnable = _estimate(plan, data, tuned=tuned, jobs=compute.num_jobs, resume=resume, offline=offline)
+        raise click.exceptions.Exit(0 if is_runnable else 1)
+    del data  # the runs are planned
+    with display() as progress:
+        reports = run_suite(plan, compute=compute, resume=resume, progress=progress, cluster=cluster, track=track)
+    if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
+        say(f"The searches: {searches_file}")
+    has_tables = _write_tables(plan)
+    failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
+    if failed:
+        say("\n".join((f"{counted(len(failed), 'trial')} failed (failures.csv in the run's folder):", *failed)), err=True)
     _complain_of_missing(plan)
-    if plan.missing or not complete:
+    if failed or plan.missing or not has_tables:
         raise click.exceptions.Exit(1)
+
+
+def _estimate(plan: SuitePlan, data: DataSource, *, tuned: int | None, jobs: int, resume: bool, offline: bool) -> bool:
+    """List the searches and runs with their estimated times, and return whether the suite can be run."""
+    from dgl_mutual.errors import SplitError
+
+    search_seconds = 0.0
+    if tuned is not None:
+        plan, search_seconds = _list_searches(plan, data, tuned, jobs)
+    # The folder of a run depends on the results of the searches.
+    can_train = _list(plan, jobs, search_seconds, start_over=not resume or tuned is not None)
+    if offline:
+        _complain_of_missing(plan)
+        return can_train and not plan.missing
+    for missing, why in plan.missing.items():
+        say(f"not counted: {missing}. {why}", err=True)
+    # Missing files may be downloaded later, but labels that do not allow the splits remain.
+    return can_train and not any(isinstance(why, SplitError) for why in plan.missing.values())
 
 
 def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: int) -> tuple[SuitePlan, float]:
@@ -161,15 +167,15 @@ def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: i
             f"tuning {search.method} on {search.data}{f' ({search.trainings} trainings each)' if search.trainings > 1 else ''}"
         )
         total += search.missing * search.seconds
-    say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, without what the searches find:")
+    say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs after them, with the options as they are now:")
     return suite_plan, total
 
 
-def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) -> bool:
+def _list(suite_plan: SuitePlan, jobs: int, search_seconds: float, *, start_over: bool) -> bool:
     """List the runs with their estimated times, and return whether all of them can be trained.
 
     Args:
-        before: total time of the searches in seconds.
+        search_seconds: total time of the searches.
         start_over: count all trials as missing, finished ones too.
     """
     from dgl_mutual.experiments.suites.suite_estimate import estimate_runs
@@ -187,8 +193,8 @@ def _list(suite_plan: SuitePlan, jobs: int, before: float, *, start_over: bool) 
         trials += run.missing
     early = " (training may stop early)" if trials else ""
     say(f"{counted(trials, 'trial')} to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
-    if before:
-        say(f"Together with the searches: about {_duration((before + total) / jobs)}")
+    if search_seconds:
+        say(f"Together with the searches: about {_duration((search_seconds + total) / jobs)}")
     return complete
 
 
@@ -205,7 +211,7 @@ def _write_tables(plan: SuitePlan) -> bool:
     except DglMutualError as error:  # the runs can still be exported one by one
         say(f"No tables: {error}", err=True)
         if (plan.folder / ALL_FILE).exists():
-            say(f"All rows of its runs: {plan.folder / ALL_FILE}")
+            say(f"All rows of the runs: {plan.folder / ALL_FILE}")
         return False
     say(table)
     say(f"Written to {', '.join(str(file) for file in files)}")

@@ -19,7 +19,7 @@ from dgl_mutual.store.files import ALL_FILE, SUITE_FILE
 if TYPE_CHECKING:
     from dgl_mutual.reporting.run import Run
 
-#: Bytes of a page.
+#: The most bytes of a page.
 _MAX_BYTES = 1 << 26
 
 
@@ -58,7 +58,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     if not texts:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
-    if check:  # it is made of trials.csv alone, and need not be kept
+    if check:  # all.csv can be made again from trials.csv, so it may be missing
         texts = {file: text for file, text in texts.items() if file.name != ALL_FILE or file.exists()}
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
@@ -105,10 +105,9 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
     from dgl_mutual.reporting.runs import preferred_baseline
 
     try:
-        refuse_repeated(click.Context(export_command, info_name="table"), shlex.split(arguments))
-        options = export_command.make_context(
-            "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
-        ).params
+        words = shlex.split(arguments)
+        refuse_repeated(click.Context(export_command, info_name="table"), words)
+        options = export_command.make_context("table", words, default_map={"kind": "markdown"}, help_option_names=[]).params
         if options.pop("out") is not None:
             raise UsageError("--out has no effect here: the table is written into this page. Leave it out.")
         paths, kind = tuple(folder / run for run in options.pop("runs")), options.pop("kind")

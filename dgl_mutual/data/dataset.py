@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.objects.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
-from dgl_mutual.data.objects.from_arrays import check_row_orders, compact_copy, edges_of, number_of_nodes
+from dgl_mutual.data.objects.from_arrays import check_row_orders, compact_copy, edge_attributes, number_of_nodes
 from dgl_mutual.data.objects.pyg_objects import no_labels_in_pyg, records_of_pyg, warn_if_ambiguous
 from dgl_mutual.data.values.arrays import (
     FeatureKind,
@@ -259,7 +259,7 @@ class Dataset:
         check_task(task)
         check_row_orders(edges, features, labels, edge_features)
         num_nodes = number_of_nodes(edges, features, labels, node_offsets, task)
-        of_edges = edges_of(edges, edge_features, num_nodes, symmetric=symmetric, names=edge_feature_names, kinds=edge_feature_kinds)
+        of_edges = edge_attributes(edges, edge_features, num_nodes, symmetric=symmetric, names=edge_feature_names, kinds=edge_feature_kinds)
         columns = degree_features(of_edges["edges"], num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
         if task is None:
             task = "node" if node_offsets is None else "graph"

@@ -22,8 +22,8 @@ DEFAULT_FOLDS = 10
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Share of the samples outside the held-out fold: 10 % of all samples with ten folds.
 VALIDATION_SHARE = 1 / 9
-#: With this many folds, a class needs more samples than folds: two must be left outside of each fold.
-_SMALLEST = {2: 4}
+#: The fewest samples of a class for two folds: with one in each fold, only one would be left for training and validation.
+_MIN_FOR_TWO_FOLDS = 4
 #: Share of the labelled samples that ``holdout`` takes for validation, and again for test.
 HOLDOUT_SHARE = 0.2
 #: The fewest samples of a class that give one in each part of ``holdout``.
@@ -77,9 +77,10 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
     seed = whole_number("seed", seed, 0)
     refuse_unlearnable(dataset)
     folds = None if folds is None else whole_number("folds", folds, 1)
-    default = default_folds(dataset, protocol)
-    number = 1 if default is None else default if folds is None else folds
-    splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, number))  # what scikit-learn takes as a seed
+    num_folds = default_folds(dataset, protocol) or 1
+    if folds is not None and protocol in FOLDED_PROTOCOLS:
+        num_folds = folds
+    splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, num_folds))  # scikit-learn takes seeds below 2^32
     if protocol not in OFFICIAL_PROTOCOLS and dataset.evaluator is None:  # in OGB's datasets some samples have no label
         _warn_of_graphs_without_labels(dataset)
     for split in splits:
@@ -273,7 +274,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
         raise UsageError(f"Cross-validation needs at least 2 folds, found {folds}. Give --folds 2 or more (10 is the custom).")
     samples = np.flatnonzero(dataset.is_labelled)
     classes = _classes(dataset, samples)
-    needed = max(folds, _SMALLEST[folds]) if folds in _SMALLEST else folds
+    needed = _MIN_FOR_TWO_FOLDS if folds == 2 else folds
     why = f"one for each of {folds} folds, and two outside of each for training and validation"
     splitter: Any
     if classes is None:
@@ -289,7 +290,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
 
 def _fewer_folds(count: int) -> str:
     """Advice on the number of folds that `count` samples of a class allow; empty if they allow none."""
-    return f"Ask for {count} folds (--folds {count}){' or fewer' if count > max(_SMALLEST.values()) else ''}." if count >= 3 else ""
+    return f"Ask for {count} folds (--folds {count}){' or fewer' if count >= _MIN_FOR_TWO_FOLDS else ''}." if count >= 3 else ""
 
 
 def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:

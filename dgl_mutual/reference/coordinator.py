@@ -116,32 +116,29 @@ class Consensus(ReferenceCoordinator):
     @torch.no_grad()
     def observe(self, logits: Sequence[Tensor]) -> None:
         decay = max(0.0, 1 - len(logits[0]) / self.options["memory"])
-        tables = [self._table(z) for z in logits]  # each (problems, N, classes)
-        choices = [table.argmax(dim=-1) for table in tables]
-        num_classes = tables[0].shape[-1]
-        predicted, agreed = decay * self.predicted, decay * self.agreed
+        probabilities = [self._probabilities(z) for z in logits]
+        choices = [p.argmax(dim=-1) for p in probabilities]
         log_odds = torch.zeros_like(self.predicted)
         for _ in range(int(self.options["rounds"])):
             predicted, agreed = decay * self.predicted, decay * self.agreed
+            weights = torch.stack([log_odds[k].gather(1, choices[k]) for k in range(len(logits))])
+            weights = (weights - weights.amax(dim=0)).exp()  # divided by the largest, so that no power of the odds overflows
             for j in range(len(logits)):
-                # Divided by the largest weight, so that no power of the odds overflows.
-                weights = [log_odds[k].gather(1, choices[k]) for k in range(len(logits))]
-                largest = torch.stack(weights).amax(dim=0)
-                votes = sum((weights[k] - largest).exp().unsqueeze(-1) * tables[k] for k in range(len(logits)) if k != j)
+                votes = sum(weights[k].unsqueeze(-1) * probabilities[k] for k in range(len(logits)) if k != j)
                 assert isinstance(votes, Tensor)
                 same = votes.argmax(dim=-1) == choices[j]
-                for label in range(num_classes):
-                    predicted[j, :, label] += (choices[j] == label).sum(dim=1)
-                    agreed[j, :, label] += ((choices[j] == label) & same).sum(dim=1)
+                chosen = torch.nn.functional.one_hot(choices[j], self.predicted.shape[-1])
+                predicted[j] += chosen.sum(dim=1)
+                agreed[j] += (chosen * same.unsqueeze(-1)).sum(dim=1)
             log_odds = self._log_odds(predicted, agreed)
         self.predicted, self.agreed = predicted, agreed
 
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
-        choices = self._table(logits[j]).argmax(dim=-1)
+        choices = self._probabilities(logits[j]).argmax(dim=-1)
         return self._log_odds(self.predicted, self.agreed)[j].gather(1, choices).t()
 
-    def _table(self, z: Tensor) -> Tensor:
-        """Probabilities (problems, N, classes)."""
+    def _probabilities(self, z: Tensor) -> Tensor:
+        """(problems, N, classes)."""
         if not self.multi_label:
             return z.softmax(dim=-1).unsqueeze(0)
         p = z.sigmoid().t()

@@ -47,8 +47,8 @@ class Rule:
 
     ours: str
     reference: str
-    forth: Callable[[Tensor], Tensor]
-    back: Callable[[Tensor], Tensor]
+    to_reference: Callable[[Tensor], Tensor]
+    to_ours: Callable[[Tensor], Tensor]
 
 
 def _same(ours: str, reference: str) -> Rule:
@@ -117,7 +117,7 @@ def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight without a rule.
     """
-    return _mapped(ours, {(own, rule.ours): (other, rule.reference, rule.forth) for own, other, rule in _rules(architecture)})
+    return _mapped(ours, {(own, rule.ours): (other, rule.reference, rule.to_reference) for own, other, rule in _rules(architecture)})
 
 
 def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight without a rule.
     """
-    return _mapped(reference, {(other, rule.reference): (own, rule.ours, rule.back) for own, other, rule in _rules(architecture)})
+    return _mapped(reference, {(other, rule.reference): (own, rule.ours, rule.to_ours) for own, other, rule in _rules(architecture)})
 
 
 def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:

@@ -12,7 +12,7 @@ from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.tables import Key
 
 #: Maximum number of missing trials of a run to name.
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class RunStatus:
         name: method and data.
         failed: one line for each trial that failed when it last ran.
         num_missing: number of trials that neither finished nor failed.
-        missing: names of the first `MOST_NAMED` of these.
+        missing: names of the first `MAX_NAMED` of these.
     """
 
     name: str
     folder: Path
-    done: int
+    num_done: int
     failed: tuple[str, ...]
     num_missing: int
     missing: tuple[str, ...]
@@ -76,13 +76,14 @@ def _run_status(run: Run) -> RunStatus:
     errors = {(row["seed"], row["fold"]): str(row["error"]) for row in run.failures.to_dict("records")}
     ended = finished | {key for key in errors if _is_planned(run, key)}
     planned = ((seed, fold) for seed in range(run.config["seeds"]) for fold in range(run.num_folds))
+    missing = (f"seed {seed}, fold {fold}" for seed, fold in planned if (seed, fold) not in ended)
     return RunStatus(
-        f"{run.method} on {run.data}",
-        run.folder,
-        len(finished),
-        tuple(f"seed {seed}, fold {fold}: {error}" for (seed, fold), error in sorted(errors.items())),
-        run.num_planned - len(ended),
-        tuple(f"seed {seed}, fold {fold}" for seed, fold in islice((key for key in planned if key not in ended), MOST_NAMED)),
+        name=f"{run.method} on {run.data}",
+        folder=run.folder,
+        num_done=len(finished),
+        failed=tuple(f"seed {seed}, fold {fold}: {error}" for (seed, fold), error in sorted(errors.items())),
+        num_missing=run.num_planned - len(ended),
+        missing=tuple(islice(missing, MAX_NAMED)),
     )
 
 

@@ -1,6 +1,6 @@
 """Registry of strategies, and the names that authors of strategies import.
 
-A strategy is a file in this folder, which is discovered automatically, or a class elsewhere, which is named by its import path or by an
+A strategy is a file in this folder, which is found automatically, or a class elsewhere, which is named by its import path or by an
 entry point of a package (group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).
 """
 
@@ -48,8 +48,11 @@ BASELINES = {name: kind for name, kind in _BUILT_IN.items() if kind.propagates}
 
 
 def _fault(value: Any) -> str | None:
-    fault = subclass_of(Strategy, "dgl_mutual.Strategy")(value) or made_by(value, "strategies", ("options", "setting"))
-    fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.StrategyOptions")
+    fault = (
+        subclass_of(Strategy, "dgl_mutual.Strategy")(value)
+        or made_by(value, "strategies", ("options", "setting"))
+        or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.StrategyOptions")
+    )
     if fault is not None:
         return fault
     if next(kind for kind in value.__mro__ if "propagate" in vars(kind)) is not Strategy and not value.propagates:

@@ -46,10 +46,7 @@ class CrossFitting(nn.Module):
         return torch.cat(losses)
 
     def mean_of_learned(self, values: Tensor, step: Step) -> Tensor:
-        """Average over the exchange samples, without those that the student leaves out: (A, N) -> (A,).
-
-        On the latter its peers would pass on the labels.
-        """
+        """Average over the exchange samples, except those that a student leaves out: peers would pass on their labels. (A, N) -> (A,)."""
         learned = ~self.left_out[list(step.active)][:, step.samples[step.exchange]]
         return (values * learned).sum(-1) / learned.sum(-1).clamp(min=1)
 

@@ -34,7 +34,7 @@ class EntropyOptions(ExchangeOptions):
     labels and an exchange on all nodes, the default of gml is training."""
     class_prior_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT)
     """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
-    students from neglecting classes. With a number of labels a class (label_rate) the prior is uniform, and wrong where classes differ in
+    students from neglecting classes. With a number of labels per class (label_rate) the prior is uniform, and wrong where classes differ in
     size; the default of gml is then 1 instead of 3 (null: -entropy_weight if that is positive, else 0)."""
 
     @model_validator(mode="after")

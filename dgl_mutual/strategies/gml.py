@@ -50,7 +50,7 @@ HIDDEN_LABELS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("node", "transductive"): {"entropy_weight": -0.05, "class_prior_weight": 3.0, "entropy_on": "training"},
 }
 #: If equal counts of labels were kept of classes that differ in size, the estimated prior is wrong. On validation of Cora (1,000 training
-#: nodes, 2 and 10 labels a class, 3 seeds), 1 is better on average than 3, 0.3 and 0.
+#: nodes, 2 and 10 labels per class, 3 seeds), 1 is better on average than 3, 0.3 and 0.
 EQUAL_COUNTS = {"class_prior_weight": 1.0}
 
 

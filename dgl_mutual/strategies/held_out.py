@@ -17,7 +17,6 @@ def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -
     Classes are held out in proportion: samples are taken at even steps from a random order that is sorted by class. At least one sample of
     each class is kept for training, so that fewer samples are held out where classes are small.
     """
-    mask = np.zeros(training.num_all, dtype=np.bool_)
     order = _by_class(training, seed)
     count = round(fraction * len(order))
     held_out = order[((np.arange(count) + 0.5) * len(order) / max(count, 1)).astype(np.int64)]
@@ -26,6 +25,7 @@ def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -
             of_class = order[training.classes[order] == label]
             if np.isin(of_class, held_out).all():
                 held_out = np.setdiff1d(held_out, of_class[-1:])
+    mask = np.zeros(training.num_all, dtype=np.bool_)
     mask[training.numbers[held_out]] = True
     return torch.as_tensor(mask)
 

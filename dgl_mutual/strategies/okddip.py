@@ -84,8 +84,8 @@ class DiversePeers(ExchangeStrategy):
             projection.reset_parameters()
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
-        students = step.targets[: self.setting.num_students]
-        predictions = self.distribution.probabilities(students[:, step.exchange], self.options.peers_temperature)
+        logits = step.targets[: self.setting.num_students, step.exchange]
+        predictions = self.distribution.probabilities(logits, self.options.peers_temperature)
         attention = self._attention(step)
         step.log["weights"] = attention.detach().mean(2)
         target = torch.cat([mix(attention.unsqueeze(-1), predictions), predictions.mean(0, keepdim=True)])

@@ -165,10 +165,9 @@ class ImitationOptions(TeachingOptions):
     scale_by_temperature: bool = True
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
     exchange_on: ExchangeOn = "all"
-    """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch), on the training samples,
-    labelled or not (training), on the labelled ones only, or, transductive, also on validation and test samples, which steps then see
-    without their labels. Where neighbours are sampled, all means the step's training nodes and as many other nodes, as does
-    transductive."""
+    """The samples on which members imitate: all (of a step: all nodes, or the graphs of the batch), training (labelled or not), labelled,
+    or transductive (also validation and test samples, without their labels). With sampled neighbourhoods, all and transductive are the
+    training nodes of the step and as many other nodes."""
 
     def exchange(self) -> Exchange:
         return replace(super().exchange(), targets="eval")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class Checkpointer(Callback):
         """
         for callback in self._callbacks:
             _refuse_half_state(callback)
-        state.cohort.train()  # as in an epoch, so that attributes set by a change of mode are the same after one
+        state.cohort.train()  # an epoch calls both, and custom modules may set attributes in them
         state.cohort.eval()
         self._unsaved = _unsaved_values(state)
         self._identity = identity_of(state)
@@ -186,13 +187,13 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
             raise ValueError("its content does not match its digest")
         state: dict[str, Any] = _with_tensors(read_json(header["state"]), tensors)
         saved_identity, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
-        of_data = differences(state["schema"], schema)
+        data_differences = differences(state["schema"], schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
-    if saved_identity != identity or of_data:
-        differ = _differences(saved_identity, identity) if saved_identity != identity else of_data
+    differ = data_differences if saved_identity == identity else _differences(saved_identity, identity)
+    if differ:
         raise StoreError(  # it ends the run; a trial that fails loses its snapshots
             f"The snapshot {file} belongs to a different training: {differ}. Remove it to train from the start, or resume with the "
             "settings, data and versions that wrote it."
@@ -215,9 +216,12 @@ def _differences(saved: Any, identity: Identity) -> str:
     differ = [name for name in identity if saved[name] != identity[name]]
     versions = [f"{name} {shortened(saved[name], most=40)} (here {identity[name]})" for name in differ if name in _VERSIONS]
     others = [name for name in differ if name not in _VERSIONS]
-    return "; ".join(
-        [*([f"it has other {', '.join(others)}"] if others else []), *([f"it was written by {', '.join(versions)}"] if versions else [])]
-    )
+    reasons = []
+    if others:
+        reasons.append(f"it has other {', '.join(others)}")
+    if versions:
+        reasons.append(f"it was written by {', '.join(versions)}")
+    return "; ".join(reasons)
 
 
 def _unusable(file: Path, reason: object) -> DataError:
@@ -306,22 +310,24 @@ def _refuse_half_state(callback: Callback) -> None:
         UsageError: such a callback.
     """
     kind = type(callback)
-    overridden = {name: getattr(kind, name) is not getattr(Callback, name) for name in ("state_dict", "load_state_dict")}
-    if len({*overridden.values()}) > 1:
-        missing = next(name for name, is_there in overridden.items() if not is_there)
+    saves = kind.state_dict is not Callback.state_dict
+    loads = kind.load_state_dict is not Callback.load_state_dict
+    if saves != loads:
+        defined, missing = ("state_dict", "load_state_dict") if saves else ("load_state_dict", "state_dict")
         raise UsageError(
-            f"The callback {kind.__name__} defines one of state_dict and load_state_dict, and not {missing}: an interrupted training could "
-            f"not restore its state. Define {missing}, too."
+            f"The callback {kind.__name__} defines {defined} and not {missing}: an interrupted training could not restore its state. "
+            f"Define {missing}, too."
         )
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """Name callbacks by class and by place among those of the same class, so that others may be added or removed between interruptions."""
     named: dict[str, Callback] = {}
+    num_seen: Counter[str] = Counter()
     for callback in callbacks:
         kind = f"{type(callback).__module__}.{type(callback).__qualname__}"
-        place = sum(name.rpartition("#")[0] == kind for name in named)
-        named[f"{kind}#{place}"] = callback
+        named[f"{kind}#{num_seen[kind]}"] = callback
+        num_seen[kind] += 1
     return named
 
 

@@ -79,7 +79,7 @@ class TrainingState:
         dataset, split, options, exchange, task_weights: what they are trained on, and how.
         trial_seed: the seed and fold that determine all random numbers.
         ranks: the processes that train together; each of them calls its own callbacks.
-        history: one row an epoch; the row of the current epoch is added after its training and validation.
+        history: one row per epoch; the row of the current epoch is added after its training and validation.
         phase: the current phase; None before the first.
         epoch: the current epoch's number over all phases, from 0.
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.

@@ -1,7 +1,7 @@
-"""Registry of the coordinator's weightings, and the names that their authors import.
+"""Registry of weightings, and the names that authors of weightings import.
 
-A new one is a file here, which is found automatically, or a class anywhere else, named by its import path or an entry point of a package
-(group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).
+A weighting is a file in this folder, which is found automatically, or a class elsewhere, which is named by its import path or by an entry
+point of a package (group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).
 """
 
 from __future__ import annotations

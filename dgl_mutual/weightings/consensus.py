@@ -9,7 +9,7 @@ from torch import Tensor
 from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
 #: Largest logarithm of the ratio of two weights; float32 can hold its exponential and that of its negative.
-_LARGEST_RATIO = 60.0
+_MAX_LOG_RATIO = 60.0
 
 
 class ConsensusOptions(WeightingOptions):
@@ -75,7 +75,7 @@ class Consensus(Weighting):
         for _ in range(self.options.rounds):
             votes = log_weights.gather(2, choices)
             # Other votes must not vanish beside a dominant one: the student that casts it is compared with their consensus.
-            votes = votes.maximum(votes.amax(0) - _LARGEST_RATIO)
+            votes = votes.maximum(votes.amax(0) - _MAX_LOG_RATIO)
             weighed = probabilities * votes.softmax(0).unsqueeze(2)
             # The product leaves j out. The sum of all minus j's share would be rounding errors where j has nearly all of the weight.
             other_votes = (others @ weighed.flatten(1)).view_as(weighed)

@@ -115,7 +115,7 @@ def test_both_sides_have_the_chosen_metric(command_line: Callable[..., object], 
 
 def reversed_rows(rule: mapping.Rule) -> mapping.Rule:
     """The same weight, its outputs in the wrong order; the way back undoes it."""
-    return replace(rule, forth=lambda weight: rule.forth(weight).flip(0), back=lambda weight: rule.back(weight.flip(0)))
+    return replace(rule, to_reference=lambda weight: rule.to_reference(weight).flip(0), to_ours=lambda weight: rule.to_ours(weight.flip(0)))
 
 
 def exchanged(architecture: str, *ours: str) -> Sequence[mapping.Rule]:

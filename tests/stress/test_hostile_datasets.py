@@ -1,6 +1,6 @@
 """Datasets that somebody broke, by chance or on purpose: read, or refused with an error of the package, soon and in little memory.
 
-With ``--stress N``, N hundred inputs a test instead of two dozen.
+With ``--stress N``, N hundred inputs per test instead of two dozen.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def test_csv_folders(fuzz: Callable[..., None], tmp_path: Path) -> None:
     fuzz(test, changed({name: content.encode() for name, content in CSV_FILES.items()}))
 
 
+def in_file(part: object) -> bytes:
+    """A part of Planetoid as its file holds it: bytes, text, or a pickle."""
+    return part if isinstance(part, bytes) else part.encode() if isinstance(part, str) else pickle.dumps(part)
+
+
 def test_planetoid_pickles(fuzz: Callable[..., None], tmp_path: Path) -> None:
     parts = {
         f"ind.cora.{part}": content.encode() if isinstance(content, str) else pickle.dumps(content, protocol=3 + index % 2)
@@ -77,12 +82,15 @@ def test_pickles_of_huge_things(tmp_path: Path) -> None:
     for part in ("x", "allx", "tx", "y", "ally", "graph"):
         for value in (*arrays, wide, {0: list(range(10)) * 10, 1 << 62: [0]}, lists):
             files = {**sound, part: value}
-            content = {
-                f"ind.cora.{name}": each if isinstance(each, bytes) else each.encode() if isinstance(each, str) else pickle.dumps(each)
-                for name, each in files.items()
-            }
+            content = {f"ind.cora.{name}": in_file(each) for name, each in files.items()}
             with bounded():
                 read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults(), Request())
+
+
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("number", [1 << 31, 1 << 40, (1 << 63) - 1])
@@ -92,22 +100,16 @@ def test_sizes_that_only_numbers_have(number: int, tmp_path: Path) -> None:
     for part in ("x", "tx", "allx"):
         sound[part] = sound[part].copy()  # type: ignore[attr-defined]  # a matrix
         sound[part]._shape = (sound[part].shape[0], number)  # type: ignore[attr-defined]
-    content = {f"ind.cora.{name}": each.encode() if isinstance(each, str) else pickle.dumps(each) for name, each in sound.items()}
+    content = {f"ind.cora.{name}": in_file(each) for name, each in sound.items()}
     with bounded(), pytest.raises(DglMutualError, match="columns"):
         read_planetoid(write(tmp_path / "planetoid", content), "Cora", Faults(), Request())
     for key, value, what in (("attr_shape", [4, number], "attr"), ("labels", [0, 1, 1, number], "labels")):
-        buffer = io.BytesIO()
-        np.savez(buffer, **{**npz_arrays(), key: np.array(value)})
+        content = {NPZ_FILE: packed({**npz_arrays(), key: np.array(value)})}
         with bounded(), pytest.raises(DglMutualError, match=f"{what}: "):
-            read_gnn_benchmark(write(tmp_path / "npz", {NPZ_FILE: buffer.getvalue()}), "Amazon-Photo", Faults(), Request())
+            read_gnn_benchmark(write(tmp_path / "npz", content), "Amazon-Photo", Faults(), Request())
 
 
 def test_npz_files(fuzz: Callable[..., None], tmp_path: Path) -> None:
-    def packed(arrays: dict[str, np.ndarray]) -> bytes:
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
-
     sound = npz_arrays()
     numbers = st.sampled_from([0, 1, -1, 3, 4, 1 << 20, 1 << 40, (1 << 63) - 1])
     values = st.one_of(

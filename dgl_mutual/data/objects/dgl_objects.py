@@ -97,7 +97,7 @@ def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: st
     if any(record.node_labels is not None for record in records):
         return (
             f"ndata[{label!r}] has labels of nodes, and the task is 'graph'. To classify nodes, leave task='graph' out. To classify "
-            "graphs, give (graph, label) pairs, or one label a graph with dgl_mutual.Dataset.from_dgl(graphs, labels=..., task='graph')"
+            "graphs, give (graph, label) pairs, or one label per graph with dgl_mutual.Dataset.from_dgl(graphs, labels=..., task='graph')"
         )
     found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {listed(keys) or 'nothing'}). Set it"
     nearest = nearest_key(label, [key for key in keys if key not in (feat, *MASKS)])
@@ -117,23 +117,25 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
         return [data], [None]
     graphs, labels = [], []
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(one, "adj_tensors") for one in data[0]):
-        given = "labels=labels" if not isinstance(data[1], Mapping) else "".join(f"labels=labels[{key!r}]" for key in list(data[1])[:1])
+        given = ", labels=labels"
+        if isinstance(data[1], Mapping):  # dgl.load_graphs gives a dictionary, empty if no labels were saved
+            given = next((f", labels=labels[{key!r}]" for key in data[1]), "")
         raise DataError(
             f"Expected DGL graphs, found a tuple of a list of them and {kind_of(data[1])}, as dgl.load_graphs gives. Unpack it: "
-            f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{given and f', {given}'})."
+            f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{given})."
         )
     for number, item in enumerate(items_of(data, "DGL graphs")):
-        graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
+        graph, graph_label = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):
             hint = "Make it a tuple" if isinstance(item, list) and len(item) == 2 and hasattr(item[0], "adj_tensors") else "Leave it out"
             raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. {hint}.")
         _check_dgl(graph, feat, label, edge_feat)
         graphs.append(graph)
-        labels.append(own.get(label) if isinstance(own, Mapping) else own)  # CSVDataset gives a mapping
+        labels.append(graph_label.get(label) if isinstance(graph_label, Mapping) else graph_label)  # CSVDataset gives a mapping
     return graphs, labels
 
 
-def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
+def _check_keys(graphs: Sequence[Any], graph_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
     """Raise `DataError` where graphs lack a required key. Edge features with the key ``feat`` may be missing."""
 
     def has(which: str, data: Mapping[str, Any]) -> str:
@@ -152,8 +154,8 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
         refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, hint)
     if label is not None:
         hint = f"Set graph.ndata[{label!r}], name another key with label=..., or give labels=...; without label=, labels may be missing."
-        pairs = zip(graphs, own_labels, strict=True)
-        lacking = [number for number, (graph, own) in enumerate(pairs) if own is None and label not in graph.ndata]
+        pairs = zip(graphs, graph_labels, strict=True)
+        lacking = [number for number, (graph, graph_label) in enumerate(pairs) if graph_label is None and label not in graph.ndata]
         refuse_lacking(lacking, graphs, f"labels {label!r}", of_nodes, hint)
     if edge_feat not in (None, "feat"):
         hint = f"Set graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
@@ -163,7 +165,7 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
         refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: has("edata", graph.edata), hint)
 
 
-def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
+def _record_of_dgl(graph: Any, graph_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
     weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]
     if weights:
         warn_of_weights(f"edata[{weights[0]!r}]", f"edge_feat={weights[0]!r}")
@@ -172,7 +174,7 @@ def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edg
         num_nodes=int(graph.num_nodes()),
         features=None if feat is None else as_array(graph.ndata[feat], "node features"),
         node_labels=graph.ndata.get(label),
-        label=own_label,
+        label=graph_label,
         masks={mask: graph.ndata[mask] for mask in MASKS if mask in graph.ndata},
         edge_features=as_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
         keys=tuple(graph.ndata),

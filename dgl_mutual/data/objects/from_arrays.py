@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.values.arrays import FeatureKind, Features, as_integers, by_column, number_of_rows
-from dgl_mutual.data.values.edges import as_edges, canonical_edges, check_ends, edge_rows, edges_with_features
+from dgl_mutual.data.values.edges import as_edges, canonical_edges, check_ends, edge_array, edges_with_features
 from dgl_mutual.data.values.features import check_features, columns_of, compact
 from dgl_mutual.data.values.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.values.row_order import refuse_other_order
@@ -49,10 +49,10 @@ def number_of_nodes(edges: Any, features: Any, labels: Any, node_offsets: Any, t
         if labels is not None and node_offsets is None and task != "graph":
             refuse_transposed(features, num_nodes, labels)
         return num_nodes
-    sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
-    if len(sizes):
-        return int(sizes[-1])
-    ends = edge_rows(edges)
+    offsets = as_integers([] if node_offsets is None else node_offsets, "node offsets")
+    if len(offsets):
+        return int(offsets[-1])
+    ends = edge_array(edges)
     num_labels = 1 if labels is None else number_of_labels(labels)
     highest = int(ends.max(initial=-1))
     if highest >= max(num_labels, _NODES_PER_EDGE * (ends.shape[1] + 1)):
@@ -63,7 +63,7 @@ def number_of_nodes(edges: Any, features: Any, labels: Any, node_offsets: Any, t
     return max(highest + 1, num_labels)
 
 
-def edges_of(
+def edge_attributes(
     edges: Any,
     features: Any,
     num_nodes: int,

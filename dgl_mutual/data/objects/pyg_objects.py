@@ -70,13 +70,13 @@ def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
     if any(record.node_labels is not None for record in records):
         return (
             "y has labels of nodes, and the task is 'graph'. To classify nodes, leave task='graph' out. To classify graphs, set data.y of "
-            "each graph to its label, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=..., task='graph'), one a graph"
+            "each graph to its label, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=..., task='graph'), one per graph"
         )
     nearest = nearest_key("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
     found = f"y is missing ({'the graph' if one else 'graph 0'} has: {listed(keys)}). Set it"
     if nearest is not None:
         found += f", as in data.y = data.{nearest}"
-    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one a {'node' if one else 'graph'}"
+    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one per {'node' if one else 'graph'}"
 
 
 def _graphs_of_pyg(data: Any) -> list[Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.arrays import IntArray
@@ -95,22 +94,15 @@ def _as_graphs(pixels: IntArray, labels: IntArray) -> Dataset:
     number = np.full((len(images), _SIDE + 2, _SIDE + 2), -1)  # with a border without ink, so that no edge case is needed
     number[graph, row + 1, column + 1] = np.arange(len(graph))
     # Four of the eight directions suffice: the edges are made symmetric.
-    beside = [number[graph, row + 1 + down, column + 1 + right] for down, right in ((0, 1), (1, -1), (1, 0), (1, 1))]
-    ends = [_joined(neighbour) for neighbour in beside]
+    beside = np.stack([number[graph, row + 1 + down, column + 1 + right] for down, right in ((0, 1), (1, -1), (1, 0), (1, 1))])
+    direction, source = np.nonzero(beside >= 0)
     return Dataset(
         name="digits",
         task="graph",
-        edges=canonical_edges(
-            np.concatenate([end[0] for end in ends]), np.concatenate([end[1] for end in ends]), len(graph), symmetric=True
-        ),
+        edges=canonical_edges(source, beside[direction, source], len(graph), symmetric=True),
         features=compact(np.stack([images[graph, row, column] / _WHITE, row / (_SIDE - 1), column / (_SIDE - 1)], axis=1)),
         labels=labels,
         node_offsets=np.searchsorted(graph, np.arange(len(images) + 1)).astype(np.int64),
         target=_TARGET,
         feature_names=("intensity", "row", "column"),
     )
-
-
-def _joined(neighbour: npt.NDArray[np.int64]) -> tuple[IntArray, IntArray]:
-    inked = np.flatnonzero(neighbour >= 0)
-    return inked, neighbour[inked]

@@ -58,7 +58,7 @@ def canonical_edge_rows(
     if symmetric:
         keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
     keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    # Given edges come before reverses, so the first of each key that was given is one of them.
+    # Given edges come before reverses, so the first edge with the key of a given edge is a given edge.
     _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
     return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
 
@@ -94,7 +94,7 @@ def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, featu
 
 
 def as_edges(edges: Any, num_nodes: int) -> IntArray:
-    """Convert edges (2, |E|), rows (source, destination), in any order, to the form of `Dataset`; an array in that form is returned itself.
+    """Convert edges (2, |E|), sources and destinations, to the form of `Dataset`. An array in that form is returned as it is.
 
     Self-loops and duplicates are removed: each convolution adds the loops that it needs.
 
@@ -113,8 +113,8 @@ def is_canonical(edges: IntArray) -> bool:
     return bool(later.all()) and not bool((source == destination).any())
 
 
-def edge_rows(edges: Any) -> IntArray:
-    """Edges as two rows of integers, from an array or a data frame with the columns `ENDS`.
+def edge_array(edges: Any) -> IntArray:
+    """Edges as an array of integers, (2, |E|), from an array or a data frame with the columns `ENDS`.
 
     Raises:
         DataError: not two rows of integers, or a data frame with other columns.
@@ -163,7 +163,7 @@ def _rows_of_frame(frame: Any) -> Any:
 
 def check_ends(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|) in the given order. Errors as in `as_edges`."""
-    array = edge_rows(edges)
+    array = edge_array(edges)
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()
         raise DataError(

@@ -143,7 +143,7 @@ def task_of(records: Sequence[GraphRecord], labels: Any) -> TaskName:
         if number not in (num_nodes, len(records)):
             raise DataError(
                 f"Found {counted(number, 'label')} for {counted(len(records), 'graph')} with {counted(num_nodes, 'node')}. "
-                "Give one a graph, or one a node."
+                "Give one per graph, or one per node."
             )
         return "graph" if number == len(records) and len(records) > 1 else "node"
     if len(records) == 1:

@@ -41,7 +41,7 @@ _MAX_FLOATS = 20
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
 #: The rule of scikit-learn's `type_of_target`.
 _FEW_SAMPLES, _MAX_CLASS_SHARE = 20, 0.5
-#: More classes than this with fewer samples each are probably identifiers. Large sets of labels have more samples a class.
+#: More classes than this with fewer samples each are probably identifiers. Large sets of labels have more samples per class.
 _MANY_CLASSES, _FEW_PER_CLASS = 1000, 10
 
 

@@ -57,7 +57,8 @@ def label_values(texts: Sequence[str], counts: Sequence[int]) -> list[LabelValue
     for text, count in zip(texts, counts, strict=True):
         folded = text.casefold()
         values.append(LabelValue(text, count, folded, _parse_number(text), folded in MISSING and text not in _NOT_MISSING))
-    words, has_numbers = {value.folded for value in values if value.is_word}, any(value.number is not None for value in values)
+    words = {value.folded for value in values if value.is_word}
+    has_numbers = any(value.number is not None for value in values)
     if has_numbers and words <= _PLACEHOLDERS:
         words = set()
         for value in values:
@@ -78,7 +79,7 @@ def _parse_number(text: str) -> Decimal | None:
         number = Decimal(text)
     except ArithmeticError:  # an exponent beyond all bounds
         return None
-    return number if number else Decimal(0)
+    return number if number else Decimal(0)  # -0 and 0e5 are the same class as 0
 
 
 def _name_number(number: Decimal) -> str:

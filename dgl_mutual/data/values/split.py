@@ -75,16 +75,16 @@ class Split:
         return np.concatenate([self.train, self.unlabelled])
 
     def of_first(self, num_samples: int) -> Split:
-        """The split of this many samples at the front: without the graphs of a pool, which stand behind the others."""
+        """The split restricted to the first `num_samples` samples. Graphs of a pool come last, so this leaves them out."""
         return Split(*(part[part < num_samples] for part in (self.train, self.val, self.test, self.unlabelled)))
 
     @property
     def test_to_train(self) -> float:
-        """Test samples for each one that is learned or chosen from, hidden labels or not (see `corrected_resampled_t`)."""
+        """Ratio of test samples to training (labelled or not) and validation samples (see `corrected_resampled_t`)."""
         return len(self.test) / (len(self.seen) + len(self.val))
 
     def check(self, num_samples: int) -> Self:
-        """The split itself, if it is one of so many samples.
+        """Return the split if it is valid for a dataset of this many samples.
 
         Raises:
             UsageError: `num_samples` is not an integer.

@@ -74,8 +74,8 @@ _TRAINED_ALIKE = """\
 The same splits, starting weights, order of graphs and choice of epoch by validation; each side draws its own dropout."""
 _EQUIVALENCE = """\
 Mean ± standard deviation (ddof = 1). The difference is ours minus the reference, with its 95 % interval and the paired t-test of "none".
-Equivalence: two one-sided t-tests against the margin. For folds, and seeds of the protocol holdout, whose training samples overlap, all
-with the standard error of Nadeau and Bengio (2003)."""
+Equivalence: two one-sided t-tests against the margin. Training samples of folds, and of seeds of the protocol holdout, overlap; there,
+interval and tests use the standard error of Nadeau and Bengio (2003)."""
 _FOREIGN = (
     "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
 )
@@ -83,18 +83,18 @@ _CONFIGURATION = """\
 The command repeats the comparison; "..." in it stands for a folder. config.yaml beside this page is the complete configuration of our
 side, with all its defaults."""
 _NUMBERS = """\
-Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
-a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/mapping.py` says which is which. Dropout is off; the exchange
-counts in full. A graph task: one batch."""
+Each difference is the largest of an entry, relative to max(1, largest entry); for gradients, relative to the member's largest gradient.
+Both sides have the same weights: those of our side after a few epochs, with random noise added (names: `dgl_mutual/reference/mapping.py`).
+Dropout is off, the exchange has its full weight, and a graph task has one batch."""
 _TRAJECTORY = """\
 Both sides train with Adam from the same weights and with the same order of graphs; dropout is off, and the exchange starts within a quarter
 of the epochs and counts in full from the middle on. Gradients that are zero except for rounding (a bias before a batch norm) count as zero
 on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a step size of at most 0.001: beyond, such
 training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
 _COST = """\
-Some epochs of ours and as many of the reference in turn, each in a process of its own (median of {epochs} each, the first of a turn left
-out; training, clean pass and validation). Memory: of a process that trains two epochs; the peak counts libraries and data, the part to
-train what comes after they are loaded. Inference: one student alone on the test samples, mean over students (median of three)."""
+Time of an epoch (training, clean pass and validation): median of {epochs} epochs of each side. The sides run in separate processes and take
+turns of a few epochs, of which the first is not counted. Memory: of a process that trains two epochs. The peak includes libraries and data;
+"of it to train" is what is added after they are loaded. Inference: one student on the test samples, median of three, mean over students."""
 
 
 def verdict(checks: Sequence[Check]) -> Section:

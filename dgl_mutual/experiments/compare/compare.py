@@ -93,7 +93,7 @@ def compare_with_reference(
 
     settings = f"{parity_epochs} epochs of parity, " + ("neither accuracy nor cost" if parity_only else f"margin {margin:g}")
     comparison = ComparisonFolder(folder, "dgl_mutual beside its torch_geometric reference", settings, plan)
-    with comparison.own():
+    with comparison.locked():
         config, dataset, trials = plan.config, plan.dataset, plan.trials
         facts = _facts(plan, threads) | {"settings": comparison.settings}
         subject = parity_trial(trials[0], dataset)
@@ -122,7 +122,7 @@ def compare_with_reference(
             sections += further_sections
             rows += further_rows
         table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
-        return comparison.keep(sections, rows, holds=all(check.holds for check in checks), trajectory=table)
+        return comparison.write(sections, rows, holds=all(check.holds for check in checks), trajectory=table)
 
 
 def compare_with_file(
@@ -158,7 +158,7 @@ def compare_with_file(
     pair(_planned(plan), foreign, member=member)  # refuses results that cannot match before anything is trained
     title = f"dgl_mutual beside {markdown_text(file.name)}"
     comparison = ComparisonFolder(folder, title, f"margin {margin:g}, member {member}", plan)
-    with comparison.own():
+    with comparison.locked():
         say("running our missing trials")
         with display() as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, compute=compute, progress=progress)
@@ -180,7 +180,7 @@ def compare_with_file(
             certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
             certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
         ]
-        return comparison.keep(sections, _accuracy_rows(pairing.table, tests))
+        return comparison.write(sections, _accuracy_rows(pairing.table, tests))
 
 
 def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:

@@ -56,7 +56,7 @@ class ComparisonFolder:
     plan: Plan
 
     @contextmanager
-    def own(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Lock the folder for the duration of a block.
 
         Raises:
@@ -71,7 +71,7 @@ class ComparisonFolder:
                 )
             yield
 
-    def keep(
+    def write(
         self,
         sections: Sequence[Section],
         rows: Sequence[Mapping[str, object]],

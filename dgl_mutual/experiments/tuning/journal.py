@@ -1,4 +1,4 @@
-"""The journal of a search. It is checked to be of this search, since Optuna accepts any content."""
+"""The journal of a search: the file of its Optuna study. Optuna accepts any content, so we check that it belongs to this search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 JOURNAL_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
 
 
-def leave_copies(journal: Path) -> None:
+def break_hard_links(journal: Path) -> None:
     """Replace a journal with hard links, as made by ``cp -al``, by a copy, since it is written in place.
 
     Raises:
@@ -41,10 +41,10 @@ def leave_copies(journal: Path) -> None:
 
 @contextmanager
 def open_journal(journal: Path, study_name: str) -> Iterator[Any]:
-    """Open Optuna's backend of the journal. It raises an error if the file is removed or replaced, where Optuna would begin a new one.
+    """Open Optuna's backend of the journal. If the file is removed or replaced, it raises an error; Optuna would begin a new file.
 
-    The system releases its lock when a process is killed. Optuna's own locks are files that remain, and one of them waits forever if it was
-    created with a relative path.
+    The backend uses a `filelock`, which the system releases when a process is killed. Optuna's own locks are files that would remain, and
+    one of them waits forever if it was created with a relative path.
 
     Raises:
         ValueError: the file does not begin as the journal of this study. It is not changed.
@@ -122,10 +122,10 @@ def check_study(study: optuna.Study, space: SearchSpace, num_ended: int) -> None
     for trial in trials:
         drawn = {**trial.params, **trial.system_attrs.get("fixed_params", {})}  # the latter in a waiting trial
         for key in (*drawn, *trial.user_attrs.get("keys", ())):
-            if key not in space or not (key not in drawn or space[key].holds(drawn[key])):
+            if key not in space or (key in drawn and not space[key].holds(drawn[key])):
                 raise ValueError(f"trial {trial.number} has a value of {key!r:.80} that is not searched")
         if not all(-1e-9 <= value <= 1 + 1e-9 for value in trial.values or ()):  # rounding may raise an average above 1
-            raise ValueError(f"trial {trial.number} has the metric {trial.values[0]:g}")
+            raise ValueError(f"trial {trial.number} has the metric {trial.values[0]:g}, which is not in [0, 1]")
 
 
 def damaged(journal: Path, error: Exception) -> StoreError:

@@ -23,7 +23,7 @@ from dgl_mutual.experiments.configuration.layers import merge, unflatten
 from dgl_mutual.experiments.configuration.resolve import resolved_values, splits_of
 from dgl_mutual.experiments.run_folders.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, leave_copies, open_journal
+from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, break_hard_links, check_study, damaged, open_journal
 from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, STARTUP_TRIALS, Proposals
 from dgl_mutual.experiments.tuning.records import begun_trials, best_trial, counted_trials, ended_rows, history
 from dgl_mutual.search_space import SearchSpace, described
@@ -122,7 +122,7 @@ class Search:
         made = [parent for parent in self.folder.parents if not parent.exists()]
         self._make_folder()
         if not begun:
-            leave_copies(journal)
+            break_hard_links(journal)
         with ExitStack() as stack:
             self._open(stack)
             try:

@@ -137,7 +137,7 @@ def num_drawn(ratio: float | None, num_unlabelled: int, num_labelled: int) -> in
     count = max(1, round(ratio * num_labelled))
     if count > num_unlabelled:
         raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} asks for {count} unlabelled samples an epoch ({num_labelled} are labelled), and "
+            f"training.unlabelled_ratio = {ratio:g} asks for {count} unlabelled samples per epoch ({num_labelled} are labelled), and "
             f"there are {num_unlabelled}. Give {math.floor(1000 * num_unlabelled / num_labelled) / 1000:g} or less, or leave it "
             "out."
         )

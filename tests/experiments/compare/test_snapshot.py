@@ -81,7 +81,7 @@ def test_exchanged_weights_of_sage_break_parity(task: str, monkeypatch: pytest.M
 
 def test_a_weight_that_does_not_come_back_breaks_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = mapping.RULES["gcn"]
-    monkeypatch.setitem(mapping.RULES, "gcn", (replace(first, back=lambda weight: weight.t() * 1.0000001), *others))
+    monkeypatch.setitem(mapping.RULES, "gcn", (replace(first, to_ours=lambda weight: weight.t() * 1.0000001), *others))
     assert broken(certify_numbers(*make_case("node"))) == {("gcn-0", "weights there and back")}
 
 

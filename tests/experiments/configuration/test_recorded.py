@@ -40,15 +40,21 @@ FORMER: dict[str, Any] = {
 pytestmark = pytest.mark.usefixtures("datasets_are_here")
 
 
+def parent_of(key: str, values: dict[str, Any]) -> tuple[Any, str]:
+    """What holds a dotted key of `values`, and the last part of the key."""
+    *above, last = key.split(".")
+    parent: Any = values
+    for part in above:
+        parent = parent[int(part) if part.isdecimal() else part]
+    return parent, last
+
+
 def former_run(dataset: Dataset, changed: dict[str, Any], **given: Any) -> dict[str, Any]:
     """config.yaml of a run by a version that had other defaults."""
     values = copy.deepcopy(prepare(parse_config({"dataset": dataset.name, "students": "gcn,gat"} | given), dataset).file_values)
-    for path, value in changed.items():
-        *above, key = path.split(".")
-        place = values["resolved"]
-        for part in above:
-            place = place[int(part) if part.isdecimal() else part]
-        place[key] = value
+    for key, value in changed.items():
+        parent, last = parent_of(key, values["resolved"])
+        parent[last] = value
     return values
 
 
@@ -106,13 +112,10 @@ def test_former_defaults_of_students_stand_beside_what_was_given_and_are_overrid
 @pytest.mark.parametrize(
     "later", ["students.1.virtual_node", "training.positions", "strategy_options.gate", "strategy_options.entropy_weight"]
 )
-def test_an_option_that_the_run_did_not_have_and_that_is_off_is_no_change(later: str, ring: Dataset) -> None:
+def test_a_new_option_that_is_off_is_no_change(later: str, ring: Dataset) -> None:
     values = former_run(ring, {})
-    *above, key = later.split(".")
-    place = values["resolved"]
-    for part in above:
-        place = place[int(part) if part.isdecimal() else part]
-    del place[key]
+    parent, last = parent_of(later, values["resolved"])
+    del parent[last]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         planned(values, ring)
@@ -140,7 +143,7 @@ def test_without_a_change_nothing_is_told_and_what_was_given_counts(ring: Datase
     assert plan.given.training.model_fields_set == {"epochs", "patience"}
 
 
-def test_without_its_fingerprint_a_file_is_good_for_any_data(ring: Dataset) -> None:
+def test_a_file_without_a_fingerprint_fits_any_data(ring: Dataset) -> None:
     values = former_run(ring, {"fingerprint": "0123456789ab"})
     with pytest.raises(DataError, match="remove 'fingerprint' from the configuration"):
         planned(values, ring)
@@ -176,7 +179,7 @@ def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: 
     ("key", "value"),
     [("students", None), ("students", ["gcn"]), ("strategy", None), ("training", []), ("strategy_options", 1), ("unlabelled", [])],
 )
-def test_a_part_of_the_run_that_is_damaged_is_no_default_in_silence(key: str, value: Any, ring: Dataset) -> None:
+def test_a_damaged_part_of_a_run_is_not_silently_replaced_by_a_default(key: str, value: Any, ring: Dataset) -> None:
     values = former_run(ring, {"training.patience": 17, key: value}, strategy="independent")
     with pytest.warns(UserWarning, match=f"cannot be repeated.* has no valid {key}"):
         found = planned(values, ring).config
@@ -194,14 +197,14 @@ def test_a_part_of_the_run_that_is_damaged_is_no_default_in_silence(key: str, va
         ({"strategy_options": {"exchange_warmup": [2, 3]}}, "strategy_options.exchange_warmup"),
     ],
 )
-def test_what_was_edited_is_no_default_that_has_changed(edit: dict[str, Any], told: str, ring: Dataset) -> None:
+def test_an_edit_is_not_mistaken_for_a_changed_default(edit: dict[str, Any], told: str, ring: Dataset) -> None:
     values = former_run(ring, {"training.patience": 17}, training={"epochs": 6}, student={"hidden": 16}, students="gcn,gat,gin")
     values["given"] |= edit
     with pytest.raises(UsageError, match=f"edited: its part 'given' has another value of {re.escape(told)} than the run had"):
         planned(values, ring)
 
 
-def test_a_student_that_there_is_not_is_told(ring: Dataset) -> None:
+def test_an_unknown_student_is_reported(ring: Dataset) -> None:
     with pytest.warns(UserWarning, match="cannot be repeated.*Unknown student ''"):
         planned(former_run(ring, {"students.1.architecture": ""}), ring)
 
