@@ -192,8 +192,8 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
-    differ = data_differences if saved_identity == identity else _differences(saved_identity, identity)
-    if differ:
+    if saved_identity != identity or data_differences:
+        differ = _differences(saved_identity, identity) if saved_identity != identity else data_differences
         raise StoreError(  # it ends the run; a trial that fails loses its snapshots
             f"The snapshot {file} belongs to a different training: {differ}. Remove it to train from the start, or resume with the "
             "settings, data and versions that wrote it."
