@@ -121,8 +121,8 @@ def fit(
 
     On the same device, with the same number of threads, the result equals that of ``dgl-mutual run``.
 
-    `run` uses one thread per trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets the number. Another number rounds sums
-    differently, which training with batch norm amplifies.
+    That command uses one thread per trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets the number. Another number rounds
+    sums differently, which training with batch norm amplifies.
 
     Args:
         dataset: a dataset, or what `load` takes: a name, a folder, or a DGL or PyG graph.
@@ -188,9 +188,9 @@ def fit(
     }
     given = {key: value for key, value in options.items() if value is not None}
     given["dataset"] = dataset.name
-    start = {} if recipe is None else _of_no_run(read_recipe(recipe, {**given, "task": dataset.task}), split)
-    asked = parse_config(start, given) if config is None else _asked(config, start, given, split, trust=trust)
-    _refuse_what_fit_does_not_do(asked)
+    start = {} if recipe is None else _without_data(read_recipe(recipe, {**given, "task": dataset.task}), split)
+    asked = parse_config(start, given) if config is None else _read_config(config, start, given, split, trust=trust)
+    _refuse_unsupported(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
     if split is not None:
@@ -221,7 +221,7 @@ def fit(
     return replace(result, config=values_or_objects(resolved))
 
 
-def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
+def _refuse_unsupported(asked: RunConfig) -> None:
     """Raise `UsageError` for a configuration with a grid, noise or an MLP."""
     if asked.grid:
         first = unflatten({key: choices[0] for key, choices in asked.grid.items()})
@@ -239,7 +239,7 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
         )
 
 
-def _asked(
+def _read_config(
     config: str | Path | Mapping[str, Any], below: Mapping[str, Any], given: Mapping[str, Any], split: Split | None, *, trust: bool
 ) -> RunConfig:
     """The configuration of a file or mapping, over the layer `below` and under the layer `given`.
@@ -251,11 +251,11 @@ def _asked(
     layer = layer_of_file(values)
     if not trust and not isinstance(config, Mapping):
         check_trust([config_of(values)], config)
-    asked = parse_config(below, _of_no_run(layer, split), given)
+    asked = parse_config(below, _without_data(layer, split), given)
     return asked.with_record(Recorded(values, below, given)) if has_both(values) else asked
 
 
-def _of_no_run(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:
+def _without_data(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:
     """A layer of configuration without the keys of data, seeds and, if a split is given, splits."""
     dropped = keys_of(Role.DATA, Role.COUNT, *([Role.SPLIT] if split is not None else []))
     return {key: value for key, value in layer.items() if key not in dropped}

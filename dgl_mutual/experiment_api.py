@@ -226,13 +226,13 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
         for label in dataset:
             if not isinstance(label, str):
                 raise UsageError(f"The name {label!r} of a dataset is {kind_of(label)}. Give a string, for example '{label}'.")
-        return {label: _dataset(entry) for label, entry in dataset.items()}
+        return {label: _name_or_dataset(entry) for label, entry in dataset.items()}
     is_list = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
-    datasets = [_dataset(entry) for entry in (dataset if is_list else [dataset])]
+    datasets = [_name_or_dataset(entry) for entry in (dataset if is_list else [dataset])]
     names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in datasets]
-    double = sorted(label for label, count in Counter(names).items() if count > 1)
-    if double:
-        raise UsageError(f"Several datasets are called {double[0]!r}. Give a mapping from names of your own to datasets.")
+    repeated = sorted(label for label, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise UsageError(f"Several datasets are called {repeated[0]!r}. Give a mapping from names of your own to datasets.")
     return dict(zip(names, datasets, strict=True))
 
 
@@ -249,7 +249,7 @@ def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[s
     return combine_layers(read_recipe(recipe, {**named, **known}), {**given, **named})
 
 
-def _dataset(entry: Any) -> Any:
+def _name_or_dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
 
 

@@ -275,36 +275,45 @@ def _fault_of_defaults(options: type[Options]) -> str | None:
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: Sequence[str] = ()) -> tuple[str, str]:
     """Return the beginning of a sentence (the option and its value) and its end (the fault), without the final period."""
     location, group = _place(kind, fault["loc"])
-    key = shortened(".".join([where, *location] if where else location))
+    path = [where, *location] if where else location
     if fault["type"] == "extra_forbidden":
-        fields = list(group.model_fields)
-        nearest = difflib.get_close_matches(location[-1], fields, n=1)
-        above = [where, *location[:-1]] if where else location[:-1]
-        paths = _paths_below(group)
-        below = [path for path in paths if path[-1] == location[-1]]
-        if not below and not nearest:
-            near = difflib.get_close_matches(location[-1], [path[-1] for path in paths], n=1)
-            below = [path for path in paths if path[-1] in near]
-        # The same name in another group is more likely meant than a similar name in this one.
-        elsewhere = [key for key in further if key.rpartition(".")[2] == location[-1]]
-        same = [".".join([*above, *path]) for path in below if path[-1] == location[-1]]
-        named = [*same, *elsewhere] or [".".join([*above, *path]) for path in below] or nearest
-        hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
-        if location[-1].split(".") in paths:
-            nested = "..."
-            for part in reversed(location[-1].split(".")):
-                nested = f"{{{part}: {nested}}}"
-            return f"Unknown option {key!r}. ", f"Here options are nested: write {nested[1:-1]}"
-        choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
-        if fault["input"] is None:  # as YAML reads {students: gcn,sage}
-            choices += f". It has no value here: if it belongs to a list, write that in brackets, for example [gcn, {location[-1]}]"
-        return f"Unknown option {key!r}.{hint} ", choices
+        return _explain_unknown(path, fault["input"], group, further)
+    key = shortened(".".join(path))
     if fault["type"] == "missing":
         if isinstance(fault["loc"][-1], int):  # an entry of a list of fixed length: the message shows the list
             return f"Option {key.rpartition('.')[0]!r} = {_shown(fault['input'])}: ", "more values are needed, in a list"
         examples = group.model_fields[location[-1]].examples
         return f"The option {key!r} is missing. ", f"Give it{f', for example {location[-1]}: {examples[0]}' if examples else ''}"
     return f"Option {key!r} = {_shown(fault['input'])}: " if key else "", plain_message(fault)
+
+
+def _explain_unknown(path: Sequence[str], value: Any, group: type[BaseModel], further: Sequence[str]) -> tuple[str, str]:
+    """Explain an unknown option of `group`; see `_explain`.
+
+    Args:
+        path: its keys.
+    """
+    *above, name = path
+    unknown = f"Unknown option {shortened('.'.join(path))!r}."
+    below = _paths_below(group)
+    if name.split(".") in below:
+        nested = "..."
+        for key in reversed(name.split(".")):
+            nested = f"{{{key}: {nested}}}"
+        return f"{unknown} ", f"Here options are nested: write {nested[1:-1]}"
+    fields = list(group.model_fields)
+    # The same name in another group is more likely meant than a similar name in this one.
+    meant = [".".join([*above, *inner]) for inner in below if inner[-1] == name]
+    meant += [key for key in further if key.rpartition(".")[2] == name]
+    meant = meant or difflib.get_close_matches(name, fields, n=1)
+    if not meant:
+        nearest = difflib.get_close_matches(name, [inner[-1] for inner in below], n=1)
+        meant = [".".join([*above, *inner]) for inner in below if inner[-1] in nearest]
+    hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+    choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
+    if value is None:  # as YAML reads {students: gcn,sage}
+        choices += f". It has no value here: if it belongs to a list, write that in brackets, for example [gcn, {name}]"
+    return f"{unknown}{hint} ", choices
 
 
 def plain_message(fault: Any) -> str:

@@ -99,36 +99,37 @@ class Registry(Generic[T]):
         self._fault = fault
         self._told: set[PlugIn] = set()
 
-    def find(self, given: str | T) -> Found[T]:
+    def find(self, name_or_item: str | T) -> Found[T]:
         """Find the item that a name or import path stands for; a class stands for itself.
 
         Raises:
             UsageError: the name is unknown, the module cannot be found or imported, or the object is not an item of this family.
         """
-        if given is None:
+        if name_or_item is None:
             example = next(iter(self.built_in), "package.module:Name")
             raise UsageError(f"The name of a {self.kind} is empty (null). Give one, for example {example}, or leave it out.")
-        if not isinstance(given, str):
-            self._check(given, f"The {self.kind} {_shown(given)}")
-            return self._describe(given)
-        if given in self.built_in:
-            self.warn_of_hidden(given)
-            return Found(given, self.built_in[given], "built in")
-        if ":" in given:
-            value = import_object(given, self.kind)
-            self._check(value, given)
-            return Found(given, value, "import path")
-        plug_ins = [plug_in for plug_in in self.plug_ins() if plug_in.name == given]
+        if not isinstance(name_or_item, str):
+            self._check(name_or_item, f"The {self.kind} {_shown(name_or_item)}")
+            return self._describe(name_or_item)
+        name = name_or_item
+        if name in self.built_in:
+            self.warn_of_hidden(name)
+            return Found(name, self.built_in[name], "built in")
+        if ":" in name:
+            value = import_object(name, self.kind)
+            self._check(value, name)
+            return Found(name, value, "import path")
+        plug_ins = [plug_in for plug_in in self.plug_ins() if plug_in.name == name]
         if not plug_ins:
-            raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
+            raise unknown(self.kind, name, [*self.names(), IMPORT_PATH])
         if len(plug_ins) > 1:
             ways = "; ".join(f"{plug_in.import_path} ({plug_in.package})" for plug_in in plug_ins)
-            raise UsageError(f"Several installed packages provide a {self.kind} {given!r}. Name one by its import path: {ways}.")
-        return Found(given, self.load(plug_ins[0]), plug_ins[0].package)
+            raise UsageError(f"Several installed packages provide a {self.kind} {name!r}. Name one by its import path: {ways}.")
+        return Found(name, self.load(plug_ins[0]), plug_ins[0].package)
 
-    def resolve(self, given: str | T) -> T:
+    def resolve(self, name_or_item: str | T) -> T:
         """Like `find`, but return only the item."""
-        return self.find(given).value
+        return self.find(name_or_item).value
 
     def load(self, plug_in: PlugIn) -> T:
         """Import an item of an installed package.
@@ -146,16 +147,16 @@ class Registry(Generic[T]):
             ) from None
         return value  # type: ignore[no-any-return]  # `_check` has seen that it is one
 
-    def check_name(self, given: str) -> None:
+    def check_name(self, name: str) -> None:
         """Check that an item has this name, without importing anything.
 
         Raises:
             UsageError: no item has it; the message lists all names.
         """
-        if given in self.built_in:
-            self.warn_of_hidden(given)
-        elif ":" not in given and given not in self.names():
-            raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
+        if name in self.built_in:
+            self.warn_of_hidden(name)
+        elif ":" not in name and name not in self.names():
+            raise unknown(self.kind, name, [*self.names(), IMPORT_PATH])
 
     def names(self) -> list[str]:
         """All known names: built-in ones, then those of installed packages."""
@@ -261,7 +262,7 @@ def _all_plug_ins(path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[PlugI
     Args:
         path: folders of ``sys.path`` with their modification times, which change when a package is installed.
     """
-    found: dict[str, list[tuple[str, PlugIn]]] = {}
+    by_distribution: dict[str, list[tuple[str, PlugIn]]] = {}
     for distribution in importlib.metadata.distributions(path=[entry for entry, _ in path]):
         try:  # a package with unreadable metadata must not hide the others
             name = str(distribution.metadata["Name"])
@@ -271,9 +272,9 @@ def _all_plug_ins(path: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[PlugI
             continue
         plug_ins = [(point.group, PlugIn(point.name, point.value, package)) for point in points]
         # Of several copies on the path, Python imports the first.
-        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), plug_ins)
+        by_distribution.setdefault(re.sub(r"[-_.]+", "-", name).lower(), plug_ins)
     groups: dict[str, list[PlugIn]] = {}
-    for _, points_of_package in sorted(found.items()):
+    for _, points_of_package in sorted(by_distribution.items()):
         for group, plug_in in points_of_package:
             groups.setdefault(group, []).append(plug_in)
     return {group: tuple(of_group) for group, of_group in groups.items()}

@@ -126,13 +126,14 @@ class Strategy(nn.Module, ABC):
         return self.distribution.objective(step.logits[:, step.labelled], step.labels[step.labelled], weights)
 
     def _coordinator_config(self) -> CoordinatorConfig:
-        setting, what = self.setting, f"coordinator_weighting of the strategy {self.name!r}"
-        with errors_attributed_to(what, self):
+        setting = self.setting
+        method = f"coordinator_weighting of the strategy {self.name!r}"
+        with errors_attributed_to(method, self):
             pair = self.coordinator_weighting()
         if pair is None:
             return CoordinatorConfig("uniform", setting.num_students, setting.num_outputs)
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Mapping)):
-            raise UsageError(f"{what} returns {pair!r}. It must return None or a weighting with its options: ('attention', {{}}).")
+            raise UsageError(f"{method} returns {pair!r}. It must return None or a weighting with its options: ('attention', {{}}).")
         weighting, options = pair
         return CoordinatorConfig(
             weighting=weighting,

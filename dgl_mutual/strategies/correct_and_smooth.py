@@ -53,10 +53,10 @@ class CorrectAndSmooth(Independent):
     @classmethod
     def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
         assert isinstance(options, CorrectAndSmoothOptions)
+        flat = np.full(graph.num_classes, 1 / graph.num_classes)
         chosen = []
         for prediction in predictions:
             corrected = [correct(prediction, graph, alpha, options.steps) for alpha in options.correct_alphas]
-            flat = np.full(graph.num_classes, 1 / graph.num_classes)
             candidates = [
                 as_probabilities(smooth(scores, graph, alpha, options.steps), otherwise=flat)
                 for scores in corrected

@@ -56,7 +56,7 @@ def gate_of(options: GateOptions, distribution: Distribution, step: Step, target
         votes = distribution.votes(step.targets[:, step.exchange])
         target = (votes.sum(0) - votes[list(step.active)]) / (len(votes) - 1)
     threshold = _THRESHOLDS[options.gate] if options.gate_threshold is None else options.gate_threshold
-    passes = distribution.max_probability(target) >= threshold - 1e-6  # shares of votes have rounding errors
-    if passes.numel():  # a mini-batch may have no exchange samples
-        step.log["gate"] = passes.to(target.dtype).mean()
-    return passes.to(target.dtype)
+    gate = (distribution.max_probability(target) >= threshold - 1e-6).to(target.dtype)  # shares of votes have rounding errors
+    if gate.numel():  # a mini-batch may have no exchange samples
+        step.log["gate"] = gate.mean()
+    return gate

@@ -51,15 +51,15 @@ class LabelPropagation(Strategy):
     @classmethod
     def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
         assert isinstance(options, LabelPropagationOptions)
-        labels, known = graph.labels, graph.train
 
         def clamped(scores: Matrix) -> Matrix:
-            scores[known] = labels[known]
+            scores[graph.train] = graph.labels[graph.train]
             return scores
 
-        fractions = np.bincount(graph.classes, minlength=graph.num_classes) / max(len(known), 1)
+        shares = np.bincount(graph.classes, minlength=graph.num_classes) / max(len(graph.train), 1)
         candidates = [
-            as_probabilities(spread(graph.by_rows, labels, alpha, options.steps, clamped), otherwise=fractions) for alpha in options.alphas
+            as_probabilities(spread(graph.by_rows, graph.labels, alpha, options.steps, clamped), otherwise=shares)
+            for alpha in options.alphas
         ]
         return [candidates[graph.best(candidates)]]
 

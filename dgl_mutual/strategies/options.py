@@ -94,21 +94,23 @@ def resolved_options(options: StrategyOptions, epochs: int, task: TaskName, unla
     Raises:
         UsageError: the options do not fit, or a custom method fails or returns no options.
     """
-    what = f"resolved of the options {type(options).__name__!r}"
-    with errors_attributed_to(what, options):
+    method = f"resolved of the options {type(options).__name__!r}"
+    with errors_attributed_to(method, options):
         resolved = options.resolved(epochs, task, unlabelled)
     if not isinstance(resolved, StrategyOptions):
-        raise UsageError(f"{what} returns {kind_of(resolved)}. It must return options, for example self.")
+        raise UsageError(f"{method} returns {kind_of(resolved)}. It must return options, for example self.")
     return resolved
 
 
-def reasons_from(options: StrategyOptions, num_students: int) -> Mapping[str, str]:
+def checked_reasons(options: StrategyOptions, num_students: int) -> Mapping[str, str]:
     """Call `without_effect`, which a custom class may override, and check the result as `resolved_options` does."""
-    what = f"without_effect of the options {type(options).__name__!r}"
-    with errors_attributed_to(what, options):
+    method = f"without_effect of the options {type(options).__name__!r}"
+    with errors_attributed_to(method, options):
         reasons = options.without_effect(num_students)
     if not isinstance(reasons, Mapping) or not all(isinstance(why, str) for why in reasons.values()):
-        raise UsageError(f"{what} returns {value_and_kind(reasons)}. It must return a mapping from names of options to reasons (strings).")
+        raise UsageError(
+            f"{method} returns {value_and_kind(reasons)}. It must return a mapping from names of options to reasons (strings)."
+        )
     return reasons
 
 
@@ -133,7 +135,8 @@ class TeachingOptions(StrategyOptions):
         Raises:
             UsageError: the exchange would not begin in so many epochs.
         """
-        options, warmup = super().resolved(epochs, task, unlabelled), self.exchange_warmup
+        options = super().resolved(epochs, task, unlabelled)
+        warmup = self.exchange_warmup
         if warmup is None:
             return options.model_copy(update={"exchange_warmup": (epochs // 4, epochs // 4)})
         if options.weight > 0 and warmup[0] >= epochs:

@@ -61,9 +61,9 @@ class LabelledGraph:
     @cached_property
     def labels(self) -> Matrix:
         """Y: the rows of training nodes are one-hot, all others zero."""
-        known = np.zeros((self.num_nodes, self.num_classes))
-        known[self.train, self.classes] = 1.0
-        return known
+        labels = np.zeros((self.num_nodes, self.num_classes))
+        labels[self.train, self.classes] = 1.0
+        return labels
 
     @property
     def _degrees(self) -> Vector:

@@ -18,7 +18,7 @@ from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import EXCEPT, reasons_from, resolved_options
+from dgl_mutual.strategies.options import EXCEPT, checked_reasons, resolved_options
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.user_warnings import warn
@@ -56,7 +56,7 @@ def warn_of_options_without_effect(runs: Sequence[tuple[RunConfig, RunConfig]], 
 def without_effect_in_search(resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
     """The searched options, by dotted key, that change nothing that students learn, whatever else is drawn -> the reason."""
     points = _points(strategy_options_of(resolved), "strategy_options", searched)
-    reasons = _at_all_points(reasons_from(point, len(resolved.students)) for point in points)
+    reasons = _at_all_points(checked_reasons(point, len(resolved.students)) for point in points)
     return {f"strategy_options.{name}": why for name, why in reasons.items() if f"strategy_options.{name}" in searched}
 
 
@@ -128,7 +128,7 @@ def _strategy_options(asked: RunConfig, resolved: RunConfig, searched: SearchSpa
     assert resolved.task is not None
     options, given = strategy_options_of(resolved), asked.strategy_options
     options_class = type(options)
-    reasons = _at_all_points(reasons_from(point, len(resolved.students)) for point in _points(options, "strategy_options", searched))
+    reasons = _at_all_points(checked_reasons(point, len(resolved.students)) for point in _points(options, "strategy_options", searched))
     for name in given:
         if name not in options_class.model_fields or f"strategy_options.{name}" in searched:
             continue
