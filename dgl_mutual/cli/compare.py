@@ -108,8 +108,9 @@ def command(
     if reference == "pyg":
         comparison = compare_with_reference(config, parity_epochs=parity_epochs, parity_only=parity_only, **shared)
     else:
-        file = user_path(reference)
-        comparison = compare_with_file(config, file, columns=_mapping(columns), member=member, runs=runs, jobs=jobs, **shared)
+        comparison = compare_with_file(
+            config, user_path(reference), columns=_mapping(columns), member=member, runs=runs, jobs=jobs, **shared
+        )
     say(comparison.text)
     say(f"\nWritten to {comparison.folder / CERTIFICATE_FILE}")
     if not comparison.holds:
@@ -124,12 +125,12 @@ def _refuse_options_without_effect(beside: str, names: tuple[str, ...]) -> None:
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     """``("test=accuracy",)`` as ``{"test": "accuracy"}``."""
+    mapping: dict[str, str] = {}
     for text in columns:
-        if not all(text.partition("=")):
+        ours, _, theirs = text.partition("=")
+        if not (ours and theirs):
             raise click.UsageError(f"Cannot map the column {text!r}: the form is OURS=THEIRS, for example --column test=accuracy.")
-    pairs = [(ours, theirs) for ours, _, theirs in (text.partition("=") for text in columns)]
-    for ours, theirs in pairs:
-        other = dict(pairs)[ours]
-        if other != theirs:
-            raise click.UsageError(f"--column {ours} was given twice, as {theirs!r} and as {other!r}. Leave out one of them.")
-    return dict(pairs)
+        first = mapping.setdefault(ours, theirs)
+        if first != theirs:
+            raise click.UsageError(f"--column {ours} was given twice, as {first!r} and as {theirs!r}. Leave out one of them.")
+    return mapping

@@ -34,8 +34,8 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     from dgl_mutual.utils.files import refuse_taken
     from dgl_mutual.utils.paths import user_path
 
-    given, target = user_path(dataset).resolve(), out.resolve()
-    if given.exists() and (target == given or target in given.parents):
+    source, target = user_path(dataset).resolve(), out.resolve()
+    if source.exists() and (target == source or target in source.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or contains it. Choose another folder.")
     refuse_taken(out)
     try:

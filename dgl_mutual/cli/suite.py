@@ -87,17 +87,16 @@ def command(
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
-        given = [one.opts[0] for one in click.get_current_context().command.params if was_given(one.name)]
-        if given:
-            raise click.UsageError(f"{given[0]} was given, and no suite. Name one: without a NAME, all suites are listed.")
+        options = [parameter.opts[0] for parameter in click.get_current_context().command.params if was_given(parameter.name)]
+        if options:
+            raise click.UsageError(f"{options[0]} was given, and no suite. Name one: without a NAME, all suites are listed.")
         say("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
-    source = name
-    name, suite = load_suite(source)
+    suite_name, suite = load_suite(name)
     check_writable(out)
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
-        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
+        check_trust([run.config for run in configurations(suite, overrides=overrides)], name, overrides)
     compute = Compute(device=device, jobs=jobs, threads=threads)
     if tuned is not None and not dry_run:  # a search may take hours, so errors of the runs after it are found first
         check_trackers(track)
@@ -105,7 +104,7 @@ def command(
             pass
     data = DataSource(data_dir, offline=offline or dry_run)
     plan, tuning = prepare_suite(
-        name,
+        suite_name,
         suite,
         out=out,
         quick=quick,
@@ -117,7 +116,7 @@ def command(
         display=display,
     )
     if dry_run:
-        is_runnable = _estimate(plan, data, tuned=tuned, jobs=compute.num_jobs, resume=resume, offline=offline)
+        is_runnable = _list_estimates(plan, data, tuned=tuned, jobs=compute.num_jobs, resume=resume, offline=offline)
         raise click.exceptions.Exit(0 if is_runnable else 1)
     del data  # the runs are planned
     with display() as progress:
@@ -133,7 +132,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _estimate(plan: SuitePlan, data: DataSource, *, tuned: int | None, jobs: int, resume: bool, offline: bool) -> bool:
+def _list_estimates(plan: SuitePlan, data: DataSource, *, tuned: int | None, jobs: int, resume: bool, offline: bool) -> bool:
     """List the searches and runs with their estimated times, and return whether the suite can be run."""
     from dgl_mutual.errors import SplitError
 
@@ -141,7 +140,7 @@ def _estimate(plan: SuitePlan, data: DataSource, *, tuned: int | None, jobs: int
     if tuned is not None:
         plan, search_seconds = _list_searches(plan, data, tuned, jobs)
     # The folder of a run depends on the results of the searches.
-    can_train = _list(plan, jobs, search_seconds, start_over=not resume or tuned is not None)
+    can_train = _list_runs(plan, jobs, search_seconds, start_over=not resume or tuned is not None)
     if offline:
         _complain_of_missing(plan)
         return can_train and not plan.missing
@@ -171,7 +170,7 @@ def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: i
     return suite_plan, total
 
 
-def _list(suite_plan: SuitePlan, jobs: int, search_seconds: float, *, start_over: bool) -> bool:
+def _list_runs(suite_plan: SuitePlan, jobs: int, search_seconds: float, *, start_over: bool) -> bool:
     """List the runs with their estimated times, and return whether all of them can be trained.
 
     Args:

@@ -30,7 +30,7 @@ def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, dev
     RUN is the folder of a run or a suite, or a folder that contains runs. The students are read from checkpoints/ in the run's folder.
 
     \b
-    Example:
+    Examples:
       dgl-mutual time-inference results/suite-node
       dgl-mutual plot results/suite-node --kind time
     """

@@ -46,19 +46,24 @@ def write_result(path: Path, text: str) -> None:
         UsageError: `path` is a configuration, a table of a run or search, a saved student, or a file of a dataset or partition.
         StoreError: it cannot be written.
     """
-    refuse_kept(path)
-    if not is_special(path):
-        try:
-            target = path.resolve()
-            if target.is_dir():
-                raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
-            read_only = target.is_file() and not os.access(target, os.W_OK)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None
-        if read_only:
-            raise StoreError(f"Cannot write {str(path)!r}: it is read-only. Name another file, or make it writable.")
-        write_text(target, text)
+    if is_special(path):
+        _write_special(path, text)
         return
+    refuse_kept(path)
+    try:
+        target = path.resolve()
+        if target.is_dir():
+            raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
+        read_only = target.is_file() and not os.access(target, os.W_OK)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None
+    if read_only:
+        raise StoreError(f"Cannot write {str(path)!r}: it is read-only. Name another file, or make it writable.")
+    write_text(target, text)
+
+
+def _write_special(path: Path, text: str) -> None:
+    """Write to a device or pipe."""
     try:
         # Without truncation, since others may write there, too, and without blocking, since a pipe without a reader would block forever.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)

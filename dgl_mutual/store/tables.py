@@ -94,16 +94,15 @@ def read_table(file: Path, columns: list[str], *, any_options: bool = False) -> 
         lacking = [name for name in columns if name not in table.columns]
         fault = f"does not have the columns {', '.join(lacking)}" if lacking else f"does not begin with the columns {', '.join(columns)}"
         raise StoreError(f"{str(file)!r} {fault}: it was changed, or is of another version. {_hint_of(file)}")
-    figures = [str(name) for name in (columns if any_options else table) if name not in _TEXT] if len(table) else []
-    is_number = {name: table.dtypes[name].kind in "iuf" for name in figures}
-    wrong = [name for name, number in is_number.items() if not number]
-    numbers = [name for name, number in is_number.items() if number]
-    wrong += [name for name in (*KEY, "trial") if name in columns and name in numbers and not (table[name] % 1 == 0).all()]
-    if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
+    of_numbers = table[[name for name in (columns if any_options else table) if name not in _TEXT] if len(table) else []]
+    numbers = of_numbers.select_dtypes("number")
+    wrong = [name for name in of_numbers if name not in numbers]
+    wrong += [name for name in (*KEY, "trial") if name in columns and name in numbers and not (numbers[name] % 1 == 0).all()]
+    if "best_epoch" in columns and "best_epoch" in numbers and not (numbers["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
-    outside = _outside_of_ranges(table[numbers], columns)
+    outside = _outside_of_ranges(numbers, columns)
     if outside:
         raise StoreError(f"{str(file)!r} has {outside}: it was changed. {_hint_of(file)}")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
