@@ -288,11 +288,7 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: 
 
 
 def _explain_unknown(path: Sequence[str], value: Any, group: type[BaseModel], further: Sequence[str]) -> tuple[str, str]:
-    """Explain an unknown option of `group`; see `_explain`.
-
-    Args:
-        path: its keys.
-    """
+    """Explain an unknown option of `group` at the keys `path`; see `_explain`."""
     *above, name = path
     unknown = f"Unknown option {shortened('.'.join(path))!r}."
     below = _paths_below(group)

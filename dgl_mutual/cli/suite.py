@@ -158,14 +158,13 @@ def _list_searches(suite_plan: SuitePlan, data: DataSource, trials: int, jobs: i
     """
     from dgl_mutual.experiments.suites.suite_estimate import estimate_searches
 
-    total = 0.0
     suite_plan, searches = estimate_searches(suite_plan, data, trials=trials)
     for search in searches:
         say(
             f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
             f"tuning {search.method} on {search.data}{f' ({search.trainings} trainings each)' if search.trainings > 1 else ''}"
         )
-        total += search.missing * search.seconds
+    total = sum(search.missing * search.seconds for search in searches)
     say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs after them, with the options as they are now:")
     return suite_plan, total
 

@@ -102,15 +102,7 @@ def command(
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     with display() as progress:
         tuning = tune(
-            config,
-            dataset,
-            trials=trials,
-            splits=splits,
-            timeout=timeout,
-            search=search,
-            out=out,
-            compute=compute,
-            progress=progress,
+            config, dataset, trials=trials, splits=splits, timeout=timeout, search=search, out=out, compute=compute, progress=progress
         )
     counts = tuning.history["state"].value_counts()
     say(", ".join(f"{counted(int(counts[state]), 'trial')} {state}" for state in counts.index))

@@ -52,8 +52,7 @@ def installed_version(distribution: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of this package, Python, the platform, and all installed dependencies."""
-    first = {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform()}
-    return {**first, **_dependencies()}
+    return {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform(), **_dependencies()}
 
 
 @cache  # reads forty files, and the imported versions of a process do not change

@@ -40,9 +40,9 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
     split = plan.trials[0].split
     share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
     if share < 1:
-        part = Split(*(_first(samples, share) for samples in split.parts.values()))
-        with suppress(DglMutualError):  # a part may lack a class or a rare label that all graphs have
-            return sum(_seconds(point.config, plan.dataset, part) for point in plan.points) / share
+        subset = Split(*(_evenly_spaced(samples, share) for samples in split.parts.values()))
+        with suppress(DglMutualError):  # a subset may lack a class or a rare label that all graphs have
+            return sum(_seconds(point.config, plan.dataset, subset) for point in plan.points) / share
     return sum(_seconds(point.config, plan.dataset, split) for point in plan.points)
 
 
@@ -96,7 +96,7 @@ def num_missing(plan: Plan, out: Path) -> int:
     return len(plan.keys - keys_of(read_trials(out / plan.name)))
 
 
-def _first(part: IntArray, share: float) -> IntArray:
+def _evenly_spaced(samples: IntArray, share: float) -> IntArray:
     """A share of the samples, evenly spaced, since they may be sorted by class."""
-    chosen: IntArray = part[np.linspace(0, len(part) - 1, max(1, round(share * len(part)))).astype(np.int64)]
+    chosen: IntArray = samples[np.linspace(0, len(samples) - 1, max(1, round(share * len(samples)))).astype(np.int64)]
     return chosen

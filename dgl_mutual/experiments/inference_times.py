@@ -55,21 +55,21 @@ def time_run(
     """
     store = RunStore(run_folder)
     trials = overall(store.trials)
-    kept = [key for key in sorted(keys_of(trials)) if (store.checkpoints / trial_name(*key) / "ensemble.json").is_file()]
+    with_students = [key for key in sorted(keys_of(trials)) if (store.checkpoints / trial_name(*key) / "ensemble.json").is_file()]
     config = trusted_config(run_folder / CONFIG_FILE, {}, trust=trust)
     if not resolve_strategy(config.strategy).trains:
         raise StoreError(
             f"{str(run_folder)!r} has no students, since the strategy {config.strategy!r} trains none, so nothing can be timed. Leave this "
             "run out."
         )
-    if not kept:
+    if not with_students:
         raise StoreError(
             f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
             f"with one seed: dgl-mutual run --config {shlex.quote(str(run_folder / CONFIG_FILE))} --seeds 1 --out FOLDER"
         )
     check_writable(run_folder)
     device = resolve_device(device)
-    seed, fold = kept[0]
+    seed, fold = with_students[0]
     folder = store.checkpoints / trial_name(seed, fold)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
     again = f"dgl-mutual run --config {shlex.quote(str(run_folder / CONFIG_FILE))} --set fingerprint=null --out FOLDER"
@@ -83,8 +83,8 @@ def time_run(
     }
     torch.set_num_threads(whole_number("threads", threads, 1, MAX_THREADS))
     times = time_inference(models, dataset, repeats=repeats)
-    where = torch.cuda.get_device_name(device) if is_cuda(device) else device
-    shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}
+    device_name = torch.cuda.get_device_name(device) if is_cuda(device) else device
+    shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": device_name}
     table = pd.DataFrame([{"member": member, **shared, **asdict(time)} for member, time in times.items()], columns=INFERENCE_COLUMNS)
     file = run_folder / INFERENCE_FILE
     with lock(run_folder):

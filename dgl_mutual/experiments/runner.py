@@ -161,7 +161,15 @@ def execute(
         for opened in runs:  # only now, after all checks, are files changed
             stack.enter_context(begun(opened.store, opened.plan.file_values, resume=resume, keys=opened.plan.keys))
         works = [
-            Work(plan_index, trial, opened.plan.config, opened.plan.points, opened.store.checkpoints, opened.store.snapshots, opened.code)
+            Work(
+                plan_index,
+                trial,
+                config=opened.plan.config,
+                points=opened.plan.points,
+                checkpoints=opened.store.checkpoints,
+                snapshots=opened.store.snapshots,
+                code=opened.code,
+            )
             for plan_index, opened in enumerate(runs)
             for trial in opened.plan.trials
             if trial.key not in opened.finished
@@ -203,11 +211,12 @@ def _checked(plan: Plan, store: RunStore, *, resume: bool) -> _OpenRun:
         UsageError: there is something to train, but gradients are disabled.
         StoreError: code or data have changed, or the folder holds another run. Nothing was removed.
     """
-    kept, code = store.kept(plan.file_values, resume=resume, keys=plan.keys), custom_code_digests(*plan.configs)
-    finished = kept.keys & plan.keys
+    kept = store.kept(plan.file_values, resume=resume, keys=plan.keys)
+    code = custom_code_digests(*plan.configs)
     check_code(kept, code, plan.keys)
     check_data(kept, plan)
-    if not plan.keys <= finished:  # worker processes would enable gradients again
+    finished = kept.keys & plan.keys
+    if finished != plan.keys:  # worker processes would enable gradients again
         check_gradients(resolve_strategy(plan.config.strategy))
     return _OpenRun(plan, store, finished, code)
 

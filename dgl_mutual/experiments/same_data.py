@@ -42,14 +42,14 @@ def _check_schema(kept: Kept, plan: Plan, fix: str) -> None:
 def _check_official_splits(kept: Kept, plan: Plan, fix: str) -> None:
     """See `check_data`. Trials are prepared again with their noise, since the digests in trials.csv include it."""
     digests = kept.trials.groupby(KEY)["split"].first().to_dict()
-    first: dict[int, int] = {}
+    first_seeds: dict[int, int] = {}
     for seed, fold in sorted(kept.keys):
-        first.setdefault(fold, seed)
-    asked = {trial.key: trial for trial in plan.trials}
-    for fold, seed in first.items():
-        trial = asked.get((seed, fold)) or Trial(seed, fold, split_of(plan.config, plan.dataset, seed, fold))
-        made = trial_data(trial, plan.config, plan.dataset)
-        if digests[trial.key] != split_digest(made.dataset, made.split):
+        first_seeds.setdefault(fold, seed)
+    requested = {trial.key: trial for trial in plan.trials}
+    for fold, seed in first_seeds.items():
+        trial = requested.get((seed, fold)) or Trial(seed, fold, split_of(plan.config, plan.dataset, seed, fold))
+        data = trial_data(trial, plan.config, plan.dataset)
+        if digests[trial.key] != split_digest(data.dataset, data.split):
             raise StoreError(
                 f"The official split of {plan.dataset.name} is another than that of the trials in {str(kept.folder)!r}: seed "
                 f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed. "

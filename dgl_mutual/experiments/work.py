@@ -105,17 +105,18 @@ def do_work(
         data = trial_data(trial, config, dataset)
         epochs = [point.config.training.epochs for point in work.points]
 
-        def fit(number: int, point: RunConfig) -> FitResult:
-            file, every = work.snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
+        def fit(number: int, point_config: RunConfig) -> FitResult:
+            file = work.snapshots / trial.name / f"{number}.safetensors"
+            every = point_config.training.checkpoint_every
             reports = [] if on_epoch is None else [_epoch_reports(trial.title, epochs, number, on_epoch)]
             point_trackers: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(work.points) <= 1 else f"{trial.name}-grid-{number}"
-                point_trackers = _trackers(track, name, trial, point, run_folder)
+                point_trackers = _trackers(track, name, trial, point_config, folder=run_folder)
                 trackers.extend(point_trackers)
             return fit_resolved(
                 replace(trial, split=data.seen_split),
-                point,
+                point_config,
                 data.seen,
                 callbacks=[*reports, *point_trackers],
                 snapshots=None if every is None else Snapshots(file, every, within=work.snapshots.parent),
@@ -184,9 +185,9 @@ def _epoch_reports(title: str, epochs: Sequence[int], number: int, on_epoch: OnE
     return EpochReports(report_epoch)
 
 
-def _trackers(track: Sequence[TrackerLike], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
+def _trackers(track: Sequence[TrackerLike], name: str, trial: Trial, config: RunConfig, *, folder: Path) -> list[Tracker]:
     """New trackers of the training `name`, in the run folder `folder`."""
-    values = {**resolved_values(point), "seed": trial.seed, "fold": trial.fold}
+    values = {**resolved_values(config), "seed": trial.seed, "fold": trial.fold}
     return [make_tracker(tracker, TrackedRun(folder.name, name, folder, values)) for tracker in track]
 
 

@@ -107,10 +107,7 @@ class BoostedGNN(Strategy):
             return {"supervised": self.supervised(step)}
         labels = step.labels[step.labelled]
         weights = self._weights(step.targets[:student, step.labelled], labels) if self.options.boost else None
-        return {
-            "supervised": self.supervised(step, weights),
-            "distillation": self._distillation(step, student),
-        }
+        return {"supervised": self.supervised(step, weights), "distillation": self._distillation(step, student)}
 
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
         """w, scaled to a maximum of 1 per task, in the shape of `labels`, from the logits of all teachers: (k, labelled samples, C)."""

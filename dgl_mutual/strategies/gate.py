@@ -21,10 +21,7 @@ _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
 class GateOptions(ExchangeOptions):
     """Options of the gate on the exchange."""
 
-    idle_with: ClassVar[IdleWith] = {
-        "gate": {"weight": (0.0,)},
-        "gate_threshold": {"gate": ("none",), "weight": (0.0,)},
-    }
+    idle_with: ClassVar[IdleWith] = {"gate": {"weight": (0.0,)}, "gate_threshold": {"gate": ("none",), "weight": (0.0,)}}
     gate: Literal["none", "confidence", "agreement"] = "none"
     """Samples on which students learn from others: all samples of the exchange (none), those whose target is confident (confidence), or
     those on which the peers agree (agreement; with two students each has one peer, so all samples pass)."""

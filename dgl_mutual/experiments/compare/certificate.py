@@ -124,8 +124,8 @@ def numbers(checks: Sequence[Check]) -> Section:
     for check in checks:
         by_place.setdefault((check.quantity, check.member), {})[check.precision] = check
     rows = [
-        (quantity, member, *(_checked(found[precision]) for precision in PRECISIONS))
-        for (quantity, member), found in sorted(by_place.items(), key=lambda item: item[0][0])
+        (quantity, member, *(_checked(by_precision[precision]) for precision in PRECISIONS))
+        for (quantity, member), by_precision in sorted(by_place.items(), key=lambda item: item[0][0])
     ]
     header = ("quantity", "member", *(f"{precision} (bound {BOUNDS[precision]:.0e})" for precision in PRECISIONS))
     return Section("Every quantity at the same weights", _table(header, rows), _NUMBERS, on_screen=False)

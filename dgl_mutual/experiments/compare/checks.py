@@ -118,10 +118,6 @@ def gradients_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor
 
 def terms_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
     """Difference of each named term; infinite if one side lacks it."""
-    apart = {}
-    for name in dict.fromkeys([*ours, *theirs]):
-        both = name in ours and name in theirs
-        apart[name] = (
-            difference(torch.tensor(ours[name], dtype=torch.float64), torch.tensor(theirs[name], dtype=torch.float64)) if both else math.inf
-        )
-    return apart
+    names = dict.fromkeys([*ours, *theirs])
+    sides = [[torch.tensor(terms.get(name, math.nan), dtype=torch.float64) for name in names] for terms in (ours, theirs)]
+    return dict(zip(names, map(difference, *sides), strict=True))

@@ -106,7 +106,7 @@ def compare_with_reference(
             for precision in PRECISIONS:
                 title = f"{precision}  {subject.name}"
                 report = partial(progress.epoch, title)
-                trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs, report))
+                trajectories.append(certify_trajectory(subject, config, dataset, precision, epochs=parity_epochs, report=report))
                 progress.end(title)
         checks = [_fingerprint_check(facts), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
         rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
@@ -118,7 +118,9 @@ def compare_with_reference(
             certificate.trajectories(trajectories),
         ]
         if not parity_only:
-            further_sections, further_rows = _side_by_side(plan, margin, data_dir, threads, say, display)
+            further_sections, further_rows = _side_by_side(
+                plan, margin=margin, data_dir=data_dir, threads=threads, say=say, display=display
+            )
             sections += further_sections
             rows += further_rows
         table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
@@ -199,18 +201,18 @@ def _planned(plan: Plan) -> pd.DataFrame:
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     rows = []
     for trial in plan.trials:
-        made = trial_data(trial, config, dataset)
-        key = (dataset.name, config.fingerprint, split_digest(made.dataset, made.split), trial.seed, trial.fold)
-        test = 0.0 if _has_test_metric(made) else math.nan
+        data = trial_data(trial, config, dataset)
+        key = (dataset.name, config.fingerprint, split_digest(data.dataset, data.split), trial.seed, trial.fold)
+        test = 0.0 if _has_test_metric(data) else math.nan
         rows += [(*key, member, test) for member in _members(config)]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _has_test_metric(made: TrialData) -> bool:
+def _has_test_metric(data: TrialData) -> bool:
     """Whether the test metric is defined: labels of the test part are known, for each of several tasks."""
-    dataset = made.dataset
+    dataset = data.dataset
     return not undefined_metrics(
-        scorer_of(dataset, official=False), torch.as_tensor(dataset.labels), made.split, dataset.target.num_outputs
+        scorer_of(dataset, official=False), torch.as_tensor(dataset.labels), data.split, dataset.target.num_outputs
     )
 
 
@@ -239,11 +241,7 @@ def _facts(plan: Plan, threads: int) -> dict[str, object]:
 
     dataset = plan.dataset
     seen = from_graphs(to_graphs(dataset), dataset)
-    return {
-        **_common_facts(plan, threads),
-        "fingerprint, ours": fingerprint(dataset),
-        "fingerprint, reference": fingerprint(seen),
-    }
+    return {**_common_facts(plan, threads), "fingerprint, ours": fingerprint(dataset), "fingerprint, reference": fingerprint(seen)}
 
 
 def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
@@ -279,7 +277,7 @@ def _fingerprint_check(facts: Mapping[str, object]) -> Check:
 
 
 def _side_by_side(
-    plan: Plan, margin: float, data_dir: Path | None, threads: int, say: Say, display: Display
+    plan: Plan, *, margin: float, data_dir: Path | None, threads: int, say: Say, display: Display
 ) -> tuple[list[Section], list[dict[str, object]]]:
     """Accuracy and cost as sections of the certificate, and as rows of compare.csv."""
     from dgl_mutual.experiments.compare.memory import measure_memory

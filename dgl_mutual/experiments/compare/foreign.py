@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -229,19 +229,18 @@ def _is_percent(file: Path, values: pd.Series[float]) -> bool:
 def _refuse_duplicates(file: Path, table: pd.DataFrame, keys: list[str]) -> None:
     repeated = table[table.duplicated(keys, keep="first")]
     if len(repeated):
-        rows = "; ".join(_row(row, keys) for row in repeated[keys].head(_NAMED).to_dict("records"))
         raise DataError(
-            f"The results {str(file)!r} hold {len(repeated)} rows more than once, by {', '.join(keys)} ({rows}). Keep one row each, "
-            "or name the column that tells them apart, for example --column member=model."
+            f"The results {str(file)!r} hold {len(repeated)} rows more than once, by {', '.join(keys)} ({_examples(repeated, keys)}). "
+            "Keep one row each, or name the column that tells them apart, for example --column member=model."
         )
 
 
 def _describe(rows: pd.DataFrame, keys: list[str], what: str) -> str:
     if rows.empty:
         return ""
-    named = "; ".join(_row(row, keys) for row in rows[keys].head(_NAMED).to_dict("records"))
-    return f"{len(rows)} rows {what} ({named}{'; ...' if len(rows) > _NAMED else ''})"
+    return f"{len(rows)} rows {what} ({_examples(rows, keys)}{'; ...' if len(rows) > _NAMED else ''})"
 
 
-def _row(row: Mapping[Hashable, object], keys: list[str]) -> str:
-    return ", ".join(f"{key} {row[key]!s:.60}" for key in keys)
+def _examples(rows: pd.DataFrame, keys: list[str]) -> str:
+    records = rows[keys].head(_NAMED).to_dict("records")
+    return "; ".join(", ".join(f"{key} {record[key]!s:.60}" for key in keys) for record in records)

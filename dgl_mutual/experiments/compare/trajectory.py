@@ -108,9 +108,8 @@ def certify_trajectory(
                 )
             )
 
-    reports = [] if report is None else [EpochReports(report)]
+    callbacks = [Follow(), *([] if report is None else [EpochReports(report)])]
     with without_noise(precision):
-        callbacks = [Follow(), *reports]
         history = fit_resolved(trial, config, dataset, callbacks=callbacks, placement=Placement(dtype=dtype)).history
     rows = []
     for epoch, (row, their_terms, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):

@@ -304,8 +304,10 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
     if values is None:
         raise UsageError(f"The configuration {str(file)!r} is empty. Write a mapping from names to values into it, for example {example}.")
     if not isinstance(values, dict):
-        found = "a list" if isinstance(values, list) else repr(values)[:80]
-        raise UsageError(f"The configuration {str(file)!r} holds {found}. A mapping from names to values is needed, for example {example}.")
+        content = "a list" if isinstance(values, list) else repr(values)[:80]
+        raise UsageError(
+            f"The configuration {str(file)!r} holds {content}. A mapping from names to values is needed, for example {example}."
+        )
     return values
 
 

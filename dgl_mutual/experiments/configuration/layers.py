@@ -57,13 +57,13 @@ def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[st
             --epochs 3 --set training.epochs=4.
     """
     values: dict[str, Any] = {}
-    for part in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
-        _refuse_options_for_a_strategy(part)
-        for key, first, second in _contradictions(values, part):
+    for layer in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
+        _refuse_options_for_a_strategy(layer)
+        for key, first, second in _contradictions(values, layer):
             if key == "students" and isinstance(second, Mapping):  # a single student, such as students.1, is refused by `RunConfig`
                 continue
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
-        values = merge(values, part)
+        values = merge(values, layer)
     return values
 
 

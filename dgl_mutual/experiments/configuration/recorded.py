@@ -61,7 +61,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         edited = _edited(record.values[GIVEN], then, remaining)
         while remaining.keys() - changed.keys():  # defaults may depend on other options
             changed |= remaining
-            restored = _with(layer, then, changed)
+            restored = _with_values_of_run(layer, then, changed)
             remaining = dict(_differences(then, resolved_now(restored), split))
         repeated = parse_config(record.lower_layers, restored, record.upper_layers)
     except UsageError as error:
@@ -93,7 +93,7 @@ def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
         raise UsageError(f"The part 'resolved' has no valid {wrong[0]}. It was edited or damaged: restore the file.")
 
 
-def _with(layer: Mapping[str, Any], then: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+def _with_values_of_run(layer: Mapping[str, Any], then: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """A layer with `changed` options set to the values of a run. Values that its students had in common become options of all students."""
     had, own = dict(_leaves(then)), {*dict(_leaves(layer)), *changed}
     restored = merge(layer, unflatten({key: had[key] for key in changed if key in had and not key.startswith("students.")}))

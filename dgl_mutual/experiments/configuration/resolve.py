@@ -89,7 +89,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         )
     protocol = default_protocol(dataset) if config.protocol is None else config.protocol
     _check_batch_size(config.training, dataset, protocol, split)
-    default = default_folds(dataset, protocol)
+    folds = default_folds(dataset, protocol)
     strategy_class = resolve_strategy(config.strategy)
     if strategy_class.propagates:
         check_propagation(strategy_class.name, dataset)
@@ -116,8 +116,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,
-            "seeds": config.seeds or (1 if default else DEFAULT_SEEDS),
-            "folds": (config.folds or default) if default else None,
+            "seeds": config.seeds or (1 if folds else DEFAULT_SEEDS),
+            "folds": (config.folds or folds) if folds else None,
             "students": students,
             "student": StudentOptions(),
             "strategy_options": _dumped(strategy_options),
@@ -174,8 +174,8 @@ def _check_batch_size(training: TrainingOptions, dataset: Dataset, protocol: str
 def _unlabelled(dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None) -> Unlabelled | None:
     """A description of the unlabelled training samples; None if there will be none. For `split` see `resolve`."""
     official = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
-    fixed = [separate_unlabelled(dataset, known) for known in ((split,) if split else official)]
-    if label_rate is None and not dataset.num_pool and not any(len(known.unlabelled) for known in fixed):
+    fixed = [separate_unlabelled(dataset, whole) for whole in ((split,) if split else official)]
+    if label_rate is None and not dataset.num_pool and not any(len(separated.unlabelled) for separated in fixed):
         return None
     # A number of labels per class hides the class sizes, except for random and Planetoid's public split, which have 20 training nodes of
     # each class. Labels are not looked at, since those that will be hidden must not choose an option.
@@ -267,11 +267,11 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
         UsageError: see `hide_labels`.
     """
     split = separate_unlabelled(dataset, split)
-    named = fold if config.folds is not None and config.folds > 1 else None
+    shown_fold = fold if config.folds is not None and config.folds > 1 else None
     if config.label_rate is not None:
-        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"), fold=named)
-        _check_metric_of_few(dataset, split, config.label_rate, named)
-    warn_of_unlearned(dataset, split, named)
+        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"), fold=shown_fold)
+        _check_metric_of_few(dataset, split, config.label_rate, shown_fold)
+    warn_of_unlearned(dataset, split, shown_fold)
     if dataset.num_pool:
         pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
         split = replace(split, unlabelled=np.union1d(split.unlabelled, pool))

@@ -81,9 +81,8 @@ def _options_of_run(asked: RunConfig, resolved: RunConfig, searched: SearchSpace
 
 def _why_no_edges(resolved: RunConfig) -> str | None:
     """The reason why dropping edges changes nothing; None if it changes something."""
-    if any(map(uses_edges, resolved.students)):
-        return None
-    return None if any(uses_edges(member) for _, member in added_members(resolved)) else "since no member of the cohort uses edges."
+    is_used = any(map(uses_edges, resolved.students)) or any(uses_edges(member) for _, member in added_members(resolved))
+    return None if is_used else "since no member of the cohort uses edges."
 
 
 def _why_labelled_alone(strategy_class: type[Strategy], resolved: RunConfig, searched: SearchSpace) -> str | None:

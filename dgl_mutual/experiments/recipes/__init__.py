@@ -38,11 +38,9 @@ def recipe_text(name: str) -> str:
     Raises:
         UsageError: there is no such recipe; the message lists all of them.
     """
-    if not isinstance(name, str):
-        raise unknown("recipe", name, _names())
-    if name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
-        raise UsageError(f"{name!r} is not the name of a recipe. To use a file of your own, give --config {name}.")
-    if name not in _names():
+    if not isinstance(name, str) or name not in _names():
+        if isinstance(name, str) and ("/" in name or name.endswith((".yaml", ".yml"))):
+            raise UsageError(f"{name!r} is not the name of a recipe. To use a file of your own, give --config {name}.")
         raise unknown("recipe", name, _names())
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 

@@ -108,21 +108,19 @@ def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]])
     Raises:
         StoreError: the code has changed, and further trials would be trained beside the finished ones.
     """
-    before, num_finished, missing = kept.recorded("code"), len(kept.keys), not asked <= kept.keys
-    changed = changed_code(before, code)
-    unknown = [name for name in code if name not in before]
-    if num_finished and missing and unknown:
-        warn(
-            f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
-            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, {kept.start_over(asked)}."
-        )
-    if not changed or not num_finished:
+    if not kept.keys:
         return
-    message = (
-        f"The code of {', '.join(changed)} has changed since {counted(num_finished, 'trial')} in {str(kept.folder)!r} "
-        f"{'was' if num_finished == 1 else 'were'} trained."
-    )
-    if missing:
+    before = kept.recorded("code")
+    is_missing = not asked <= kept.keys
+    trained = f"{counted(len(kept.keys), 'trial')} in {str(kept.folder)!r} {'was' if len(kept.keys) == 1 else 'were'} trained"
+    unknown = [name for name in code if name not in before]
+    if is_missing and unknown:
+        warn(f"The code of {', '.join(unknown)} was not recorded when {trained}. If it has changed since, {kept.start_over(asked)}.")
+    changed = changed_code(before, code)
+    if not changed:
+        return
+    message = f"The code of {', '.join(changed)} has changed since {trained}."
+    if is_missing:
         raise StoreError(
             f"{message} A mean over them and new trials would mix different code. Choose another folder with --out (in Python: out=...), "
             f"or {kept.start_over(asked)}."

@@ -202,12 +202,12 @@ class RunStore:
         Raises:
             StoreError: a subfolder is a link.
         """
-        for part in (self.folder / "history", self.checkpoints, self.snapshots):
-            refuse_links(part, self.folder)
-            for below in part.iterdir() if part.is_dir() else ():
-                refuse_links(below, self.folder)
-                sweep(below, seconds=0)
-            sweep(part, seconds=0)
+        for subfolder in (self.folder / "history", self.checkpoints, self.snapshots):
+            refuse_links(subfolder, self.folder)
+            for entry in subfolder.iterdir() if subfolder.is_dir() else ():
+                refuse_links(entry, self.folder)
+                sweep(entry, seconds=0)
+            sweep(subfolder, seconds=0)
         sweep(self.folder, seconds=0)
 
     def record_environment(self, environment: dict[str, Any]) -> None:
@@ -263,7 +263,7 @@ class RunStore:
         """
         self.merge()
         trials, finished = self.trials, self.finished()
-        if self._trials.had:
+        if self._trials.expected:
             self._refuse_removal()
         self._trials.refuse_loss(finished)
         if trials.empty:

@@ -133,12 +133,12 @@ class GatheredTable(TrialTable):
         """
         parts = {}
         for file in (self.folder / "history").glob(f"{self.prefix}seed-*.csv"):
-            named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
-            if named is None:
+            match = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
+            if match is None:
                 continue
             self.reader(file)
             if (part := read_text(file)) is not None:
-                parts[int(named[1]), int(named[2])] = part.map(plain_cell).assign(seed=named[1], fold=named[2])
+                parts[int(match[1]), int(match[2])] = part.map(plain_cell).assign(seed=match[1], fold=match[2])
         return parts
 
     def merge(self) -> None:
@@ -169,12 +169,12 @@ class FinishedTrials(GatheredTable):
     """trials.csv, which lists the finished trials. During a run, it must not lose any.
 
     Attributes:
-        had: all trials in the table since `watch`.
+        expected: all trials that have been in the table since `watch`.
     """
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
         super().__init__(folder, TRIALS_FILE, write, prefix="trials-", reader=lambda file: read_trials(file.parent, file.name))
-        self.had: set[Key] = set()
+        self.expected: set[Key] = set()
 
     def check(self) -> None:
         read_trials(self.folder)
@@ -185,7 +185,7 @@ class FinishedTrials(GatheredTable):
         Raises:
             StoreError: the table is damaged.
         """
-        self.had = keys_of(read_trials(self.folder))
+        self.expected = keys_of(read_trials(self.folder))
 
     def put(self, *tables: pd.DataFrame) -> None:
         """See `GatheredTable.put`.
@@ -195,7 +195,7 @@ class FinishedTrials(GatheredTable):
         """
         super().put(*tables)
         for table in tables:
-            self.had |= keys_of(table)
+            self.expected |= keys_of(table)
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
         self.refuse_loss(set() if old is None else keys_of(old))
@@ -210,7 +210,7 @@ class FinishedTrials(GatheredTable):
         Raises:
             StoreError: some have been lost.
         """
-        lost = sorted(self.had.difference(present))
+        lost = sorted(self.expected.difference(present))
         if lost:
             first, many = "seed {}, fold {}".format(*lost[0]), counted(len(lost), "finished trial")
             raise StoreError(

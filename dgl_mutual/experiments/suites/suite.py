@@ -309,15 +309,7 @@ def run_suite(
         if resume:
             _refuse_another_suite(suite_plan)
         write_text(suite_plan.folder / SUITE_FILE, yaml_text(values))
-        return execute(
-            suite_plan.plans,
-            out=out,
-            compute=compute,
-            resume=resume,
-            progress=progress,
-            executor=there,
-            track=track,
-        )
+        return execute(suite_plan.plans, out=out, compute=compute, resume=resume, progress=progress, executor=there, track=track)
 
 
 def _refuse_another_suite(suite_plan: SuitePlan) -> None:

@@ -74,8 +74,8 @@ def estimate_searches(suite_plan: SuitePlan, data: DataSource, *, trials: int) -
     plans = {run: plan for run, plan in suite_plan.entries if resolve_strategy(run.config.strategy).trains}
 
     def planned(run: SuiteRun) -> SearchPlan:
-        asked, splits = run.tuning.num_trials(trials), run.tuning.splits
-        return plan_search(run.config, data.load(run.config, run.data), trials=asked, splits=splits, out=out)
+        dataset = data.load(run.config, run.data)
+        return plan_search(run.config, dataset, trials=run.tuning.num_trials(trials), splits=run.tuning.splits, out=out)
 
     searches, missing = with_data(plans, planned)
     estimates = []

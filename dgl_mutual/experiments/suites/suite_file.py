@@ -111,11 +111,11 @@ class Suite(Options):
     @classmethod
     def _different(cls, datasets: tuple[SuiteDataset, ...]) -> tuple[SuiteDataset, ...]:
         names = [setting.name for setting in datasets]
-        double = sorted(name for name, count in Counter(names).items() if count > 1)
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         for name in names:
             _check_name(name, "dataset")
-        if double:
-            raise ValueError(f"{double[0]!r} occurs several times: give each its own 'name'")
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} occurs several times: give each its own 'name'")
         return datasets
 
     @field_validator("methods", mode="before")

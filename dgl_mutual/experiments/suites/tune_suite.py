@@ -142,12 +142,13 @@ def tune_suite(
             search_space(run.config)
 
     def planned(run: SuiteRun) -> tuple[SearchPlan | None, list[tuple[RunConfig, RunConfig]]]:
-        dataset, in_memory = data.load(run.config, run.data), run.data in data.in_memory
+        dataset = data.load(run.config, run.data)
+        in_memory = run.data in data.in_memory
         search = None
         if run in searched:
             label = f"tune {searched.index(run) + 1}/{len(searched)} {run.data} {run.method}"
-            asked, splits = run.tuning.num_trials(trials), run.tuning.splits
-            search = plan_search(run.config, dataset, trials=asked, splits=splits, out=out, label=label, in_memory=in_memory)
+            num_trials, splits = run.tuning.num_trials(trials), run.tuning.splits
+            search = plan_search(run.config, dataset, trials=num_trials, splits=splits, out=out, label=label, in_memory=in_memory)
         plan = prepare(run.config, dataset, in_memory=in_memory)  # a dataset that cannot be split for a run is not searched
         return search, plan.asked_and_resolved
 
@@ -155,9 +156,11 @@ def tune_suite(
     if not leave_out:
         _refuse_missing(missing)
     plans = [(run, search) for run, (search, _) in planned_runs if search is not None]
-    asked: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [((plan.given, plan.resolved), plan.space) for _, plan in plans]
-    asked += [(point, {}) for _, (search, points) in planned_runs if search is None for point in points]
-    warn_of_options_without_effect([point for point, _ in asked], [space for _, space in asked])
+    points_and_spaces: list[tuple[tuple[RunConfig, RunConfig], SearchSpace]] = [
+        ((plan.given, plan.resolved), plan.space) for _, plan in plans
+    ]
+    points_and_spaces += [(point, {}) for _, (search, points) in planned_runs if search is None for point in points]
+    warn_of_options_without_effect([point for point, _ in points_and_spaces], [space for _, space in points_and_spaces])
     searches: dict[tuple[str, str], Tuning] = {}
     for run, plan in plans:
         with named(run.method, run.data), display() as progress:

@@ -292,11 +292,11 @@ def plan_search(
     if unusable:
         raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
     unused = without_effect_in_search(resolved, space)
-    named = [key for key in ((search,) if isinstance(search, str) else search) if key in unused] or [
+    futile = [key for key in ((search,) if isinstance(search, str) else search) if key in unused] or [
         key for key in unused if len(unused) == len(space)
     ]
-    if named:
-        raise UsageError(f"A search of {named[0]} finds nothing, {unused[named[0]].removeprefix(ENSEMBLE_ALONE)}")
+    if futile:
+        raise UsageError(f"A search of {futile[0]} finds nothing, {unused[futile[0]].removeprefix(ENSEMBLE_ALONE)}")
     takes_edges = any(student.edge_features for student in resolved.students)
     schema = schema_of(dataset if takes_edges else dataset.without_edge_features())
     plan = SearchPlan(out / _name(resolved, space, splits), given, resolved, space, splits, trials, schema, label)

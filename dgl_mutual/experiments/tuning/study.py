@@ -232,13 +232,15 @@ class Search:
         known = before if isinstance(before, dict) else {}
         changed = changed_code(known["code"], code) if isinstance(known.get("code"), dict) else []
         official = list(self.plan.official)
-        others = bool(official) and known.get("official", official) != official
+        other_splits = bool(official) and known.get("official", official) != official
         meanings = differences(known["schema"], self.plan.schema) if isinstance(known.get("schema"), dict) else ""
-        if changed or others or meanings:
-            what = "official split" if others else f"code of {', '.join(changed)}" if changed else f"meaning of the data ({meanings})"
+        if changed or other_splits or meanings:
+            subject = (
+                "official split" if other_splits else f"code of {', '.join(changed)}" if changed else f"meaning of the data ({meanings})"
+            )
             raise StoreError(
-                f"The {what} has changed since the search in {str(self.folder)!r} began, and its trials cannot be compared with new ones. "
-                "Remove the folder to start over, or choose another one with --out."
+                f"The {subject} has changed since the search in {str(self.folder)!r} began, and its trials cannot be compared with new "
+                "ones. Remove the folder to start over, or choose another one with --out."
             )
 
     @contextmanager
