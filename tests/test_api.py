@@ -163,7 +163,7 @@ def test_a_seed_is_a_whole_number(seed: object) -> None:
         dgl_mutual.fit(dgl_mutual.load("digits"), "gcn,sage", seed=seed)
 
 
-def test_what_only_runs_do_is_refused_with_where_it_is_done() -> None:
+def test_options_of_runs_alone_are_refused_with_the_command_that_has_them() -> None:
     with pytest.raises(
         UsageError, match=r"asks for noise, which 'fit' does not support\. .* use dgl_mutual\.experiment or 'dgl-mutual run'"
     ):

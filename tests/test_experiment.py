@@ -106,7 +106,7 @@ def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["trust", "resume", "progress", "offline"])
-def test_a_text_is_no_truth_value(name: str) -> None:
+def test_a_string_is_not_accepted_as_a_boolean(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} = 'no' is neither True nor False"):
         dgl_mutual.experiment("digits", ["independent"], **SMALL, **{name: "no"})
     if name in ("trust", "progress"):
@@ -494,7 +494,7 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(
+def test_errors_are_found_before_anything_runs(
     options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -540,7 +540,7 @@ def test_trackers_follow_each_training(jobs: int, tmp_path: Path) -> None:
         assert [line.split()[0] for line in lines] == ["0", "1", "2", "False"]
 
 
-def test_what_numpy_torch_and_iterators_give_is_taken() -> None:
+def test_values_of_numpy_torch_and_iterators_are_taken() -> None:
     few = {**SMALL, "seeds": np.int64(1), "jobs": np.int64(1), "device": torch.device("cpu"), "methods": np.array(["independent", "dml"])}
     found = dgl_mutual.experiment("digits", **{**few, "students": (name for name in ("gcn", "sage"))})
     assert {*found.trials["method"]} == {"independent", "dml"} and {"gcn-0", "sage-1"} < {*found.trials["member"]}

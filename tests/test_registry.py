@@ -125,7 +125,7 @@ def test_a_name_that_is_missing_elsewhere_leaves_the_path_alone(tmp_path, monkey
         ("plugpack.ideas:Unfinished", r"is abstract. Define its loss_terms"),
     ],
 )
-def test_what_cannot_be_used_says_why(installed, path, message):
+def test_an_object_that_is_no_strategy_or_cannot_be_imported_is_refused(installed, path, message):
     installed()
     with pytest.raises(UsageError, match=message):
         resolve_strategy(path)

@@ -229,7 +229,7 @@ def test_another_version_of_torch_geometric_is_named(command_line: Callable[...,
         (("--parity-only", "--margin", "0.5"), "--margin has no effect with --parity-only"),
     ],
 )
-def test_what_the_reference_does_not_cover_is_refused(arguments: tuple[str, ...], said: str, command_line: Callable[..., object]) -> None:
+def test_options_that_the_reference_lacks_are_refused(arguments: tuple[str, ...], said: str, command_line: Callable[..., object]) -> None:
     status, out, err = command_line("compare", *SMALL, *arguments)
     assert (status, out) == (2, "")
     assert said in err

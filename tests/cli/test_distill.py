@@ -44,7 +44,7 @@ def test_a_transductive_weighting_is_refused_before_training(command_line: Calla
     assert command_line("distill", *SMALL, *MLP, *weighting)[0] == 0
 
 
-def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) -> None:
+def test_an_invalid_share_is_refused(command_line: Callable[..., object]) -> None:
     status, _, err = command_line("distill", *SMALL, "--unseen", "1.5")
     assert status == 2
     assert "distill.unseen" in err

@@ -61,7 +61,7 @@ def test_a_bug_is_named_as_one_and_its_traceback_kept(
         (PermissionError(13, "Permission denied", "some/file"), "'some/file': Permission denied"),
     ],
 )
-def test_what_is_no_bug_is_not_called_one(
+def test_errors_that_are_no_bugs_are_not_called_bugs(
     error: Exception, told: str, broken: Callable[[Exception], None], command_line: CommandLine
 ) -> None:
     broken(error)
@@ -188,7 +188,7 @@ def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tm
 
 
 @pytest.mark.parametrize("command", [("tables",), ("run", "--config"), ("suite",), ("compare", "--dataset", "digits", "--reference")])
-def test_what_is_no_file_is_one_message(command: tuple[str, ...], command_line: CommandLine, tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_one_message(command: tuple[str, ...], command_line: CommandLine, tmp_path: Path) -> None:
     names = ("pipe.yaml", "zero.yaml", "letters.yaml")
     os.mkfifo(tmp_path / names[0])
     (tmp_path / names[1]).symlink_to("/dev/zero")

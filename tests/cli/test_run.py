@@ -198,7 +198,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--set", "students.0.hidden=8"), "the cohort is a list, and is given as a whole"),
     ],
 )
-def test_what_has_no_effect_or_cannot_be_meant_is_refused(
+def test_invalid_options_and_options_without_effect_are_refused(
     arguments: tuple[str, ...], said: str, command_line: Callable[..., object], elsewhere: Path
 ) -> None:
     status, out, err = command_line("run", "--offline", *arguments)
@@ -243,7 +243,7 @@ def test_hidden_labels_are_part_of_a_run_and_of_its_rows(command_line: Callable[
         ("4000", "hides no label of digits"),
     ],
 )
-def test_a_label_rate_that_cannot_be_ends_a_run_before_it_starts(
+def test_an_invalid_label_rate_ends_a_run_before_it_starts(
     rate: str, message: str, command_line: Callable[..., object], elsewhere: Path
 ) -> None:
     status, _, err = command_line("run", *SMALL, "--label-rate", rate)

@@ -10,7 +10,7 @@ from tests.reporting.folders import write_run, write_suite
 CommandLine = Callable[..., tuple[int, str, str]]
 
 
-def test_what_is_complete_is_one_line_a_run(command_line: CommandLine, tmp_path: Path) -> None:
+def test_a_complete_run_is_one_line(command_line: CommandLine, tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=3)
     assert command_line("status", tmp_path) == (0, f"3 done, 0 failed, 0 missing   gml on Cora   {run}\n", "")
 

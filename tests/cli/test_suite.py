@@ -250,7 +250,7 @@ def test_a_dry_run_refuses_a_file_in_the_place_of_the_folder(command_line: Comma
 
 
 @pytest.mark.parametrize(("option", "value"), [("--cluster", "10.0.0.7"), ("--track", "tensorbord")])
-def test_what_ends_the_command_after_a_search_is_found_before_it(option: str, value: str, command_line: CommandLine) -> None:
+def test_errors_after_a_search_are_found_before_it(option: str, value: str, command_line: CommandLine) -> None:
     status, out, err = command_line("suite", "smoke", "--tuned", 1, option, value)
     assert (status, out) == (2, "") and value in err
     assert not Path("results").exists()

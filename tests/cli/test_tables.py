@@ -124,7 +124,7 @@ def test_code_that_is_not_closed_hides_no_table() -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "latex"])
-def test_what_is_no_markdown_stands_between_fences(kind: str, command_line: CommandLine, page: Path, tmp_path: Path) -> None:
+def test_output_that_is_not_markdown_is_fenced(kind: str, command_line: CommandLine, page: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "other", strategy="dml")
     suite = write_suite(tmp_path / "other", "mine", [(run, "<img src=x> ````", "Cora")])
     page.write_text(f"<!-- table: other/{suite.name} --format {kind} -->\n<!-- end of table -->\n")

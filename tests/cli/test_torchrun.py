@@ -82,7 +82,7 @@ def test_a_command_that_has_nothing_to_divide_is_refused(monkeypatch: pytest.Mon
     ("more", "message"),
     [(("--jobs", "2"), "all processes train one trial"), (("--checkpoint-every", "5"), "does not work under torchrun")],
 )
-def test_what_only_one_process_can_do_is_refused(
+def test_options_for_a_single_process_are_refused(
     more: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command_line: CommandLine
 ) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():

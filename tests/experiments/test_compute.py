@@ -42,7 +42,7 @@ def test_numbers_and_devices_of_other_libraries_are_taken() -> None:
         ({"device": "gpu"}, "Unknown device 'gpu'. Did you mean 'cuda'?"),
     ],
 )
-def test_what_is_none_is_refused(given: dict[str, Any], message: str) -> None:
+def test_wrong_numbers_and_devices_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Compute(**given)
     with pytest.raises(UsageError, match=message):

@@ -26,7 +26,7 @@ def test_a_trial_is_the_same_twice_in_processes_that_import_from_where_this_one_
     assert {name: set(found) for name, found in first.items()} == {task: {"metrics", "history", "weights"} for task in ("node", "graph")}
 
 
-def test_what_differs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_results_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(
         [{"node": {"metrics": "a", "weights": "b"}}, {"node": {"metrics": "a", "weights": "c"}}, {"node": {"metrics": "a", "weights": "b"}}]
     )

@@ -107,7 +107,7 @@ def test_a_dgl_that_cannot_be_imported_is_named_with_its_mend(
 
 
 @pytest.mark.usefixtures("declared")
-def test_what_is_optional_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optional_packages_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = doctor.installed_version
     monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "matplotlib" else installed(name))
     found = findings()["matplotlib"]
@@ -122,7 +122,7 @@ def test_a_python_without_dgl_wheels_is_named(monkeypatch: pytest.MonkeyPatch, v
     assert ("3.10, 3.11 and 3.12" in found.state, "uv venv --python 3.12" in found.hint) == (not ok, not ok)
 
 
-def test_what_is_known_about_a_dgl_that_works_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remarks_on_a_working_dgl_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, GRAPHBOLT, MissingGraphBolt(GRAPHBOLT))
     assert doctor._remarks("2.1.0+cu121") == "; without dgl.graphbolt, which this torch has no library for and which is not needed"
     monkeypatch.delitem(sys.modules, GRAPHBOLT)
@@ -140,7 +140,7 @@ def test_wrong_sums_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("declared")
-def test_what_installed_packages_provide_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plug_ins_of_installed_packages_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = "[dgl_mutual.students]\na = plugpack.raising:X\nb = plugpack.ideas:Y\n[dgl_mutual.trackers]\nc = plugpack:Z\n"
     write_package(tmp_path, entry_points=points)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -20,7 +20,7 @@ def plan(folder: Path, points: int = 1) -> Any:
     return SimpleNamespace(name=folder.name, points=[None] * points)
 
 
-def test_what_is_left_follows_from_finished_trials_of_the_run_or_else_of_the_others(tmp_path: Path) -> None:
+def test_the_time_left_follows_from_finished_trials_of_the_run_or_else_of_the_others(tmp_path: Path) -> None:
     seconds = 0.12  # of each trial that `write_run` writes
     begun, new = write_run(tmp_path, strategy="gml", seeds=3), tmp_path / "new"
     assert seconds_left([plan(begun)], tmp_path, {0: 4}, 2) == pytest.approx(4 * seconds / 2)

@@ -115,7 +115,7 @@ def test_a_recipe_takes_students_that_use_no_edges(name: str) -> None:
         assert not student.edge_features
 
 
-def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:
+def test_given_options_override_a_recipe(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("training: {epochs: 7, learning_rate: 0.5}\n")
     config = trusted_config(file, {"training": {"learning_rate": 0.25}}, trust=False, recipe="cora-small")

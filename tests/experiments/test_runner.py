@@ -390,7 +390,7 @@ def test_a_refusal_changes_nothing_in_any_folder(
     assert len(ran) == 2 * number
 
 
-def test_what_students_do_not_take_need_not_mean_the_same(
+def test_edge_features_that_no_student_takes_may_change_their_meaning(
     tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_training()

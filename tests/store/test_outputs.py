@@ -33,7 +33,7 @@ NEEDED = {
 
 @pytest.mark.parametrize(("name", "files"), NEEDED.values(), ids=NEEDED.keys())
 @pytest.mark.parametrize("through_link", [False, True])
-def test_what_the_program_needs_is_not_replaced(name: str, files: dict[str, str], through_link: bool, tmp_path: Path) -> None:
+def test_files_that_the_program_needs_are_not_replaced(name: str, files: dict[str, str], through_link: bool, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for file, text in files.items():

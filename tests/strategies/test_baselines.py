@@ -203,7 +203,7 @@ def test_a_custom_baseline_may_be_derived(data: tuple[Dataset, Split]) -> None:
 
 
 @pytest.mark.parametrize("strategy", BASELINES)
-def test_what_they_cannot_do_is_refused(strategy: str, data: tuple[Dataset, Split], tmp_path: Path) -> None:
+def test_unsupported_data_and_options_are_refused(strategy: str, data: tuple[Dataset, Split], tmp_path: Path) -> None:
     dataset, _ = data
     with pytest.raises(UsageError, match="is a graph task"):
         resolve(parse_config({"strategy": strategy}), make_dataset("graph", "single-label"))
@@ -272,7 +272,7 @@ def _one_node(value: float) -> Callable[[Matrix], Any]:
     ],
 )
 @pytest.mark.parametrize("base", [LabelPropagation, CorrectAndSmooth])
-def test_what_a_custom_strategy_predicts_is_checked(
+def test_predictions_of_a_custom_strategy_are_checked(
     base: type[Any], change: Callable[[Matrix], Any], error: type[Exception], said: str, data: tuple[Dataset, Split]
 ) -> None:
     """Also for nodes that belong to no part of the split."""

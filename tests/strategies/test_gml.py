@@ -321,11 +321,10 @@ def test_an_option_without_effect_changes_no_term(options):
 
 
 @pytest.mark.parametrize("options", [{"entropy_on": "all"}, {"entropy_on": "labelled"}, {"entropy_schedule": "warmup"}])
-def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
-    def idle(options: GMLOptions, unlabelled: Unlabelled | None = None) -> bool:
-        return bool(set(given) & set(options.resolved(100, "node", unlabelled).without_effect(4)))
+def test_samples_and_epochs_of_terms_that_are_off_have_no_effect(options):
+    def idle(parsed: GMLOptions, unlabelled: Unlabelled | None = None) -> bool:
+        return bool(set(options) & set(parsed.resolved(100, "node", unlabelled).without_effect(4)))
 
-    given = options
     assert idle(parse_options(GMLOptions, options))
     assert not idle(parse_options(GMLOptions, {**options, "entropy_weight": 0.1}))
     assert not idle(parse_options(GMLOptions, {**options, "class_prior_weight": 0.1}))

@@ -111,16 +111,16 @@ def check_code(kept: Kept, code: Mapping[str, str], asked: set[tuple[int, int]])
     if not kept.keys:
         return
     before = kept.recorded("code")
-    is_missing = not asked <= kept.keys
+    is_incomplete = not asked <= kept.keys
     trained = f"{counted(len(kept.keys), 'trial')} in {str(kept.folder)!r} {'was' if len(kept.keys) == 1 else 'were'} trained"
     unknown = [name for name in code if name not in before]
-    if is_missing and unknown:
+    if is_incomplete and unknown:
         warn(f"The code of {', '.join(unknown)} was not recorded when {trained}. If it has changed since, {kept.start_over(asked)}.")
     changed = changed_code(before, code)
     if not changed:
         return
     message = f"The code of {', '.join(changed)} has changed since {trained}."
-    if is_missing:
+    if is_incomplete:
         raise StoreError(
             f"{message} A mean over them and new trials would mix different code. Choose another folder with --out (in Python: out=...), "
             f"or {kept.start_over(asked)}."

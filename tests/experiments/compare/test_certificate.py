@@ -87,7 +87,7 @@ def test_cost_is_a_ratio_where_both_sides_are_known() -> None:
     ]
 
 
-def test_what_would_end_a_cell_is_escaped() -> None:
+def test_bars_that_would_end_a_cell_are_escaped() -> None:
     assert certificate.facts({"command": "a | b"}).markdown.splitlines()[-1] == "| command | a \\| b |"
 
 

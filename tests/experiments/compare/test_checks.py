@@ -19,7 +19,7 @@ def test_difference_is_in_units_of_the_largest_entry_once_that_is_above_one() ->
 
 
 @pytest.mark.parametrize("other", [[math.nan, 0.0], [math.inf, 0.0], [0.0]])
-def test_what_cannot_be_compared_is_infinitely_far(other: list[float]) -> None:
+def test_tensors_that_cannot_be_compared_are_infinitely_far_apart(other: list[float]) -> None:
     assert difference(torch.tensor(other), torch.zeros(2)) == math.inf
     assert not Check("gcn-0", "logits", "float64", math.inf, 1e-10).holds
 
@@ -30,7 +30,7 @@ def test_gradients_are_measured_by_the_members_largest() -> None:
     assert gradients_difference({"weight": torch.tensor([1e-3])}, theirs) == math.inf
 
 
-def test_a_term_of_one_side_only_is_infinitely_far() -> None:
+def test_a_term_of_one_side_alone_is_infinitely_far_apart() -> None:
     assert terms_difference({"a": 1.0, "b": 2.0}, {"a": 1.0, "c": 2.0}) == {"a": 0.0, "b": math.inf, "c": math.inf}
 
 

@@ -23,7 +23,7 @@ def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
 
 @pytest.mark.parametrize("key", ["student", "strategy_options", "training", "distill", "grid"])
 @pytest.mark.parametrize("wrong", [3, 0, "yes please", "", ["a"], []])
-def test_a_group_that_is_none_is_refused_in_every_layer(key: str, wrong: object) -> None:
+def test_a_group_of_options_that_is_no_mapping_is_refused_in_every_layer(key: str, wrong: object) -> None:
     """A later layer would replace it, and nobody would hear of it."""
     for layers in (({key: wrong},), ({key: wrong}, {key: {"a": 1}}), ({}, {key: wrong}, {key: None})):
         with pytest.raises(UsageError, match=rf"Option '{key}' = .*: a mapping from names to values is needed, for example {{") as error:
@@ -88,7 +88,7 @@ def test_shared_student_options_yield_to_those_of_one_student() -> None:
         ({"folds": 0}, ["'folds' = 0", "at least 1"]),
     ],
 )
-def test_what_is_unknown_is_refused_with_the_choices(values: dict[str, object], parts: list[str]) -> None:
+def test_unknown_names_are_refused_with_the_choices(values: dict[str, object], parts: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         parse_config(values)
     assert [part for part in parts if part not in str(caught.value)] == []

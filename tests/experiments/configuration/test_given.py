@@ -30,7 +30,7 @@ def kept(plan: Plan, folder: Path) -> dict[str, Any]:
     return read_config(file)
 
 
-def test_given_is_what_was_given_and_nothing_else() -> None:
+def test_given_values_are_the_given_options_alone() -> None:
     for values in (
         {},
         {"students": ["gcn", {"architecture": "gat", "hidden": 32}], "student": {"depth": 1}},
@@ -106,7 +106,7 @@ def test_options_of_a_weighting_do_not_go_over_to_another_and_that_is_told() -> 
     assert parse_config(*layers).strategy_options == {"weighting": "attention", "weighting_options": {"hidden": 8}}
 
 
-def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
+def test_other_data_remove_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     first = kept(planned(ring, {}), tmp_path)
     assert first["fingerprint"]
     assert prepare(parse_config(first, {"dataset": pairs.name}), pairs).config.task == "graph"
@@ -114,7 +114,7 @@ def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, 
 
 
 @pytest.mark.parametrize("later", [None, "q"])
-def test_another_pool_or_none_does_away_with_the_fingerprint(pairs: Dataset, tmp_path: Path, later: str | None) -> None:
+def test_another_pool_or_no_pool_removes_the_fingerprint(pairs: Dataset, tmp_path: Path, later: str | None) -> None:
     pools = {name: replace(pairs, name=name, features=np.asarray(pairs.features) + shift) for name, shift in (("p", 10.0), ("q", 20.0))}
     joined = {name: with_pool(pairs, pool)[0] for name, pool in pools.items()} | {None: pairs}
     for before in ("p", None):

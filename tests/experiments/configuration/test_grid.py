@@ -90,7 +90,7 @@ def test_a_wrong_grid_is_found_before_anything_runs(ring: Dataset, grid: dict[st
         prepare(parse_config({"grid": grid, "training": {"patience": 5}}), ring)
 
 
-def test_what_follows_from_a_point_is_derived_anew(ring: Dataset) -> None:
+def test_derived_options_are_derived_at_each_point(ring: Dataset) -> None:
     points = prepare(parse_config({"grid": {"training.epochs": [4, 40]}, "strategy": "gml"}), ring).points
     assert [point.strategy_options["exchange_warmup"] for _, point in points] == [[1, 1], [10, 10]]
 

@@ -92,7 +92,7 @@ def test_a_search_starts_from_the_defaults_that_the_run_had(ring: Dataset, monke
     assert (plan.given.training.patience, plan.resolved.training.patience) == (17, 17)
 
 
-def test_what_follows_from_other_options_still_follows(ring: Dataset) -> None:
+def test_derived_options_are_derived_again(ring: Dataset) -> None:
     values = former_run(ring, {"strategy_options.weight": 0.7})
     with pytest.warns(UserWarning, match="Defaults have changed"):
         found = planned(values, ring, {"training": {"epochs": 12}}).config
@@ -169,7 +169,7 @@ def test_on_other_data_the_defaults_are_those_of_this_version(ring: Dataset, pai
     ],
 )
 @pytest.mark.filterwarnings("ignore:Defaults have changed")
-def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: Dataset) -> None:
+def test_options_that_this_version_lacks_are_named(changed: str, told: str, ring: Dataset) -> None:
     values = former_run(ring, {changed: 1.0, "training.learning_rate": 0.02})
     with pytest.warns(UserWarning, match=told):
         planned(values, ring)

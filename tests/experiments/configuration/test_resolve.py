@@ -26,7 +26,7 @@ from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.search_space import Categorical, Integer, Real
 
 
-def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
+def test_resolution_leaves_only_options_open_that_are_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = resolved_values(resolve(parse_config({}), ring)), resolved_values(resolve(parse_config({}), pairs))
     off = {
         "targets",
@@ -141,7 +141,7 @@ def test_edge_features_that_decide_which_graphs_of_a_pool_are_new_are_told(pairs
         ({"students": [{"architecture": "gat", "hidden": 10}]}, "width 10 cannot have 8 heads"),
     ],
 )
-def test_what_does_not_fit_is_refused(ring: Dataset, values: dict[str, object], message: str) -> None:
+def test_options_that_do_not_fit_the_data_are_refused(ring: Dataset, values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(parse_config(values), ring)
     assert message in str(caught.value)
@@ -178,7 +178,7 @@ def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset)
         resolve(parse_config({"training": {"batch_size": 64}}), ring)
 
 
-def test_a_pool_that_is_not_there_is_not_passed_over(pairs: Dataset) -> None:
+def test_a_pool_that_is_not_loaded_is_refused(pairs: Dataset) -> None:
     with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*Pass its graphs"):
         resolve(parse_config({"unlabelled": "ogbg-molhiv"}), pairs)
 
@@ -336,7 +336,7 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
         ({"student.heads": 2, "students": "gcn,sgc"}, {"student.hidden": [8, 16]}, ["student.heads = 2"]),
     ],
 )
-def test_an_option_is_said_to_have_no_effect_where_it_has_none_at_any_point(
+def test_an_option_without_effect_at_any_point_is_named(
     given: dict[str, Any], grid: dict[str, Any], idle: list[str], ring: Dataset
 ) -> None:
     asked = parse_config({"strategy": "gml", "students": "gcn,gin,sage", "grid": grid}, unflatten(given))

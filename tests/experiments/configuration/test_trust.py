@@ -83,7 +83,7 @@ def test_bytes_hide_no_import_path(evil: Path) -> None:
     assert not (evil / "executed").exists()
 
 
-def test_what_the_command_line_replaces_is_not_asked_about(evil: Path) -> None:
+def test_code_that_the_command_line_replaces_needs_no_trust(evil: Path) -> None:
     (evil / "mine.yaml").write_text("strategy: evil_code:Run\n")
     assert trusted_config(evil / "mine.yaml", {"strategy": "dml"}, trust=False).strategy == "dml"
 

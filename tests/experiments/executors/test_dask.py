@@ -143,7 +143,7 @@ def test_more_processes_than_machines_have_cores_are_refused() -> None:
 
 
 @pytest.mark.parametrize("cluster", ["local", "local:0", "local:x", "10.0.0.7:8786", "tcp://host", "http://host:80"])
-def test_what_is_no_cluster_is_refused(cluster: str) -> None:
+def test_a_wrong_address_of_a_cluster_is_refused(cluster: str) -> None:
     message = r"is not the address of a Dask cluster\. Give a scheduler's address, tcp://HOST:PORT, or local:N"
     with pytest.raises(UsageError, match=message), connected(cluster):
         pass

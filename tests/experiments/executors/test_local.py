@@ -239,7 +239,7 @@ def test_a_call_takes_over_the_processes_that_the_last_one_has_left_if_they_were
 
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.skipif(os.name == "nt", reason="processes are not killed by a signal there")
-def test_what_has_ended_before_a_process_is_killed_is_not_lost() -> None:
+def test_results_before_a_process_is_killed_are_kept() -> None:
     kill = partial(signal.raise_signal, signal.SIGKILL)
     results = local.in_processes([partial(abs, -1), partial(abs, -2), partial(abs, -3), kill, partial(abs, -4)], 2, 1)
     returned = [next(results)]
@@ -287,7 +287,7 @@ def test_processes_end_where_not_all_of_them_can_be_started(monkeypatch: pytest.
     assert not any(process.is_alive() for process in started)
 
 
-def test_a_process_that_may_have_none_makes_the_calls_itself() -> None:
+def test_a_daemonic_process_makes_the_calls_itself() -> None:
     assert forked.returned(results_of_two_calls) == [1, 2]
 
 

@@ -90,7 +90,7 @@ def test_states_of_requests_come_back(state: object) -> None:
     assert str(back) == str(state).replace("torch.Size([3])", "(3,)").replace("torch.Size([3, 4])", "(3, 4)")
 
 
-def test_what_is_no_plain_value_is_not_sent() -> None:
+def test_only_plain_values_are_sent() -> None:
     with pytest.raises(TypeError, match="cannot hold a function"):
         to_payload(rpc.ClientRegisterRequest(to_payload))
 
@@ -133,14 +133,14 @@ def test_a_pickle_is_not_read(pair: Pair, tmp_path: Path) -> None:
         (header(tensors=[["int8", [1] * 65]]), "a tensor of shape"),
     ],
 )
-def test_what_is_no_message_is_refused(pair: Pair, data: bytes, reason: str) -> None:
+def test_invalid_messages_are_refused(pair: Pair, data: bytes, reason: str) -> None:
     pair[0].sendall(data)
     with pytest.raises(MessageError, match=reason):
         Connection(pair[1], NAME).receive()
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", struct.pack("!I", 10), header(tensors=[["int64", [5]]]) + b"less"])
-def test_what_ends_early_is_an_end(pair: Pair, data: bytes) -> None:
+def test_a_connection_that_closes_within_a_message_has_ended(pair: Pair, data: bytes) -> None:
     pair[0].sendall(data)
     pair[0].close()
     with pytest.raises(EOFError):

@@ -130,7 +130,7 @@ class Faulty:
     ],
     ids=["no memory", "a wrong question"],
 )
-def test_what_a_server_cannot_do_is_one_message(
+def test_an_error_of_the_server_is_one_message(
     server: Faulty, error: type[Exception], message: str, partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dgl_mutual.experiments.graph_store.store._SHARED_MEMORY", tmp_path)

@@ -85,7 +85,9 @@ def request(nodes: list[int], service: int = SAMPLING_SERVICE_ID) -> Message:
     return Message(service, 7, 0, 0, [], [torch.tensor(nodes)])
 
 
-def test_what_is_no_trainer_takes_no_place(server: ServerTransport, address: Address, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_that_is_no_trainer_takes_no_place(
+    server: ServerTransport, address: Address, caplog: pytest.LogCaptureFixture
+) -> None:
     waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 1))
     waiting.start()
     for data in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10, b"", b"\xff" * 8, bytes(96), (2**62).to_bytes(8, "little")):

@@ -301,7 +301,7 @@ def test_a_folder_of_the_user_is_not_replaced_by_a_table(tmp_path: Path) -> None
     assert (folder / "summary.csv" / "mine").exists()
 
 
-def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     (folder / "checkpoints" / "seed-0-fold-0").mkdir(parents=True)
     left = [folder / ".1.dgl-mutual.tmp", folder / "checkpoints" / ".2.dgl-mutual.tmp"]

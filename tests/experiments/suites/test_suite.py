@@ -56,9 +56,7 @@ def test_the_smoke_suite_needs_no_data(tmp_path: Path) -> None:
         ({"strategy_options": {"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [40, 0]}}, {}),
     ],
 )
-def test_what_resolves_in_full_resolves_quickly(
-    values: dict[str, Any], varied: dict[str, Any], grid: dict[str, Any], ring: Dataset
-) -> None:
+def test_every_valid_suite_is_valid_with_quick(values: dict[str, Any], varied: dict[str, Any], grid: dict[str, Any], ring: Dataset) -> None:
     base = {**values, "grid": {**grid, **varied} or None}
     suite = parse_options(Suite, {"base": base, "datasets": ["ring"], "methods": ["gml"]})
 
@@ -130,7 +128,7 @@ def test_two_names_of_one_run_share_its_folder(small: Suite, tmp_path: Path) -> 
     assert [run.method for run in load_runs([tmp_path / "suite-twice"]) if run.data == "ring"] == ["gml", "the same"]
 
 
-def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
+def test_an_unavailable_dataset_is_recorded_and_the_others_run(small: Suite, tmp_path: Path) -> None:
     lacking = parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]})
     plan = plan_suite("lacking", lacking, out=tmp_path)
     assert {data: str(why) for data, why in plan.missing.items()} == {"gone": "The dataset gone is not here"}
@@ -141,7 +139,7 @@ def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, t
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == status.not_begun
 
 
-def test_a_dataset_with_fewer_samples_of_a_class_than_folds_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
+def test_a_dataset_with_fewer_samples_of_a_class_than_folds_is_recorded_and_the_others_run(small: Suite, tmp_path: Path) -> None:
     couples = {"dataset": "pairs", "task": "graph", "name": "couples", "folds": 900, "seeds": 1}
     plan = plan_suite("few", parse_options(Suite, {**SMALL, "datasets": [couples, "ring"]}), out=tmp_path)
     assert list(plan.missing) == ["couples"] and {run.data for run, _ in plan.entries} == {"ring"}
@@ -179,7 +177,7 @@ def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Pat
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == {"gone": ".../data lacks x.csv"}
 
 
-def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Path) -> None:
+def test_an_option_without_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Path) -> None:
     """Options of all runs may have an effect in some of them alone."""
 
     def named(*targets: str) -> list[str]:
@@ -197,7 +195,7 @@ def test_what_has_no_effect_in_any_run_is_named_once(ring: Dataset, tmp_path: Pa
     assert named("eval", "best") == ["strategy_options.ema_decay = 0.5 has no effect, since targets = eval"]
 
 
-def test_a_quick_suite_refuses_what_its_grid_says_wrongly() -> None:
+def test_a_quick_suite_refuses_a_wrong_grid() -> None:
     base = {"strategy": "gml", "training": {"epochs": 4}, "grid": {"training.epochs": [3, 4]}}
     suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"wide": {}}, "base": base})
     with pytest.raises(UsageError, match=r"training.epochs is set to 4, and the grid varies it"):
@@ -261,7 +259,7 @@ def test_the_estimate_grows_with_epochs_and_points_and_learns_from_finished_tria
     assert seconds_per_trial(short, tmp_path) == pytest.approx(3 * trials["train_seconds"].mean())
 
 
-def test_no_name_leads_out_of_the_folder(tmp_path: Path, ring: Dataset) -> None:
+def test_run_folders_stay_below_out_whatever_the_name_of_the_dataset(tmp_path: Path, ring: Dataset) -> None:
     for name in ("../../escaped", "/escaped", "..", "a/../../escaped"):
         run = prepare_named(ring, name)
         assert (tmp_path / run).parent == tmp_path
@@ -273,14 +271,14 @@ def prepare_named(ring: Dataset, name: str) -> str:
 
 
 @pytest.mark.parametrize("seeds", [(2, 3), (3, 2)])
-def test_of_one_run_by_two_names_the_most_seeds_are_run(seeds: tuple[int, int], tmp_path: Path, ring: Dataset) -> None:
+def test_a_run_with_two_names_has_the_larger_number_of_seeds(seeds: tuple[int, int], tmp_path: Path, ring: Dataset) -> None:
     methods = {f"gml {number}": {"strategy": "gml", "seeds": number} for number in seeds}
     suite = parse_options(Suite, {"datasets": ["ring"], "methods": methods})
     (plan,) = plan_suite("twice", suite, out=tmp_path, data=DataSource(in_memory={"ring": ring})).plans
     assert len(plan.trials) == 3
 
 
-def test_what_a_search_has_chosen_is_for_its_own_data_and_method() -> None:
+def test_tuned_options_apply_to_their_own_data_and_method_alone() -> None:
     tuned = {(data, "gml"): {"training": {"epochs": epochs}} for data, epochs in (("ring", 7), ("couples", 9))}
     runs = configurations(parse_options(Suite, SMALL), tuned=tuned)
     found = {(run.data, run.method): run.config.training.epochs for run in runs}

@@ -45,7 +45,7 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Options of gml that dml does not take over")
-def test_what_is_given_puts_no_result_under_the_name_of_another(small: Suite, given: dict[str, Any], message: str) -> None:
+def test_overrides_put_no_result_under_a_wrong_name(small: Suite, given: dict[str, Any], message: str) -> None:
     only_gml = {"methods": {name: layer for name, layer in SMALL["methods"].items() if name != "independent"}}
     suite = parse_options(Suite, {**SMALL, **only_gml, "datasets": ["ring"]}) if "strategy_options" in given else small
     with pytest.raises(UsageError, match=rf"{message}.*[Ll]eave .* out, or write a suite of your own"):
@@ -53,7 +53,7 @@ def test_what_is_given_puts_no_result_under_the_name_of_another(small: Suite, gi
 
 
 @pytest.mark.parametrize("given", [{"label_rate": 0.5}, {"unlabelled": "pairs"}, {"noise": "label:0.2"}])
-def test_label_rates_pools_and_noise_are_given_where_no_name_says_them(given: dict[str, Any]) -> None:
+def test_label_rates_pools_and_noise_can_be_overridden_unless_the_suite_sets_them(given: dict[str, Any]) -> None:
     (key,) = given
     own = {"label_rate": 0.1, "unlabelled": "couples", "noise": "label:0.1"}[key]
     told = {"name": "pairs, told", "dataset": "pairs", key: own}
@@ -64,7 +64,7 @@ def test_label_rates_pools_and_noise_are_given_where_no_name_says_them(given: di
     assert {getattr(entry.config, key) for entry in entries} == {given[key]}
 
 
-def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None:
+def test_runs_that_differ_in_seeds_alone_may_be_made_equal_by_overrides() -> None:
     datasets = ["ring", {"dataset": "ring", "name": "ring, more seeds", "seeds": 9}]
     suite = parse_options(Suite, {**SMALL, "datasets": datasets})
     assert {entry.config.seeds for entry in configurations(suite, overrides={"seeds": 1})} == {1}
@@ -88,7 +88,7 @@ def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None
         ),
     ],
 )
-def test_a_wrong_suite_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_suite_is_refused_with_the_reason(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_options(Suite, {**SMALL, **change})
 
@@ -142,7 +142,7 @@ def test_options_of_a_method_on_a_dataset_are_a_mapping_that_names_the_run() -> 
         configurations(wrong)
 
 
-def test_what_a_method_does_not_take_over_from_a_file_is_told(tmp_path: Path) -> None:
+def test_options_that_a_method_does_not_take_over_from_a_file_are_named(tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     origin = {"dataset": "Cora", "task": "node", "fingerprint": None, "strategy": "dml"}
     for given, told in (
@@ -206,7 +206,7 @@ def test_a_strategy_that_no_run_has_is_refused(values: dict[str, Any], idle: str
         configurations(suite)
 
 
-def test_a_strategy_from_outside_does_not_make_that_of_the_file_idle(tmp_path: Path) -> None:
+def test_an_overridden_strategy_of_a_file_is_refused_as_a_wrong_name(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"base": {"strategy": "gml"}, "datasets": ["digits"], "methods": {"wide": {}}}))
     with pytest.raises(UsageError, match=r"^strategy = 'kdcl' would appear in the tables as wide on digits"):
         configurations(load_suite(str(tmp_path / "own.yaml"))[1], overrides={"strategy": "kdcl"})
@@ -223,7 +223,7 @@ def test_a_strategy_from_outside_does_not_make_that_of_the_file_idle(tmp_path: P
         ({"datasets": [{"dataset": "digits", "student": 5}]}, "kd on digits: Option 'student' = 5: a mapping"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_with_its_place(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_errors_in_a_file_name_their_place(values: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"base": {"strategy": "dml"}, "datasets": ["digits"], "methods": ["kd"], **values}))
     with pytest.raises(UsageError, match=f"^{message}"):
         configurations(load_suite(str(tmp_path / "own.yaml"))[1])

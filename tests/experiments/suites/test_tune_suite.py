@@ -50,7 +50,7 @@ def test_searches_and_runs_share_a_dataset_which_searches_leave_as_it_was(
     assert fingerprint(dataset) == fingerprint(ring)
 
 
-def test_a_tuned_suite_names_once_what_has_no_effect_whatever_is_drawn(
+def test_a_tuned_suite_names_options_without_effect_in_any_draw_once(
     tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna")

@@ -99,7 +99,7 @@ def test_no_training_of_a_search_is_given_a_label_that_the_label_rate_hides(
     assert seen == [0]
 
 
-def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Path) -> None:
+def test_a_resumed_search_equals_an_uninterrupted_one(ring: Dataset, tmp_path: Path) -> None:
     whole = quick(ring, tmp_path / "whole", trials=5)
     for trials in (2, 3, 5):
         parts = quick(ring, tmp_path / "parts", trials=trials)
@@ -290,7 +290,7 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
         ({}, {"timeout": 0.0}, "leaves no time"),
     ],
 )
-def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: Any, options: Any, message: str) -> None:
+def test_configurations_that_cannot_be_tuned_are_refused(ring: Dataset, tmp_path: Path, config: Any, options: Any, message: str) -> None:
     config = {key: value for key, value in {**QUICK, **config}.items() if not (key == "training" and "grid" in config)}
     for _ in range(2):
         with pytest.raises(UsageError, match=message):
@@ -307,7 +307,7 @@ def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Pat
         quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}})
 
 
-def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_trains_the_requested_number_of_folds(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
 
     def fit(trial: Trial, *_: Any, **__: Any) -> float:
@@ -323,7 +323,7 @@ def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, 
         quick(pairs, tmp_path, splits=5, config=config)
 
 
-def test_what_is_warned_of_in_planning_is_warned_of_once(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_planning_appear_once(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     labels = pairs.labels.copy()
     labels[0] = -1
@@ -378,7 +378,7 @@ def test_with_hidden_labels_a_search_begins_with_their_defaults(
         assert options["class_prior_weight"] == given.get("class_prior_weight", expected)
 
 
-def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: Dataset) -> None:
+def test_a_default_outside_the_search_space_is_not_recorded_as_another_value(ring: Dataset) -> None:
     resolved = resolve(parse_config({"dataset": "ring", "label_rate": 0.5}), ring)
     space = {"strategy_options.entropy_weight": Categorical((0.0, 0.1)), "strategy_options.exchange_warmup": Categorical((None, (0, 0)))}
     assert set(defaults_of(resolved, space)) == {"strategy_options.exchange_warmup"}
@@ -408,7 +408,7 @@ def test_a_search_does_not_go_on_with_another_official_split(ring: Dataset, tmp_
     assert len(quick(exchanged, tmp_path, trials=4).history) == 4, "the file is for people to read"
 
 
-def test_what_is_reported_is_the_mean_with_the_trainings_before() -> None:
+def test_reported_values_are_averaged_with_earlier_trainings() -> None:
     pytest.importorskip("optuna")
     told: list[tuple[float, int]] = []
     trial = SimpleNamespace(report=lambda value, step: told.append((value, step)), should_prune=lambda: False)

@@ -55,7 +55,7 @@ def test_given_options_are_searched_if_asked_for_and_come_first(ring: Dataset, t
         ("training.edge_drop", "training.edge_drop cannot be searched: .*training.sampler"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(search: str, message: str) -> None:
+def test_options_that_cannot_be_searched_are_refused(search: str, message: str) -> None:
     students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "sage", "hidden": 4}]
     config = parse_config({"students": students, "training": {"sampler": "neighbor"}})
     with pytest.raises(UsageError, match=message):
@@ -102,7 +102,7 @@ def test_options_of_a_custom_strategy_are_searched_whatever_their_type(
     assert quick(ring, tmp_path, trials=8, config={"strategy": Searched}).folder == tuning.folder
 
 
-def test_options_of_a_custom_strategy_keep_what_its_parents_say_of_theirs() -> None:
+def test_options_of_a_custom_strategy_inherit_idle_with() -> None:
     assert set(Searched.Options.all_idle_with()) == {"idle", "ema_decay", "scale_by_temperature", "temperature", "target_temperature"}
     options = Searched.Options(kind=Kind.B, ema_decay=0.5)
     assert "since targets = train" in options.without_effect(3)["ema_decay"] and "idle" not in options.without_effect(3)
@@ -132,14 +132,14 @@ class Weighed(Searched):
         search_space: ClassVar[SearchSpace] = {"weight": Categorical((0.0, 1.0)), "temperature": Real(0.5, 5.0)}
 
 
-def test_what_shapes_the_exchange_is_drawn_where_there_is_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_the_exchange_are_drawn_only_with_an_exchange(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda trial, config, *_, **__: 0.5)
     drawn = quick(ring, tmp_path, trials=12, config={"strategy": Weighed}).history[1:]
     assert set(drawn["strategy_options.weight"]) == {0.0, 1.0}
     assert drawn["strategy_options.temperature"].isna().tolist() == (drawn["strategy_options.weight"] == 0.0).tolist()
 
 
-def test_what_two_students_cannot_learn_from_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_without_effect_on_two_students_are_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda trial, config, *_, **__: 0.5)
     idle = {f"strategy_options.{name}" for name in ("weighting", "mix", "uniform_kl_weight")}
     assert idle < search_space(parse_config(QUICK)).keys()
@@ -214,7 +214,7 @@ def test_a_choice_whose_options_are_given_is_not_searched() -> None:
     assert "strategy_options.weighting" not in search_space(parse_config({**QUICK, "strategy": "gml", "strategy_options": options}))
 
 
-def test_what_each_student_has_for_itself_and_custom_students_are_not_searched() -> None:
+def test_options_given_for_each_student_and_custom_students_are_not_searched() -> None:
     students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "gat", "hidden": 16}]
     assert "student.hidden" not in search_space(parse_config({**QUICK, "students": students}))
     assert "student.dropout" in search_space(parse_config({**QUICK, "students": students}))

@@ -68,7 +68,7 @@ def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: 
         (r'"values":\[[^]]*', '"values":[NaN', "trial 0 has the metric nan"),
     ],
 )
-def test_what_a_search_cannot_have_drawn_or_measured_is_named(
+def test_impossible_values_in_a_journal_are_named(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, changed: str, said: str
 ) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
@@ -80,7 +80,7 @@ def test_what_a_search_cannot_have_drawn_or_measured_is_named(
     assert (folder / BEST_FILE).read_bytes() == best
 
 
-def test_a_metric_that_rounding_puts_above_1_is_no_damage(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_above_1_by_rounding_is_accepted(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the average precision of a perfect ranking may be."""
     faking(monkeypatch, lambda *_, **__: np.nextafter(1.0, 2.0))
     assert [len(quick(ring, tmp_path, trials=trials).history) for trials in (1, 2)] == [1, 2]
@@ -103,7 +103,7 @@ def test_a_journal_that_lacks_trials_of_the_table_is_refused(ring: Dataset, tmp_
 @pytest.mark.parametrize(
     "attributes", [{"user_attrs": {"keys": ["nothing"]}}, {"user_attrs": {"keys": 1}}, {"system_attrs": {"fixed_params": 1}}]
 )
-def test_a_waiting_trial_that_is_none_of_this_search_is_named(
+def test_a_waiting_trial_of_another_search_is_named(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any]
 ) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
@@ -197,7 +197,7 @@ def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, t
         "empty",
     ],
 )
-def test_a_journal_that_is_none_of_this_search_is_named_and_stays_as_it_is(
+def test_a_journal_of_another_search_is_refused_and_not_changed(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], said: str
 ) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
