@@ -192,7 +192,7 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
     """
     with errors_attributed_to(f"The options {kind.__name__!r}", kind, "cannot be made"):
         try:
-            made = kind.model_validate(dict(values))
+            parsed = kind.model_validate(dict(values))
         except ValidationError as error:
             faults = error.errors()
             explained = [_explain(kind, where, dict(fault), further) for fault in faults[:_MAX_FAULTS] if not _follows(fault, faults)]
@@ -203,7 +203,7 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
             if len(faults) > _MAX_FAULTS:
                 lines.append(f"And {len(faults) - _MAX_FAULTS} more.")
             raise UsageError("\n".join(lines)) from None
-    return made
+    return parsed
 
 
 def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:
@@ -322,8 +322,8 @@ def plain_message(fault: Any) -> str:
         return f"a list is needed{f', for example [{value}]' if is_single and len(str(value)) <= 40 else ''}"
     if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
         bound, number = ("least", fault["ctx"]["min_length"]) if kind.endswith("short") else ("most", fault["ctx"]["max_length"])
-        what, unit = ("string", "character") if kind.startswith("string") else ("list", "value")
-        return f"a {what} of at {bound} {counted(number, unit)} is needed"
+        container, unit = ("string", "character") if kind.startswith("string") else ("list", "value")
+        return f"a {container} of at {bound} {counted(number, unit)} is needed"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{words} {fault['ctx'][name]:.15g} is needed"

@@ -197,14 +197,14 @@ class Registry(Generic[T]):
         Raises:
             UsageError: another process cannot import it.
         """
-        found = self._describe(value)
-        reason = not_importable(value) if found.origin != "built in" else None
+        described = self._describe(value)
+        reason = not_importable(value) if described.origin != "built in" else None
         if reason is not None:
             raise UsageError(
                 f"The {self.kind} {_shown(value)} cannot be found again later or by another process: {reason}. "
                 "Define it at the top level of a module (a .py file) and import it from there."
             )
-        return found.name
+        return described.name
 
     def _describe(self, value: T) -> Found[T]:
         for name, known in self.built_in.items():

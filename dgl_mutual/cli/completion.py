@@ -71,8 +71,8 @@ def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Compl
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if path is not None and re.match(r"[./~]|.*/", incomplete):
             return [CompletionItem(incomplete, type=path)]
-        found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        return found or ([CompletionItem(incomplete, type=path)] if path is not None else [])
+        matching = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return matching or ([CompletionItem(incomplete, type=path)] if path is not None else [])
 
     return complete
 

@@ -47,5 +47,5 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
             any_drawn = True
             say("\n".join(str(file) for file in save(figure, out, name)))
     if not any_drawn:
-        what = f"the plot {' or '.join(map(repr, named))}" if named else "any plot"
-        raise UsageError(f"These runs have no data for {what}. {plots_need(named)}")
+        subject = f"the plot {' or '.join(map(repr, named))}" if named else "any plot"
+        raise UsageError(f"These runs have no data for {subject}. {plots_need(named)}")

@@ -52,10 +52,10 @@ def describe(name: str, width: int = 80) -> str:
     Raises:
         UsageError: there is no such strategy.
     """
-    found = STRATEGY_REGISTRY.find(name)
-    strategy_class = found.value
+    item = STRATEGY_REGISTRY.find(name)
+    strategy_class = item.value
     citation = _citation(strategy_class)
-    origin = [] if found.origin == "built in" else [f"from {found.origin}"]
+    origin = [] if item.origin == "built in" else [f"from {item.origin}"]
     head = "\n".join([strategy_class.name, *(_source(citation) if citation else []), *_derived(strategy_class), *origin])
     options = options_of(strategy_class)
     table = ["Options (--set strategy_options.NAME=VALUE)", option_table.as_text(options, width)] if options else ["It has no options."]

@@ -95,8 +95,8 @@ def refuse_kept(path: Path) -> None:
     is_kept = target.name in _KEPT and any((target.parent / marker).exists() for marker in _MARKERS)
     if is_configuration or is_student or is_kept or _is_of_dataset(target):
         whose = "a saved student" if is_student else "a run, search, suite or partition" if is_kept else "a dataset or partition"
-        what = "a configuration" if is_configuration else f"a file of {whose}"
-        raise UsageError(f"{str(path)!r} is {what}, and would be lost. Name another file.")
+        description = "a configuration" if is_configuration else f"a file of {whose}"
+        raise UsageError(f"{str(path)!r} is {description}, and would be lost. Name another file.")
 
 
 def refuse_foreign(path: Path) -> None:

@@ -134,8 +134,8 @@ def read_trials(folder: Path, name: str = TRIALS_FILE) -> pd.DataFrame:
     nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
     mixed = [name for name in RUN_COLUMNS if table[name].nunique(dropna=False) > 1]
     if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
-        what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
-        raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
+        fault = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
+        raise StoreError(f"{str(file)!r} has {fault}: it was changed. {_hint_of(file)}")
     _refuse_lost_rows(file, table)
     return table
 
@@ -330,5 +330,5 @@ def _refuse_ragged(file: Path, text: bytes, most: int = _MAX_COLUMNS) -> None:
         raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {hint}")
     if ragged is not None:
         place, cells = ragged
-        what = f"is cut off in its row {place}" if cells < len(header) else f"has more cells in its row {place} than columns"
-        raise StoreError(f"{str(file)!r} {what}: the file is damaged. {hint}")
+        fault = f"is cut off in its row {place}" if cells < len(header) else f"has more cells in its row {place} than columns"
+        raise StoreError(f"{str(file)!r} {fault}: the file is damaged. {hint}")

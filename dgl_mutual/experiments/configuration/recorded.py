@@ -95,13 +95,14 @@ def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
 
 def _with_values_of_run(layer: Mapping[str, Any], then: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """A layer with `changed` options set to the values of a run. Values that its students had in common become options of all students."""
-    had, own = dict(_leaves(then)), {*dict(_leaves(layer)), *changed}
+    had = dict(_leaves(then))
+    keys = {*dict(_leaves(layer)), *changed}
     restored = merge(layer, unflatten({key: had[key] for key in changed if key in had and not key.startswith("students.")}))
     if not any(key.startswith("students.") for key in changed):
         return restored
     of_each = ("architecture", "options")
     students = [
-        {name: value for name, value in student.items() if name in of_each or f"students.{index}.{name}" in own}
+        {name: value for name, value in student.items() if name in of_each or f"students.{index}.{name}" in keys}
         for index, student in enumerate(then["students"])
     ]
     common = {

@@ -56,7 +56,7 @@ def custom_code_digests(*configs: RunConfig) -> dict[str, str]:
     Raises:
         UsageError: the imported code differs from its file, of which a digest would be taken.
     """
-    named = {found.name: found.value for config in configs for found in custom_code(config)}
+    named = {item.name: item.value for config in configs for item in custom_code(config)}
     digests = {}
     for name, value in named.items():
         changed = changed_since_import(value, name)

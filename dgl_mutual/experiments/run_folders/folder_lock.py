@@ -32,7 +32,7 @@ def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
             "Name the folder that it leads to with --out, or remove the link."
         )
     held = filelock.FileLock(file)
-    made = [parent for parent in folder.parents if not parent.exists()]
+    created_parents = [parent for parent in folder.parents if not parent.exists()]
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,5 +53,5 @@ def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
             if is_there() and [*folder.iterdir()] in ([], [file]):
                 shutil.rmtree(folder, ignore_errors=True)  # before the release, so that no waiting process locks a folder that is removed
                 with suppress(OSError):  # another run has put something there
-                    for parent in made:
+                    for parent in created_parents:
                         parent.rmdir()

@@ -103,17 +103,17 @@ def with_data(runs: Iterable[SuiteRun], make: Callable[[SuiteRun], _Made]) -> tu
     Raises:
         UsageError: raised by `make`, except for errors of splits; the message names the run.
     """
-    made: list[tuple[SuiteRun, _Made]] = []
+    results: list[tuple[SuiteRun, _Made]] = []
     missing: dict[str, DataError] = {}
     for run in runs:
         if run.data in missing:
             continue
         try:
             with named(run.method, run.data):
-                made.append((run, make(run)))
+                results.append((run, make(run)))
         except DataError as error:
             missing[run.data] = type(error)(str(error))  # the traceback of the original would keep data in memory
-    return [(run, result) for run, result in made if run.data not in missing], missing
+    return [(run, result) for run, result in results if run.data not in missing], missing
 
 
 def configurations(
@@ -141,11 +141,12 @@ def configurations(
                 raise unknown("method", method, suite.methods)
             tuned_layer = (tuned or {}).get((data.name, method), {})
             with named(method, data.name):
-                own = [_with_recipe(values, data.config, suite.methods[method]) for values in (suite.methods[method], layer)]
-                config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
-                without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
+                method_layers = [_with_recipe(values, data.config, suite.methods[method]) for values in (suite.methods[method], layer)]
+                config = parse_config(suite.base, data.config, *method_layers, overrides or {}, tuned_layer)
+                without_overrides.append(parse_config(suite.base, data.config, *method_layers, tuned_layer) if overrides else config)
                 of_recipe = any("recipe" in values for values in (suite.methods[method], layer))
-                _refuse_other_strategy(method, config.strategy, own, of_recipe or any(map(_names_strategy, (suite.base, data.config))))
+                is_known = of_recipe or any(map(_names_strategy, (suite.base, data.config)))
+                _refuse_other_strategy(method, config.strategy, method_layers, is_known=is_known)
             runs.append(SuiteRun(data.name, method, config, data.tuning))
         layers[f"datasets.{number}"] = (data.config, runs[first:])
     _refuse_wrong_names(runs, without_overrides)
@@ -162,15 +163,17 @@ def _names_strategy(layer: Mapping[str, Any]) -> bool:
     return layer.get("strategy") is not None
 
 
-def _refuse_other_strategy(method: str, strategy: str | type[Strategy], own: Sequence[Mapping[str, Any]], is_known: bool) -> None:
+def _refuse_other_strategy(
+    method: str, strategy: str | type[Strategy], method_layers: Sequence[Mapping[str, Any]], *, is_known: bool
+) -> None:
     """Refuse a method without a strategy, and a method that inherits another strategy than the one in its name.
 
     Args:
-        own: the method's own layers.
+        method_layers: the layers of the method itself.
         is_known: whether a strategy is inherited: that of the dataset or of all methods, or, with a recipe, the default.
     """
     names = STRATEGY_REGISTRY.names()
-    if any(map(_names_strategy, own)):
+    if any(map(_names_strategy, method_layers)):
         return
     if not is_known:
         raise UsageError(
@@ -199,13 +202,13 @@ def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[Ru
         without_overrides: the configuration of each run without overrides.
     """
     defaults = RunConfig.model_fields
-    own = [
+    keys_of_suite = [
         key
         for key in keys_of(Role.SAMPLES, Role.POOL)
         if any(getattr(config, key) != defaults[key].default for config in without_overrides)
     ]
     for run, before in zip(runs, without_overrides, strict=True):
-        for key in (*_OF_THE_NAMES, *own):
+        for key in (*_OF_THE_NAMES, *keys_of_suite):
             if getattr(run.config, key) != getattr(before, key):
                 raise UsageError(
                     f"{key} = {getattr(run.config, key)!r} would appear in the tables as {run.method} on {run.data}. Options that the "

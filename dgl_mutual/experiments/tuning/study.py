@@ -119,7 +119,7 @@ class Search:
         journal = self.folder / JOURNAL_FILE
         if begun and not journal.exists():
             raise removed(journal)
-        made = [parent for parent in self.folder.parents if not parent.exists()]
+        created_parents = [parent for parent in self.folder.parents if not parent.exists()]
         self._make_folder()
         if not begun:
             break_hard_links(journal)
@@ -132,7 +132,7 @@ class Search:
             except UsageError:
                 if not begun:
                     with suppress(StoreError):
-                        self._remove_untried(made)
+                        self._remove_untried(created_parents)
                 raise
             finally:
                 with suppress(StoreError):
@@ -211,7 +211,7 @@ class Search:
         }
         write_text(self.folder / SETTINGS_FILE, yaml_text(settings))
 
-    def _remove_untried(self, made: Sequence[Path]) -> None:
+    def _remove_untried(self, created_parents: Sequence[Path]) -> None:
         """Remove the folder, and its created parents, if no trial has ended and none is running."""
         with self._alone():
             self._release_abandoned()
@@ -219,7 +219,7 @@ class Search:
                 return
             remove_files(self.folder, "|".join([*map(re.escape, SEARCH_FILES), r"\..+\.lock"]))
         with suppress(OSError):  # another process has put something there
-            for parent in made:
+            for parent in created_parents:
                 parent.rmdir()
 
     def _check_begun(self, code: Mapping[str, str]) -> None:
