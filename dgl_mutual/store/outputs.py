@@ -46,10 +46,10 @@ def write_result(path: Path, text: str) -> None:
         UsageError: `path` is a configuration, a table of a run or search, a saved student, or a file of a dataset or partition.
         StoreError: it cannot be written.
     """
+    refuse_kept(path)
     if is_special(path):
         _write_special(path, text)
         return
-    refuse_kept(path)
     try:
         target = path.resolve()
         if target.is_dir():
