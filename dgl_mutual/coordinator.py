@@ -107,27 +107,28 @@ class Coordinator(nn.Module, ABC):
         """Compute `scores`, expanded over receivers and peers. Those of a custom weighting are checked first."""
         if not is_custom(self):
             return self.scores(logits, confidence, samples)
-        title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
+        title = f"weighting {type(self).__name__!r}"
+        k, n, c = logits.shape
         # In training the stream is that of the strategy's step.
         with (
-            errors_attributed_to(f"scores of {title[0].lower()}{title[1:]}"),
+            errors_attributed_to(f"scores of the {title}"),
             _unchanged(self, logits, confidence, samples),
             nullcontext() if self.training else custom_streams(None, logits.device),
         ):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
-            raise UsageError(f"scores of {title[0].lower()}{title[1:]} returns {kind_of(scores)}. It must return a tensor of log-weights.")
+            raise UsageError(f"scores of the {title} returns {kind_of(scores)}. It must return a tensor of log-weights.")
         fits = scores.dim() == 4 and all(size in (1, full) for size, full in zip(scores.shape, (k, k, n, c), strict=True))
         if not fits or not scores.is_floating_point() or scores.layout != torch.strided:
             sparse = "sparse " if scores.layout != torch.strided else ""
             raise UsageError(
-                f"{title} returns {sparse}scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected dense "
+                f"The {title} returns {sparse}scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected dense "
                 f"floating-point numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), each of which may be 1."
             )
         scores = scores.expand(k, k, *scores.shape[2:])
         if bool((scores.isnan() | (scores == math.inf)).any()) or bool(mask_self(scores).isneginf().all(1).any()):
             raise TrainingError(
-                f"{title} returns scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
+                f"The {title} returns scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
                 "divisions by zero and logarithms of zero."
             )
         return scores

@@ -87,12 +87,12 @@ def _fault_of_value(parameter: inspect.Parameter | None, value: Any) -> str | No
         return None
     members = get_args(parameter.annotation) if get_origin(parameter.annotation) in (Union, UnionType) else (parameter.annotation,)
     value_types = [member for member in members if member is not NoneType]
-    plain = [(types, needed) for plain_type, types, needed in _PLAIN_TYPES if value_types == [plain_type]]
-    if not plain or (value is None and NoneType in members):
+    if value is None and NoneType in members:
         return None
-    ((types, needed),) = plain
-    fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
-    return None if fits else f"{needed} is needed, since its class or function has {parameter}"
+    for plain_type, accepted_types, needed in _PLAIN_TYPES:
+        if value_types == [plain_type] and (not isinstance(value, accepted_types) or (isinstance(value, bool) and plain_type is not bool)):
+            return f"{needed} is needed, since its class or function has {parameter}"
+    return None
 
 
 def custom_arguments(make: Callable[..., Any], options: StudentOptions, task: TaskName) -> dict[str, Any]:

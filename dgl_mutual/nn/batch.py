@@ -228,24 +228,20 @@ class Collator:
 
     def all(self) -> GraphBatch:
         """The whole dataset as one batch."""
-        dataset, everything = self.dataset, slice(None)
-        in_offsets, sources, offsets = map(self._tensor, (dataset.in_offsets, self._sources, dataset.node_offsets))
-        edge_features = None if self._edges is None else self._edges[everything]
-        return GraphBatch(in_offsets, sources, self._nodes[everything], offsets, edge_features)
+        arrays = (self.dataset.in_offsets, self._sources, self.dataset.node_offsets)
+        in_offsets, sources, node_offsets = map(self._tensor, arrays)
+        return GraphBatch(in_offsets, sources, self._nodes[:], node_offsets, None if self._edges is None else self._edges[:])
 
     def __call__(self, graphs: Sequence[int] | IntArray) -> GraphBatch:
         """The batch of the graphs with these numbers, in this order."""
         dataset = self.dataset
         chosen = np.asarray(graphs, dtype=np.int64)
         nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
-        edges = _gather_ranges(dataset.edge_offsets, chosen)[0]
-        edges_per_graph = dataset.edge_offsets[chosen + 1] - dataset.edge_offsets[chosen]
-        sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
+        edges, edge_offsets, _ = _gather_ranges(dataset.edge_offsets, chosen)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
-        in_offsets = offsets_of(in_degrees)
         return GraphBatch(
-            self._tensor(in_offsets),
-            self._tensor(sources),
+            self._tensor(offsets_of(in_degrees)),
+            self._tensor(self._sources[edges] + np.repeat(node_shift, np.diff(edge_offsets))),
             self._nodes[nodes],
             self._tensor(node_offsets),
             edge_features=None if self._edges is None else self._edges[edges],

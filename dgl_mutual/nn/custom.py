@@ -87,10 +87,10 @@ class CustomStudent(CohortMember):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.name = name or options.label
-        self._is_judged = False
+        self._is_checked_for_probabilities = False
         self._class_or_function = make_custom(options)
         self._num_blocks = None if getattr(self._class_or_function, "num_blocks", None) is None else num_blocks(options)
-        self.module = self._made()
+        self.module = self._make_module()
         self.edge_features = edge_features
         self.register_buffer("input_scale", torch.ones(in_features))
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
@@ -101,7 +101,7 @@ class CustomStudent(CohortMember):
         Raises:
             UsageError: it keeps them, or sets a seed (see `same_each_time`).
         """
-        cause = same_each_time(self.module, self._made)
+        cause = same_each_time(self.module, self._make_module)
         if cause == "computed":
             warn(
                 f"The student {self.options.label} starts with the same weights each time it is made: all seeds start alike, and several "
@@ -115,7 +115,7 @@ class CustomStudent(CohortMember):
                 "(clone()), and set no seed (torch.manual_seed)."
             )
 
-    def _made(self) -> nn.Module:
+    def _make_module(self) -> nn.Module:
         with errors_attributed_to(f"The student {self.name!r}", failure="cannot be made"), settings_kept():
             arguments = custom_arguments(self._class_or_function, self.options, self.task)
             module = self._class_or_function(self.in_features, self.num_outputs, **arguments)
@@ -135,10 +135,10 @@ class CustomStudent(CohortMember):
                 f"The student {self.name!r} has no parameters to train. Assign its layers to attributes of the module "
                 "(a list of layers must be a torch.nn.ModuleList)."
             )
-        self._made_in = {parameter.dtype for parameter in parameters if parameter.is_floating_point()}
+        self._initial_dtypes = {parameter.dtype for parameter in parameters if parameter.is_floating_point()}
         for method in (module.forward, getattr(module, "embed", None)):
             if callable(method):
-                self._check_call(method)
+                self._check_signature(method)
         return module
 
     def train(self, mode: bool = True) -> CustomStudent:
@@ -167,7 +167,7 @@ class CustomStudent(CohortMember):
     def reset_parameters(self) -> None:
         """Reset all learnable parameters."""
         parameter = next(self.parameters())
-        self.module = self._made().to(parameter.device, parameter.dtype).train(self.training)
+        self.module = self._make_module().to(parameter.device, parameter.dtype).train(self.training)
 
     @torch.no_grad()
     def fold_input_scaling(self, scales: Tensor) -> None:
@@ -181,7 +181,7 @@ class CustomStudent(CohortMember):
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         graphs, feat, num_samples, rows = self._inputs(batch)
         logits = self._call(self.module, graphs, feat, generator)
-        self._check(logits, num_samples, feat)
+        self._check_logits(logits, num_samples, feat)
         logits = logits.to(feat.dtype)
         if rows is not None:
             logits = logits[rows]
@@ -194,9 +194,10 @@ class CustomStudent(CohortMember):
         graphs, feat, num_samples, rows = self._inputs(batch)
         states = self._call(embed, graphs, feat, generator)
         if not isinstance(states, Tensor) or states.layout != torch.strided or states.dim() != 2 or len(states) != num_samples:
-            actual = f"the shape {tuple(states.shape)}" if isinstance(states, Tensor) else f"the type {type(states).__name__}"
-            if isinstance(states, Tensor) and states.layout != torch.strided:
-                actual = "a sparse tensor"
+            if not isinstance(states, Tensor):
+                actual = f"the type {type(states).__name__}"
+            else:
+                actual = f"the shape {tuple(states.shape)}" if states.layout == torch.strided else "a sparse tensor"
             raise UsageError(f"The method embed of the student {self.name!r} returns {actual}. Expected a tensor ({num_samples}, width).")
         return states if rows is None else states[rows]
 
@@ -260,7 +261,7 @@ class CustomStudent(CohortMember):
 
     def _explain_precision(self, error: RuntimeError, precision: torch.dtype) -> None:
         """Raise `UsageError` if the module still computes in the precision that it was made in."""
-        others = self._made_in - {precision}
+        others = self._initial_dtypes - {precision}
         if not others or "dtype" not in str(error):
             return
         raise UsageError(
@@ -282,7 +283,7 @@ class CustomStudent(CohortMember):
             f"({custom_place(error)}). Graphs of datasets hold no self-loops, even if they were added before. {fix}"
         ) from error
 
-    def _check_call(self, function: Callable[..., Any]) -> None:
+    def _check_signature(self, function: Callable[..., Any]) -> None:
         """Refuse a method that does not take (graph, feat)."""
         try:
             signature = inspect.signature(function)
@@ -296,7 +297,7 @@ class CustomStudent(CohortMember):
                 f"{signature}."
             ) from None
 
-    def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
+    def _check_logits(self, logits: Any, num_samples: int, feat: Tensor) -> None:
         if not isinstance(logits, Tensor):
             raise UsageError(f"The student {self.name!r} returns {kind_of(logits)}. Its forward must return the logits, a tensor.")
         if logits.layout != torch.strided:
@@ -323,8 +324,8 @@ class CustomStudent(CohortMember):
                 f"The student {self.name!r} returns logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
                 "and logarithms of zero, for example at nodes without neighbours, or lower training.learning_rate."
             )
-        if self.training and not self._is_judged and len(logits) >= _ENOUGH_ROWS:
-            self._is_judged = True
+        if self.training and not self._is_checked_for_probabilities and len(logits) >= _ENOUGH_ROWS:
+            self._is_checked_for_probabilities = True
             self._warn_of_probabilities(logits)
 
     @torch.no_grad()

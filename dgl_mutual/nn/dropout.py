@@ -1,6 +1,6 @@
 """Dropout from its own generator, with masks that cost less than torch's.
 
-`torch.nn.functional.dropout` draws one Bernoulli number an element (12-17 ns each on a CPU) from the global stream. Here one 64-bit draw
+`torch.nn.functional.dropout` draws one Bernoulli number per element (12-17 ns each on a CPU) from the global stream. Here one 64-bit draw
 gives four 16-bit lanes, or eight 8-bit lanes where that is exact (a rate of 0.5), each kept or dropped by a threshold: a tenth of the time,
 the rate exact to 1/65,536, and the student's own generator decides, so that no student can shift another's randomness.
 """

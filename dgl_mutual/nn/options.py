@@ -18,9 +18,8 @@ from dgl_mutual.utils.imports import import_path_of, not_importable
 ARCHITECTURE_NAMES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
 
 #: Momentum of a batch norm's running statistics. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
-#: an epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
+#: per epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
 BATCH_NORM_MOMENTUM = 0.3
-
 
 #: Options of students for graph tasks only.
 GRAPH_TASK_OPTIONS = ("pooling", "virtual_node", "input_readout")

@@ -58,8 +58,8 @@ class GCNLayer(MessagePassing):  # type: ignore[misc]  # as above
         scale_out, scale_in = ((degree(ends, len(x), x.dtype) + 1).rsqrt() for ends in (source, destination))
         norm = (scale_out[source] * scale_in[destination]).unsqueeze(1)
         neighbours: Tensor = self.propagate(edge_index, x=x, edge_attr=self.edge(edge_attr), norm=norm)
-        own = (x + self.root).relu() * (scale_out * scale_in).unsqueeze(1)
-        return self.last(neighbours + own)
+        self_message = (x + self.root).relu() * (scale_out * scale_in).unsqueeze(1)
+        return self.last(neighbours + self_message)
 
     def message(self, x_j: Tensor, edge_attr: Tensor, norm: Tensor) -> Tensor:
         return norm * (x_j + edge_attr).relu()

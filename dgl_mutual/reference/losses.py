@@ -132,8 +132,9 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
             terms["class_prior"] = [rho * divergence_of_mean(z[rows], step.prior, multi_label) for z in step.logits]
     if list(coordinator.parameters()):
         inputs = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
-        rows = step.labelled
-        terms["coordinator"] = [_coordinator_loss([z[rows] for z in inputs], step.labels[rows], step.samples[rows], options, coordinator)]
+        labelled = step.labelled
+        logits = [z[labelled] for z in inputs]
+        terms["coordinator"] = [_coordinator_loss(logits, step.labels[labelled], step.samples[labelled], options, coordinator)]
     return terms
 
 
@@ -178,11 +179,11 @@ def _coordinator_loss(
     """Cross-entropy of the mixes for each student and for the ensemble, and the pull of the weights towards 1 / (K - 1)."""
     confidences = [-entropy(z, labels.is_floating_point()) for z in logits]
     weights = [coordinator.peer_weights(i, logits, confidences, samples) for i in range(len(logits))]
-    everyone = coordinator.ensemble_weights(logits, confidences, samples)
-    losses = [supervised(weighted_sum(chosen, logits), labels) for chosen in (*weights, everyone)]
+    ensemble_weights = coordinator.ensemble_weights(logits, confidences, samples)
+    losses = [supervised(weighted_sum(of_receiver, logits), labels) for of_receiver in (*weights, ensemble_weights)]
     loss = torch.stack(losses).mean()
     if options["uniform_kl_weight"] > 0:
-        peer_weights = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
+        peer_weights = torch.stack([torch.stack(list(of_receiver.values())) for of_receiver in weights])
         uniform = torch.full_like(peer_weights, 1 / (len(logits) - 1))
         # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over receivers, samples and classes.
         pull = F.kl_div(peer_weights.clamp(min=1e-12).log(), uniform, reduction="none").sum(dim=1).mean()

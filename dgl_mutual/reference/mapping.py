@@ -117,7 +117,8 @@ def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight without a rule.
     """
-    return _mapped(ours, {(own, rule.ours): (other, rule.reference, rule.to_reference) for own, other, rule in _rules(architecture)})
+    rules = {(prefix, rule.ours): (their_prefix, rule.reference, rule.to_reference) for prefix, their_prefix, rule in _rules(architecture)}
+    return _mapped(ours, rules)
 
 
 def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,7 +127,8 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight without a rule.
     """
-    return _mapped(reference, {(other, rule.reference): (own, rule.ours, rule.to_ours) for own, other, rule in _rules(architecture)})
+    rules = {(their_prefix, rule.reference): (prefix, rule.ours, rule.to_ours) for prefix, their_prefix, rule in _rules(architecture)}
+    return _mapped(reference, rules)
 
 
 def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:
@@ -140,18 +142,19 @@ def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:
 def _mapped(
     weights: Mapping[str, Tensor], rules: Mapping[tuple[str, str], tuple[str, str, Callable[[Tensor], Tensor]]]
 ) -> dict[str, Tensor]:
-    """Convert weights ``<first>.<layer>.<rest>`` to their counterparts; those without a rule for ``<first>`` stay as they are.
+    """Convert weights ``<prefix>.<layer>.<name>`` to their counterparts; those without a rule for ``<prefix>`` stay as they are.
 
     Args:
-        rules: (first, rest) -> first and rest of the counterpart, and the conversion of the weight.
+        rules: (prefix, name) -> prefix and name of the counterpart, and the conversion of the weight.
     """
-    known, mapped = {first for first, _ in rules}, {}
-    for name, weight in weights.items():
-        first, _, rest = name.partition(".")
-        if first in known:
-            layer, _, rest = rest.partition(".")
-            other, other_rest, change = rules[first, rest]
-            mapped[f"{other}.{layer}.{other_rest}"] = change(weight)
+    prefixes = {prefix for prefix, _ in rules}
+    mapped = {}
+    for path, weight in weights.items():
+        prefix, _, rest = path.partition(".")
+        if prefix in prefixes:
+            layer, _, name = rest.partition(".")
+            new_prefix, new_name, convert = rules[prefix, name]
+            mapped[f"{new_prefix}.{layer}.{new_name}"] = convert(weight)
         else:
-            mapped[name] = weight
+            mapped[path] = weight
     return mapped

@@ -24,8 +24,8 @@ def require_torch_geometric() -> str:
     try:
         import torch_geometric
     except ModuleNotFoundError as error:
-        what = "is not installed" if (error.name or "").startswith("torch_geometric") else f"cannot be imported ({error})"
-        raise MissingReference(f"The reference needs torch_geometric ({SUPPORTED}), which {what}. Install it: {INSTALL}") from None
+        fault = "is not installed" if (error.name or "").startswith("torch_geometric") else f"cannot be imported ({error})"
+        raise MissingReference(f"The reference needs torch_geometric ({SUPPORTED}), which {fault}. Install it: {INSTALL}") from None
     except Exception as error:  # a build for another torch may raise any error
         raise MissingReference(
             f"torch_geometric cannot be imported ({type(error).__name__}: {error}). Install it again: {INSTALL}"

@@ -74,8 +74,8 @@ class ReferenceStudent(torch.nn.Module):
         self.input_dropout = self.dropout if options.input_dropout is None else options.input_dropout
         self.activation = activation_resolver(options.activation or ("elu" if options.architecture == "gat" else "relu"))
         has_classifier = task == "graph" or options.readout == "jumping"
-        seen = options.depth if options.readout == "jumping" else 1
-        self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
+        num_read_layers = options.depth if options.readout == "jumping" else 1
+        self.classifier = torch.nn.Linear(num_read_layers * options.hidden, num_outputs) if has_classifier else None
         self.edges = edges if options.edge_features else None
         if self.edges is not None and self.edges.node_columns is not None:
             in_features = len(self.edges.node_columns)

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from statistics import fmean
 from typing import Any
 
@@ -279,22 +280,12 @@ class ReferenceTrainer:
         train, val, test = (scorer.scores(logits[:, part], self.labels[part], (*self.names, ENSEMBLE)).overall for part in parts)
         batches = list(self._batches(self.split.test))
         speeds = [self._inference_ms(student, batches) for student in self.students]
-        sizes = [_count(student) for student in self.students]
-        *students, ensemble = [
-            ReferenceResult(*figures)
-            for figures in zip(
-                (*self.names, ENSEMBLE),
-                train,
-                val,
-                test,
-                (*speeds, sum(speeds)),
-                (*sizes, sum(sizes) + _count(self.coordinator)),
-                strict=True,
-            )
-        ]
-        mean = ReferenceResult(
-            MEAN, fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
-        )
+        sizes = [_num_parameters(student) for student in self.students]
+        all_speeds, all_sizes = (*speeds, sum(speeds)), (*sizes, sum(sizes) + _num_parameters(self.coordinator))
+        rows = zip((*self.names, ENSEMBLE), train, val, test, all_speeds, all_sizes, strict=True)
+        *students, ensemble = starmap(ReferenceResult, rows)
+        means = map(fmean, (train[:-1], val[:-1], test[:-1], speeds))
+        mean = ReferenceResult(MEAN, *means, parameters=round(fmean(sizes)))
         best = max(students, key=lambda result: as_compared(result.val))
         return [*students, mean, replace(best, member=BEST), ensemble]
 
@@ -371,5 +362,5 @@ class ReferenceTrainer:
         return min(1.0, (self.epoch - start + 1) / length) if length else 1.0
 
 
-def _count(module: torch.nn.Module) -> int:
+def _num_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())

@@ -45,11 +45,11 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
         UsageError: an unknown weighting, unknown options, or a setting that the weighting does not support.
     """
     if config.tasks is not None:
-        each = [
+        coordinators = [
             make_coordinator(replace(config, num_outputs=width, tasks=None, multi_label=(multi_label,)))
             for width, multi_label in zip(config.tasks, config.multi_label or (False,) * len(config.tasks), strict=True)
         ]
-        return PerTask(each, config.tasks, config)
+        return PerTask(coordinators, config.tasks, config)
     weighting_class = WEIGHTING_REGISTRY.resolve(config.weighting)
     options = parse_options(weighting_class.Options, config.options, "strategy_options.weighting_options")
     title = f"The weighting {weighting_class.__name__!r}"

@@ -35,5 +35,5 @@ class CrossFitted(Weighting):
         nn.init.zeros_(self.slope)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        odds = self.bias.unsqueeze(1) + self.slope * confidence
-        return odds.expand(len(logits), *odds.shape).unsqueeze(-1)
+        log_odds = self.bias.unsqueeze(1) + self.slope * confidence
+        return log_odds.expand(len(logits), *log_odds.shape).unsqueeze(-1)
