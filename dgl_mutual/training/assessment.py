@@ -83,17 +83,17 @@ def score_members(
     in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
     calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
 
-    def rows(parts: Sequence[Sequence[float]], in_tasks: Sequence[Sequence[Calibration]]) -> tuple[MemberResult, ...]:
+    def results_of(scores: Sequence[Sequence[float]], by_task: Sequence[Sequence[Calibration]]) -> tuple[MemberResult, ...]:
         """Return the results of the members, given their metrics on the three parts and their calibrations in each task, to be averaged."""
         results = []
-        for facts, train, val, test, *tasks in zip(members, *parts, *in_tasks, strict=True):
+        for facts, in_train, in_val, in_test, *tasks in zip(members, *scores, *by_task, strict=True):
             nll, ece = sum(task.nll for task in tasks) / len(tasks), sum(task.ece for task in tasks) / len(tasks)
-            results.append(MemberResult(**vars(facts), train=train, val=val, test=test, nll=nll, ece=ece))
+            results.append(MemberResult(**vars(facts), train=in_train, val=in_val, test=in_test, nll=nll, ece=ece))
         return tuple(results)
 
     return MemberScores(
-        members=rows([part.overall for part in (train, val, test)], list(calibrated.values())),
-        tasks={metric: rows([part.by_task[metric] for part in (train, val, test)], [calibrated[metric]]) for metric in test.by_task},
+        members=results_of([part.overall for part in (train, val, test)], list(calibrated.values())),
+        tasks={metric: results_of([part.by_task[metric] for part in (train, val, test)], [calibrated[metric]]) for metric in test.by_task},
         reliability=[
             {"metric": metric, "member": name, **row}
             for metric, of_members in calibrated.items()
@@ -114,12 +114,13 @@ def assess(
         best_epochs: the best epoch of each member.
     """
     facts = [
-        MemberFacts(name, member.options.architecture_name, epoch, inference_ms(member, test_batches), count(member))
+        MemberFacts(name, member.options.architecture_name, epoch, inference_ms(member, test_batches), num_parameters(member))
         for name, member, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
-    num_students, students = cohort.num_students, facts[: cohort.num_students]
-    milliseconds, parameters = sum(student.inference_ms for student in students), sum(student.parameters for student in students)
-    facts.append(MemberFacts(ENSEMBLE, "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    num_students = cohort.num_students
+    milliseconds = sum(student.inference_ms for student in facts[:num_students])
+    parameters = sum(student.parameters for student in facts[:num_students]) + num_parameters(cohort.coordinator)
+    facts.append(MemberFacts(ENSEMBLE, "-", best_epoch=None, inference_ms=milliseconds, parameters=parameters))
     scores = score_members(facts, logits, dataset, split, cohort.ensemble_logits)
     # Each of several tasks has the same best student, by the mean over all tasks.
     best = best_on_validation([student.val for student in scores.members[:num_students]])
@@ -144,7 +145,7 @@ def _with_summaries(members: Sequence[MemberResult], num_students: int, best: in
     return (*others, mean, replace(students[best], member=BEST), ensemble)
 
 
-def count(module: nn.Module) -> int:
+def num_parameters(module: nn.Module) -> int:
     """Number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 

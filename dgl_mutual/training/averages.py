@@ -28,11 +28,11 @@ class WeightAverages:
     forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of integers or booleans
     are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
-    Both copy the extra state (`get_extra_state`) of custom students.
-
     swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
     NOTE[PAPER]: the learning rate is not changed. In the paper it is cyclical, or constant and high.
+
+    Both copy the extra state (`get_extra_state`) of custom students.
 
     Args:
         members: all members of a cohort.
@@ -136,8 +136,11 @@ def target_averages(
     """
     if exchange.targets != "average":
         return None
-    new, old = WeightAverages(members, "ema", starts=_first_epochs(members, training), decay=exchange.decay), in_evaluation
-    return old if old is not None and (old.kind, old.decay, old.starts) == (new.kind, new.decay, new.starts) else new
+    starts = _first_epochs(members, training)
+    wanted = ("ema", exchange.decay, tuple(starts))
+    if in_evaluation is not None and (in_evaluation.kind, in_evaluation.decay, in_evaluation.starts) == wanted:
+        return in_evaluation
+    return WeightAverages(members, "ema", starts=starts, decay=exchange.decay)
 
 
 def _first_epochs(members: Sequence[CohortMember], training: TrainingOptions) -> list[int]:

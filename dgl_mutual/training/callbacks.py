@@ -108,7 +108,7 @@ class EpochReports(Callback):
 
     def on_epoch_end(self, state: TrainingState) -> None:
         row = state.history[-1]
-        val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
+        val = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
         loss = sum(value for name, value in row.items() if name.startswith("loss/"))
         epochs, phase = state.options.epochs, state.current
         self._report(EpochReport(phase.number * epochs + phase.epochs_done - 1, len(state.phases) * epochs, loss, val))

@@ -201,7 +201,8 @@ class CheckedStrategy:
             UsageError: a name that is not a string, is empty or not printable, or is another column of the history; or a value that is
                 not a number, a number for each active member, or a matrix over the members.
         """
-        strategy, values = self.strategy, {}
+        strategy = self.strategy
+        values: dict[str, Tensor] = {}
         for name, value in step.log.items():
             if not isinstance(name, str):
                 raise UsageError(f"The strategy {strategy.name!r} logs a value under the name {name!r}. Names must be strings.")

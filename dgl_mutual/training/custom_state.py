@@ -87,10 +87,10 @@ class CustomStateCheck(Callback):
             logits = [module.forward_batch(batch).logits for module in (student, *loaded)]
             trained, again = student.custom_module, loaded[0].custom_module
             assert trained is not None and again is not None
-            _refuse_other_numbers(f"The student {name!r}", logits, trained, again)
+            _refuse_other_predictions(f"The student {name!r}", logits, trained, again)
             if is_first and _agree(logits[1], logits[2]):
                 for other in _other_batches(batch, student):
-                    _refuse_old_numbers(name, loaded[0], _loaded_again(student, name), other)
+                    _refuse_cached_results(name, loaded[0], _loaded_again(student, name), other)
 
 
 def _other_batches(batch: Batch, student: CohortMember) -> Iterator[Batch]:
@@ -112,7 +112,7 @@ def _other_batches(batch: Batch, student: CohortMember) -> Iterator[Batch]:
         yield GraphBatch(offsets // 2, sources[half], features, whole.node_offsets, None if edges is None else take_rows(edges, half))
 
 
-def _refuse_old_numbers(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
+def _refuse_cached_results(name: str, used: CohortMember, new: CohortMember, batch: Batch) -> None:
     """Refuse a student whose predictions for a batch depend on a batch that it has seen before.
 
     Args:
@@ -157,10 +157,10 @@ def _check_weightings(state: TrainingState) -> None:
     for other in others:
         other.load_state_dict(coordinator.state_dict())
     weights = [module.eval().ensemble_weights(logits, confidence, val) for module in (coordinator, *others)]
-    _refuse_other_numbers(f"The weighting {type(custom_weightings[0]).__name__!r}", weights, coordinator, others[0])
+    _refuse_other_predictions(f"The weighting {type(custom_weightings[0]).__name__!r}", weights, coordinator, others[0])
 
 
-def _refuse_other_numbers(title: str, outputs: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
+def _refuse_other_predictions(title: str, outputs: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
     """Refuse a module whose output differs from that of two new modules with its state.
 
     If the two differ from each other, too, the module draws random numbers of its own, which is allowed.

@@ -20,7 +20,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.store.members import ENSEMBLE, MLP_MEMBER
-from dgl_mutual.training.assessment import MemberFacts, assess, count, inference_ms, score_members
+from dgl_mutual.training.assessment import MemberFacts, assess, inference_ms, num_parameters, score_members
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.evaluation.inference import Predictor
@@ -88,7 +88,7 @@ def distill(
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if data.nodes is None else _assess(result, data)
     logits, test_batches = _predicted([mlp], seen, whole, data)
-    facts = MemberFacts(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
+    facts = MemberFacts(MLP_MEMBER, "mlp", best_epoch, inference_ms(mlp, test_batches), num_parameters(mlp))
     scores = score_members([facts], logits, whole, data.split)
     return replace(
         assessed,

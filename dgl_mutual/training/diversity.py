@@ -39,12 +39,12 @@ class Diversity(Callback):
         if member >= state.cohort.num_students:
             return
         slots = self._slots[samples]
-        seen = slots >= 0
+        is_compared = slots >= 0
         predictions = state.cohort.distribution.predictions(output.logits)
         for rows, values in ((self._predictions, predictions), (self._embeddings, output.embedding)):
             if member not in rows:
                 rows[member] = values.new_zeros(self._num_rows, *values.shape[1:])
-            rows[member][slots[seen]] = values[seen]
+            rows[member][slots[is_compared]] = values[is_compared]
 
     def on_epoch_end(self, state: TrainingState) -> None:
         members = sorted(self._predictions)

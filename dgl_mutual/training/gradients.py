@@ -34,7 +34,7 @@ def backward(state: TrainingState, terms: Mapping[str, Tensor], step: Step) -> N
         refuse_non_finite(state, values, names, finite_logits=bool(step.logits.isfinite().all()))
     # Hooks of gradients may draw random numbers.
     custom = has_custom_code(state.strategy) or any(state.cohort.members[k].custom_module is not None for k in step.active)
-    with _blamed(state), custom_streams(state.streams.custom, step.logits.device) if custom else nullcontext():
+    with _naming_custom_code(state), custom_streams(state.streams.custom, step.logits.device) if custom else nullcontext():
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
 
 
@@ -44,7 +44,7 @@ def optimizer_step(state: TrainingState) -> None:
     Raises:
         UsageError: torch cannot use the gradients, probably because of custom code.
     """
-    with _blamed(state):
+    with _naming_custom_code(state):
         state.current.optimizer.step()
 
 
@@ -75,7 +75,7 @@ def titled(term: str) -> str:
 
 
 @contextmanager
-def _blamed(state: TrainingState) -> Iterator[None]:
+def _naming_custom_code(state: TrainingState) -> Iterator[None]:
     """Name the custom strategy and students in an error of torch within the block, which they probably cause."""
     try:
         yield

@@ -43,10 +43,11 @@ def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: in
     """
     broken = []
     for loss, values in losses.items():
-        if not isinstance(values, list):
-            broken += [] if math.isfinite(values) else [loss]
-        elif members := [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]:
-            broken.append(f"{loss} of {', '.join(members)}")
+        if isinstance(values, list):
+            if members := [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]:
+                broken.append(f"{loss} of {', '.join(members)}")
+        elif not math.isfinite(values):
+            broken.append(loss)
     if broken:
         cause = cause or (
             f"Likely causes are a learning rate that is too large (training.learning_rate = {learning_rate}) and features of extreme size; "

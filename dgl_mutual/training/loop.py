@@ -105,11 +105,11 @@ class Loop:
         state, active = self.state, phase.active
         state.cohort.train()
         values: defaultdict[str, list[Tensor]] = defaultdict(list)
-        seen: list[tuple[Tensor, Tensor]] = []
+        labelled: list[tuple[Tensor, Tensor]] = []
         for local in self.feed.training_batches():
             step = self.step_maker.step(active, local, local.gathered(state.ranks), phase.epochs_done)
             terms = self.strategy.loss_terms(step)
-            seen.append((step.logits[:, step.labelled].detach(), step.labels[step.labelled]))
+            labelled.append((step.logits[:, step.labelled].detach(), step.labels[step.labelled]))
             phase.optimizer.zero_grad(set_to_none=True)
             backward(state, terms, step)
             losses = {f"{_LOSS}{term}": value for term, value in terms.items()}
@@ -120,12 +120,12 @@ class Loop:
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
-        means = _means_over_steps(values, num_steps=len(seen))
+        means = _means_over_steps(values, num_steps=len(labelled))
         row = columns_of(means, state.cohort.names, active, state.strategy.name)
         names = self._names(active)
         means_of_terms = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
         refuse_non_finite(state, means_of_terms, names)
-        logits, labels = zip(*seen, strict=True)
+        logits, labels = zip(*labelled, strict=True)
         scores = self.scorer.scores(torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
 

@@ -151,8 +151,8 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         UsageError: options of sampling that do not fit the task or each other, or an average that would not begin.
     """
     sampled = options.sampler is not None
-    node = dataset.task == "node"
-    if sampled and not node:
+    is_node_task = dataset.task == "node"
+    if sampled and not is_node_task:
         raise UsageError("Neighbours are sampled on a node task; on a graph task a step sees whole graphs. Leave out the sampler.")
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
@@ -167,8 +167,8 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
     defaults = {
         "average_decay": DEFAULT_AVERAGE_DECAY if options.average == "ema" else None,
         "average_start": None if options.average == "none" else 0 if options.average == "ema" else options.epochs // 2,
-        "weight_decay": 5e-4 if node else 0.0,
-        "batch_size": node_batch if node else 32,
-        "scale_inputs": not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
+        "weight_decay": 5e-4 if is_node_task else 0.0,
+        "batch_size": node_batch if is_node_task else 32,
+        "scale_inputs": not is_node_task or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})

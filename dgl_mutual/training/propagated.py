@@ -76,12 +76,12 @@ def _checked(matrices: Any, strategy: str, count: int, shape: tuple[int, int]) -
     """
     title = f"propagate of the strategy {strategy!r}"
     if not isinstance(matrices, list | tuple) or len(matrices) != count:
-        what = f"{len(matrices)} values" if isinstance(matrices, list | tuple) else kind_of(matrices)
-        raise UsageError(f"{title} returns {what}. It must return a list of {count}: probabilities {shape} for each member.")
+        actual = f"{len(matrices)} values" if isinstance(matrices, list | tuple) else kind_of(matrices)
+        raise UsageError(f"{title} returns {actual}. It must return a list of {count}: probabilities {shape} for each member.")
     for matrix in matrices:
         if not isinstance(matrix, np.ndarray) or matrix.shape != shape or matrix.dtype.kind != "f":
-            what = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else kind_of(matrix)
-            raise UsageError(f"{title} returns {what} for a member. It must return floating-point probabilities of the shape {shape}.")
+            actual = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else kind_of(matrix)
+            raise UsageError(f"{title} returns {actual} for a member. It must return floating-point probabilities of the shape {shape}.")
         if not np.isfinite(matrix).all():
             node = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
             raise TrainingError(f"{title} returns probabilities that are not finite, first for node {node}. Look for divisions by zero.")
@@ -109,7 +109,8 @@ def fit_untrained(
     started = time.perf_counter()
     logits = propagated_logits(strategy_class, options, dataset, split, distribution, scorer, none, seed)
     seconds = time.perf_counter() - started
-    scores = score_members([MemberFacts(strategy_class.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
+    facts = MemberFacts(strategy_class.name, "-", best_epoch=None, inference_ms=1000 * seconds, parameters=0)
+    scores = score_members([facts], logits, dataset, split)
     (member,) = scores.members
     return FitResult(
         members=(member, *(replace(member, member=name) for name in (MEAN, BEST, ENSEMBLE))),

@@ -74,7 +74,7 @@ class FitResult:
 
     Attributes:
         members: the students in order, members that the strategy added, ``mean``, ``best_by_val``, ``ensemble``.
-        history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
+        history: one dict per epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
         epochs: number of trained epochs, over all phases.

@@ -186,7 +186,8 @@ def _load(file: Path, identity: Identity, schema: Mapping[str, str]) -> dict[str
         if header.get("digest") != _digest(header["state"], tensors):
             raise ValueError("its content does not match its digest")
         state: dict[str, Any] = _with_tensors(read_json(header["state"]), tensors)
-        saved_identity, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
+        saved_identity = state["identity"]
+        state.update(seconds=float(state["seconds"]), phase=int(state["phase"]))
         data_differences = differences(state["schema"], schema)
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots

@@ -222,4 +222,4 @@ def _number(name: object, value: object) -> float:
         pass
     shown = " ".join(repr(value).split())[:80]
     hint = f"Log each entry by itself, or one number of all, such as state.log({name!r}, value.mean())" if size > 1 else "Give a number"
-    raise UsageError(f"Cannot log {name!r} = {shown}: a column takes one number an epoch. {hint}.")
+    raise UsageError(f"Cannot log {name!r} = {shown}: a column takes one number per epoch. {hint}.")

@@ -38,13 +38,13 @@ class StepMaker:
         """Create the step maker of a training."""
         split, device = state.split, state.clean.device
         labels = torch.as_tensor(state.dataset.labels, device=device)
-        train, seen = (torch.as_tensor(part, device=device) for part in (split.train, split.seen))
+        train = torch.as_tensor(split.train, device=device)
         train_labels = torch.full_like(labels, math.nan if labels.is_floating_point() else -1)
         train_labels[train] = labels[train]
         if not len(split.unlabelled):
             return cls(state, train_labels, is_training=None)
         is_training = torch.zeros(state.dataset.num_samples, dtype=torch.bool, device=device)
-        is_training[seen] = True
+        is_training[torch.as_tensor(split.seen, device=device)] = True
         return cls(state, train_labels, is_training)
 
     def step(self, active: Sequence[int], local: TrainingBatch, gathered: TrainingBatch, epoch: int) -> Step:

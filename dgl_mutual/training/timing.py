@@ -15,8 +15,9 @@ from dgl_mutual.training.checkpoints import TrainedModel
 
 #: Warm-up passes of each model: the first fills the caches of batches.
 WARM_UP = 3
-#: After this many seconds no further round begins, if there are at least `LEAST` rounds.
-_SECONDS, LEAST = 60.0, 5
+#: After this many seconds no further round begins, if there are at least `MIN_ROUNDS`.
+_SECONDS = 60.0
+MIN_ROUNDS = 5
 #: A single call that takes longer is timed once.
 _LONG_MS = 5000.0
 _REPEATS = 3
@@ -72,7 +73,7 @@ def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repe
     times: dict[str, list[float]] = {name: [] for name in passes}
     started = time.monotonic()
     for number in range(repeats):
-        if number >= LEAST and time.monotonic() - started > _SECONDS:
+        if number >= MIN_ROUNDS and time.monotonic() - started > _SECONDS:
             break
         for name, run in passes.items():
             times[name].append(milliseconds(run, devices[name]))
@@ -80,5 +81,5 @@ def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repe
 
 
 def _summary(times: list[float]) -> InferenceTime:
-    lower, median, upper = (float(value) for value in np.quantile(times, [0.25, 0.5, 0.75]))
-    return InferenceTime(median, lower, upper, len(times))
+    lower, middle, upper = np.quantile(times, [0.25, 0.5, 0.75]).tolist()
+    return InferenceTime(middle, lower, upper, len(times))

@@ -170,10 +170,10 @@ def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all
         (
             "mine",
             torch.tensor([1.0, 2.0]),
-            r"Cannot log 'mine' = tensor\(\[1., 2.\]\): .* one number an epoch. .* state.log\('mine', value.mean\(\)\)",
+            r"Cannot log 'mine' = tensor\(\[1., 2.\]\): .* one number per epoch. .* state.log\('mine', value.mean\(\)\)",
         ),
         *(
-            ("mine", value, r"Cannot log 'mine' = .*: a column takes one number an epoch. Give a number\.")
+            ("mine", value, r"Cannot log 'mine' = .*: a column takes one number per epoch. Give a number\.")
             for value in ("1.5", None, [1.0], 1j, np.zeros(0))
         ),
         (3, 1.0, "Cannot log under the name 3"),

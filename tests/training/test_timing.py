@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dgl_mutual.training import timing
-from dgl_mutual.training.timing import LEAST, WARM_UP, median_ms, time_inference
+from dgl_mutual.training.timing import MIN_ROUNDS, WARM_UP, median_ms, time_inference
 
 
 def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
 def test_slow_models_have_fewer_passes_but_never_fewer_than_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SimpleNamespace(prepared=lambda _: lambda: None, parameters=lambda: iter([torch.zeros(())]))
     monkeypatch.setattr(timing, "_SECONDS", 0.0)
-    assert time_inference({"slow": slow}, None)["slow"].repeats == LEAST  # type: ignore[dict-item, arg-type]  # a stand-in for a model
+    assert time_inference({"slow": slow}, None)["slow"].repeats == MIN_ROUNDS  # type: ignore[dict-item, arg-type]  # a stand-in for a model
 
 
 @pytest.mark.parametrize(("seconds", "calls", "expected"), [([4.0, 0.3, 0.1, 0.2], 4, 200.0), ([6.0], 1, 6000.0)])
