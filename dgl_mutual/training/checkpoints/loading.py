@@ -25,13 +25,7 @@ from dgl_mutual.nn.student import Student
 from dgl_mutual.options import plain_message
 from dgl_mutual.registry import PlugIn, Registry
 from dgl_mutual.store.members import BEST, ENSEMBLE
-from dgl_mutual.training.checkpoints.models import (
-    FORMAT,
-    MAX_DESCRIPTION,
-    Description,
-    MLPShape,
-    TrainedModel,
-)
+from dgl_mutual.training.checkpoints.models import FORMAT, MAX_DESCRIPTION, Description, MLPShape, TrainedModel
 from dgl_mutual.training.checkpoints.origins import Origin, plug_in_of
 from dgl_mutual.training.checkpoints.saving import digest_of_code
 from dgl_mutual.utils.custom_code import is_custom
@@ -85,8 +79,10 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
 def _load(folder: Path, name: str, description: Description, trust: Trust) -> TrainedModel:
     if description.coordinator is not None:
         return _load_ensemble(folder, name, description, description.coordinator, trust)
-    mlp = description.mlp
-    student = _load_one(folder, name, description, trust) if mlp is None else _load_mlp(folder, name, description, mlp)
+    if description.mlp is None:
+        student = _load_member(folder, name, description, trust)
+    else:
+        student = _load_mlp(folder, name, description, description.mlp)
     cohort = Cohort(
         [student],
         make_coordinator(CoordinatorConfig("uniform", 1, description.target.num_outputs)),
@@ -109,7 +105,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
             raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
         return path.parent, stem
     if not (path / f"{ENSEMBLE}.json").exists():
-        trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
+        trials = sorted(file.parent for file in path.glob(f"**/{ENSEMBLE}.json"))
         if trials:
             raise UsageError(
                 f"{path} holds the students of {counted(len(trials), 'trial')}. Give the folder of one, for example {trials[0]}."
@@ -171,7 +167,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         of_student = _read_description(folder / f"{member}.json")
         _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": of_student.cohort})
         fields = {"student": of_student.student, "code": of_student.code, "origin": of_student.origin}
-        students.append(_load_one(folder, member, description.model_copy(update=fields), trust))
+        students.append(_load_member(folder, member, description.model_copy(update=fields), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
     return TrainedModel(name, description, cohort)
@@ -185,7 +181,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
     return cast("CohortMember", mlp)
 
 
-def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:
+def _load_member(folder: Path, name: str, description: Description, trust: Trust) -> CohortMember:
     if description.student is None:
         raise ValueError(f"{name} is not a student")
     if description.student.is_custom or description.origin is not None:  # a later version may have a built-in student of its name
@@ -198,24 +194,24 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
     return student
 
 
-def _check_trust(what: str, path: str, trust: Trust) -> None:
+def _check_trust(subject: str, path: str, trust: Trust) -> None:
     if trust is True:
         return
     items = trust if isinstance(trust, Collection) and not isinstance(trust, str | type) else () if trust is False else (trust,)
     if not all(isinstance(item, str) or callable(item) for item in items):
         raise _CustomClassError(f"trust = {trust!r:.200} is neither True or False nor names of packages, modules or classes. Give names.")
     trusted = [item if isinstance(item, str) else import_path_of(item) for item in items]
-    if not any(path == name or path.startswith((f"{name}.", f"{name}:")) for name in trusted):
-        if trusted:
-            addition, hint = f", which trust does not name ({', '.join(trusted)})", f"name it, too: trust={[*trusted, shortened(path)]!r}"
-        else:
-            only = f"trust=[{shortened(path)!r}]"
-            hint = f"call load_student(..., {only}), which trusts only this class, trust=True, or 'dgl-mutual predict --trust'"
-            addition = ""
-        raise _CustomClassError(
-            f"{what} of the class {shortened(path)!r}{addition}. Loading it imports that module, which executes it. If you trust "
-            f"the file and the module, {hint}."
-        )
+    if any(path == name or path.startswith((f"{name}.", f"{name}:")) for name in trusted):
+        return
+    if trusted:
+        addition, hint = f", which trust does not name ({', '.join(trusted)})", f"name it, too: trust={[*trusted, shortened(path)]!r}"
+    else:
+        only = f"trust=[{shortened(path)!r}]"
+        addition, hint = "", f"call load_student(..., {only}), which trusts only this class, trust=True, or 'dgl-mutual predict --trust'"
+    raise _CustomClassError(
+        f"{subject} of the class {shortened(path)!r}{addition}. Loading it imports that module, which executes it. If you trust "
+        f"the file and the module, {hint}."
+    )
 
 
 def _load_custom(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> CustomStudent:
@@ -255,13 +251,13 @@ def _other_version(description: Description, plug_in: PlugIn | None) -> str:
 
 
 def _warn_of_changed_code(
-    what: str, folder: Path, description: Description, module: CohortMember | Coordinator, name: str | None = None
+    subject: str, folder: Path, description: Description, module: CohortMember | Coordinator, name: str | None = None
 ) -> None:
     """Warn if custom code has changed since the files were saved; for `name` see `digest_of_code`."""
     before, now = description.code, digest_of_code(module, name)
     if before is not None and now is not None and before != now:
         warn(
-            f"The code of {what} has changed since it was saved in {folder}. Its predictions come from the present code with the saved "
+            f"The code of {subject} has changed since it was saved in {folder}. Its predictions come from the present code with the saved "
             "weights. Restore the former code, or train it again."
         )
 
@@ -341,9 +337,9 @@ def _load_weights(folder: Path, name: str, module: StudentModule | Coordinator, 
         with safetensors.safe_open(path, "pt") as opened:
             cohort = (opened.metadata() or {}).get("cohort")
         weights = load_file(path)
-        kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
-        if len(kinds) > 1 or not kinds <= set(_DTYPES):
-            raise ValueError(f"numbers of the types {', '.join(sorted(map(str, kinds)))}")
+        dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
+        if len(dtypes) > 1 or not dtypes <= set(_DTYPES):
+            raise ValueError(f"numbers of the types {', '.join(sorted(map(str, dtypes)))}")
         for key, expected in module.state_dict().items():  # PyTorch only compares shapes
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")

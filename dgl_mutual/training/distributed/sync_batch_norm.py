@@ -63,15 +63,15 @@ class SyncBatchNorm(nn.BatchNorm1d):
         variance = apply(_AllReduceSum, (x - mean).square().sum(0)) / count
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.no_grad():
-            several = count > 1  # for a single row see `dgl_mutual.nn.norm.BatchNorm`
-            self.num_batches_tracked += several
+            has_variance = count > 1  # a single row has none, see `dgl_mutual.nn.norm.BatchNorm`
+            self.num_batches_tracked += has_variance
             # Without a momentum: the mean over all batches, as in torch.
             fraction = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), fraction)
+            self.running_mean.lerp_(torch.where(has_variance, mean, self.running_mean), fraction)
             unbiased = variance * (count / (count - 1).clamp(min=1))
-            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), fraction)
-        mean = torch.where(several, mean, self.running_mean)
-        variance = torch.where(several, variance, self.running_var)
+            self.running_var.lerp_(torch.where(has_variance, unbiased, self.running_var), fraction)
+        mean = torch.where(has_variance, mean, self.running_mean)
+        variance = torch.where(has_variance, variance, self.running_var)
         normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)
         return normalised * self.weight + self.bias if self.affine else normalised
 

@@ -101,17 +101,8 @@ class Predictor:
             self.check(data)
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
-            if self.positions:
-                raise UsageError(NEEDS_POSITIONS)
-            check_homogeneous(data)
-            if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
-                check_features(as_array(data.ndata["feat"], "node features 'feat'"), data.num_nodes(), "node features 'feat'")
-            if self.edge_features and "feat" in data.edata and data.edata["feat"].ndim == 2:
-                check_features(as_array(data.edata["feat"], "edge features 'feat'"), data.num_edges(), "edge features 'feat'", "edge")
-            batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
-            refuse_graphs_without_nodes(batch.node_offsets.cpu().numpy())
-            samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
-            yield self._bounded(batch), samples
+            batch = self._batch_of_graph(data)
+            yield self._bounded(batch), torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             return
         data = with_positions(self._with_edges(data), self.positions)
         collate = Collator(data, self.device, self.dtype)
@@ -120,6 +111,18 @@ class Predictor:
             numbers = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
             batch, samples = collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(numbers, device=self.device)
             yield self._bounded(batch), samples
+
+    def _batch_of_graph(self, graph: dgl.DGLGraph) -> GraphBatch:
+        if self.positions:
+            raise UsageError(NEEDS_POSITIONS)
+        check_homogeneous(graph)
+        if "feat" in graph.ndata and graph.ndata["feat"].ndim == 2:
+            check_features(as_array(graph.ndata["feat"], "node features 'feat'"), graph.num_nodes(), "node features 'feat'")
+        if self.edge_features and "feat" in graph.edata and graph.edata["feat"].ndim == 2:
+            check_features(as_array(graph.edata["feat"], "edge features 'feat'"), graph.num_edges(), "edge features 'feat'", "edge")
+        batch = GraphBatch.from_dgl(graph, self.device, self.dtype, edge_features=self.edge_features)
+        refuse_graphs_without_nodes(batch.node_offsets.cpu().numpy())
+        return batch
 
     def _with_edges(self, data: Dataset) -> Dataset:
         """Return the dataset with the edge features that students take, or without edge features."""
@@ -227,9 +230,10 @@ def check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
     Raises:
         UsageError: a different number of nodes.
     """
-    expected, found = cohort.coordinator.config.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
-    if not cohort.coordinator.inductive and found != expected:
+    config = cohort.coordinator.config
+    num_nodes = data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
+    if not cohort.coordinator.inductive and num_nodes != config.num_samples:
         raise UsageError(
-            f"The ensemble's coordinator (weighting {cohort.coordinator.config.weighting!r}) has weights for the {expected} nodes that it "
-            f"was trained with and the data has {found}. Predict with a single student, or train with an inductive weighting."
+            f"The ensemble's coordinator (weighting {config.weighting!r}) has weights for the {config.num_samples} nodes that it "
+            f"was trained with and the data has {num_nodes}. Predict with a single student, or train with an inductive weighting."
         )

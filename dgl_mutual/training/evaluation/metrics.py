@@ -63,9 +63,9 @@ def make_metric(metric: MetricName, evaluator: str | None = None) -> MetricFn:
         UsageError: a metric that no single target has.
     """
     if evaluator is None:
-        if metric not in _BATCHED:
-            raise unknown("metric", metric, _BATCHED)
-        return _BATCHED[metric]
+        if metric not in _METRICS:
+            raise unknown("metric", metric, _METRICS)
+        return _METRICS[metric]
     from dgl_mutual.data.sources.ogb_package import make_evaluator
 
     return partial(_ogb_accuracy if metric == "accuracy" else _ogb_score, make_evaluator(evaluator))
@@ -198,7 +198,7 @@ def _average_precision(logits: Tensor, labels: Tensor) -> list[float]:
     return _mean_over_labels(precisions, labels.detach().cpu().numpy(), len(scores))
 
 
-_BATCHED: dict[str, MetricFn] = {
+_METRICS: dict[str, MetricFn] = {
     "accuracy": accuracy,
     "balanced-accuracy": balanced_accuracy,
     "macro-f1": macro_f1,
@@ -208,17 +208,17 @@ _BATCHED: dict[str, MetricFn] = {
 }
 
 
-def _ogb_accuracy(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
+def _ogb_accuracy(evaluator: Any, logits: Tensor, labels: Tensor) -> list[float]:
     known = labels >= 0
     if not known.any():
         return [math.nan] * len(logits)
     truth, decisions = labels[known].cpu().numpy(), logits[:, known].argmax(-1).cpu().numpy()
-    return [float(judge.eval({"y_true": truth[:, None], "y_pred": decided[:, None]})["acc"]) for decided in decisions]
+    return [float(evaluator.eval({"y_true": truth[:, None], "y_pred": decided[:, None]})["acc"]) for decided in decisions]
 
 
-def _ogb_score(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
+def _ogb_score(evaluator: Any, logits: Tensor, labels: Tensor) -> list[float]:
     truth, scores = labels.detach().cpu().numpy(), logits.detach().cpu().numpy()
     if _is_unknown(truth):
         return [math.nan] * len(scores)
     _labels_with_both_classes(truth)  # OGB's own error does not say what is wrong
-    return [float(judge.eval({"y_true": truth, "y_pred": member})[judge.eval_metric]) for member in scores]
+    return [float(evaluator.eval({"y_true": truth, "y_pred": member})[evaluator.eval_metric]) for member in scores]

@@ -25,15 +25,7 @@ class GraphsFeed(SteppedFeed):
 
     sample = "graph"
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        split: Split,
-        placement: Placement,
-        *,
-        batch_size: int,
-        order: torch.Generator,
-    ) -> None:
+    def __init__(self, dataset: Dataset, split: Split, placement: Placement, *, batch_size: int, order: torch.Generator) -> None:
         super().__init__(split, batch_size=batch_size, order=order, ranks=placement.ranks)
         self._collate = Collator(dataset, placement.device, placement.dtype)
         self._num_nodes, self._num_edges = np.diff(dataset.node_offsets), np.diff(dataset.edge_offsets)

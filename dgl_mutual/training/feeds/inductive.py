@@ -25,26 +25,18 @@ class NodesOfGraphsFeed(Feed):
     Samples are nodes. Training is inductive: no node of another graph, nor its features, takes part in a step.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        split: Split,
-        placement: Placement,
-        *,
-        batch_size: int | None,
-        order: torch.Generator,
-    ) -> None:
+    def __init__(self, dataset: Dataset, split: Split, placement: Placement, *, batch_size: int | None, order: torch.Generator) -> None:
         self._offsets = dataset.node_offsets
         by_graph = Split(*(self._graphs_of(part) for part in (split.train, split.val, split.test)))
         self._train = by_graph.train
         self._in_batches = batch_size is not None
-        size = batch_size or len(by_graph.train)
         if not self._in_batches:
             # A resumed training creates the union again, so its order must depend on the seed only.
             order = torch.Generator().manual_seed(order.initial_seed())
-        self._graphs = GraphsFeed(dataset, by_graph, placement, batch_size=size, order=order)
+        self._graphs = GraphsFeed(dataset, by_graph, placement, batch_size=batch_size or len(by_graph.train), order=order)
         device = placement.device
-        self._first, self._sizes = (torch.as_tensor(part, device=device) for part in (self._offsets[:-1], np.diff(self._offsets)))
+        self._first = torch.as_tensor(self._offsets[:-1], device=device)
+        self._sizes = torch.as_tensor(np.diff(self._offsets), device=device)
         self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
         self._has_label[torch.as_tensor(split.train, device=device)] = True
 

@@ -1,4 +1,4 @@
-"""Trackers: callbacks that send the metrics of a training to TensorBoard, MLflow or Weights & Biases, one tracked run a training.
+"""Trackers: callbacks that send the metrics of a training to TensorBoard, MLflow or Weights & Biases, one tracked run per training.
 
 Installed packages may provide others (entry points of the group ``dgl_mutual.trackers``).
 """
@@ -36,23 +36,22 @@ def check_trackers(track: Sequence[TrackerLike]) -> None:
     Raises:
         UsageError: an unknown tracker, one whose package is not installed, or one that is not set up.
     """
-    for given in track:
-        kind = TRACKER_REGISTRY.resolve(given)
-        with errors_attributed_to(f"check of the tracker {_name(given)!r}", kind):
-            kind.check()
+    for tracker in track:
+        tracker_class = TRACKER_REGISTRY.resolve(tracker)
+        with errors_attributed_to(f"check of the tracker {_name(tracker)!r}", tracker_class):
+            tracker_class.check()
 
 
-def make_tracker(given: TrackerLike, run: TrackedRun) -> Tracker:
+def make_tracker(tracker: TrackerLike, run: TrackedRun) -> Tracker:
     """Create a tracker for one training.
 
     Raises:
         UsageError: the tracker of an installed package cannot be created.
     """
-    kind = TRACKER_REGISTRY.resolve(given)
-    with errors_attributed_to(f"The tracker {_name(given)!r}", kind, "cannot be made"):
-        tracker = kind(run)
-    return tracker
+    tracker_class = TRACKER_REGISTRY.resolve(tracker)
+    with errors_attributed_to(f"The tracker {_name(tracker)!r}", tracker_class, "cannot be made"):
+        return tracker_class(run)
 
 
-def _name(given: TrackerLike) -> str:
-    return given if isinstance(given, str) else given.__name__
+def _name(tracker: TrackerLike) -> str:
+    return tracker if isinstance(tracker, str) else tracker.__name__

@@ -30,8 +30,8 @@ class MLflowTracker(Tracker):
     _id: str
 
     def open(self) -> None:
-        mlflow, uri, folder = self.client(), os.environ.get("MLFLOW_TRACKING_URI"), self.run.folder.resolve()
-        if uri:
+        mlflow, folder = self.client(), self.run.folder.resolve()
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             experiment = self._experiment()
         else:
