@@ -123,7 +123,7 @@ def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDa
     assert looped.num_edges() == plain.num_edges() + 12, "the caller's graph is as it was"
 
 
-def test_from_dgl_says_what_features_it_wants() -> None:
+def test_from_dgl_refuses_missing_features_and_vectors() -> None:
     graph = dgl.graph(([0], [1]))
     graph.ndata["x"] = torch.zeros(2, 3)
     with pytest.raises(UsageError, match=r"'feat'.*it has: x"):
@@ -150,7 +150,7 @@ def test_from_dgl_gives_the_batch_of_the_dataset_to_the_bit(make_dataset: MakeDa
         assert torch.equal(getattr(ours, name), getattr(expected, name)), name
 
 
-def test_from_dgl_refuses_what_is_no_homogeneous_graph() -> None:
+def test_from_dgl_refuses_all_but_homogeneous_graphs() -> None:
     feat = torch.zeros(2, 3)
     with pytest.raises(UsageError, match=r"heterogeneous.*user.*buys.*item.*dgl.to_homogeneous"):
         GraphBatch.from_dgl(dgl.heterograph({("user", "buys", "item"): ([0], [1])}), feat=feat)
@@ -168,7 +168,7 @@ def test_from_dgl_takes_a_graph_without_edges() -> None:
     assert (batch.num_nodes, len(batch.sources)) == (3, 0)
 
 
-def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
+def test_one_number_per_edge_needs_no_second_dimension() -> None:
     graph = dgl.graph(([0, 1, 2], [1, 2, 0]))
     graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.rand(3)
     flat = GraphBatch.from_dgl(graph, edge_features=1).edge_features
@@ -176,7 +176,7 @@ def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
     assert torch.equal(flat, GraphBatch.from_dgl(graph, edge_features=1).edge_features)
 
 
-def test_from_dgl_tells_of_edges_that_are_repeated_with_other_features() -> None:
+def test_from_dgl_warns_of_repeated_edges_with_different_features() -> None:
     graph = dgl.graph(([0, 0, 1], [1, 1, 2]))
     graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.tensor([[1.0], [2.0], [3.0]])
     with pytest.warns(UserWarning, match="repeated with different features .1 in all., for example 0 -> 1"):

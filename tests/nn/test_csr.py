@@ -88,7 +88,7 @@ def test_kernels_equal_the_dense_ones(num_threads: int, set_threads: Callable[[i
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (4, 3)])
-def test_nothing_in_it(shape: tuple[int, int]) -> None:
+def test_empty_matrices(shape: tuple[int, int]) -> None:
     rows, columns = shape
     pattern = Pattern(torch.zeros(rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), columns)
     x = torch.randn(columns, 2, requires_grad=True)
@@ -104,7 +104,7 @@ def test_csr_forms_are_the_matrix_and_its_transpose() -> None:
     np.testing.assert_array_equal(features.transposed.csr.to_dense().numpy(), matrix.toarray().T)
 
 
-def test_unsorted_indices_are_as_good() -> None:
+def test_unsorted_indices_give_the_same_product() -> None:
     unsorted = sparse.csr_matrix((np.array([1.0, 2.0, 3.0]), np.array([2, 0, 1]), np.array([0, 2, 3])), shape=(2, 3))
     weight = torch.arange(6.0, dtype=torch.float64).view(3, 2).requires_grad_()
     product = linear(SparseMatrix.from_scipy(unsorted), weight)

@@ -68,9 +68,7 @@ layers = pytest.mark.parametrize("architecture", DGL_LAYERS)
 
 
 @layers
-def test_a_student_of_dgls_layers_is_what_they_make_on_the_same_weights(
-    architecture: str, make_dataset: MakeDataset, as_dgl: AsDGL
-) -> None:
+def test_a_student_equals_dgls_layers_with_the_same_weights(architecture: str, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
     dataset = make_dataset((12,))
     student, graph = make(architecture), as_dgl(dataset)
     expected = by_hand(student, graph, graph.ndata["feat"])
@@ -86,7 +84,7 @@ def test_sgc_has_one_layer_of_two_hops(make_dataset: MakeDataset, as_dgl: AsDGL)
 
 
 @layers
-def test_folded_scales_do_to_weights_what_they_did_to_features(architecture: str, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+def test_folded_scales_equal_scaled_features(architecture: str, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
     student, graph = make(architecture, "graph"), as_dgl(make_dataset((6, 9)))
     scales = torch.tensor([0.25, 1, 2, 4, 0.5], dtype=torch.float64)
     expected = student(graph, graph.ndata["feat"] * scales)
@@ -116,7 +114,7 @@ def test_gatv2_on_blocks_with_all_neighbours_gives_the_logits_of_the_graph(make_
     torch.testing.assert_close(student.forward_batch(batch).logits, student.forward_batch(whole).logits[seeds])
 
 
-def test_layers_that_reach_further_have_no_form_for_samples() -> None:
+def test_layers_that_need_more_than_in_neighbours_refuse_sampling() -> None:
     assert num_blocks(StudentOptions(architecture="gatv2", depth=3)) == 3
     for architecture in set(DGL_LAYERS) - {"gatv2"}:
         with pytest.raises(UsageError, match=f"A layer of {architecture} needs more than the in-neighbours"):
@@ -136,7 +134,7 @@ def test_a_batch_is_the_graph_that_dgl_would_batch(loops: bool, make_dataset: Ma
     )
 
 
-def test_what_is_written_into_a_graph_does_not_stay(make_dataset: MakeDataset) -> None:
+def test_data_written_into_a_graph_is_not_kept(make_dataset: MakeDataset) -> None:
     batch = Collator(make_dataset((6, 9))).all()
     graph_of(batch).ndata["h"] = torch.zeros(15)
     assert "h" not in graph_of(batch).ndata

@@ -14,7 +14,7 @@ def stream(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("rate", [1 / 65536, 0.001, 1 / 256, 0.3, 0.5, 0.6, 0.75, 255 / 256, 0.999])
-def test_rate_is_right(rate: float) -> None:
+def test_share_of_zeros_is_the_rate(rate: float) -> None:
     zeros = int((keep_multiplier(torch.Size((COUNT,)), rate, stream()) == 0).sum())
     assert binomtest(zeros, COUNT, round(rate * 65536) / 65536).pvalue > 1e-3
 
@@ -51,7 +51,7 @@ def test_same_seed_same_mask() -> None:
     assert not torch.equal(keep_multiplier(shape, 0.5, stream(7)), keep_multiplier(shape, 0.5, stream(8)))
 
 
-def test_one_stream_goes_on() -> None:
+def test_a_stream_continues_from_call_to_call() -> None:
     generator, shape = stream(), torch.Size((64,))
     assert not torch.equal(keep_multiplier(shape, 0.5, generator), keep_multiplier(shape, 0.5, generator))
 

@@ -211,7 +211,7 @@ def test_edge_features_matter_and_sums_of_them_do_not(architecture: str, make_da
 
 
 @architectures
-def test_without_edge_features_a_student_is_what_it_was(architecture: str, make_dataset: MakeDataset) -> None:
+def test_a_student_without_edge_features_ignores_them(architecture: str, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((9,)))
     off = student_of(architecture, "node", dataset, edge_features=False)
     bare = student_of(architecture, "node", dataset.without_edge_features())
@@ -220,7 +220,7 @@ def test_without_edge_features_a_student_is_what_it_was(architecture: str, make_
     assert torch.equal(off.forward_batch(batch_of(dataset)).logits, expected)
 
 
-def test_what_is_on_by_default_and_what_is_refused() -> None:
+def test_edge_features_are_on_by_default_where_supported_and_refused_elsewhere() -> None:
     assert resolve_student(StudentOptions(), "graph").edge_features is False
     assert resolve_student(StudentOptions(), "graph", has_edge_features=True).edge_features is True
     assert resolve_student(StudentOptions(architecture="gatv2"), "graph", has_edge_features=True).edge_features is False
@@ -240,7 +240,7 @@ def test_columns(sparse_: bool, make_dataset: MakeDataset) -> None:
     assert torch.equal(dense, expected[:, [0, 3]])
 
 
-def test_weights_drawn_anew_are_all_drawn(make_dataset: MakeDataset) -> None:
+def test_reset_parameters_draws_all_weights(make_dataset: MakeDataset) -> None:
     for architecture in ARCHITECTURES:
         student = student_of(architecture, "node", with_edges(make_dataset((9,))))
         before = {name: weight.clone() for name, weight in student.named_parameters()}

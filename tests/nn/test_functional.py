@@ -119,7 +119,7 @@ def test_attention_is_exact_whatever_the_size_of_scores(spread: float, batch: Gr
 
 
 @pytest.mark.parametrize("shift", [-25.0, 25.0])
-def test_attention_keeps_its_precision_in_single(shift: float, batch: GraphBatch) -> None:
+def test_attention_is_accurate_in_single_precision(shift: float, batch: GraphBatch) -> None:
     random = torch.Generator().manual_seed(1)
     values, scores = (torch.randn(batch.num_nodes, width, generator=random).requires_grad_() for width in (HEADS * WIDTH, HEADS))
     single = attention(batch, values, scores + shift, scores, None)
@@ -131,7 +131,7 @@ def test_attention_keeps_its_precision_in_single(shift: float, batch: GraphBatch
 
 @pytest.mark.parametrize("self_weight", [None, 1.5])
 @pytest.mark.parametrize("norm", ["sum", "mean", "symmetric"])
-def test_features_that_stay_the_same_are_aggregated_once(norm: Norm, self_weight: float | None, batch: GraphBatch) -> None:
+def test_constant_features_are_aggregated_once(norm: Norm, self_weight: float | None, batch: GraphBatch) -> None:
     """A (x W) = (A x) W, values and gradients; a copy of the features is not known to stay the same."""
     if self_weight is not None and norm != "sum":
         return
@@ -150,7 +150,7 @@ def test_features_that_stay_the_same_are_aggregated_once(norm: Norm, self_weight
     assert batch.aggregated_features(norm) is batch.aggregated_features(norm)
 
 
-def test_wide_features_are_not_kept_once_more(batch: GraphBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_features_are_projected_before_they_are_aggregated(batch: GraphBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(batch.features, Tensor)
     monkeypatch.setattr(batch, "aggregated_features", lambda norm: pytest.fail("aggregated before the product with a narrower W"))
     weight, plus = torch.randn(batch.features.shape[1], 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)

@@ -16,7 +16,7 @@ def numbers_of(mlp: MLP) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_it_is_the_formula(task):
+def test_logits_follow_the_formula(task):
     dataset = make_dataset(task, "single-label")
     mlp = MLP(task, 5, 3, hidden=4, depth=3).double()
     w = numbers_of(mlp)

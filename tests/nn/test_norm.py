@@ -20,7 +20,7 @@ def pair(theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
     return ours, theirs
 
 
-def test_of_several_rows_it_is_torchs() -> None:
+def test_several_rows_are_normalised_as_by_torch() -> None:
     ours, theirs = pair(nn.BatchNorm1d(3, momentum=BATCH_NORM_MOMENTUM))
     x = torch.randn(5, 3)
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
@@ -30,7 +30,7 @@ def test_of_several_rows_it_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_of_one_row_it_is_torch_geometrics(training: bool) -> None:
+def test_one_row_is_normalised_as_by_torch_geometric(training: bool) -> None:
     pyg = pytest.importorskip("torch_geometric.nn", reason="the reference is optional")
     ours, theirs = pair(pyg.BatchNorm(3, momentum=BATCH_NORM_MOMENTUM, allow_single_element=True))
     ours.train(training), theirs.train(training)
@@ -41,7 +41,7 @@ def test_of_one_row_it_is_torch_geometrics(training: bool) -> None:
     torch.testing.assert_close(ours.state_dict(), before, rtol=0, atol=0)
 
 
-def test_the_mean_over_all_batches_where_there_is_no_momentum() -> None:
+def test_without_momentum_statistics_are_means_over_all_batches() -> None:
     """`torch.optim.swa_utils.update_bn` removes the momentum, so that running statistics are those of all batches alike."""
     ours, theirs = batch_norm(3), nn.BatchNorm1d(3)
     generator = torch.Generator().manual_seed(0)

@@ -57,7 +57,7 @@ def test_products(with_bias: bool) -> None:
     same(linear(x, weight, plus), dense(x) @ weight + (bias if with_bias else 0), inputs)
 
 
-def test_what_is_taken_of_it() -> None:
+def test_rows_and_columns() -> None:
     x = repeated()
     values = dense(x)
     assert x.shape == values.shape and x.dtype == torch.float64

@@ -111,7 +111,7 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
 @pytest.mark.parametrize("architecture", CONVOLUTIONS)
 @pytest.mark.parametrize("task", ["node", "graph"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_student_is_its_plain_version(architecture: str, task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
+def test_a_student_equals_its_plain_version(architecture: str, task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
     dataset = make_dataset((7, 1, 4), sparse_="residual" in options)
     student, batch = student_of(architecture, task, dataset, **options), Collator(dataset, dtype=torch.float64).all()
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
@@ -119,7 +119,7 @@ def test_a_student_is_its_plain_version(architecture: str, task: str, options: d
 
 @pytest.mark.parametrize("architecture", CONVOLUTIONS)
 @pytest.mark.parametrize("readout", ["last", "jumping"])
-def test_the_virtual_node_is_its_plain_version(architecture: str, readout: str, make_dataset: MakeDataset) -> None:
+def test_the_virtual_node_equals_its_plain_version(architecture: str, readout: str, make_dataset: MakeDataset) -> None:
     dataset = make_dataset((7, 1, 4))
     student = student_of(architecture, "graph", dataset, virtual_node=True, readout=readout)
     batch = Collator(dataset, dtype=torch.float64).all()
@@ -132,7 +132,7 @@ def test_the_virtual_node_is_its_plain_version(architecture: str, readout: str, 
 @pytest.mark.parametrize("options", [{"readout": "last"}, {"norm": "none", "activation": "elu"}, {"norm": "layer"}], ids=str)
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
-def test_the_readout_of_the_input_is_its_plain_version(
+def test_the_readout_of_the_input_equals_its_plain_version(
     architecture: str, options: dict[str, Any], pooling: str, sparse_: bool, make_dataset: MakeDataset
 ) -> None:
     dataset = make_dataset((7, 1, 4), sparse_=sparse_)
@@ -141,7 +141,7 @@ def test_the_readout_of_the_input_is_its_plain_version(
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
 
 
-def test_a_virtual_node_joins_nodes_that_no_edges_join(make_dataset: MakeDataset) -> None:
+def test_a_virtual_node_connects_nodes_without_edges(make_dataset: MakeDataset) -> None:
     dataset = make_dataset((5, 5)).replaced(edges=np.empty((2, 0), dtype=np.int64))
     assert isinstance(dataset.features, np.ndarray)
     features = dataset.features.copy()
@@ -269,7 +269,7 @@ def test_all_weights_are_drawn_anew(make_dataset: MakeDataset) -> None:
     assert all(not torch.equal(before[name], weight) for name, weight in student.named_parameters())
 
 
-def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_dataset: MakeDataset) -> None:
+def test_options_that_are_off_count_as_absent_and_those_without_meaning_are_refused(make_dataset: MakeDataset) -> None:
     for name in ("virtual_node", "input_readout"):
         with pytest.raises(UsageError, match=rf"student\.{name} .*for graph tasks"):
             resolve_student(StudentOptions(**{name: True}), "node")

@@ -54,7 +54,7 @@ def test_a_node_student_is_a_plain_mlp(architecture: str, sparse_: bool, make_da
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
-def test_an_mlp_of_graphs_is_errica_s_deep_sets(pooling: str, make_dataset: MakeDataset) -> None:
+def test_an_mlp_on_graphs_is_deep_sets(pooling: str, make_dataset: MakeDataset) -> None:
     dataset = make_dataset(SIZES)
     student = make_student("graph", architecture="mlp", depth=1, norm="none", pooling=pooling)
     states = by_hand(student, torch.as_tensor(np.asarray(dataset.features), dtype=torch.float64))

@@ -115,7 +115,7 @@ def test_embedding_is_the_pooled_state(architecture: str, pooling: str, make_dat
 
 @architectures
 @depths
-def test_a_node_hears_as_far_as_the_depth(architecture: str, depth: int) -> None:
+def test_the_receptive_field_is_the_depth(architecture: str, depth: int) -> None:
     """On the directed path 0 -> 1 -> ... -> 12 the last node sees `depth` convolutions back, and no further."""
     nodes = torch.arange(13)
     graph = dgl.graph((nodes[:-1], nodes[1:]), num_nodes=13)

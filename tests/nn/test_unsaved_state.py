@@ -23,13 +23,13 @@ def with_buffer(module: nn.Module, value: Tensor) -> nn.Module:
         (lambda odd: with_buffer(nn.Sequential(), torch.tensor([1, odd], dtype=torch.complex128)), "seen"),
     ],
 )
-def test_what_may_explain_other_predictions_is_seen_in_modules_of_torch_too(make: Callable[[bool], nn.Module], name: str) -> None:
+def test_changed_values_of_torch_modules_are_named(make: Callable[[bool], nn.Module], name: str) -> None:
     assert changed_values(make(False), make(True)) == [name]
     assert changed_values(nn.Sequential(make(False)), nn.Sequential(make(True))) == [f"0.{name}"]
     assert changed_values(make(True), make(True)) == []
 
 
-def test_what_one_of_the_two_does_not_have_is_seen() -> None:
+def test_values_that_only_one_module_has_are_named() -> None:
     first, second = nn.Sequential(), nn.Sequential()
     second.fresh = True
     assert changed_values(first, second) == changed_values(second, first) == ["fresh"]

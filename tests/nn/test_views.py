@@ -39,7 +39,7 @@ def test_nothing_to_perturb_is_the_batch_itself():
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_edges_go_and_no_others_come(task):
+def test_edges_are_dropped_and_none_added(task):
     batch = whole(task)
     shares = []
     for seed in range(30):

@@ -82,7 +82,7 @@ class _Runs(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "start", "late"), [("ema", 0, None), ("ema", 2, None), ("swa", 0, None), ("swa", 3, None), ("ema", 0, 3), ("swa", 1, 3)]
 )
-def test_what_is_served_is_the_average_of_a_plain_loop(
+def test_the_evaluated_student_is_the_average_of_a_plain_loop(
     kind: str, start: int, late: int | None, task: str, fit: Fit, node_data: Data, graph_data: Data
 ) -> None:
     """That of a student which starts late begins with it."""
@@ -379,7 +379,7 @@ def test_an_average_that_would_not_begin_is_refused(node_data: Data) -> None:
         resolve_training(TrainingOptions(epochs=10, average="ema", average_start=10), node_data[0])
 
 
-def test_no_average_is_the_run_of_before(node_data: Data) -> None:
+def test_an_average_is_part_of_the_identity_of_a_run_only_if_it_is_on(node_data: Data) -> None:
     resolved = resolve_training(TrainingOptions(average="none"), node_data[0])
     assert resolved == resolve_training(TrainingOptions(), node_data[0])
     kept = identity({"dataset": "x", "training": resolved.model_dump(mode="json")})["training"]

@@ -92,7 +92,7 @@ def test_callbacks_are_called_in_their_order_after_selection(fit: Fit, node_data
     assert called == ["a", "b"]
 
 
-def test_watching_changes_nothing(fit: Fit, graph_data: Data) -> None:
+def test_callbacks_that_only_watch_change_nothing(fit: Fit, graph_data: Data) -> None:
     seen: list[torch.Tensor] = []
 
     class Watch(Recorder):
@@ -145,7 +145,7 @@ def test_a_logged_number_is_a_column_of_the_history(fit: Fit, node_data: Data) -
     assert result.history[-1]["entry"] == 1.0
 
 
-def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all(fit: Fit, graph_data: Data) -> None:
+def test_logged_values_are_averaged_over_their_steps_and_loss_terms_over_all(fit: Fit, graph_data: Data) -> None:
     class Sometimes(Strategy):
         steps = 0
 
@@ -179,13 +179,13 @@ def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all
         (3, 1.0, "Cannot log under the name 3"),
     ],
 )
-def test_what_cannot_be_logged_is_refused(name: Any, value: Any, told: str, fit: Fit, node_data: Data) -> None:
+def test_invalid_names_and_values_are_not_logged(name: Any, value: Any, told: str, fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=told):
         fit(node_data, epochs=1, callbacks=[Log(name, value)])
 
 
 @pytest.mark.parametrize(("hook", "epoch"), [("on_step_end", 0), ("on_epoch_begin", 0), ("on_phase_begin", 1)])
-def test_nothing_is_logged_into_the_row_of_an_earlier_epoch(hook: str, epoch: int, fit: Fit, node_data: Data) -> None:
+def test_logging_into_the_row_of_an_earlier_epoch_is_refused(hook: str, epoch: int, fit: Fit, node_data: Data) -> None:
     def log(self: Callback, state: TrainingState) -> None:
         if state.history:
             state.log("mine", 1.0)
@@ -305,7 +305,7 @@ def test_an_exception_ends_the_training_and_a_callbacks_state_is_resumed(fit: Fi
     ("given", "told"),
     [(Counter, r"Counter is a class\. Give an instance: callbacks=\[Counter\(\)\]"), (print, "instance of a subclass"), (3, "found 3")],
 )
-def test_what_is_no_callback_is_refused(given: Any, told: str, fit: Fit, node_data: Data) -> None:
+def test_objects_that_are_not_callbacks_are_refused(given: Any, told: str, fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=told):
         fit(node_data, epochs=1, callbacks=[given])
 

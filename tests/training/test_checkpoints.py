@@ -138,7 +138,7 @@ def test_files_have_the_mode_of_the_umask(umask: int, fit: Fit, node_data: Data,
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
-def test_another_cohort_replaces_the_one_that_is_there_and_nothing_else(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_another_cohort_replaces_only_the_saved_one(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     fit(node_data, ("gcn", "sage"), strategy="kd", epochs=1).save(tmp_path)
     assert (tmp_path / "teacher.json").is_file()
     (tmp_path / "notes.json").write_text('{"format": 1}')
@@ -150,7 +150,7 @@ def test_another_cohort_replaces_the_one_that_is_there_and_nothing_else(fit: Fit
     load_student(tmp_path / "best-so-far.safetensors")
 
 
-def test_a_cohort_that_lists_other_files_takes_none_of_them_with_it(saved: Path, fit: Fit, node_data: Data) -> None:
+def test_a_cohort_that_lists_other_files_does_not_remove_them(saved: Path, fit: Fit, node_data: Data) -> None:
     elsewhere = Path(shutil.copytree(saved, saved / "below"))
     edit(saved / "ensemble.json", members=["below/gcn-0", "../gcn-0", 7], added="gcn-0")
     fit(node_data, ("gat",), strategy="independent", epochs=1).save(saved)
@@ -159,7 +159,7 @@ def test_a_cohort_that_lists_other_files_takes_none_of_them_with_it(saved: Path,
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
-def test_a_full_disk_is_called_one_and_leaves_the_cohort_that_was_there(
+def test_a_full_disk_is_named_and_leaves_the_saved_cohort(
     saved: Path, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     before, tries = {file: file.read_bytes() for file in saved.iterdir()}, []
@@ -180,7 +180,7 @@ def test_a_full_disk_is_called_one_and_leaves_the_cohort_that_was_there(
 
 
 @pytest.mark.parametrize("name", ["gcn-0.json", "gcn-0.safetensors"])
-def test_files_that_permissions_close_are_not_called_damaged(saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_files_without_permission_are_not_called_damaged(saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     close(monkeypatch, saved / name)
     with pytest.raises(DataError, match=rf"{name}' cannot be read: Permission denied\. .* chmod u\+r"):
         load_student(saved, "gcn-0")
@@ -212,7 +212,7 @@ def test_a_message_does_not_quote_megabytes_of_a_file(saved: Path, name: str) ->
     assert len(str(caught.value)) < 2000
 
 
-def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Path, fit: Fit, node_data: Data) -> None:
+def test_a_file_that_is_not_a_description_is_neither_read_to_its_end_nor_removed(saved: Path, fit: Fit, node_data: Data) -> None:
     os.mkfifo(saved / "pipe.json")
     (saved / "zero.json").symlink_to("/dev/zero")
     (saved / "strange.json").write_text('{"format": 1, "versions": 1}')
@@ -222,7 +222,7 @@ def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Pa
     assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "pipe", "zero", "strange"}
 
 
-def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
+def test_a_different_schema_is_shown_beside_that_of_the_training_data(saved: Path, node_data: Data) -> None:
     dataset, _ = node_data
     model = load_student(saved / "gcn-0.safetensors")
     renamed = replace(dataset, feature_names=(*dataset.feature_names[:5], "weight"))
@@ -366,19 +366,19 @@ def instead(file: Path, make: Callable[[Path], object]) -> None:
     make(file)
 
 
-def test_a_member_is_no_path(saved: Path) -> None:
+def test_a_path_is_refused_as_a_member(saved: Path) -> None:
     below = shutil.copytree(saved, saved / "below")
     for member in ("../gcn-0", "/gcn-0", ".."):
         with pytest.raises(UsageError, match="does not take a path"):
             load_student(below, member)
 
 
-def test_a_member_of_a_folder_that_there_is_not(saved: Path) -> None:
+def test_a_member_of_a_missing_folder(saved: Path) -> None:
     with pytest.raises(DataError, match=r"no checkpoint description .*elsewhere\.json"):
         load_student(saved.with_name("elsewhere"), "gcn-0")
 
 
-def test_no_link_of_a_known_name_is_written_through(saved: Path, fit: Fit, node_data: Data) -> None:
+def test_saving_does_not_write_through_links(saved: Path, fit: Fit, node_data: Data) -> None:
     """Where a file is written first, before it is renamed, nobody can know."""
     mine = saved / "elsewhere" / "mine"
     mine.parent.mkdir()
@@ -454,7 +454,7 @@ def test_an_ensemble_with_a_custom_weighting_is_loaded_only_with_trust(node_data
     np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict())
 
 
-def test_weights_lie_in_memory_as_torch_lays_them(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_loaded_weights_are_aligned_as_those_of_torch(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     """Sums of the same numbers at other addresses may differ in the last bit."""
     odd = StudentOptions(hidden=5, norm="batch", residual=True)
     result = fit(node_data, [odd, odd], epochs=1)

@@ -349,7 +349,7 @@ def test_predictions_for_a_graph_of_several_kinds_are_refused():
     assert len(SPLIT.train) == 12
 
 
-def test_a_coordinator_that_is_none_is_refused():
+def test_a_coordinator_of_another_class_is_refused():
     def made(self: Any, options: Any, setting: Any) -> None:
         dm.Strategy.__init__(self, options, setting)
         self.coordinator = nn.Linear(2, 2)

@@ -105,7 +105,7 @@ def test_no_step_waits_for_a_number_of_the_device(architecture: str, device: Pre
         assert device.waits == before + 1, "a wait is counted"
 
 
-def test_a_tensor_of_the_cpu_is_found_out(device: PretendedDevice) -> None:
+def test_a_tensor_on_the_cpu_is_detected(device: PretendedDevice) -> None:
     with device:
         x = torch.zeros(3, device=AWAY)
         assert (x + 1).device == AWAY

@@ -84,7 +84,7 @@ def test_the_mlp_ends_at_its_best_epoch_by_validation():
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
-def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
+def test_the_weight_moves_the_mlp_from_the_ensemble_to_the_labels(weight):
     dataset = make_dataset("graph", "single-label")
     split = split_of(dataset)
     result = train_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
@@ -251,7 +251,7 @@ class TestUnseen:
             assert after[member].test == pytest.approx(right.mean())
 
     @pytest.mark.parametrize(("task", "unseen"), [("graph", 0.4), ("node", 0.01), ("node", 0.99)])
-    def test_what_cannot_be_is_refused(self, task, unseen):
+    def test_a_share_that_cannot_be_removed_is_refused(self, task, unseen):
         dataset = make_dataset(task, "single-label")
         with pytest.raises(UsageError, match=r"distill\.unseen"):
             make_trial_data(dataset, split_of(dataset), unseen, seed=1)

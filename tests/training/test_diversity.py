@@ -32,7 +32,7 @@ def test_cka_equals_its_definition_by_gram_matrices():
     assert linear_cka(x, y) == pytest.approx(expected)
 
 
-def test_cka_does_not_see_rotation_scale_and_shift():
+def test_cka_ignores_rotation_scale_and_shift():
     x = random(30, 4)
     rotation = torch.linalg.qr(random(4, 4, seed=1)).Q
     assert linear_cka(x, 3 * x @ rotation + 1) == pytest.approx(1)
@@ -46,7 +46,7 @@ def test_disagreement_by_hand():
     assert disagreement(torch.tensor([[[True, False]], [[True, True]]])) == 0.5
 
 
-def test_the_probe_compares_validation_samples_wherever_they_come():
+def test_validation_samples_are_compared_in_any_order_of_batches():
     split = Split(np.arange(10), np.arange(10, 40), np.arange(40, 60))
     logits, embeddings = random(2, 60, 3), [random(60, 4), random(60, 5, seed=1)]
     state: Any = SimpleNamespace(

@@ -86,5 +86,5 @@ def test_batches_are_bounded_in_nodes_and_edges(monkeypatch: pytest.MonkeyPatch)
     assert groups([3] * 6, [9, 0, 0, 9, 9, 1]) == [[0, 1, 2], [3, 4, 5]]  # edges are counted from the first graph that nodes leave together
 
 
-def test_no_samples_no_batches(graph_data: tuple[Dataset, Split]) -> None:
+def test_without_samples_there_are_no_batches(graph_data: tuple[Dataset, Split]) -> None:
     assert list(feed_of(graph_data).evaluation_batches(np.zeros(0, dtype=np.int64))) == []

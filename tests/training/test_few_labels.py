@@ -278,7 +278,7 @@ def test_sampled_steps_draw_so_many_unlabelled_nodes(node_data: Data, fit: Fit) 
     assert sum(len(step.samples) for step in steps) == 2 * 3 * len(few.train)
 
 
-def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, fit: Fit) -> None:
+def test_more_unlabelled_samples_than_exist_are_refused(graph_data: Data, node_data: Data, fit: Fit) -> None:
     dataset, split = graph_data
     few = hide_labels(dataset, split, 0.4, seed=0)
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 2 asks for 16 .*\(8 are labelled\), and there are 12. Give 1.5 or less"):
@@ -481,7 +481,7 @@ def test_a_user_is_warned_of_options_of_terms_that_are_off(node_data: Data) -> N
         public_fit(dataset, split=split, label_rate=0.4, strategy_options={"entropy_on": "labelled"}, **SHORT)
 
 
-def test_steps_without_samples_to_look_at_say_nothing_of_them(graph_data: Data, fit: Fit) -> None:
+def test_logged_values_are_means_over_the_steps_that_have_such_samples(graph_data: Data, fit: Fit) -> None:
     dataset, split = graph_data
     few = hide_labels(dataset, split, 0.8, seed=0)
     training = {"batch_size": 4, "unlabelled_ratio": 1 / 16}  # four steps, one unlabelled graph in all

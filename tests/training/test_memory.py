@@ -49,13 +49,13 @@ def peaks() -> tuple[float, float, float, float]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a high-water mark")
-def test_the_peak_is_of_what_came_after_it_was_forgotten() -> None:
+def test_the_peak_starts_anew_after_forget_peak() -> None:
     with_big, with_small, found, later = in_a_fresh_process(peaks)
     assert with_small - 1 < found < with_big - 100
     assert later < found - 40
 
 
-def test_what_the_system_does_not_tell_is_none() -> None:
+def test_figures_that_the_system_does_not_report_are_none() -> None:
     assert process_memory("NoSuchEntry") is None
 
 
@@ -82,14 +82,14 @@ def course() -> dict[str, float]:
 
 
 @on_glibc
-def test_what_is_freed_stays_until_the_training_ends_well_or_not() -> None:
+def test_freed_memory_stays_until_the_training_ends_or_fails() -> None:
     more = in_a_fresh_process(course)
     assert {name for name, mib in more.items() if mib > 150} == {"stays"}
     assert {name for name, mib in more.items() if mib < 50} == {"not yet", "over", "after it", "interrupted"}
 
 
 @pytest.mark.parametrize("more", [0.0, None])
-def test_nothing_stays_where_memory_is_short_or_unknown(monkeypatch: pytest.MonkeyPatch, more: float | None) -> None:
+def test_freed_memory_does_not_stay_if_memory_is_short_or_unknown(monkeypatch: pytest.MonkeyPatch, more: float | None) -> None:
     monkeypatch.setattr(memory, "available", lambda: more)
     before = process_memory("VmRSS") or 0.0
     with FreedMemory() as freed:
@@ -127,7 +127,7 @@ def test_available_memory_is_within_the_limit_of_the_control_group(tmp_path: Pat
 
 
 @on_glibc
-def test_training_comes_to_the_same_wherever_freed_memory_goes(
+def test_kept_memory_does_not_change_results(
     node_data: tuple[Dataset, Split], fit: Callable[..., FitResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stayed = []

@@ -62,7 +62,7 @@ def test_an_unknown_metric_is_refused(name) -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced-accuracy", "macro-f1"])
-def test_metrics_of_classes_where_nothing_is_known_are_not_a_number(metric, logits: Tensor) -> None:
+def test_metrics_of_classes_without_known_labels_are_nan(metric, logits: Tensor) -> None:
     assert np.isnan(make_metric(metric)(logits, torch.full((N,), -1))).all()
 
 

@@ -39,7 +39,7 @@ def trained(
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_it_equals_torchs_adam_to_the_bit(fused: bool) -> None:
+def test_steps_equal_those_of_torchs_adam_to_the_bit(fused: bool) -> None:
     for ours, theirs in zip(trained(Adam, fused), trained(torch.optim.Adam, fused), strict=True):
         assert torch.equal(ours, theirs)
     for ours, whole in zip(trained(Adam, fused, interrupted=True), trained(Adam, fused), strict=True):

@@ -25,7 +25,7 @@ def trained(fit: Fit, data: Data, weighting: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("direction", ["all", "best"])
-def test_of_two_students_a_weighting_changes_the_ensemble_alone(direction: str, fit: Fit, node_data: Data) -> None:
+def test_with_two_students_a_weighting_changes_only_the_ensemble(direction: str, fit: Fit, node_data: Data) -> None:
     first, other = (
         fit(node_data, ("gcn", "sage"), epochs=6, strategy="gml", strategy_options={"weighting": weighting, "direction": direction})
         for weighting in ("attention", "consensus")
@@ -77,7 +77,7 @@ def test_several_tasks_have_weights_of_their_own(fit: Fit) -> None:
     np.testing.assert_allclose(found.sum(2), 1, rtol=1e-5)
 
 
-def test_weights_that_say_nothing_are_refused(fit: Fit, node_data: Data) -> None:
+def test_uniform_weights_are_refused(fit: Fit, node_data: Data) -> None:
     for options in ({"strategy": "dml"}, {"strategy_options": {"weighting": "uniform"}}):
         with pytest.raises(UsageError, match=r"weighs all peers equally.*strategy_options\.weighting, for example consensus"):
             fit(node_data, THREE, epochs=1, **options).peer_weights()

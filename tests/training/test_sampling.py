@@ -155,7 +155,7 @@ def test_all_neighbours_and_one_batch_give_the_full_graphs_trajectory(name, opti
 
 
 @pytest.mark.parametrize(("name", "is_same"), [("independent", True), ("dml", False)])
-def test_where_few_nodes_train_a_step_draws_as_few_others(name, is_same, node_data, fit):
+def test_with_few_training_nodes_a_step_draws_as_few_others(name, is_same, node_data, fit):
     """So a strategy whose members learn from each other on all nodes does not train as on the full graph."""
     dataset, split = node_data
     few = dataset, Split(split.train[:12], np.concatenate([split.train[12:], split.val]), split.test)

@@ -31,7 +31,7 @@ def remembering(state: Any) -> type[dm.Strategy]:
 
 
 @pytest.mark.parametrize("state", [{"a": {1, 2}}, {"a": np.int64(3)}, {3: "a"}, {"a": object()}])
-def test_state_of_a_strategy_that_is_not_plain_is_refused_where_it_is_kept(state, node_data, fit, tmp_path):
+def test_state_of_a_strategy_that_is_not_plain_is_refused_in_a_snapshot(state, node_data, fit, tmp_path):
     with pytest.raises(UsageError, match=r"The state strategy/_extra_state.* cannot be kept with training\.checkpoint_every: it holds"):
         fit(node_data, strategy=remembering(state), epochs=2, snapshots=Snapshots(tmp_path / "kept", 1))
 
@@ -83,7 +83,7 @@ class Extra(Linear):
 NO_DAMAGE = r"cannot be restored: KeyError: 'mine' \(.*test_snapshot_state\.py, line \d+\)\. It was not deleted\. Fix"
 
 
-def test_an_error_of_custom_code_that_takes_its_state_back_is_no_damage(node_data, fit, tmp_path, monkeypatch):
+def test_an_error_of_custom_code_in_restoring_its_state_is_not_called_damage(node_data, fit, tmp_path, monkeypatch):
     snapshots = Snapshots(tmp_path / "kept", 1)
     strategy = remembering({"a": 1})
     cases: list[tuple[Any, str, dict[str, Any]]] = [
@@ -106,7 +106,7 @@ def test_an_error_of_custom_code_that_takes_its_state_back_is_no_damage(node_dat
         snapshots.file.unlink()
 
 
-def test_lack_of_memory_is_told_as_such_where_a_snapshot_is_taken_back(node_data, fit, tmp_path, monkeypatch):
+def test_lack_of_memory_in_restoring_is_named(node_data, fit, tmp_path, monkeypatch):
     def too_large(self: Any, found: Any) -> None:
         raise RuntimeError("can't allocate memory")
 
@@ -117,7 +117,7 @@ def test_lack_of_memory_is_told_as_such_where_a_snapshot_is_taken_back(node_data
         fit(node_data, epochs=4, snapshots=snapshots, callbacks=[Keeps()])
 
 
-def test_a_snapshot_that_a_callback_has_its_state_in_waits_for_it(node_data, fit, tmp_path):
+def test_a_snapshot_with_the_state_of_a_missing_callback_is_kept(node_data, fit, tmp_path):
     snapshots = Snapshots(tmp_path / "kept", 1)
     cut(fit, node_data, snapshots, callbacks=[Keeps()])
     with pytest.raises(StoreError, match=r"cannot be restored: .* callback .*Keeps#0 that is missing now\. It was not deleted"):
@@ -127,7 +127,7 @@ def test_a_snapshot_that_a_callback_has_its_state_in_waits_for_it(node_data, fit
     assert callback.epochs == 4
 
 
-def test_damage_is_told_as_damage_where_code_is_custom(node_data, fit, tmp_path):
+def test_damage_is_called_damage_also_with_custom_code(node_data, fit, tmp_path):
     snapshots = Snapshots(tmp_path / "kept", 1)
     cut(fit, node_data, snapshots, strategy=remembering({"a": 1}))
     content = snapshots.file.read_bytes()
@@ -136,7 +136,7 @@ def test_damage_is_told_as_damage_where_code_is_custom(node_data, fit, tmp_path)
         fit(node_data, epochs=4, snapshots=snapshots, strategy=remembering({"a": 1}))
 
 
-def test_a_state_that_is_given_and_not_taken_back_is_refused_at_the_start(node_data, fit, tmp_path):
+def test_a_callback_that_saves_and_does_not_load_its_state_is_refused(node_data, fit, tmp_path):
     class Gives(dm.Callback):
         def state_dict(self) -> dict[str, Any]:
             return {"a": 1}

@@ -140,7 +140,7 @@ def test_counts_of_the_consensus_go_on_to_the_bit(task: str, fit: Fit, node_data
     same(fit(data, ("gcn", "gin", "sage"), **options, snapshots=snapshots), whole)
 
 
-def test_it_goes_on_rather_than_over(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_an_interrupted_training_resumes_and_does_not_start_over(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 2)
     with pytest.raises(Cut):
         fit(node_data, epochs=9, snapshots=snapshots, callbacks=[CutAfter(5)])
@@ -217,7 +217,7 @@ def test_a_snapshot_of_other_versions_is_refused(
         fit(node_data, epochs=2, snapshots=snapshots)
 
 
-def test_a_snapshot_of_before_versions_were_kept_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_a_snapshot_without_versions_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
     tensors, state = read(snapshots.file)
@@ -226,7 +226,7 @@ def test_a_snapshot_of_before_versions_were_kept_is_refused(fit: Fit, node_data:
         fit(node_data, epochs=2, snapshots=snapshots)
 
 
-def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=3, snapshots=snapshots)
     tensors, state = read(snapshots.file)
@@ -257,7 +257,7 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
     assert len(str(caught.value)) < 2000
 
 
-def test_a_snapshot_that_permissions_close_is_not_called_damaged(
+def test_a_snapshot_without_permission_is_not_called_damaged(
     fit: Fit, node_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial that fails loses its snapshots; this error ends the run instead."""
@@ -283,7 +283,7 @@ def test_a_snapshot_that_was_changed_is_refused(damage: Any, fit: Fit, node_data
         fit(node_data, snapshots=snapshots, epochs=2)
 
 
-def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+def test_a_snapshot_that_cannot_be_written_is_an_error(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="without checkpoint_every"):
         fit(node_data, epochs=2, snapshots=Snapshots(tmp_path / "file" / "s", 1))

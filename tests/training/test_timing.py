@@ -27,7 +27,7 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
     assert found["b"].median_ms == first + 5 and found["b"].repeats == 5
 
 
-def test_slow_models_have_fewer_passes_but_never_fewer_than_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_models_have_the_minimum_number_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SimpleNamespace(prepared=lambda _: lambda: None, parameters=lambda: iter([torch.zeros(())]))
     monkeypatch.setattr(timing, "_SECONDS", 0.0)
     assert time_inference({"slow": slow}, None)["slow"].repeats == MIN_ROUNDS  # type: ignore[dict-item, arg-type]  # a stand-in for a model
