@@ -65,7 +65,7 @@ def counted(
 
 
 @pytest.mark.parametrize(("rounds", "power", "prior"), [(1, 1.0, 10.0), (3, 1.0, 10.0), (3, 2.0, 2.0), (5, 0.5, 30.0)])
-def test_it_is_what_numpy_makes_of_the_same_predictions(rounds: int, power: float, prior: float) -> None:
+def test_counts_and_weights_equal_those_of_numpy(rounds: int, power: float, prior: float) -> None:
     logits, _ = peers([0.9, 0.8, 0.7, 0.4])
     coordinator = consensus_of(rounds=rounds, power=power, prior=prior)
     coordinator.observe(logits, torch.arange(N))
@@ -135,7 +135,7 @@ def test_a_bad_peer_weighs_less_than_its_share_and_equal_peers_about_as_much() -
             assert sharper.ensemble_weights(logits, Categorical().confidence(logits), samples)[0].squeeze(-1).mean(1)[bad] < previous
 
 
-def test_it_tells_good_from_bad_where_three_of_seven_are_bad() -> None:
+def test_good_peers_outweigh_three_bad_ones_of_seven() -> None:
     logits, truth = peers([0.8, 0.3, 0.8, 0.3, 0.8, 0.3, 0.8], num_samples=500, num_classes=5)
     coordinator = consensus_of(7, 5, power=1)
     coordinator.observe(logits, torch.arange(500))
@@ -202,7 +202,7 @@ def test_peers_that_always_agree_keep_finite_weights() -> None:
     torch.testing.assert_close(weights.sum(1), torch.ones_like(weights.sum(1)))
 
 
-def test_of_several_tasks_each_has_counts_of_its_own() -> None:
+def test_each_of_several_tasks_has_its_own_counts() -> None:
     bench = Bench.of("gml", "node", "joint", K, {"weighting": "consensus"})
     bench.strategy.loss_terms(bench.step(range(K)))
     coordinator = bench.strategy.coordinator

@@ -72,7 +72,7 @@ def test_starts_as_the_uniform_mean(weighting: str, evidence: tuple[Tensor, Tens
 
 
 @pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive"])
-def test_what_learns_has_a_gradient_at_its_start(weighting: str, evidence: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_learned_weightings_have_a_gradient_at_the_start(weighting: str, evidence: tuple[Tensor, Tensor, Tensor]) -> None:
     coordinator = make(weighting)
     labels = torch.arange(N) % C
     loss = Categorical().supervised(mix(coordinator.ensemble_weights(*evidence), evidence[0])[0], labels)
@@ -132,7 +132,7 @@ def test_transductive_weights_are_a_softmax_of_the_papers_form(evidence: tuple[T
     torch.testing.assert_close(weights[0], torch.softmax(scores, dim=0))
 
 
-def test_confidence_listens_to_whoever_is_sure(evidence: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_confident_peers_weigh_more(evidence: tuple[Tensor, Tensor, Tensor]) -> None:
     coordinator = make_coordinator(config_of("confidence", temperature=0.2))
     weights = coordinator.ensemble_weights(*evidence)[0].squeeze(-1)
     torch.testing.assert_close(weights, torch.softmax(evidence[1] / 0.2, dim=0))
@@ -208,7 +208,7 @@ def test_an_unknown_weighting_lists_the_choices() -> None:
 
 
 @every_weighting
-def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
+def test_a_coordinator_keeps_its_config(weighting: str) -> None:
     config = config_of(weighting)
     assert make_coordinator(config).config == config
 

@@ -142,7 +142,7 @@ def test_supervised_by_weights(distribution: Distribution, logits: Tensor) -> No
 
 
 @DISTRIBUTIONS
-def test_nothing_known_costs_nothing(distribution: Distribution, logits: Tensor) -> None:
+def test_without_known_labels_the_loss_is_zero(distribution: Distribution, logits: Tensor) -> None:
     logits.requires_grad_()
     labels = torch.full((N,), -1) if isinstance(distribution, Categorical) else torch.full((N, C), torch.nan)
     loss = distribution.supervised(logits, labels)
@@ -152,7 +152,7 @@ def test_nothing_known_costs_nothing(distribution: Distribution, logits: Tensor)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @DISTRIBUTIONS
-def test_no_weight_at_all_gives_no_gradient_however_much_the_term_counts(distribution: Distribution, dtype: torch.dtype) -> None:
+def test_without_known_labels_large_terms_have_zero_gradients(distribution: Distribution, dtype: torch.dtype) -> None:
     """A task counts exp(-s_t), which may be more than 4: divided by the smallest float, that is infinite, and 0 times it NaN."""
     logits = torch.zeros(K, N, C, dtype=dtype, requires_grad=True)
     labels = torch.full((N,), -1) if isinstance(distribution, Categorical) else torch.full((N, C), torch.nan)

@@ -284,7 +284,9 @@ class ReferenceTrainer:
         all_speeds, all_sizes = (*speeds, sum(speeds)), (*sizes, sum(sizes) + _num_parameters(self.coordinator))
         rows = zip((*self.names, ENSEMBLE), train, val, test, all_speeds, all_sizes, strict=True)
         *students, ensemble = starmap(ReferenceResult, rows)
-        mean = ReferenceResult(MEAN, *map(fmean, (train[:-1], val[:-1], test[:-1], speeds)), round(fmean(sizes)))
+        mean = ReferenceResult(
+            MEAN, fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
+        )
         best = max(students, key=lambda result: as_compared(result.val))
         return [*students, mean, replace(best, member=BEST), ensemble]
 

@@ -10,7 +10,7 @@ from dgl_mutual.reference.requirement import SUPPORTED, MissingReference, requir
 INSTALL = "pip install 'dgl-mutual[reference]'"
 
 
-def test_the_installed_version_is_given() -> None:
+def test_the_installed_version_is_returned() -> None:
     installed = pytest.importorskip("torch_geometric", reason="needs torch_geometric")
     assert require_torch_geometric() == installed.__version__
 

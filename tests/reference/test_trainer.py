@@ -18,7 +18,7 @@ from dgl_mutual.reference.trainer import Best
 
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_no_choice_or_figure_is_made_of_a_logit_that_is_not_finite(task: str, kind: str) -> None:
+def test_logits_that_are_not_finite_are_neither_selected_nor_scored(task: str, kind: str) -> None:
     trial, config, dataset = make_case(task, kind, "independent")
     reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
     reference.train_epoch()
@@ -34,7 +34,7 @@ def test_no_choice_or_figure_is_made_of_a_logit_that_is_not_finite(task: str, ki
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
+def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
     best, module = Best(), torch.nn.Linear(1, 1)
     for metric, loss in ((value, 1.0), (0.5, value)):
         with pytest.raises(TrainingError, match="not finite in epoch 3"):
@@ -49,7 +49,7 @@ def test_a_metric_that_is_equal_but_for_its_last_bit_is_a_tie() -> None:
     assert best.epoch == 1
 
 
-def test_waiting_begins_with_the_average_of_weights() -> None:
+def test_patience_begins_with_the_average_of_weights() -> None:
     training = {"epochs": 300, "patience": 1, "average": "swa", "average_start": 12}
     trial, config, dataset = make_case("node", strategy="independent", training=training)
     with torch.random.fork_rng():

@@ -108,7 +108,7 @@ def test_peers_teach_with_the_average_of_their_weights(
     assert follows.apart >= 3
 
 
-def test_without_decay_the_average_is_what_peers_say_now(fit: Fit, node_data: Data) -> None:
+def test_without_decay_the_average_is_the_present_prediction(fit: Fit, node_data: Data) -> None:
     figures = [
         fit(node_data, [GCN, GIN], 6, strategy_options={"targets": targets, **decay}).predict(node_data[0])
         for targets, decay in (("average", {"ema_decay": 0.0}), ("eval", {}), ("average", {}))
@@ -118,7 +118,7 @@ def test_without_decay_the_average_is_what_peers_say_now(fit: Fit, node_data: Da
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.5])
-def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, node_data: Data) -> None:
+def test_a_mean_teacher_that_is_also_evaluated_is_one_average(decay: float, fit: Fit, node_data: Data) -> None:
     found: list[TrainingState] = []
 
     class Looks(Callback):

@@ -45,7 +45,7 @@ def test_single_label_equals_sklearn_and_the_definition_over_known_labels() -> N
         assert sum(found.counts) == known.sum()
 
 
-def test_of_several_labels_each_known_one_is_a_decision() -> None:
+def test_each_known_label_of_several_is_a_decision() -> None:
     logits, labels = draw(2, N, C), (draw(N, C, seed=1) > 0.5).double()
     labels[draw(N, C, seed=2) > 0.8] = torch.nan
     known = ~labels.isnan()
@@ -77,7 +77,7 @@ def test_a_confidence_at_an_edge_belongs_to_the_bin_below(dtype: torch.dtype) ->
     assert (row["bin"], row["count"], row["accuracy"]) == (4, 3, pytest.approx(1 / 3))
 
 
-def test_nothing_known_is_not_a_number() -> None:
+def test_without_known_labels_figures_are_nan() -> None:
     (found,) = calibrations(Categorical(), torch.zeros(1, 3, 2), torch.full((3,), -1))
     assert math.isnan(found.nll) and math.isnan(found.ece) and not list(found.rows())
 

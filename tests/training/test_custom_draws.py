@@ -45,7 +45,7 @@ WITH_DROPS = ("gml", {"weighting": Drops, "exchange_warmup": (0, 0), "mix": "log
 
 
 @pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
-def test_what_they_draw_follows_from_the_seed(strategy, options, node_data, fit):
+def test_draws_of_custom_code_follow_from_the_seed(strategy, options, node_data, fit):
     results = []
     for other in (1, 2):
         torch.manual_seed(other), np.random.seed(other), random.seed(other)
@@ -59,7 +59,7 @@ def test_what_they_draw_follows_from_the_seed(strategy, options, node_data, fit)
 
 
 @pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
-def test_a_cut_training_draws_what_it_would_have_drawn(strategy, options, node_data, fit, tmp_path):
+def test_a_resumed_training_draws_the_same_numbers(strategy, options, node_data, fit, tmp_path):
     def train(*callbacks: Any, file: str) -> Any:
         torch.manual_seed(len(callbacks))
         return fit(
@@ -152,7 +152,7 @@ class Untrained(RandomPredictions):
 
 
 @pytest.mark.parametrize("strategy", [RandomPhases, RandomExchange, RandomTeacher, RandomPredictions, Untrained])
-def test_what_is_drawn_outside_of_steps_follows_from_the_seed(strategy, node_data, fit):
+def test_draws_outside_of_steps_follow_from_the_seed(strategy, node_data, fit):
     told: list[int] = []
 
     def train(global_seed: int, seed: int = 0) -> Any:
@@ -179,7 +179,7 @@ def test_what_is_drawn_outside_of_steps_follows_from_the_seed(strategy, node_dat
         assert not np.array_equal(first.kept["ensemble"], other.kept["ensemble"])
 
 
-def test_a_cut_training_goes_on_with_the_phases_that_it_had(node_data, fit, tmp_path):
+def test_a_resumed_training_keeps_its_phases(node_data, fit, tmp_path):
     options: dict[str, Any] = {"students": ("gcn", "sage") * 3, "strategy": RandomPhases, "epochs": 2}
     whole = fit(node_data, **options)
     for epochs in (1, 4, 9):

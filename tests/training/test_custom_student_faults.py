@@ -85,7 +85,7 @@ def test_a_wrong_student_is_named(student, error, message, node_data, fit):
         fit(node_data, ("gcn", custom(student)), epochs=1)
 
 
-def test_probabilities_are_told_once_and_logits_are_not(node_data, fit):
+def test_probabilities_are_warned_of_once_and_logits_never(node_data, fit):
     with pytest.warns(UserWarning, match=r"'Bad-1' seems to return probabilities.* Return logits") as shown:
         fit(node_data, ("gcn", custom(bad(lambda z: z.softmax(-1)))), epochs=3)
     assert sum("seems to return probabilities" in str(one.message) for one in shown) == 1
@@ -109,7 +109,7 @@ def test_data_that_a_graph_does_not_hold_are_told_with_their_place(data, node_da
         fit(node_data, ("gcn", custom(Asks)), epochs=1)
 
 
-def test_nodes_without_edges_have_a_mend_that_works(node_data, fit):
+def test_the_mend_for_nodes_without_in_edges_works(node_data, fit):
     class Convolution(nn.Module):
         def __init__(self, in_features, num_outputs, loops=False, **options):
             super().__init__()

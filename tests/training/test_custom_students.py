@@ -69,12 +69,12 @@ def test_a_custom_student_trains_under_every_strategy_that_needs_logits_alone(st
     assert len(moved) == (1 if strategy in ("bgnn", "kd") else 3)  # theirs train one after another
 
 
-def test_it_learns(node_data, fit):
+def test_a_custom_student_learns(node_data, fit):
     result = fit(node_data, ("gcn", custom(Net)), epochs=60, strategy="independent", training={"learning_rate": 0.05})
     assert result["Net-1"].train > 0.8
 
 
-def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data, fit):
+def test_results_depend_neither_on_other_draws_nor_on_peers(node_data, fit):
     def run(peer: Any, seed: int) -> Any:
         torch.manual_seed(seed)
         return fit(node_data, (peer, custom(Net)), strategy="independent", epochs=5)
@@ -224,7 +224,7 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
     assert loaded(graph, torch.rand(7, 6)).shape == (7, 3)
 
 
-def test_a_class_that_is_gone_is_said(node_data, fit, tmp_path):
+def test_a_missing_class_is_named(node_data, fit, tmp_path):
     fit(node_data, ("gcn", custom(Net)), epochs=1).save(tmp_path)
     file = tmp_path / "Net-1.json"
     file.write_text(file.read_text().replace(f"{HERE}:Net", f"{HERE}:Gone"))

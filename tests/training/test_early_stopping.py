@@ -69,7 +69,7 @@ def test_patience_counts_epochs_and_not_evaluations() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
+def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
     stopper = EarlyStopping(patience=3)
     for figures in ({"val_metric": value, "val_loss": 1.0}, {"val_metric": 0.5, "val_loss": value}):
         with pytest.raises(TrainingError, match=r"Validation is not finite in epoch 4 .*no epoch can be chosen"):

@@ -68,7 +68,7 @@ def test_a_large_graph_is_predicted_layer_by_layer(member: str, fit: Fit, node_d
     assert passes
 
 
-def test_prediction_leaves_no_trace(fit: Fit, graph_data: Data) -> None:
+def test_prediction_changes_nothing(fit: Fit, graph_data: Data) -> None:
     result = fit(graph_data)
     before = {name: value.clone() for name, value in result.cohort.state_dict().items()}
     torch.manual_seed(0)
@@ -88,7 +88,7 @@ def test_a_node_cohort_predicts_every_node_of_many_graphs(fit: Fit, node_data: D
     np.testing.assert_array_equal(result.predict(parted), result.predict(dataset))
 
 
-def test_multi_label_probabilities_stand_side_by_side(fit: Fit, multi_label_data: Data) -> None:
+def test_probabilities_of_several_labels_need_not_sum_to_one(fit: Fit, multi_label_data: Data) -> None:
     probabilities = fit(multi_label_data).predict()
     assert probabilities.shape == (40, 3)
     assert ((probabilities > 0) & (probabilities < 1)).all()
@@ -158,7 +158,7 @@ def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: 
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
+def test_extreme_features_of_a_test_sample_are_refused(task: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
     """Training does not see test graphs: it ends well, and the figures must not."""
     dataset, split = node_data if task == "node" else graph_data
     sample = int(split.test[0])
@@ -177,7 +177,7 @@ def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, fit: Fit
 
 
 @pytest.mark.parametrize("member", ["gcn-0", "ensemble"])
-def test_no_probability_is_made_of_an_infinite_logit(member: str, fit: Fit, multi_label_data: Data) -> None:
+def test_infinite_logits_are_refused(member: str, fit: Fit, multi_label_data: Data) -> None:
     """A sigmoid makes 1 of it, and looks sound."""
     result = fit(multi_label_data)
     *_, bias = (parameter for name, parameter in result.cohort.members[0].named_parameters() if name.endswith("bias"))

@@ -99,7 +99,7 @@ def test_macro_f1_of_labels_equals_sklearn(logits: Tensor, many_labels: Tensor) 
     assert make_metric("macro-f1")(logits, complete) == pytest.approx(expected, rel=1e-12)
 
 
-def test_macro_f1_leaves_out_a_label_of_which_nothing_is_known(logits: Tensor, many_labels: Tensor) -> None:
+def test_macro_f1_leaves_out_labels_without_known_values(logits: Tensor, many_labels: Tensor) -> None:
     macro_f1 = make_metric("macro-f1")
     before = macro_f1(logits[..., :2], many_labels[:, :2])
     many_labels[:, 2] = torch.nan
@@ -170,7 +170,7 @@ def test_ogb_sets_are_scored_by_ogb_and_like_our_own_metric(name: str, metric) -
 
 
 @pytest.mark.parametrize("name", ["ogbg-molhiv", "ogbn-arxiv", "ogbn-proteins"])
-def test_evaluators_of_both_rooms_come_without_chatter(name: str) -> None:
+def test_ogb_evaluators_print_nothing(name: str) -> None:
     with redirect_stdout(io.StringIO()) as said:
         judge = make_evaluator(name)
     assert said.getvalue() == ""
@@ -179,7 +179,7 @@ def test_evaluators_of_both_rooms_come_without_chatter(name: str) -> None:
     assert judge.eval({"y_true": truth, "y_pred": truth.copy()}) == {judge.eval_metric: 1.0}
 
 
-def test_figures_that_are_reported_are_the_evaluators(
+def test_reported_metrics_are_those_of_ogbs_evaluator(
     fit: Callable[..., FitResult], multi_label_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked once, after training; every epoch has the same metric without it."""
@@ -194,7 +194,7 @@ def test_figures_that_are_reported_are_the_evaluators(
 
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
-def test_a_metric_that_is_not_defined_says_so(evaluator: str | None) -> None:
+def test_a_metric_that_is_not_defined_is_an_error(evaluator: str | None) -> None:
     rocauc = make_metric("rocauc", evaluator)
     for labels in (torch.zeros(5, 1), torch.tensor([[1.0], [torch.nan], [1.0]]), torch.zeros(0, 1)):
         with pytest.raises(TrainingError, match=f"not defined on these {len(labels)} samples.*choose another split"):
@@ -232,7 +232,7 @@ def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Sp
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
 @pytest.mark.parametrize("one_class", [False, True])
-def test_unknown_test_labels_stop_no_training_and_labels_of_one_class_do(
+def test_labels_of_one_class_stop_a_training_and_unknown_test_labels_do_not(
     multi_label_data: tuple[Dataset, Split], evaluator: str | None, one_class: bool
 ) -> None:
     dataset, split = multi_label_data

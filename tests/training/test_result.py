@@ -88,7 +88,7 @@ def test_figures_are_those_of_the_best_epoch(result: FitResult) -> None:
         assert student.val == pytest.approx(max(row[f"val/{student.member}"] for row in result.history))
 
 
-def test_history_has_a_row_an_epoch(result: FitResult) -> None:
+def test_history_has_one_row_per_epoch(result: FitResult) -> None:
     assert result.epochs == len(result.history) == 6
     assert [row["epoch"] for row in result.history] == list(range(6))
     names = ("gcn-0", "gat-1", "gcn-2")
@@ -123,7 +123,7 @@ def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
 
 
 @pytest.mark.parametrize("method", ["predict", "embeddings"])
-def test_a_member_in_the_place_of_the_data_is_told(result: FitResult, node_data: Data, method: str) -> None:
+def test_a_member_in_the_position_of_the_data_is_refused(result: FitResult, node_data: Data, method: str) -> None:
     function: Any = getattr(result, method)
     with pytest.raises(UsageError, match=rf"{method}\('gat-1'\) has a member in the position of .* write {method}\(member='gat-1'\)\."):
         function("gat-1")

@@ -86,7 +86,7 @@ def test_patience_begins_with_the_exchange(strategy: str, fit: Fit, node_data: D
 
 
 @pytest.mark.parametrize(("strategy", "epochs"), APART.items())
-def test_patience_waits_for_nothing_where_nothing_is_taught(strategy: str, epochs: list[int], fit: Fit, node_data: Data) -> None:
+def test_patience_does_not_wait_where_nothing_is_taught(strategy: str, epochs: list[int], fit: Fit, node_data: Data) -> None:
     options: dict[str, Any] = {} if strategy == "independent" else {"exchange_warmup": (7, 2)}
     if strategy == "kd":
         options["teacher"] = {"hidden": 8}
@@ -100,7 +100,7 @@ def test_evaluating_less_often_than_there_are_epochs(fit: Fit, node_data: Data) 
     assert {member.best_epoch for member in result.members[:2]} == {2}
 
 
-def test_reports_tell_no_test_figure(fit: Fit, node_data: Data) -> None:
+def test_reports_contain_no_test_metric(fit: Fit, node_data: Data) -> None:
     reports: list[EpochReport] = []
     result = fit(node_data, epochs=3, callbacks=[EpochReports(reports.append)])
     assert [(report.epoch, report.epochs) for report in reports] == [(0, 3), (1, 3), (2, 3)]

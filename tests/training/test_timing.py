@@ -20,11 +20,11 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
         return float(len(passes))
 
     monkeypatch.setattr(timing, "milliseconds", milliseconds)
-    found = time_inference({"a": model("a"), "b": model("b")}, None, repeats=5)  # type: ignore[arg-type]  # stand-ins for models
+    times = time_inference({"a": model("a"), "b": model("b")}, None, repeats=5)  # type: ignore[arg-type]  # stand-ins for models
     assert passes == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] * 5
     first = 2 * WARM_UP + 1  # the numbers of a's passes are first, first + 2, ... first + 8
-    assert (found["a"].quartile_1_ms, found["a"].median_ms, found["a"].quartile_3_ms) == (first + 2, first + 4, first + 6)
-    assert found["b"].median_ms == first + 5 and found["b"].repeats == 5
+    assert (times["a"].quartile_1_ms, times["a"].median_ms, times["a"].quartile_3_ms) == (first + 2, first + 4, first + 6)
+    assert times["b"].median_ms == first + 5 and times["b"].repeats == 5
 
 
 def test_slow_models_have_the_minimum_number_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_a_custom_student_gets_codes_as_they_are_and_its_peers_scaled_columns(ta
 
 
 @pytest.mark.parametrize("where", ["features", "edge_features"])
-def test_what_a_test_graph_holds_does_not_decide_which_columns_a_custom_student_gets_as_they_are(where: str) -> None:
+def test_test_graphs_do_not_decide_which_columns_of_a_custom_student_are_scaled(where: str) -> None:
     class Sums(nn.Module):
         def __init__(self, in_features: int, num_outputs: int) -> None:
             super().__init__()
@@ -189,7 +189,7 @@ def test_no_student_sees_another_ones_randomness(task: str, fit: Fit, data_of: C
 
 
 @TASKS
-def test_an_exchange_of_no_weight_is_independence(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
+def test_an_exchange_with_zero_weight_equals_independent_training(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
     apart = fit(data_of(task), strategy="independent", dtype=torch.float64)
     last = fit(data_of(task), strategy_options={"weighting": "uniform", "exchange_warmup": (3, 0)}, dtype=torch.float64)
     nothing = fit(data_of(task), strategy_options={"weighting": "uniform", "weight": 0.0}, dtype=torch.float64)
@@ -254,7 +254,7 @@ def test_validation_labels_choose_and_teach_nothing(task: str, fit: Fit, data_of
 
 
 @TASKS
-def test_unknown_training_labels_are_as_good_as_absent(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
+def test_unknown_training_labels_count_as_absent(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
     """In the supervised term: the loss of a cohort whose unknown samples are left out of the split is the same."""
     dataset, split = data_of(task)
     labels = dataset.labels.copy()

@@ -94,7 +94,7 @@ def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]
 
 
 @pytest.mark.parametrize("data", ["node_data", "graph_data"])
-def test_of_the_training_pass_are_the_targets_of_members_that_train(
+def test_members_that_train_have_targets_of_the_training_pass(
     data: str, fit: Fit, watch: Callable[..., type[Watcher]], request: pytest.FixtureRequest
 ) -> None:
     """Of two that train in a later phase, beside the first, which does not change any more."""
@@ -124,7 +124,7 @@ def test_a_graph_step(fit: Fit, watch: Callable[..., type[Watcher]], graph_data:
 
 
 @pytest.mark.parametrize("task", ["node", "sampled nodes", "graph"])
-def test_eval_targets_are_what_the_cohort_says_before_the_epoch(
+def test_eval_targets_are_predictions_before_the_epoch(
     task: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
 ) -> None:
     """The targets of epoch e are the clean predictions of a cohort trained for e epochs."""
@@ -412,7 +412,7 @@ def test_clean_targets_see_all_of_the_graph_whatever_students_train_on(
     assert not torch.equal(plain.steps[0].logits, perturbed_too.steps[0].logits)
 
 
-def test_a_strategy_that_compares_all_nodes_refuses_to_lose_some(fit: Fit, graph_data: Data, node_data: Data) -> None:
+def test_a_strategy_that_compares_all_nodes_refuses_dropped_nodes(fit: Fit, graph_data: Data, node_data: Data) -> None:
     with pytest.raises(UsageError, match=r"'alignahead' compares the states of all nodes, and training\.node_drop = 0\.2"):
         fit(graph_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})
     fit(node_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})

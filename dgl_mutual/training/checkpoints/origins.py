@@ -33,13 +33,13 @@ def plug_in_of(registry: Registry[Any], name: str, origin: Origin) -> PlugIn:
         UsageError: the package is not installed, or no longer provides it.
     """
     package, _, version = origin.package.partition(" ")
-    what = f"The {registry.kind} {name!r} is of the package {origin.package}"
+    subject = f"The {registry.kind} {name!r} is of the package {origin.package}"
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        raise UsageError(f"{what}, which is not installed: pip install {package}.") from None
+        raise UsageError(f"{subject}, which is not installed: pip install {package}.") from None
     installed = f"{distribution.metadata['Name']} {distribution.version}"
     provided = [plug_in for plug_in in installed_plug_ins(registry.group) if (plug_in.name, plug_in.package) == (name, installed)]
     if not provided:
-        raise UsageError(f"{what}, and {installed}, which is installed, does not provide it. Go back: pip install {package}=={version}.")
+        raise UsageError(f"{subject}, and {installed}, which is installed, does not provide it. Go back: pip install {package}=={version}.")
     return next((plug_in for plug_in in provided if plug_in.import_path == origin.path), provided[0])
