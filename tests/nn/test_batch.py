@@ -70,7 +70,7 @@ def test_collating_does_not_touch_the_dataset(make_dataset: MakeDataset) -> None
 
 @pytest.fixture(params=["undirected", "directed"])
 def adjacency(request: pytest.FixtureRequest, make_dataset: MakeDataset, as_dgl: AsDGL) -> tuple[GraphBatch, Tensor]:
-    """A batch, and its adjacency matrix as DGL has it: a row a destination."""
+    """A batch, and its adjacency matrix as DGL has it: one row per destination."""
     dataset = make_dataset(SIZES, directed=request.param == "directed")
     source, destination = as_dgl(dataset).edges()
     matrix = torch.zeros(dataset.num_nodes, dataset.num_nodes, dtype=torch.float64)

@@ -159,7 +159,7 @@ def test_an_interrupted_average_goes_on_to_the_bit(average: str, strategy: str, 
 
 @pytest.mark.parametrize("average", ["ema", "swa"])
 def test_sampled_neighbourhoods_are_averaged_alike(average: str, fit: Fit, node_data: Data) -> None:
-    """With all neighbours and one step an epoch, a sampled training is that on the whole graph, but for statistics (swa): a step on
+    """With all neighbours and one step per epoch, a sampled training is that on the whole graph, but for statistics (swa): a step on
     samples looks at training nodes and what is around them, and one on the whole graph at all nodes."""
     gin = StudentOptions(architecture="gin", hidden=8, norm="batch", dropout=0.0)
     batch = {"sampler": "neighbor", "fanout": (-1, -1), "batch_size": 24}
