@@ -18,7 +18,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN, MLP_MEMBER
 
 #: Maximum number of samples per call of the coordinator; pairwise weights need much more memory than logits.
-_SAMPLES = 1 << 17
+_MAX_SAMPLES = 1 << 17
 #: Valid names of members; they are used in file names.
 MEMBER_NAME = re.compile(r"\w[\w.-]*")
 #: Names reserved for aggregate results and files.
@@ -86,11 +86,11 @@ class Cohort(nn.Module):
         return self._in_parts(self._weighed, logits, samples, dim=2)
 
     def _in_parts(self, compute: Callable[[Tensor, Tensor], Tensor], logits: Tensor, samples: Tensor, dim: int) -> Tensor:
-        """Apply `compute` to the students' logits in parts of `_SAMPLES` samples, and concatenate the results along `dim`."""
+        """Apply `compute` to the students' logits in parts of `_MAX_SAMPLES` samples, and concatenate the results along `dim`."""
         logits = logits[: self.num_students]
-        if len(samples) <= _SAMPLES:
+        if len(samples) <= _MAX_SAMPLES:
             return compute(logits, samples)
-        parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
+        parts = (slice(start, start + _MAX_SAMPLES) for start in range(0, len(samples), _MAX_SAMPLES))
         return torch.cat([compute(logits[:, part], samples[part]) for part in parts], dim)
 
     def _weighed(self, logits: Tensor, samples: Tensor) -> Tensor:

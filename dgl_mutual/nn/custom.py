@@ -17,7 +17,7 @@ from dgl_mutual.nn.architectures import custom_arguments, make_custom, num_block
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.csr import NodeFeatures
-from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
+from dgl_mutual.nn.custom_modules import cause_of_equal_weights, fault_of_state
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import CohortMember, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
@@ -54,7 +54,7 @@ class CustomStudent(CohortMember):
     Unlike built-in students, it also gets the node feature columns that are sums of edge features.
 
     Random numbers that `forward` draws from torch, NumPy or Python, for example in dropout, come from the student's own stream: results do
-    not depend on its peers. In evaluation they are the same each time. It must seed generators of its own, and DGL's samplers, itself.
+    not depend on its peers. In evaluation they are the same each time. The module must seed generators of its own, and DGL's samplers.
 
     State that the module keeps from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or
     a tensor that `get_extra_state` returns: saved files contain nothing else. A resumed training also has its dense buffers with
@@ -99,9 +99,9 @@ class CustomStudent(CohortMember):
         """Refuse a class or function whose weights are the same on each call, and warn if it computes them.
 
         Raises:
-            UsageError: it keeps them, or sets a seed (see `same_each_time`).
+            UsageError: it keeps them, or sets a seed (see `cause_of_equal_weights`).
         """
-        cause = same_each_time(self.module, self._make_module)
+        cause = cause_of_equal_weights(self.module, self._make_module)
         if cause == "computed":
             warn(
                 f"The student {self.options.label} starts with the same weights each time it is made: all seeds start alike, and several "

@@ -66,7 +66,7 @@ def fault_of_state(module: nn.Module) -> str | None:
 Cause: TypeAlias = Literal["kept", "seeded", "computed"]
 
 
-def same_each_time(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> Cause | None:
+def cause_of_equal_weights(module: nn.Module, make: Callable[[], nn.Module], *, without: str = "") -> Cause | None:
     """Why a module has the same trainable weights each time it is made; None if it does not.
 
     kept: they share memory with those of another one. seeded: they are equal, and making the module seeds a global random stream of torch

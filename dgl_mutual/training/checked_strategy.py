@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.custom_modules import fault_of_tensors, same_each_time, versions
+from dgl_mutual.nn.custom_modules import cause_of_equal_weights, fault_of_tensors, versions
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.strategies.base import Strategy
@@ -81,7 +81,7 @@ def make_strategy(strategy_class: type[Strategy], options: StrategyOptions, sett
         if fault := fault_of_tensors(strategy, may_be_lazy=True):
             raise UsageError(f"The strategy {strategy_class.name!r} {fault}")
         seeds = itertools.count(setting.seed + 1)
-        if same_each_time(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator") in ("kept", "seeded"):
+        if cause_of_equal_weights(strategy, lambda: make(replace(setting, seed=next(seeds))), without="coordinator") in ("kept", "seeded"):
             raise UsageError(
                 f"The strategy {strategy_class.name!r} has modules with the same weights each time it is made, so that all seeds would "
                 "begin with them. Make them in its __init__, not before, and set no seed there but setting.seed."

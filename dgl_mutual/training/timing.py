@@ -16,7 +16,7 @@ from dgl_mutual.training.checkpoints import TrainedModel
 #: Warm-up passes of each model: the first fills the caches of batches.
 WARM_UP = 3
 #: After this many seconds no further round begins, if there are at least `MIN_ROUNDS`.
-_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 MIN_ROUNDS = 5
 #: A single call that takes longer is timed once.
 _LONG_MS = 5000.0
@@ -73,7 +73,7 @@ def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repe
     times: dict[str, list[float]] = {name: [] for name in passes}
     started = time.monotonic()
     for number in range(repeats):
-        if number >= MIN_ROUNDS and time.monotonic() - started > _SECONDS:
+        if number >= MIN_ROUNDS and time.monotonic() - started > _MAX_SECONDS:
             break
         for name, run in passes.items():
             times[name].append(milliseconds(run, devices[name]))

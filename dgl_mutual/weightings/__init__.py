@@ -11,7 +11,7 @@ from typing import Any
 
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, PerTask, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.custom_modules import fault_of_state, same_each_time
+from dgl_mutual.nn.custom_modules import cause_of_equal_weights, fault_of_state
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
@@ -64,7 +64,7 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
     if is_custom(weighting_class):
         if fault := fault_of_state(weighting):
             raise UsageError(f"{title} {fault}")
-        if same_each_time(weighting, make) in ("kept", "seeded"):
+        if cause_of_equal_weights(weighting, make) in ("kept", "seeded"):
             raise UsageError(
                 f"{title} has the same weights each time it is made, so that all seeds would start with them. Make them in its __init__, "
                 "and set no seed there (torch.manual_seed)."

@@ -63,7 +63,7 @@ def test_a_large_graph_is_predicted_layer_by_layer(member: str, fit: Fit, node_d
     passes = []
     monkeypatch.setattr(inference, "WHOLE_GRAPH_NODES", 11)
     monkeypatch.setattr(inference, "LayerwiseBatch", lambda *arguments: passes.append(1) or LayerwiseBatch(*arguments))
-    monkeypatch.setattr(cohort, "_SAMPLES", 7)
+    monkeypatch.setattr(cohort, "_MAX_SAMPLES", 7)
     np.testing.assert_allclose(result.predict(member=member), whole, rtol=1e-5, atol=1e-7)
     assert passes
 

@@ -65,7 +65,7 @@ def test_weights_of_other_data_and_in_batches(fit: Fit, graph_data: Data, monkey
     monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 12)
     np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
     monkeypatch.setattr(evaluation_batches, "EVALUATION_NODES", 1 << 12)
-    monkeypatch.setattr(cohort, "_SAMPLES", 7)
+    monkeypatch.setattr(cohort, "_MAX_SAMPLES", 7)
     np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
 
 
