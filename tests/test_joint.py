@@ -27,7 +27,7 @@ def labels_of(target: Target, seed: int = 0) -> np.ndarray:
 
 
 def joint_of(*targets: Target, task_weights="equal") -> tuple[Joint, torch.Tensor]:
-    target, labels = join_targets(targets, [labels_of(one) for one in targets])
+    labels, target = join_targets(targets, [labels_of(one) for one in targets])
     joint = make_distribution(target, task_weights)
     assert isinstance(joint, Joint)
     return joint.double(), torch.as_tensor(labels)

@@ -16,10 +16,10 @@ from dgl_mutual.utils.wording import kind_of
 
 
 def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = None) -> Dataset:
-    """Convert a DGL or PyG graph, several graphs, or a dataset of these libraries to a `Dataset`; a `Dataset` is returned itself.
+    """Convert a DGL or PyG graph, several graphs, or a dataset of these libraries to a `Dataset`; a `Dataset` is returned unchanged.
 
     Args:
-        split: the split, in place of the masks of such an object.
+        split: the split of graphs, in place of their masks.
 
     Raises:
         UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
@@ -33,7 +33,7 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         return Dataset.from_dgl(data, task=task, split=split)
     if is_pyg(data):
         return Dataset.from_pyg(data, task=task, split=split)
-    raise _neither(data)
+    raise _not_a_dataset(data)
 
 
 def as_unlabelled(data: Any, task: TaskName) -> Dataset:
@@ -49,11 +49,11 @@ def as_unlabelled(data: Any, task: TaskName) -> Dataset:
     elif is_pyg(data):
         records = records_of_pyg(data, task)
     else:
-        raise _neither(data)
+        raise _not_a_dataset(data)
     return Dataset.from_arrays(**inputs_of(records, data), task=task)
 
 
-def _neither(data: Any) -> UsageError:
+def _not_a_dataset(data: Any) -> UsageError:
     """The error for an object that is neither a dataset nor graphs."""
     if isinstance(data, str | Path):
         return UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")

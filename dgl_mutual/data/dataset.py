@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,7 +23,7 @@ from dgl_mutual.data.values.arrays import (
     offsets_of,
     refuse_graphs_without_nodes,
 )
-from dgl_mutual.data.values.edges import as_edges, canonical_edge_rows, canonical_edges, check_ends, check_within_graphs, is_canonical
+from dgl_mutual.data.values.edges import as_edges, canonical_edge_rows, canonical_edges, check_within_graphs, checked_edges, is_canonical
 from dgl_mutual.data.values.features import Columns, columns_of, degree_features
 from dgl_mutual.data.values.graph_records import arrays_of
 from dgl_mutual.data.values.graph_store import GraphStore
@@ -95,7 +94,12 @@ class Dataset:
     codes_of: str | None = None
 
     def __post_init__(self) -> None:
-        self._check({field.name for field in dataclasses.fields(self)})
+        self._check({field.name for field in fields(self)})
+
+    def _put(self, **values: Any) -> None:
+        """Set attributes, although the dataset is frozen."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def replaced(self, **changes: Any) -> Dataset:
         """The dataset with other values of some attributes. Only these are checked.
@@ -105,21 +109,16 @@ class Dataset:
             ValueError: `edges` are replaced without their `edge_features`.
             DataError: a value is invalid, or does not fit the others.
         """
-        names = [field.name for field in dataclasses.fields(self)]
+        names = [field.name for field in fields(self)]
         if unknown := sorted(changes.keys() - set(names)):
             raise TypeError(f"A Dataset has no attribute {unknown[0]!r} that can be replaced. Choose from: {', '.join(names)}.")
         new = object.__new__(Dataset)
-        for name in names:
-            object.__setattr__(new, name, changes.get(name, getattr(self, name)))
+        new._put(**{name: getattr(self, name) for name in names} | changes)
         new._check(set(changes))
         return new
 
     def _check(self, changed: set[str]) -> None:
         """Check these attributes, and those that depend on them."""
-
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
         if "name" in changed:
             check_name(self.name)
         if "codes_of" in changed and self.codes_of is not None:
@@ -127,20 +126,20 @@ class Dataset:
         if self.task not in ("node", "graph"):
             raise DataError(f"Unknown task {self.task!r} of the dataset {self.name!r}. Choose from: node, graph.")
         if changed & {"features", "feature_names", "feature_kinds"}:
-            columns = Columns(self.features, self.feature_names, self.feature_kinds)
-            self._put_columns("", columns.checked(f"The features of {self.name!r}"))
+            columns = Columns(self.features, self.feature_names, self.feature_kinds).checked(f"The features of {self.name!r}")
+            self._put(features=columns.values, feature_names=columns.names, feature_kinds=columns.kinds)
         num_nodes = self.features.shape[0]
         if changed & {"features", "node_offsets"}:
-            put("node_offsets", as_offsets(self.node_offsets, num_nodes))
+            self._put(node_offsets=as_offsets(self.node_offsets, num_nodes))
         if "edges" in changed and self.edge_features is not None and "edge_features" not in changed:
             raise ValueError("edges were replaced, and edge_features are those of the edges before")
         if changed & {"features", "node_offsets", "edges", "edge_features", "edge_feature_names", "edge_feature_kinds"}:
             self._check_edges(num_nodes)
             check_within_graphs(self.edges, self.node_offsets)
         if changed & {"features", "node_offsets", "task", "labels", "target"}:
-            put("labels", as_labels(self.labels, self.target, self.num_samples))
+            self._put(labels=as_labels(self.labels, self.target, self.num_samples))
         if "official_splits" in changed:
-            put("official_splits", tuple(self.official_splits))
+            self._put(official_splits=tuple(self.official_splits))
             if len(self.official_splits) > MAX_SPLITS:
                 raise DataError(f"{self.name!r} has {len(self.official_splits)} splits. Give at most {MAX_SPLITS}.")
         if changed & {"official_splits", "features", "node_offsets", "task"}:  # these determine the number of samples
@@ -156,10 +155,9 @@ class Dataset:
             descriptions = (self.edge_feature_names, self.edge_feature_kinds)
             if any(isinstance(texts, str) or by_column(texts, "names or kinds of edge features") for texts in descriptions):
                 raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
-            for name, value in (("edges", as_edges(self.edges, num_nodes)), ("edge_feature_names", ()), ("edge_feature_kinds", ())):
-                object.__setattr__(self, name, value)
+            self._put(edges=as_edges(self.edges, num_nodes), edge_feature_names=(), edge_feature_kinds=())
             return
-        edges = check_ends(self.edges, num_nodes)
+        edges = checked_edges(self.edges, num_nodes)
         columns = Columns(self.edge_features, self.edge_feature_names, self.edge_feature_kinds)
         columns = columns.checked(f"The edge features of {self.name!r}", "edge")
         if columns.values.shape[0] != edges.shape[1]:
@@ -170,13 +168,7 @@ class Dataset:
         if not is_canonical(edges):
             edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=columns.values)
             columns = columns.select_rows(rows)
-        object.__setattr__(self, "edges", edges)
-        self._put_columns("edge_", columns)
-
-    def _put_columns(self, of: str, columns: Columns) -> None:
-        """Store columns in the attributes of nodes, or of edges if `of` is ``edge_``."""
-        for name, value in zip(("features", "feature_names", "feature_kinds"), columns, strict=True):
-            object.__setattr__(self, f"{of}{name}", value)
+        self._put(edges=edges, edge_features=columns.values, edge_feature_names=columns.names, edge_feature_kinds=columns.kinds)
 
     def without_edge_features(self) -> Dataset:
         """The dataset for students that take no edge features; the dataset itself if it has none. All calls return the same object."""
@@ -390,7 +382,7 @@ class Dataset:
     def __repr__(self) -> str:
         """A readable summary: task, sizes, labels and split."""
         target, splits = self.target, self.official_splits
-        kind = {"single-label": ("class", "classes"), "multi-label": ("label", "labels"), "joint": ("output", "outputs")}[target.kind]
+        noun = {"single-label": ("class", "classes"), "multi-label": ("label", "labels"), "joint": ("output", "outputs")}[target.kind]
         storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
         of_edges = f", {counted(self.num_edge_features, 'edge feature', form=',')}" if self.num_edge_features else ""
         sizes_of_parts = ", ".join(f"{len(part):,} {part_name}" for part_name, part in splits[0].parts.items()) if splits else ""
@@ -404,7 +396,7 @@ class Dataset:
             for number, what in ((self.num_graphs, "graph"), (self.num_nodes, "node"), (self.num_edges, "edge"))
         )
         return (
-            f"Dataset {self.name!r}: {self.task} classification, {counted(target.num_outputs, *kind)} ({target.metric}){of_labels}\n"
+            f"Dataset {self.name!r}: {self.task} classification, {counted(target.num_outputs, *noun)} ({target.metric}){of_labels}\n"
             f"  {sizes} (each direction counted), {counted(self.num_features, 'feature', form=',')}{storage}{of_edges}\n"
             f"  split: {parts}"
         )

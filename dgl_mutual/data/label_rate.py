@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,24 +30,15 @@ def parse_label_rate(rate: Any) -> LabelRate:
     Raises:
         ValueError: not a number, a share outside (0, 1], or fewer than one label per class.
     """
-    number = rate
-    if isinstance(rate, str):
-        try:
-            number = int(rate)
-        except ValueError:
-            try:
-                number = float(rate)
-            except ValueError:
-                number = None
-    if isinstance(number, np.integer | np.floating):
-        number = number.item()
-    valid = isinstance(number, int | float) and not isinstance(number, bool)
-    if not valid or not (number >= 1 if isinstance(number, int) else 0 < number <= 1):
+    number = rate.item() if isinstance(rate, np.integer | np.floating) else rate
+    for kind in (float, int) if isinstance(rate, str) else ():  # of 20, which both can read, the integer counts
+        with suppress(ValueError):
+            number = kind(rate)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not (number >= 1 if isinstance(number, int) else 0 < number <= 1):
         raise ValueError(
             f"the label rate is {rate!r}: give a share of the labels in (0, 1], for example 0.1, or an integer number of labels per class, "
             "for example 20 (1 means one label per class, and 1.0 all labels)"
         )
-    assert isinstance(number, int | float)
     return number
 
 
@@ -71,23 +63,22 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int, f
         SplitError: a class, or one of several labels, would have no labelled training sample; no label would be hidden; or there is none.
         UsageError: a number of labels per class where samples have several labels.
     """
-    named = list(_columns(dataset))
-    columns = np.column_stack([values for _, _, values in named])[split.train]
-    if isinstance(rate, int) and len(named) > 1:
+    columns = list(_label_columns(dataset))
+    if isinstance(rate, int) and len(columns) > 1:
         raise UsageError(
             f"A label rate of {counted(rate, 'label')} per class has no meaning for {dataset.name}, whose samples have "
-            f"{counted(len(named), 'label')} each. Give a share of the labels, for example --label-rate 0.1."
+            f"{counted(len(columns), 'label')} each. Give a share of the labels, for example --label-rate 0.1."
         )
-    stratum = _rarest_value(columns)
+    codes = np.column_stack([column.codes for column in columns])[split.train]
+    stratum = _rarest_value(codes)
     order = np.random.default_rng(seed).permutation(len(stratum))
     order = order[np.argsort(stratum[order], kind="stable")]
     sizes = np.bincount(stratum[order] + 1)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    most = [rate if isinstance(rate, int) else math.floor(Fraction(str(rate)) * size + Fraction(1, 2)) for size in sizes.tolist()]
-    kept_by_rank = rank < np.repeat(most, sizes)
+    num_kept = [rate if isinstance(rate, int) else math.floor(Fraction(str(rate)) * size + Fraction(1, 2)) for size in sizes.tolist()]
     keeps = np.zeros(len(stratum), dtype=np.bool_)
-    keeps[order] = kept_by_rank & (stratum[order] >= 0)
-    _check(name_with_fold(dataset, fold), named, columns, keeps, rate)
+    keeps[order] = (rank < np.repeat(num_kept, sizes)) & (stratum[order] >= 0)
+    _check_kept(name_with_fold(dataset, fold), columns, codes, keeps, rate)
     return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
 
 
@@ -114,12 +105,11 @@ def warn_of_unlearned(dataset: Dataset, split: Split, fold: int | None = None) -
     where = name_with_fold(dataset, fold)
     assessed = np.concatenate([split.val, split.test])
     missing = []
-    for name, values, column in _columns(dataset):
-        for number, value in enumerate(values):
-            among = column == number
-            if among[assessed].any() and not among[split.train].any():
-                kind = f"the class {value!r}" if dataset.target.kind == "single-label" else f"{name!r} = {value}"
-                missing.append(kind)
+    for column in _label_columns(dataset):
+        for code, value in enumerate(column.values):
+            has_value = column.codes == code
+            if has_value[assessed].any() and not has_value[split.train].any():
+                missing.append(f"the class {value!r}" if dataset.target.kind == "single-label" else f"{column.name!r} = {value}")
     if missing:
         warn(
             f"The training part of {where} has no sample with {listed(missing)}, but the parts for validation and test have some: "
@@ -138,55 +128,61 @@ def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
     return dataset.replaced(labels=labels)
 
 
-def _columns(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...], FloatArray]]:
-    """Label columns: the name of each, the names of its values, and the values (samples,), NaN where unknown."""
+class _LabelColumn(NamedTuple):
+    """The labels of one target or label: its name, the names of its values, and their indices, (samples,), NaN where unknown."""
+
+    name: str
+    values: tuple[str, ...]
+    codes: FloatArray
+
+
+def _label_columns(dataset: Dataset) -> Iterator[_LabelColumn]:
     for part in one_by_one(dataset):
         if part.target.kind == "single-label":
-            yield part.target.name or "label", part.target.names, np.where(part.labels >= 0, part.labels, np.nan).astype(np.float32)
+            codes = np.where(part.labels >= 0, part.labels, np.nan).astype(np.float32)
+            yield _LabelColumn(part.target.name or "label", part.target.names, codes)
         else:
-            for name, values in zip(part.target.names, part.labels.T, strict=True):
-                yield name, ("0", "1"), values.astype(np.float32)
+            for name, marks in zip(part.target.names, part.labels.T, strict=True):
+                yield _LabelColumn(name, ("0", "1"), marks.astype(np.float32))
 
 
-def _rarest_value(columns: FloatArray) -> IntArray:
+def _rarest_value(codes: FloatArray) -> IntArray:
     """The index of the rarest value among each sample's labels, over all label columns; -1 for samples without a label."""
-    known = ~np.isnan(columns)
-    width = int(columns[known].max()) + 1 if known.any() else 1
-    values = np.where(known, columns, 0).astype(np.int64) + width * np.arange(columns.shape[1])
-    counts = np.bincount(values[known], minlength=width * columns.shape[1])
-    rarest = np.where(known, counts[values], len(columns) + 1).argmin(axis=1)
-    rows = np.arange(len(columns))
-    return np.where(known.any(axis=1), values[rows, rarest], -1)
+    known = ~np.isnan(codes)
+    width = int(codes[known].max()) + 1 if known.any() else 1
+    values = np.where(known, codes, 0).astype(np.int64) + width * np.arange(codes.shape[1])
+    counts = np.bincount(values[known], minlength=width * codes.shape[1])
+    rarest = np.where(known, counts[values], len(codes) + 1).argmin(axis=1)
+    return np.where(known.any(axis=1), values[np.arange(len(codes)), rarest], -1)
 
 
-def _check(
-    where: str,
-    named: list[tuple[str, tuple[str, ...], FloatArray]],
-    columns: FloatArray,
-    keeps: npt.NDArray[np.bool_],
-    rate: LabelRate,
-) -> None:
+def _check_kept(where: str, columns: list[_LabelColumn], codes: FloatArray, keeps: npt.NDArray[np.bool_], rate: LabelRate) -> None:
+    """Refuse a rate that hides no label or leaves a value without a labelled sample, and warn of classes that keep all labels.
+
+    Args:
+        codes, keeps: of the training samples, (samples, columns) and (samples,).
+    """
     asked = f"A label rate of {rate}"
-    labelled = ~np.isnan(columns).all(axis=1)
+    labelled = ~np.isnan(codes).all(axis=1)
     if not labelled.any():
-        raise SplitError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {where} has a known label.")
+        raise SplitError(f"{asked} has nothing to keep: none of the {len(codes)} training samples of {where} has a known label.")
     if keeps[labelled].all():
         raise SplitError(
             f"{asked} hides no label of {where}: its training part has {int(labelled.sum())} labelled samples, "
             "no class with more than that. Give a lower rate, or leave it out."
         )
     bare: list[tuple[int, str]] = []
-    for (name, values, _), column in zip(named, columns.T, strict=True):
+    for column, own_codes in zip(columns, codes.T, strict=True):
         # With several labels, some values are too rare for any small share: it is enough that each label is known of some sample.
-        if len(named) > 1 and len(values) == 2:
-            groups = [(f"the label {shortened(name)!r}", ~np.isnan(column))]
+        if len(columns) > 1 and len(column.values) == 2:
+            groups = [(f"the label {shortened(column.name)!r}", ~np.isnan(own_codes))]
         else:
-            groups = [(f"the class {shortened(value)!r}", column == label) for label, value in enumerate(values)]
+            groups = [(f"the class {shortened(value)!r}", own_codes == code) for code, value in enumerate(column.values)]
         bare += [(int(among.sum()), what) for what, among in groups if among.any() and not among[keeps].any()]
     if bare:
         count, what = min(bare)
         other = ""
-        if len(named) == 1:
+        if len(columns) == 1:
             share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, but other splits may have fewer
             other = f", for example --label-rate {share:g}, or a number of labels per class, for example --label-rate 1"
         raise SplitError(
@@ -194,8 +190,7 @@ def _check(
             f"Give a higher share{other}."
         )
     if isinstance(rate, int):
-        ((_, values, _),) = named
-        sizes = {value: int((columns[:, 0] == label).sum()) for label, value in enumerate(values)}
+        sizes = {value: int((codes[:, 0] == code).sum()) for code, value in enumerate(columns[0].values)}
         small = [f"{size} of {value!r}" for value, size in sizes.items() if 0 < size < rate]
         if small:
             warn(f"{asked} per class keeps all labels of classes that have fewer in the training part of {where}: {listed(small)}.")

@@ -109,7 +109,7 @@ def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generato
 
 def _wrong_labels(dataset: Dataset, split: Split, amount: float, random: Generator, asymmetric: bool) -> npt.NDArray[Any]:
     if dataset.target.parts is not None:
-        return join_targets(dataset.target.parts, [_wrong_labels(one, split, amount, random, asymmetric) for one in one_by_one(dataset)])[1]
+        return join_targets(dataset.target.parts, [_wrong_labels(one, split, amount, random, asymmetric) for one in one_by_one(dataset)])[0]
     labels, num_classes = dataset.labels.copy(), dataset.target.num_outputs
     if dataset.target.kind == "single-label":
         known = split.train[labels[split.train] >= 0]

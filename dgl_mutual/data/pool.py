@@ -135,10 +135,11 @@ def _aligned(dataset: Dataset, pool: Dataset) -> Dataset:
 
 
 def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> Dataset:
+    """The dataset, followed by these graphs of a pool."""
     sizes = np.diff(pool.node_offsets)
     graph_of = np.repeat(np.arange(pool.num_graphs), sizes)
     nodes = np.isin(graph_of, graphs)
-    number = np.cumsum(nodes) - 1 + dataset.num_nodes
+    new_index = np.cumsum(nodes) - 1 + dataset.num_nodes
     kept_edges = nodes[pool.edges[1]]
     unknown = np.full((len(graphs), *dataset.labels.shape[1:]), dataset.target.unknown)
     edge_features = dataset.edge_features
@@ -147,7 +148,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
         edge_features = _stacked(edge_features, pool.edge_features[np.flatnonzero(kept_edges)])
     splits = dataset.official_splits  # created anew below: the lengths of their masks would not count the pool
     return dataset.replaced(
-        edges=np.concatenate([dataset.edges, number[pool.edges[:, kept_edges]]], axis=1),
+        edges=np.concatenate([dataset.edges, new_index[pool.edges[:, kept_edges]]], axis=1),
         features=_stacked(dataset.features, pool.features[np.flatnonzero(nodes)]),
         edge_features=edge_features,
         labels=np.concatenate([dataset.labels, unknown.astype(dataset.labels.dtype)]),

@@ -206,9 +206,9 @@ def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     other = f"Train on the official split (--protocol {default_protocol(dataset)})." if dataset.official_splits else ""
     _require_per_class(dataset, np.flatnonzero(dataset.is_labelled), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
-    groups = strata(dataset)
-    assert groups is not None
-    target, classes = groups
+    stratification = strata(dataset)
+    assert stratification is not None
+    target, classes = stratification
     shuffled = [generator.permutation(np.flatnonzero(classes == label)) for label in range(target.num_outputs)]
     parts = [(members[:TRAIN_PER_CLASS], members[TRAIN_PER_CLASS:needed], members[needed:]) for members in shuffled]
     yield Split(*(np.sort(np.concatenate(part)) for part in zip(*parts, strict=True)))
@@ -237,13 +237,14 @@ def _holdout(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
             "Label more samples."
         )
     size = max(1, round(HOLDOUT_SHARE * len(samples)))
-    groups, state = _drawn_together(dataset, samples), np.random.RandomState(seed)
+    groups = _holdout_strata(dataset, samples)
+    state = np.random.RandomState(seed)
     rest, test, groups_of_rest, _ = train_test_split(samples, groups, test_size=size, random_state=state, stratify=groups)
     train, val = train_test_split(rest, test_size=size, random_state=state, stratify=groups_of_rest)
     yield Split(np.sort(train), np.sort(val), np.sort(test))
 
 
-def _drawn_together(dataset: Dataset, samples: IntArray) -> IntArray:
+def _holdout_strata(dataset: Dataset, samples: IntArray) -> IntArray:
     """The stratum of each sample in ``holdout``, (number of samples,). Unless there is just one, each has at least five samples."""
     if dataset.target.kind == "multi-label" and dataset.target.num_outputs == 1:
         classes: IntArray | None = dataset.labels[samples, 0].astype(np.int64)
@@ -279,8 +280,10 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
     splitter: Any
     if classes is None:
         if len(samples) < needed:
-            found = f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but {needed} are needed ({why})."
-            raise SplitError(f"{found} {_fewer_folds(len(samples)) or 'Give more data.'}")
+            raise SplitError(
+                f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but {needed} are needed ({why}). "
+                f"{_fewer_folds(len(samples)) or 'Give more data.'}"
+            )
         splitter = KFold(folds, shuffle=True, random_state=seed)
     else:
         _require_per_class(dataset, samples, needed, why, _fewer_folds)
@@ -294,8 +297,8 @@ def _fewer_folds(count: int) -> str:
 
 
 def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
-    groups = strata(dataset)
-    return None if groups is None else groups[1][samples]
+    stratification = strata(dataset)
+    return None if stratification is None else stratification[1][samples]
 
 
 def _has_enough_of_each_class(dataset: Dataset) -> bool:
@@ -306,16 +309,16 @@ def _has_enough_of_each_class(dataset: Dataset) -> bool:
 
 def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, hint: Callable[[int], str]) -> None:
     """Refuse a class that has samples, but fewer than `needed`; `hint` gives further advice for their number."""
-    groups = strata(dataset)
-    assert groups is not None
-    target, classes = groups
+    stratification = strata(dataset)
+    assert stratification is not None
+    target, classes = stratification
     counts = np.bincount(classes[samples], minlength=target.num_outputs)
     rarest = int(np.where(counts > 0, counts, len(samples) + 1).argmin())
-    if counts[rarest] < needed:
-        found = f"{counted(int(counts[rarest]), 'sample')}, but {needed} are needed ({why})"
-        other = hint(int(counts[rarest]))
-        use = f"{other} Or use" if other else "Use"
+    count = int(counts[rarest])
+    if count < needed:
+        advice = hint(count)
         raise SplitError(
-            f"Class {shortened(target.names[rarest])!r} of {dataset.name} has {found}. {use} --protocol holdout, for which no class is too "
-            "small, or merge or remove rare classes."
+            f"Class {shortened(target.names[rarest])!r} of {dataset.name} has {counted(count, 'sample')}, but {needed} are needed ({why}). "
+            f"{f'{advice} Or use' if advice else 'Use'} --protocol holdout, for which no class is too small, or merge or remove rare "
+            "classes."
         )

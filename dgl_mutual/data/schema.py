@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.values.arrays import FeatureKind, Features
-from dgl_mutual.data.values.features import Columns, compact, degree_names
+from dgl_mutual.data.values.arrays import FeatureKind
+from dgl_mutual.data.values.features import Columns, compact, degree_names, one_hot
 from dgl_mutual.errors import DataError, listed
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted
@@ -99,18 +99,18 @@ def align_to(dataset: Dataset, known: Schema, *, edge_features: bool = True, own
         DataError: the dataset has a column that `known` lacks, or lacks one that is not an indicator (both sides are shown), or its edges
             have no features.
     """
-    own = Columns(dataset.features, dataset.feature_names, dataset.feature_kinds)
-    columns = _aligned(own, known.feature_names, known.feature_kinds, dataset.name, "feature", owner)
+    given = Columns(dataset.features, dataset.feature_names, dataset.feature_kinds)
+    columns = _aligned(given, known.feature_names, known.feature_kinds, data=dataset.name, what="feature", owner=owner)
     aligned = dataset
-    if columns is not own:
+    if columns is not given:
         aligned = dataset.replaced(features=columns.values, feature_names=columns.names, feature_kinds=columns.kinds)
     names, kinds = (known.edge_feature_names, known.edge_feature_kinds) if edge_features else ((), ())
     if not names:
         aligned = aligned.without_edge_features()
     elif dataset.edge_features is not None:
-        own = Columns(dataset.edge_features, dataset.edge_feature_names, dataset.edge_feature_kinds)
-        columns = _aligned(own, names, kinds, f"the edges of {dataset.name}", "edge feature", owner)
-        if columns is not own:
+        given = Columns(dataset.edge_features, dataset.edge_feature_names, dataset.edge_feature_kinds)
+        columns = _aligned(given, names, kinds, data=f"the edges of {dataset.name}", what="edge feature", owner=owner)
+        if columns is not given:
             aligned = aligned.replaced(edge_features=columns.values, edge_feature_names=names, edge_feature_kinds=kinds)
     elif not dataset.num_edges:
         none = np.zeros((0, len(names)), dtype=np.float32)
@@ -137,74 +137,73 @@ def _warn_of_codes(dataset: Dataset, shared: Sequence[str], known: Schema, owner
         )
 
 
-def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
-    """The columns of `found` for higher degrees than those of `columns`, if both are one-hot degrees (see `degree_features`)."""
-    if tuple(found) != degree_names(len(found)) or tuple(columns) != degree_names(len(columns)):
+def _higher_degrees(given: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """The names in `given` of higher degrees than those in `names`, if both are one-hot degrees (see `degree_features`)."""
+    if tuple(given) != degree_names(len(given)) or tuple(names) != degree_names(len(names)):
         return ()
-    return found[len(columns) :]
+    return given[len(names) :]
 
 
-def _aligned(own: Columns, columns: tuple[str, ...], kinds: tuple[FeatureKind, ...], data: str, what: str, owner: str) -> Columns:
-    """The columns `own` of `data`, reordered as `columns` with these kinds; `own` itself if the names are equal."""
-    features, found, _ = own
-    _warn_of_kinds(own, columns, kinds, data, owner)
-    if found == columns:
-        return own
-    higher = () if what.startswith("edge") else _higher_degrees(found, columns)
+def _aligned(given: Columns, names: tuple[str, ...], kinds: tuple[FeatureKind, ...], *, data: str, what: str, owner: str) -> Columns:
+    """The given columns of `data`, reordered by name as `names` with these kinds; `given` itself if its names are equal."""
+    _warn_of_kinds(given, names, kinds, data, owner)
+    if given.names == names:
+        return given
+    higher = () if what.startswith("edge") else _higher_degrees(given.names, names)
     if higher:
         warn(
-            f"Nodes of {data} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
-            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too."
+            f"Nodes of {data} have in-degrees up to {len(given.names) - 1}, and those of the training data at most {len(names) - 1}. "
+            f"Higher degrees count as {len(names) - 1}. If there are many of them, train on data that have such nodes, too."
         )
     # A name that only gives a column's position is not that of a value that may be absent: data without that column have fewer columns.
-    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
-    place = {name: position for position, name in enumerate(columns)}
-    repeated = len(place) < len(columns) or len(set(found)) < len(found)
-    place.update(dict.fromkeys(higher, len(columns) - 1))
-    missing = [name for name in columns if name not in set(found) and name not in optional]
-    surplus = [name for name in found if name not in place]
+    optional = {name for name, kind in zip(names, kinds, strict=True) if kind in _ZERO_KINDS and not _PLACE.fullmatch(name)}
+    place = {name: position for position, name in enumerate(names)}
+    given_names = set(given.names)
+    repeated = len(place) < len(names) or len(given_names) < len(given.names)
+    place.update(dict.fromkeys(higher, len(names) - 1))
+    absent = [name for name in names if name not in given_names]
+    missing = [name for name in absent if name not in optional]
+    surplus = [name for name in given.names if name not in place]
     if repeated or missing or surplus:
         fix = "Encode the new data as the training data was encoded."
-        if len(found) == len(columns) and not repeated:
+        if len(given.names) == len(names) and not repeated:
             fix = (
                 "There are as many columns, under other names. If they mean the same, in the same order, give them the names of the "
                 f"training data: in a file in its header, or in Dataset.from_arrays or from_dgl with {_names_of(owner, what)}. Else encode "
                 "the new data as the training data was encoded."
             )
         has = "have" if what.startswith("edge") else "has"
-        lacks, also_has, expected, has_all = (listed(names, _MAX_NAMES) or "none" for names in (missing, surplus, columns, found))
+        lacks, also_has, expected, has_all = (listed(part, _MAX_NAMES) or "none" for part in (missing, surplus, names, given.names))
         raise DataError(
-            f"{owner} expects {counted(len(columns), f'{what} column')} and {data} {has} {len(found)}. "
+            f"{owner} expects {counted(len(names), f'{what} column')} and {data} {has} {len(given.names)}. "
             f"Missing: {lacks}; not expected: {also_has}. {owner}'s columns: {expected}. The data's columns: {has_all}. "
             f"{fix}"
         )
-    absent = [name for name in columns if name not in set(found) and "=" not in name]
-    absent = _no_values(absent, features, found, optional)
-    if absent:
+    unclear = _unclear_values([name for name in absent if "=" not in name], given, optional)
+    if unclear:
         warn(
-            f"These {what} columns are missing in {data}, and count as 0 everywhere: {listed(absent, _MAX_NAMES)}. If each is a value of a "
-            "one-hot encoding that does not occur there, that is right, and a name with =, such as colour=red, avoids this warning. "
+            f"These {what} columns are missing in {data}, and count as 0 everywhere: {listed(unclear, _MAX_NAMES)}. If each is a value of "
+            "a one-hot encoding that does not occur there, that is right, and a name with =, such as colour=red, avoids this warning. "
             "Else give them: predictions depend on them."
         )
-    ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
-    moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
-    return Columns(compact(sparse.csr_matrix(features) @ moved), columns, kinds)
+    moved = one_hot(np.array([place[name] for name in given.names]), len(names))
+    return Columns(compact(sparse.csr_matrix(given.values) @ moved), names, kinds)
 
 
-def _no_values(absent: Sequence[str], features: Features, found: Sequence[str], indicators: Set[str]) -> list[str]:
-    """The absent columns that are not clearly values of a one-hot encoding, as ``colour_red`` is if each row has one other ``colour_...``.
+def _unclear_values(absent: Sequence[str], given: Columns, indicators: Set[str]) -> list[str]:
+    """The absent columns that are not clearly values of a one-hot encoding, as ``colour_red`` if each row has one other ``colour_...``.
 
     Args:
         absent: indicator columns that are missing in the data.
-        features: (rows, F), with the names `found`, some of which are `indicators`.
+        indicators: the expected indicators.
     """
     wanted = {prefix for name in absent for prefix in _prefixes(name)}
     places: dict[str, list[int]] = {}
-    for place, name in enumerate(found):
+    for place, name in enumerate(given.names):
         for prefix in _prefixes(name) if name in indicators else ():
             if prefix in wanted:
                 places.setdefault(prefix, []).append(place)
-    one_hot = {prefix for prefix, group in places.items() if bool((features[:, group].sum(axis=1) == 1).all())}
+    one_hot = {prefix for prefix, group in places.items() if bool((given.values[:, group].sum(axis=1) == 1).all())}
     return [name for name in absent if not any(prefix in one_hot for prefix in _prefixes(name))]
 
 
@@ -213,33 +212,28 @@ def _prefixes(name: str) -> list[str]:
     return [name[: match.end()] for match in re.finditer("_", name)]
 
 
-def _warn_of_kinds(own: Columns, columns: Sequence[str], kinds: Sequence[FeatureKind], data: str, owner: str) -> None:
+def _warn_of_kinds(given: Columns, names: Sequence[str], kinds: Sequence[FeatureKind], data: str, owner: str) -> None:
     """Warn of expected indicators that hold other values than 0 and 1, and of expected numbers that are booleans.
 
     The latter only for names that give just a position, such as ``feature 3``: a column with a real name is that of the training data.
 
     Args:
-        columns, kinds: the expected columns and kinds.
+        names, kinds: the expected names and kinds.
     """
-    features, found, found_kinds = own
-    if tuple(found_kinds) == tuple(kinds) and tuple(found) == tuple(columns):
+    if tuple(given.kinds) == tuple(kinds) and tuple(given.names) == tuple(names):
         return
-    expected = dict(zip(columns, kinds, strict=True))
-    by_place = [(place, expected.get(name), kind) for place, (name, kind) in enumerate(zip(found, found_kinds, strict=True))]
-    to_check = [place for place, expected_kind, kind in by_place if expected_kind == "indicator" and kind != "indicator"]
+    expected = dict(zip(names, kinds, strict=True))
+    pairs = [(expected.get(name), kind) for name, kind in zip(given.names, given.kinds, strict=True)]
+    to_check = [place for place, (expected_kind, kind) in enumerate(pairs) if expected_kind == "indicator" and kind != "indicator"]
     if to_check:
-        entries = sparse.coo_matrix(features[:, to_check])
-        others = [found[to_check[column]] for column in np.unique(entries.col[(entries.data != 0) & (entries.data != 1)])]
+        entries = sparse.coo_matrix(given.values[:, to_check])
+        others = [given.names[to_check[column]] for column in np.unique(entries.col[(entries.data != 0) & (entries.data != 1)])]
         if others:
             warn(
                 f"These columns of {data} hold other values than 0 and 1, which is all that {_within(owner)} knows of them: "
                 f"{listed(others, _MAX_NAMES)}. Check that they have the encoding and the order of the training data."
             )
-    booleans = [
-        found[place]
-        for place, expected_kind, kind in by_place
-        if expected_kind == "number" and kind == "indicator" and _PLACE.fullmatch(found[place])
-    ]
+    booleans = [name for name, pair in zip(given.names, pairs, strict=True) if pair == ("number", "indicator") and _PLACE.fullmatch(name)]
     if booleans:
         warn(
             f"These columns of {data} are True or False, but {_within(owner)} knows numbers there: {listed(booleans, _MAX_NAMES)}. Check "

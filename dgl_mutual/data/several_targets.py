@@ -58,7 +58,7 @@ def select_targets(dataset: Dataset, names: str | Sequence[str]) -> Dataset:
     chosen = [by_name[name] for name in names]
     if len(chosen) == 1:
         return chosen[0]
-    target, labels = join_targets([part.target for part in chosen], [part.labels for part in chosen])
+    labels, target = join_targets([part.target for part in chosen], [part.labels for part in chosen])
     return dataset.replaced(target=target, labels=labels)
 
 
@@ -73,8 +73,7 @@ def choose_labels(target: Target, labels: IntArray | FloatArray, names: Sequence
     chosen = [replace(target, names=(name,), name=name) for name in names]
     if len(chosen) == 1:
         return labels[:, places], chosen[0]
-    joint, columns = join_targets(chosen, [labels[:, [place]] for place in places])
-    return columns, joint
+    return join_targets(chosen, [labels[:, [place]] for place in places])
 
 
 def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:

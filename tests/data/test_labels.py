@@ -80,7 +80,7 @@ def test_a_continuous_target_is_called_that(values: np.ndarray) -> None:
 @pytest.mark.parametrize(("classes", "each", "told"), [(1001, 9, True), (1000, 3, False), (1001, 10, False)])
 def test_very_many_small_classes_look_like_identifiers(classes: int, each: int, told: bool) -> None:
     cells = pd.Series(np.repeat(np.arange(classes), each)).astype(str)
-    note = "1001 classes among 9009 labelled samples, 9.0 a class on average, look like identifiers. They are read as classes"
+    note = "1001 classes among 9009 labelled samples, 9.0 per class on average, look like identifiers. They are read as classes"
     assert [text.startswith(note) for text in encode_cells(cells).notes] == [True] * told
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

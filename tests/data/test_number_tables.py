@@ -24,15 +24,15 @@ def read(path: Path, content: bytes, **rules: object) -> tuple[NumberTable | Non
 
 #: Some kilobytes each: what they decompress to, and the rule that they break.
 BOMBS = {
-    "one line": (b"," * 20_000_000, "expected at most 100000 numbers a line, found more in line 1"),
-    "one line of numbers": (b"1," * 8_000_000, "expected at most 100000 numbers a line"),
+    "one line": (b"," * 20_000_000, "expected at most 100000 numbers per line, found more in line 1"),
+    "one line of numbers": (b"1," * 8_000_000, "expected at most 100000 numbers per line"),
     "a wide line before short ones": (
         b"1," * 90_000 + b"1\n" + b"\n" * 4_000_000 + b"1",
-        "expected 90001 values a line, found a blank line",
+        "expected 90001 values per line, found a blank line",
     ),
     "a wide line before Macintosh's short ones": (
         b"1," * 90_000 + b"1\r" + b"\r" * 4_000_000 + b"1",
-        "expected 90001 values a line, found a blank line",
+        "expected 90001 values per line, found a blank line",
     ),
     "blank lines": (b"\n" * 15_000_000, "the file holds more than .* numbers"),
     "one cell": (b"1" * 60_000_000, "the file decompresses to more than 200 times its size"),
@@ -76,7 +76,7 @@ def test_files_are_closed_where_they_are_refused(tmp_path: Path, suffix: str) ->
         warnings.simplefilter("always")
         for content, rule in (
             (b"1,2\nx,3\n", "expected numbers only"),
-            (b"1,2\n3\n", "expected 2 values a line"),
+            (b"1,2\n3\n", "expected 2 values per line"),
             (b"\xff", "truncated or damaged"),
         ):
             assert rule in read(tmp_path / f"table{suffix}", content)[1]
@@ -87,7 +87,7 @@ def test_files_are_closed_where_they_are_refused(tmp_path: Path, suffix: str) ->
 def test_all_faults_of_small_files(tmp_path: Path) -> None:
     table, found = read(tmp_path / "a.csv", b"1,2\n1\n1,x\n3,\n1,2,3\n5,6\n\n\n")
     assert table is not None and table.valid.tolist() == [True, False, False, False, False, True]
-    of_ragged = "line 2: expected 2 values a line, as in the lines before: lines of different lengths"
+    of_ragged = "line 2: expected 2 values per line, as in the lines before: lines of different lengths"
     for rule in (of_ragged, "(2 lines break", "line 3: expected numbers only, found '1,x'", "line 4: expected finite"):
         assert rule in found
 
@@ -130,7 +130,7 @@ def test_leading_blank_lines_and_byte_order_marks(tmp_path: Path) -> None:
     table, found = read(tmp_path / "a.csv", b"\n \n1,2\n3,4\n")
     assert (
         table is not None
-        and found == f"{tmp_path / 'a.csv'}, line 1: expected 2 values a line, found a blank line (2 lines break this rule)"
+        and found == f"{tmp_path / 'a.csv'}, line 1: expected 2 values per line, found a blank line (2 lines break this rule)"
     )
     table, found = read(tmp_path / "a.csv", b"\xef\xbb\xbf1,2\n3,4\n\n\n")
     assert table is not None and not found and table.values.tolist() == [[1, 2], [3, 4]]

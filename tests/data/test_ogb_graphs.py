@@ -90,7 +90,7 @@ FAULTS = [
     ({"raw__num_node_list": "3\n3\n0\n"}, r"num-node-list\.csv\.gz, line 3: expected at least one node"),
     ({"raw__edge_feat": "0,0,0\n3,0,1\n5,5,1\n"}, r"edge-feat\.csv\.gz, line 3: expected codes below 5, 6, 2"),
     ({"raw__graph_label": "1\n2\n0\n"}, r"graph-label\.csv\.gz, line 2: expected 0, 1 or nothing"),
-    ({"raw__graph_label": "1\n0,1\n0\n"}, r"graph-label\.csv\.gz, line 2: expected 1 value a line"),
+    ({"raw__graph_label": "1\n0,1\n0\n"}, r"graph-label\.csv\.gz, line 2: expected 1 value per line"),
     ({"split__scaffold__test": "3\n"}, r"test\.csv\.gz, line 1: expected a graph index 0 \.\.\. 2, found '3'"),
     ({"split__scaffold__test": "0\n"}, r"test\.csv\.gz, line 1: expected each graph in one part"),
     ({"raw__edge": b"\x1f\x8b\x08\x00trunc"}, r"edge\.csv\.gz: the file is truncated or damaged"),

@@ -313,7 +313,7 @@ def test_labels_that_look_like_identifiers_are_named(tmp_path: Path, monkeypatch
     saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
     saver.save_graph_list([{"edge_index": np.array([[0, 1], [1, 2]]), "num_nodes": 4}])
     saver.save_target_labels(np.arange(4.0)[:, None])
-    with pytest.warns(UserWarning, match=r"labels: 4 classes among 4 labelled samples, 1\.0 a class on average, look like identifiers"):
+    with pytest.warns(UserWarning, match=r"labels: 4 classes among 4 labelled samples, 1\.0 per class on average, look like identifiers"):
         load_dataset(tmp_path / saver.dataset_dir)
 
 

@@ -401,9 +401,9 @@ def compare_with_pyg(folder: Path, name: str) -> None:
 TU_REFUSED: dict[str, tuple[Mapping[str, str | None], str]] = {
     "a regression set": ({"graph_labels": None, "graph_attributes": "0.5\n1.5\n"}, r"graph_attributes\.txt is a continuous target"),
     "continuous labels": ({"graph_labels": "0.5\n1.5\n"}, r"continuous target \(regression\)"),
-    "several labels a graph": ({"graph_labels": "0, 1\n1, 1\n"}, "line 1: expected 1 value a line"),
+    "several labels a graph": ({"graph_labels": "0, 1\n1, 1\n"}, "line 1: expected 1 value per line"),
     "a missing label": ({"graph_labels": "1\nnan\n"}, "line 2: expected finite numbers"),
-    "a blank first line": ({"graph_labels": "\n1\n-1\n"}, "line 1: expected 1 value a line, found a blank line"),
+    "a blank first line": ({"graph_labels": "\n1\n-1\n"}, "line 1: expected 1 value per line, found a blank line"),
     "a missing attribute": ({"node_attributes": "1, 2\n1, nan\n1, 2\n1, 2\n1, 2\n"}, "line 2: expected finite numbers"),
     "an attribute beyond float32": ({"node_attributes": "1\n2\n1e39\n4\n5\n"}, r"line 3: .*3\.4e\+38.*found '1e\+39'"),
     "a label beyond int64": ({"graph_labels": f"{10**19}\n1\n"}, r"line 1: expected integers from -2\^63 to 2\^63 - 1"),

@@ -42,13 +42,13 @@ def with_labels(dataset: Dataset, labels: np.ndarray) -> Dataset:
 def test_outputs_of_targets_never_share_a_name() -> None:
     """The class b=c of the target a, and the class c of the target a=b."""
     targets = [Target("single-label", ("b=c", "q"), "accuracy", "a"), Target("single-label", ("c", "q"), "accuracy", "a=b")]
-    target, _ = join_targets(targets, [np.array([0, 1]), np.array([1, 0])])
+    _, target = join_targets(targets, [np.array([0, 1]), np.array([1, 0])])
     assert target.names == ("'a'='b=c'", "'a'='q'", "'a=b'='c'", "'a=b'='q'")
 
 
 @pytest.mark.parametrize("offsets", [None, [0, 1, 2, 3]])
 def test_targets_stand_side_by_side_and_come_apart_again(offsets: list[int] | None) -> None:
-    target, labels = join_targets([KIND, MARK, MANY], LABELS)
+    labels, target = join_targets([KIND, MARK, MANY], LABELS)
     assert target.names == ("kind=x", "kind=y", "mark", "many: p", "many: q")
     assert [(part.outputs, part.columns) for part in parts_of(target)] == [
         (slice(0, 2), slice(0, 1)),

@@ -93,9 +93,9 @@ FAULTS = [
     ("A", "1, 2\n2, 4\n", 2, "both ends of an edge in one graph, found '2, 4'"),
     ("A", "1, 2\n2, 6\n", 2, r"node indices 1 \.\.\. 5"),
     ("A", "0, 2\n", 1, r"node indices 1 \.\.\. 5"),
-    ("A", "1, 2\n\n2, 1\n", 2, "expected 2 values a line"),
-    ("A", "1, 2\n2\n", 2, "expected 2 values a line"),
-    ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values a line"),
+    ("A", "1, 2\n\n2, 1\n", 2, "expected 2 values per line"),
+    ("A", "1, 2\n2\n", 2, "expected 2 values per line"),
+    ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values per line"),
     ("A", "1, 2\nx, 1\n", 2, "expected numbers only, found 'x, 1'"),
     ("A", "1, 2\n1.5, 1\n", 2, "expected integers"),
     ("graph_indicator", "", None, "the file is empty"),
@@ -111,19 +111,19 @@ FAULTS = [
         r"the graph indices 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph index is missing",
     ),
     ("graph_indicator", "0\n0\n0\n1\n1\n", 1, "expected a graph index from 1 on"),
-    ("graph_labels", "\n1\n-1\n", 1, "expected 1 value a line, found a blank line"),
+    ("graph_labels", "\n1\n-1\n", 1, "expected 1 value per line, found a blank line"),
     ("graph_labels", "0.5\n1.5\n", 1, r"continuous target \(regression\).*found '0.5'"),
     ("graph_labels", "1\n10000000000000000000\n", 2, r"integers from -2\^63 to 2\^63 - 1"),
     ("graph_labels", "1\nNA\n", 2, "expected finite numbers, found an empty cell, NaN"),
     ("node_attributes", "0.5, 1\n0.25, 2\n0, 1e39\n1, 4\n2, 5\n", 3, r"at most 3\.4e\+38.*found '0, 1e\+39'"),
     ("graph_labels", "1\nnan\n", 2, "expected finite numbers"),
-    ("graph_labels", "1, 2\n1, 2\n", 1, "expected 1 value a line"),
+    ("graph_labels", "1, 2\n1, 2\n", 1, "expected 1 value per line"),
     ("node_labels", "0\n3\n0\n3\n", 5, "expected 5 lines, one for each node, found 4"),
-    ("node_labels", "0, 1\n0, 1, 4, 2\n0, 1\n0, 1\n0, 1\n", 2, "expected 2 values a line.*as in temporal datasets, are not supported"),
+    ("node_labels", "0, 1\n0, 1, 4, 2\n0, 1\n0, 1\n0, 1\n", 2, "expected 2 values per line.*as in temporal datasets, are not supported"),
     ("node_labels", '"0"3\n3\n0\n3\n3\n', 1, "expected numbers only, found '\"0\"3'"),
     ("node_labels", "0\n3\n0.5\n3\n3\n", 3, "expected integers"),
     ("node_attributes", "0.5, 1\n0.25, nan\n0, 3\n1, 4\n2, 5\n", 2, "expected finite numbers"),
-    ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1\n2, 5\n", 4, "expected 2 values a line"),
+    ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1\n2, 5\n", 4, "expected 2 values per line"),
     ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1, 4\n2, inf\n", 5, "expected finite numbers"),
 ]
 
@@ -165,7 +165,9 @@ def test_labels_that_look_like_identifiers_are_named(build_tu: Build, monkeypatc
     graphs = 24
     lines = {"graph_indicator": "".join(f"{graph + 1}\n" for graph in range(graphs)), "node_labels": "0\n" * graphs}
     folder = build_tu(A="1, 1\n", **lines, graph_labels="".join(f"{graph % 8}\n" for graph in range(graphs)), node_attributes=None)
-    with pytest.warns(UserWarning, match=r"_graph_labels\.txt: 8 classes among 24 labelled samples, 3\.0 a class on average, look like id"):
+    with pytest.warns(
+        UserWarning, match=r"_graph_labels\.txt: 8 classes among 24 labelled samples, 3\.0 per class on average, look like id"
+    ):
         load_dataset(folder)
 
 

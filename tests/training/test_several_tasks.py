@@ -38,7 +38,7 @@ def several(request: pytest.FixtureRequest) -> Data:
     marks[random.random(marks.shape) < 0.2] = np.nan
     classes = np.where(random.random(dataset.num_samples) < 0.1, -1, dataset.labels)
     targets = [replace(dataset.target, name="kind"), Target("multi-label", MARKS, "rocauc", "marks")]
-    target, labels = join_targets(targets, [classes, marks])
+    labels, target = join_targets(targets, [classes, marks])
     return replace(dataset, target=target, labels=labels), split
 
 
@@ -80,7 +80,7 @@ def test_history_follows_each_task_and_their_mean(several: Data, fit: Fit) -> No
 def test_a_joint_of_one_task_is_that_task(request: pytest.FixtureRequest, fit: Fit, strategy: str, kind: str) -> None:
     data: Data = request.getfixturevalue("node_data" if kind == "single-label" else "multi_label_data")
     dataset, split = data
-    target, labels = join_targets([replace(dataset.target, name="only")], [dataset.labels])
+    labels, target = join_targets([replace(dataset.target, name="only")], [dataset.labels])
     # In double precision: rounding would turn decisions between labels that are as likely as not, differently on each processor.
     options = {"strategy": strategy, "strategy_options": strategy_options(strategy), "dtype": torch.float64}
     alone, joint = fit(data, **options), fit((replace(dataset, target=target, labels=labels), split), **options)
@@ -156,7 +156,7 @@ def test_a_task_that_cannot_be_scored_is_named_before_training(
     dataset, split = request.getfixturevalue("graph_data")
     marks = np.stack([np.arange(40) % 2, np.arange(40) // 2 % 2, np.arange(40) // 4 % 2], axis=1).astype(np.float32)
     targets = [replace(dataset.target, name="kind"), Target("multi-label", MARKS, "rocauc", "marks")]
-    target, labels = join_targets(targets, [dataset.labels, marks])
+    labels, target = join_targets(targets, [dataset.labels, marks])
     labels[split.train, columns] = np.nan
     with pytest.raises(TrainingError, match=message):
         fit((replace(dataset, target=target, labels=labels), split))

@@ -91,7 +91,7 @@ class CsvTable:
         width = cells[line].count(",") + 1 if known.any() else 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
-        if not allow_missing and not self._expect_lists(column, faults):
+        elif not self._expect_lists(column, faults):
             return np.zeros((len(cells), 1))
         ragged = _commas(cells) + 1 != width
         rule = f"expected {counted(width, 'number')} as in line {line}"
@@ -132,22 +132,20 @@ class CsvTable:
         is_ambiguous = _may_be_decimals(cells, self.separator) if rule is None else not cells.str.fullmatch(_THREE_DIGITS).all()
         if rule is None and cells.str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
-        if column != "feat" and rule is not None:
+        if rule is not None and (column != "feat" or (not padded.any() and len(np.unique(commas)) > 1)):
             self.refuse_cells(faults, column, commas > 0, rule)
-        elif padded.any():
+            return False
+        if padded.any():
             lists = "expected numbers without commas between thousands or before decimals, or several numbers in brackets"
             self.refuse_cells(faults, column, padded, rule or lists)
-        elif rule is not None and len(np.unique(commas)) > 1:
-            self.refuse_cells(faults, column, commas > 0, rule)
-        else:
-            if is_ambiguous:
-                cell, count = shortened(cells.iloc[0], SHOWN), counted(int(commas[0]) + 1, "number")
-                warn(
-                    f"{self.path}, column {column}: each cell, such as {cell!r}, is read as {count}. If it is one, write it without commas "
-                    "between thousands and with a decimal point; if it is a list, put it in brackets."
-                )
-            return True
-        return False
+            return False
+        if is_ambiguous:
+            cell, count = shortened(cells.iloc[0], SHOWN), counted(int(commas[0]) + 1, "number")
+            warn(
+                f"{self.path}, column {column}: each cell, such as {cell!r}, is read as {count}. If it is one, write it without commas "
+                "between thousands and with a decimal point; if it is a list, put it in brackets."
+            )
+        return True
 
     def of_booleans(self, column: str, width: int) -> list[bool]:
         """Which of the `width` numbers of each cell are booleans. `numbers` has checked that all cells agree."""

@@ -27,7 +27,7 @@ from dgl_mutual.utils.wording import counted
 
 #: The most cells of a table, plus this many per byte of its file: compressed codes of molecules have 25 per byte, and mostly empty tables,
 #: such as the labels of ogbg-molchembl, 50 and more.
-_MAX_CELLS, _MAX_CELLS_A_BYTE, _MAX_EMPTY_A_BYTE = 1 << 22, 50, 150
+_MAX_CELLS, _MAX_CELLS_PER_BYTE, _MAX_EMPTY_PER_BYTE = 1 << 22, 50, 150
 #: The most columns of a table: pandas takes some 50 microseconds for each, whatever the number of rows.
 _MAX_WIDTH = 100_000
 #: Cells examined at a time in a file that pandas refuses.
@@ -99,14 +99,14 @@ def read_numbers(
         allow_empty: whether an empty file is a table without rows.
     """
     with recording(path, faults, "the file is truncated or damaged"):
-        size = _measure(path, _MAX_EMPTY_A_BYTE if allow_missing else _MAX_CELLS_A_BYTE)
+        size = _measure(path, _MAX_EMPTY_PER_BYTE if allow_missing else _MAX_CELLS_PER_BYTE)
         # pandas silently pads short lines: a wide line before a million short ones would become a table of terabytes.
         if size.cells == size.width * size.lines:
             with suppress(ValueError), open_content(path) as opened:  # pandas refuses a line or a cell
                 values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
                 if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
                     return NumberTable(path, values, np.ones(len(values), dtype=np.bool_))
-        return _read_faulty(path, size, faults, columns, allow_missing, allow_empty)
+        return _read_faulty(path, size, faults, columns, allow_missing=allow_missing, allow_empty=allow_empty)
     return None
 
 
@@ -119,7 +119,7 @@ class _Size:
     width: int
 
 
-def _measure(path: Path, cells_a_byte: int) -> _Size:
+def _measure(path: Path, cells_per_byte: int) -> _Size:
     """Count before anything is allocated.
 
     Raises:
@@ -130,7 +130,7 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
     has_width = False
     last = b"\n"
     with open_content(path) as opened:
-        most = _MAX_CELLS + cells_a_byte * path.stat().st_size
+        most = _MAX_CELLS + cells_per_byte * path.stat().st_size
         while chunk := opened.read(1 << 20):
             if b"\r" in chunk:  # it ends a line without \n, too
                 chunk += opened.read(1) if chunk.endswith(b"\r") else b""
@@ -146,13 +146,13 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
             if lines + commas > most:
                 raise RefusedFile(f"the file holds more than {most} numbers, which its size does not justify")
             if width > _MAX_WIDTH:
-                raise RefusedFile(f"expected at most {_MAX_WIDTH} numbers a line, found more in line 1")
+                raise RefusedFile(f"expected at most {_MAX_WIDTH} numbers per line, found more in line 1")
     lines += last != b"\n"
     return _Size(lines, lines + commas, width)
 
 
 def _read_faulty(
-    path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool, allow_empty: bool
+    path: Path, size: _Size, faults: Faults, columns: int | None, *, allow_missing: bool, allow_empty: bool
 ) -> NumberTable | None:
     """Read line by line what pandas refused or would pad, and record the first line of each kind of fault.
 
@@ -179,8 +179,8 @@ def _read_faulty(
     )
     example = next((block.example for block in blocks if block.example is not None), "")
     rules = {
-        _BLANK: f"expected {counted(width, 'value')} a line, found a blank line",
-        _RAGGED: f"expected {counted(width, 'value')} a line{as_before}",
+        _BLANK: f"expected {counted(width, 'value')} per line, found a blank line",
+        _RAGGED: f"expected {counted(width, 'value')} per line{as_before}",
         _WRONG: f"expected numbers only, found {example!r}",
         _UNKNOWN: "expected finite numbers, found an empty cell, NaN or infinity",
     }

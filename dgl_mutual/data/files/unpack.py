@@ -51,12 +51,10 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         if (fault := _fault_of(member)) is not None:
             raise DataError(f"The archive {archive.name} is refused: its member {member.filename!r} is {fault}. Nothing was unpacked.")
-    names = [PurePosixPath(member.filename) for member in members]
-    files = {name for name, member in zip(names, members, strict=True) if not member.is_dir()}
-    twice = len(files) < sum(not member.is_dir() for member in members)
-    folders = {parent for name in names for parent in name.parents}
-    folders |= {name for name, member in zip(names, members, strict=True) if member.is_dir()}
-    if twice or files & folders:
+    files = [PurePosixPath(member.filename) for member in members if not member.is_dir()]
+    folders = {PurePosixPath(member.filename) for member in members if member.is_dir()}
+    folders.update(parent for path in (*files, *folders) for parent in path.parents)
+    if len(set(files)) < len(files) or folders.intersection(files):
         raise DataError(f"The archive {archive.name} is refused: it holds the same file twice, or a file in a file. Nothing was unpacked.")
 
 

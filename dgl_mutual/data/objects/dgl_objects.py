@@ -93,20 +93,21 @@ def batch_offsets(graph: Any, edges: IntArray) -> IntArray:
 
 def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
     """Why DGL graphs have no labels, and how to give them."""
-    one, keys = len(records) == 1, records[0].keys
+    is_single = len(records) == 1
+    keys = records[0].keys
     if any(record.node_labels is not None for record in records):
         return (
             f"ndata[{label!r}] has labels of nodes, and the task is 'graph'. To classify nodes, leave task='graph' out. To classify "
             "graphs, give (graph, label) pairs, or one label per graph with dgl_mutual.Dataset.from_dgl(graphs, labels=..., task='graph')"
         )
-    found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {listed(keys) or 'nothing'}). Set it"
+    found = f"ndata[{label!r}] is missing ({'' if is_single else 'of graph 0, '}ndata has: {listed(keys) or 'nothing'}). Set it"
     nearest = nearest_key(label, [key for key in keys if key not in (feat, *MASKS)])
-    given = "labels=..." if nearest is None else f"label={nearest!r}"
-    if one:
-        return f"{found}, or load the graph with dgl_mutual.Dataset.from_dgl(graph, {given})"
+    argument = "labels=..." if nearest is None else f"label={nearest!r}"
+    if is_single:
+        return f"{found}, or load the graph with dgl_mutual.Dataset.from_dgl(graph, {argument})"
     return (
         f"the graphs are not (graph, label) pairs, and {found} if nodes are to be classified, or give pairs, or load the graphs with "
-        f"dgl_mutual.Dataset.from_dgl(graphs, {given})"
+        f"dgl_mutual.Dataset.from_dgl(graphs, {argument})"
     )
 
 
@@ -115,15 +116,15 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
     if hasattr(data, "adj_tensors"):
         _check_dgl(data, feat, label, edge_feat)
         return [data], [None]
-    graphs, labels = [], []
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(one, "adj_tensors") for one in data[0]):
-        given = ", labels=labels"
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(item, "adj_tensors") for item in data[0]):
+        argument = ", labels=labels"
         if isinstance(data[1], Mapping):  # dgl.load_graphs gives a dictionary, empty if no labels were saved
-            given = next((f", labels=labels[{key!r}]" for key in data[1]), "")
+            argument = next((f", labels=labels[{key!r}]" for key in data[1]), "")
         raise DataError(
             f"Expected DGL graphs, found a tuple of a list of them and {kind_of(data[1])}, as dgl.load_graphs gives. Unpack it: "
-            f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{given})."
+            f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{argument})."
         )
+    graphs, labels = [], []
     for number, item in enumerate(items_of(data, "DGL graphs")):
         graph, graph_label = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):

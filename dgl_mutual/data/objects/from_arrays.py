@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.values.arrays import FeatureKind, Features, as_integers, by_column, number_of_rows
-from dgl_mutual.data.values.edges import as_edges, canonical_edges, check_ends, edge_array, edges_with_features
+from dgl_mutual.data.values.edges import as_edges, canonical_edges, checked_edges, edge_array, edges_with_features
 from dgl_mutual.data.values.features import check_features, columns_of, compact
 from dgl_mutual.data.values.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.values.row_order import refuse_other_order
@@ -78,7 +78,7 @@ def edge_attributes(
         DataError: they are invalid, or there are names or kinds of features that they do not have.
     """
     if features is not None:
-        ends = check_ends(edges, num_nodes)
+        ends = checked_edges(edges, num_nodes)
         columns = columns_of(features, names, kinds, "edge")
         check_features(columns.values, ends.shape[1], "edge features", "edge")
         return edges_with_features(ends[0], ends[1], num_nodes, columns, symmetric=symmetric)

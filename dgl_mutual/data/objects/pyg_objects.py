@@ -36,8 +36,8 @@ def records_of_pyg(data: Any, task: TaskName | None) -> list[GraphRecord]:
         warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
     sizes = [len(graph.x) for graph in graphs]
     labels = [graph.y for graph in graphs]
-    of_nodes = all(own is None or shape_of(own)[:1] == (size,) for own, size in zip(labels, sizes, strict=True))
-    of_nodes = of_nodes and (len(graphs) == 1 or max(sizes) > 1) and not (task == "graph" and _fit_both(labels, sizes))
+    fit_nodes = all(y is None or shape_of(y)[:1] == (size,) for y, size in zip(labels, sizes, strict=True))
+    of_nodes = fit_nodes and (len(graphs) == 1 or max(sizes) > 1) and not (task == "graph" and _fit_both(labels, sizes))
     return [
         GraphRecord(
             edges=as_integers(graph.edge_index, "edges", dimensions=2),
@@ -66,17 +66,18 @@ def warn_if_ambiguous(records: Sequence[GraphRecord]) -> None:
 
 def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
     """Why PyG graphs have no labels, and how to give them."""
-    one, keys = len(records) == 1, records[0].keys
+    is_single = len(records) == 1
+    keys = records[0].keys
     if any(record.node_labels is not None for record in records):
         return (
             "y has labels of nodes, and the task is 'graph'. To classify nodes, leave task='graph' out. To classify graphs, set data.y of "
             "each graph to its label, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=..., task='graph'), one per graph"
         )
     nearest = nearest_key("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
-    found = f"y is missing ({'the graph' if one else 'graph 0'} has: {listed(keys)}). Set it"
+    found = f"y is missing ({'the graph' if is_single else 'graph 0'} has: {listed(keys)}). Set it"
     if nearest is not None:
         found += f", as in data.y = data.{nearest}"
-    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one per {'node' if one else 'graph'}"
+    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one per {'node' if is_single else 'graph'}"
 
 
 def _graphs_of_pyg(data: Any) -> list[Any]:
@@ -112,11 +113,11 @@ def _parts(batch: Any) -> list[Any]:
     except RuntimeError as error:
         fault = str(error)
     else:
-        found = (
+        counts = (
             ("nodes", sum(0 if part.x is None else len(part.x) for part in parts), 0 if batch.x is None else len(batch.x)),
             ("edges", sum(part.edge_index.shape[1] for part in parts), batch.edge_index.shape[1]),
         )
-        fault = next((f"it has {held} {what}, and its graphs {own}" for what, own, held in found if own != held), "")
+        fault = next((f"it has {held} {noun}, and its graphs {in_graphs}" for noun, in_graphs, held in counts if in_graphs != held), "")
     if fault:
         raise DataError(
             f"A batch of PyG cannot be taken apart: {fault}. Probably it was changed after it was made. Give a list of its graphs, or make "
@@ -132,7 +133,7 @@ def _fit_both(labels: Sequence[Any], sizes: Sequence[int]) -> bool:
         labels: the labels of each graph, or None.
         sizes: the number of nodes of each graph.
     """
-    shapes = [shape_of(own) for own in labels if own is not None]
+    shapes = [shape_of(y) for y in labels if y is not None]
     one_size = len(sizes) > 1 and len(set(sizes)) == 1
     return one_size and bool(shapes) and all(shape and shape[0] == prod(shape) == sizes[0] for shape in shapes)
 

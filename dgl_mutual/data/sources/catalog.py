@@ -210,7 +210,7 @@ def find_entry(name: str) -> Entry:
     entry = lookup(name)
     if entry is None:
         refuse_unsupported(name)
-        brought = [plug_in.name for plug_in in installed_plug_ins("dgl_mutual.datasets")]
+        installed = [plug_in.name for plug_in in installed_plug_ins("dgl_mutual.datasets")]
         others = ["tu/NAME (any other TU dataset)", "the path of a folder", IMPORT_PATH]
-        raise unknown("dataset", name, [*known_datasets(), *brought, *others])
+        raise unknown("dataset", name, [*known_datasets(), *installed, *others])
     return entry

@@ -312,18 +312,15 @@ def _labels(
     named = [replace(target, name=name) for name, (_, target) in zip(targets, encoded, strict=True)]
     if len(named) == 1:
         return encoded[0][0], named[0]
-    target, labels = join_targets(named, [labels for labels, _ in encoded])
-    return labels, target
+    return join_targets(named, [labels for labels, _ in encoded])
 
 
 def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
     if name not in samples.frame:
         if required:
-            samples_are = "graph" if task == "graph" else "node"
-            found = listed(list(samples.frame))
             rule = (
-                f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; for "
-                "data that are only predicted: data verify --no-labels, in Python load with require_labels=False)"
+                f"expected a column {name} with the class of each {task}, found {listed(list(samples.frame))} (--targets names another "
+                "column; for data that are only predicted: data verify --no-labels, in Python load with require_labels=False)"
             )
             faults.add(samples.path, rule, 1)
         return unknown_labels(len(samples.frame))
@@ -336,8 +333,8 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
     if are_lists(cells):
         encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))
     else:
-        named = not all(is_number(cell) for cell in cells[cells != samples.frame[name]])
-        encoding = encode_cells(samples.frame[name] if named else cells)
+        brackets_hold_numbers = all(is_number(cell) for cell in cells[cells != samples.frame[name]])
+        encoding = encode_cells(cells if brackets_hold_numbers else samples.frame[name])
         if not len(encoding.names):
             recorded.add(samples.path, f"{name}: expected at least one label, all cells are empty")
     if (refusal := encoding.refusal) is not None:

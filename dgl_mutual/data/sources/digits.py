@@ -54,7 +54,7 @@ def _digits_multi(task: TaskName) -> Dataset:
         Target("multi-label", _QUADRANTS, "micro-f1", "ink"),
     ]
     even, inked = digits[:, None] % 2 == 0, ink > np.median(ink, axis=0)
-    target, labels = join_targets(targets, [digits, even.astype(np.float32), inked.astype(np.float32)])
+    labels, target = join_targets(targets, [digits, even.astype(np.float32), inked.astype(np.float32)])
     return dataset.replaced(name="digits-multi", labels=labels, target=target)
 
 

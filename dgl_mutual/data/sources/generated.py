@@ -144,7 +144,7 @@ def draw_edges(config: GeneratorConfig, classes: IntArray, random: np.random.Gen
     """
     nodes = np.argsort(classes, kind="stable")  # class by class
     starts = np.searchsorted(classes[nodes], np.arange(config.classes + 1))
-    weights = np.minimum((1 - random.random(config.nodes)) ** (-1 / (_EXPONENT - 1)), _HUB * 3)
+    weights = np.minimum((1 - random.random(config.nodes)) ** (-1 / (_EXPONENT - 1)), _HUB * 3)  # 3 is the mean weight
     keys = np.empty(0, dtype=np.int64)
     while len(keys) < config.edges:
         missing = config.edges - len(keys)
@@ -171,8 +171,8 @@ def _draw(
         shares = weights[first:end] / weights[first:end].sum()
         source, destination = (np.repeat(nodes[first:end], random.multinomial(number, shares)) for _ in range(2))
         random.shuffle(destination)
-        keys.append(np.minimum(source, destination) * config.nodes + np.maximum(source, destination))
-        keys[-1] = keys[-1][source != destination]
+        ends = np.minimum(source, destination) * config.nodes + np.maximum(source, destination)
+        keys.append(ends[source != destination])
     return np.concatenate(keys)
 
 

@@ -43,19 +43,12 @@ def read_ogb(folder: Path, name: str, faults: Faults, request: Request) -> Datas
     """
     num_tasks, metric = master_facts(name)
     atom_widths, bond_widths = feature_widths()
-    raw = {part: folder / "raw" / f"{part}.csv.gz" for part in ("num-node-list", "num-edge-list", "edge", "node-feat", "edge-feat")}
-    tables = {
-        "num-node-list": read_numbers(raw["num-node-list"], faults, columns=1),
-        "num-edge-list": read_numbers(raw["num-edge-list"], faults, columns=1),
-        "edge": read_numbers(raw["edge"], faults, columns=2),
-        "node-feat": read_numbers(raw["node-feat"], faults, columns=len(atom_widths)),
-        "edge-feat": read_numbers(raw["edge-feat"], faults, columns=len(bond_widths)),
-    }
+    widths = {"num-node-list": 1, "num-edge-list": 1, "edge": 2, "node-feat": len(atom_widths), "edge-feat": len(bond_widths)}
+    tables = {part: read_numbers(folder / "raw" / f"{part}.csv.gz", faults, columns=width) for part, width in widths.items()}
     labels = read_numbers(folder / "raw" / "graph-label.csv.gz", faults, columns=num_tasks, allow_missing=True)
     if labels is not None:
-        labels.refuse(
-            faults, ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1), "expected 0, 1 or nothing (unknown)"
-        )
+        is_wrong = ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1)
+        labels.refuse(faults, is_wrong, "expected 0, 1 or nothing (unknown)")
     split = read_split(folder / "split" / "scaffold", None if labels is None else len(labels), "graph", faults)
     arrays = {part: table.integers(faults) for part, table in tables.items() if table is not None}
     _check_counts(tables, arrays, labels, faults)
@@ -102,24 +95,24 @@ def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:
 
 def _check_counts(tables: dict[str, NumberTable | None], arrays: dict[str, IntArray], labels: NumberTable | None, faults: Faults) -> None:
     """Check that counts fit each other, and that edges stay within their graph."""
-    num_nodes, num_edges, edge = tables["num-node-list"], tables["num-edge-list"], tables["edge"]
-    if num_nodes is None:
+    node_counts, edge_counts, edge = tables["num-node-list"], tables["num-edge-list"], tables["edge"]
+    if node_counts is None:
         return
-    nodes = arrays["num-node-list"][:, 0]
-    num_nodes.refuse(faults, nodes < 1, "expected at least one node")
+    num_nodes = arrays["num-node-list"][:, 0]
+    node_counts.refuse(faults, num_nodes < 1, "expected at least one node")
     if labels is not None:
-        labels.expect_rows(faults, len(nodes), "graph of num-node-list")
-    if num_nodes.valid.all():
-        _expect_total(tables["node-feat"], nodes, "node that num-node-list counts", faults)
-    if num_edges is None or not num_edges.expect_rows(faults, len(nodes), "graph of num-node-list"):
+        labels.expect_rows(faults, len(num_nodes), "graph of num-node-list")
+    if node_counts.valid.all():
+        _expect_total(tables["node-feat"], num_nodes, "node that num-node-list counts", faults)
+    if edge_counts is None or not edge_counts.expect_rows(faults, len(num_nodes), "graph of num-node-list"):
         return
-    edges = arrays["num-edge-list"][:, 0]
-    num_edges.refuse(faults, edges < 0, "expected a number of edges")
-    if not num_edges.valid.all():
+    num_edges = arrays["num-edge-list"][:, 0]
+    edge_counts.refuse(faults, num_edges < 0, "expected a number of edges")
+    if not edge_counts.valid.all():
         return
-    fits = [_expect_total(tables[part], edges, "edge that num-edge-list counts", faults) for part in ("edge-feat", "edge")]
-    if edge is not None and fits[-1] and num_nodes.valid.all():
-        size = np.repeat(nodes, edges)[:, None]
+    fits = [_expect_total(tables[part], num_edges, "edge that num-edge-list counts", faults) for part in ("edge-feat", "edge")]
+    if edge is not None and fits[-1] and node_counts.valid.all():
+        size = np.repeat(num_nodes, num_edges)[:, None]
         inside = (arrays["edge"] >= 0) & (arrays["edge"] < size)
         edge.refuse(faults, ~np.all(inside, axis=1), "expected both ends of an edge among the nodes of its graph, counted from 0")
 

@@ -74,26 +74,26 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
     faults.check()
     edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
     columns = _features(raw, edges)
-    several = raw.labels.shape[1] > 1
-    known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
+    is_multi_label = raw.labels.shape[1] > 1
     if num_classes is None:
         num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
-    if official is None and not several:
+    if official is None and not is_multi_label:
+        known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
         continuous, identifiers = fault_of_continuous(len(np.unique(known)), len(known)), note_on_identifiers(num_classes, len(known))
         if continuous is not None:
             faults.add(folder / "raw", f"labels: {continuous}")
             faults.check()
         elif identifiers is not None:
             warn(f"{folder / 'raw'}: labels: {identifiers}.")
-    names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
+    names = [f"task {column}" for column in range(raw.labels.shape[1])] if is_multi_label else [str(label) for label in range(num_classes)]
     return Dataset(
         name=name,
         task="node",
         edges=edges,
         features=compact(columns.values),
-        labels=raw.labels.astype(np.float32) if several else np.nan_to_num(raw.labels[:, 0], nan=-1).astype(np.int64),
+        labels=raw.labels.astype(np.float32) if is_multi_label else np.nan_to_num(raw.labels[:, 0], nan=-1).astype(np.int64),
         node_offsets=np.array([0, raw.num_nodes]),
-        target=Target("multi-label" if several else "single-label", tuple(names), "rocauc" if several else "accuracy"),
+        target=Target("multi-label", tuple(names), "rocauc") if is_multi_label else Target("single-label", tuple(names), "accuracy"),
         feature_names=columns.names,
         feature_kinds=columns.kinds,
         official_splits=as_splits(split),
@@ -177,7 +177,7 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
         )
         return None
     data = read_npz(path, KEYS, faults, optional=("node_feat", "edge_feat"))
-    found = read_npz(label_path, ("node_label",), faults) if require_labels or os.path.lexists(label_path) else {}
+    label_arrays = read_npz(label_path, ("node_label",), faults) if require_labels or os.path.lexists(label_path) else {}
     if faults.found:
         return None
     for key in ("num_nodes_list", "num_edges_list"):
@@ -186,7 +186,7 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     if faults.found:
         return None
     num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
-    labels = found.get("node_label")
+    labels = label_arrays.get("node_label")
     _check_counts_and_edges(path, num_nodes, num_edges, ends, faults)
     for key, rows, what in (("node_feat", num_nodes, "node"), ("edge_feat", num_edges, "edge")):
         if key in data and (fault := fault_of_features(data[key], rows, what)):
@@ -245,7 +245,8 @@ def _choose_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faul
     saved = folder / wanted / "split_dict.pt"
     if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / file) for file in SPLIT_FILES):
         # OGB's DatasetSaver writes this file. Unpickling can execute arbitrary code.
-        faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node index a line")
+        advice = f"save the split as {_SPLIT_FILES}, one node index per line"
+        faults.add(saved, f"a pickle is not read, since it could execute anything: {advice}")
         return None
     return read_split(folder / wanted, num_nodes, "node", faults)
 

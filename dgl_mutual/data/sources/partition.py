@@ -111,7 +111,9 @@ class Partition:
         Raises:
             DataError: a file of the part is missing, or not in the form that `write_partition` writes.
         """
-        faults, folder, nodes, num_edges = Faults(), self.folder / f"part{part}", self.nodes[part], len(self.edges[part])
+        faults = Faults()
+        folder = self.folder / f"part{part}"
+        nodes, num_edges = self.nodes[part], len(self.edges[part])
         arrays = {name: self._read(part, name, 1, np.int64) for name in EDGES}
         num_ends = len(nodes) + len(arrays["outside"])
         for (name, array), stop in zip(arrays.items(), (num_ends, len(nodes), self.dataset.num_nodes), strict=True):
@@ -132,7 +134,9 @@ class Partition:
         Raises:
             DataError: see `read_edges`.
         """
-        faults, num_nodes, arrays = Faults(), len(self.nodes[part]), {}
+        faults = Faults()
+        num_nodes = len(self.nodes[part])
+        arrays = {}
         for name, columns in zip(NODE_DATA, (self.dataset.num_features, 1, 1), strict=True):
             file = self.folder / f"part{part}" / f"{name}.npy"
             arrays[name] = self._read(part, name, 2, np.float32)
@@ -254,9 +258,10 @@ def read_partition(folder: Path) -> Partition:
         raise _damaged(folder, f"{_MANIFEST}: its parts have {sum(manifest.nodes)} nodes, and {_NODES} has {len(labels)}")
     if len(manifest.edges) != len(manifest.nodes):
         raise _damaged(folder, f"{_MANIFEST}: edges are not a number for each of {counted(len(manifest.nodes), 'part')}")
-    for name in (name for part in range(len(manifest.nodes)) for name in part_files(part)):
-        if name not in manifest.sha256:
-            raise _damaged(folder, f"{_MANIFEST} has no hash of {name}")
+    for part in range(len(manifest.nodes)):
+        for name in part_files(part):
+            if name not in manifest.sha256:
+                raise _damaged(folder, f"{_MANIFEST} has no hash of {name}")
     names = tuple(manifest.feature_names)
     dataset = Dataset(
         name=manifest.name,

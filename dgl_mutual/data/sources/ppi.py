@@ -49,20 +49,19 @@ def read_ppi(folder: Path, name: str, faults: Faults, request: Request) -> Datas
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    parts = [_read_part(folder, part, faults) for part in PARTS]
+    parts = [_read_part(folder, name, faults) for name in PARTS]
     for array in ("features", "labels"):
-        widths = {part: getattr(found, array).shape[1] for part, found in zip(PARTS, parts, strict=True) if found is not None}
+        widths = {name: getattr(part, array).shape[1] for name, part in zip(PARTS, parts, strict=True) if part is not None}
         if len(set(widths.values())) > 1:
-            faults.add(
-                folder, f"expected {array} of as many columns in all parts, found {', '.join(f'{w} ({p})' for p, w in widths.items())}"
-            )
+            shown = ", ".join(f"{width} ({name})" for name, width in widths.items())
+            faults.add(folder, f"expected {array} of as many columns in all parts, found {shown}")
     faults.check()
-    found = [part for part in parts if part is not None]
-    first = np.cumsum([0, *(len(part.graph_of) for part in found)])
-    source, destination = np.concatenate([part.edges + start for part, start in zip(found, first, strict=False)], axis=1)
-    sizes = np.concatenate([np.unique(part.graph_of, return_counts=True)[1] for part in found])
-    labels = np.concatenate([part.labels for part in found]).astype(np.float32)
-    features = np.concatenate([part.features for part in found])
+    complete = [part for part in parts if part is not None]
+    first = np.cumsum([0, *(len(part.graph_of) for part in complete)])
+    source, destination = np.concatenate([part.edges + start for part, start in zip(complete, first, strict=False)], axis=1)
+    sizes = np.concatenate([np.unique(part.graph_of, return_counts=True)[1] for part in complete])
+    labels = np.concatenate([part.labels for part in complete]).astype(np.float32)
+    features = np.concatenate([part.features for part in complete])
     num_nodes = int(first[-1])
     return Dataset(
         name=name,

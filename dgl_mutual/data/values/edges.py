@@ -60,7 +60,7 @@ def canonical_edge_rows(
     keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
     # Given edges come before reverses, so the first edge with the key of a given edge is a given edge.
     _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
-    return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
+    return np.stack([keys % num_nodes, keys // num_nodes]), rows[first]
 
 
 def edges_with_features(
@@ -101,7 +101,7 @@ def as_edges(edges: Any, num_nodes: int) -> IntArray:
     Raises:
         DataError: not two rows, no integers, or a node that does not exist.
     """
-    array = check_ends(edges, num_nodes)
+    array = checked_edges(edges, num_nodes)
     return array if is_canonical(array) else canonical_edges(array[0], array[1], num_nodes, symmetric=False)
 
 
@@ -161,7 +161,7 @@ def _rows_of_frame(frame: Any) -> Any:
     )
 
 
-def check_ends(edges: Any, num_nodes: int) -> IntArray:
+def checked_edges(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|) in the given order. Errors as in `as_edges`."""
     array = edge_array(edges)
     if array.size and (array.min() < 0 or array.max() >= num_nodes):

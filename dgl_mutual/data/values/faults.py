@@ -75,12 +75,11 @@ class Faults:
             DataError: the first fault, and the number of others.
         """
         if self.found:
-            others = len(self.found) - 1
+            first, *others = self.found
             command = f"dgl-mutual data verify DATASET{'' if self.labels else ' --no-labels'}"
-            more = f"\n{counted(others, 'more kind')} of fault; '{command}' lists them all." if others else ""
-            hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
-            hint = self.found[0].fix or hint
-            raise DataError(f"{self.found[0]}.{more}\n{hint}")
+            more = f"\n{counted(len(others), 'more kind')} of fault; '{command}' lists them all." if others else ""
+            hint = self.hint.replace("Correct the file", "Add the file", 1) if first.rule == MISSING_FILE else self.hint
+            raise DataError(f"{first}.{more}\n{first.fix or hint}")
 
 
 def _leads_out(file: Path, folder: Path) -> bool:

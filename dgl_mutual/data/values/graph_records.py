@@ -335,6 +335,7 @@ def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
 
 
 def items_of(data: Any, what: str) -> list[Any]:
+    """The items of a sequence of graphs; raises DataError if it is empty, or something else."""
     of_pyg = what.startswith("DGL") and is_pyg(data)
     is_sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and getattr(data, "ndim", 1) == 1
     if of_pyg or isinstance(data, Mapping) or not is_sequence:

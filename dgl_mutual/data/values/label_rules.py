@@ -120,7 +120,7 @@ def note_on_identifiers(num_classes: int, num_samples: int) -> str | None:
     if num_classes <= _MANY_CLASSES or num_samples >= _FEW_PER_CLASS * num_classes:
         return None
     return (
-        f"{num_classes} classes among {num_samples} labelled samples, {num_samples / num_classes:.1f} a class on average, look like "
+        f"{num_classes} classes among {num_samples} labelled samples, {num_samples / num_classes:.1f} per class on average, look like "
         "identifiers. They are read as classes, and each student then needs memory for samples x classes numbers, several times over. "
         "Check that these are the labels"
     )

@@ -91,7 +91,7 @@ def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any
         is_plain = isinstance(series.dtype, np.dtype | pd.SparseDtype)
         return pd.Series(native(series.to_numpy())) if is_plain else series
     array = as_array(values, where)
-    if isinstance(values, np.matrix) and array.shape[1] == 1:  # a list: NumPy's matrices always have two dimensions
+    if isinstance(values, np.matrix) and array.shape[1] == 1:  # classes: NumPy's matrices always have two dimensions
         array = array[:, 0]
     if array.dtype.kind not in "biufUSOMm":
         raise DataError(f"{where}: expected numbers, strings or booleans, found values of type {str(array.dtype)[:60]}.")
@@ -149,7 +149,7 @@ def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing", arg
         return Encoding("multi-label", np.full(values.shape, np.nan, dtype=np.float32), names, Refusal(None, rule))
     is_unknown = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=np.bool_)
     is_wrong = ~(np.isin(values, (0, 1)) | is_unknown)
-    labels = np.where(is_unknown, np.nan, np.isin(values, (1,))).astype(np.float32)
+    labels = np.where(is_unknown, np.nan, values == 1).astype(np.float32)
     if is_wrong.any():
         has_fractions = np.any(is_wrong & np.isfinite(values) & (values != np.round(values)))
         hint = " (several continuous targets are a regression, which is not supported)" if has_fractions else ""

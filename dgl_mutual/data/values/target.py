@@ -22,6 +22,7 @@ TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
 ChosenMetric: TypeAlias = Literal["accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap"]
 MetricName: TypeAlias = ChosenMetric | Literal["mean"]
 
+#: The metrics that fit each kind of target; `rocauc` fits two classes, too.
 _FITTING: dict[TargetKind, tuple[ChosenMetric, ...]] = {
     "single-label": ("accuracy", "balanced-accuracy", "macro-f1"),
     "multi-label": ("micro-f1", "macro-f1", "rocauc", "ap"),
@@ -165,9 +166,8 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
     if target.kind == "single-label":
         classes = as_integers(labels, "labels")
         _check_number(len(classes), num_samples)
-        _check_range(
-            classes, (classes < -1) | (classes >= target.num_outputs), f"a class 0 to {target.num_outputs - 1}, or -1 where unknown"
-        )
+        wrong = (classes < -1) | (classes >= target.num_outputs)
+        _refuse_wrong(classes, wrong, f"a class 0 to {target.num_outputs - 1}, or -1 where unknown")
         return classes
     array = as_exact_array(labels, "labels")
     if array.ndim != 2 or array.shape[1] != target.num_columns:
@@ -179,11 +179,11 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
         has_classes = part.target.kind == "single-label"
         highest = part.target.num_outputs - 1 if has_classes else 1
         wrong = ~np.isnan(block) & ~((block >= 0) & (block <= highest) & (block == np.round(block)))
-        _check_range(block, wrong, (f"a class 0 to {highest}" if has_classes else "0 or 1") + ", or NaN where unknown")
+        _refuse_wrong(block, wrong, (f"a class 0 to {highest}" if has_classes else "0 or 1") + ", or NaN where unknown")
     return values
 
 
-def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
+def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[FloatArray, Target]:
     """Join named targets and their labels: a student has a head for each target, and logits and label columns are in this order.
 
     The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels). If two of them would
@@ -202,8 +202,7 @@ def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArr
     names = [name for target in targets for name in _output_names(target, str)]
     if len(set(names)) < len(names):
         names = [name for target in targets for name in _output_names(target, repr)]
-    joint = Target("joint", tuple(names), "mean", parts=tuple(targets))
-    return joint, np.concatenate(blocks, axis=1)
+    return np.concatenate(blocks, axis=1), Target("joint", tuple(names), "mean", parts=tuple(targets))
 
 
 def _check_number(found: int, num_samples: int) -> None:
@@ -213,7 +212,7 @@ def _check_number(found: int, num_samples: int) -> None:
         )
 
 
-def _check_range(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expected: str) -> None:
+def _refuse_wrong(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expected: str) -> None:
     if wrong.any():
         sample = int(np.argwhere(wrong)[0][0])
         raise DataError(f"Sample {sample} has the label {labels[wrong][0]}; expected {expected}.")
@@ -254,8 +253,7 @@ def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntAr
     targets = [replace(target, name=name) for name, (_, target) in zip(labels, encoded, strict=True)]
     if len(targets) == 1:
         return encoded[0][0], targets[0]
-    target, columns = join_targets(targets, [block for block, _ in encoded])
-    return columns, target
+    return join_targets(targets, [block for block, _ in encoded])
 
 
 def _encoded_target(labels: Any, task: TaskName, where: str) -> tuple[IntArray | FloatArray, Target]:
