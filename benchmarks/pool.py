@@ -23,7 +23,8 @@ from dgl_mutual.data.dataset import Dataset
 
 def epochs(dataset: Dataset, epochs: int, batch_size: int, **options: Any) -> list[float]:
     """Milliseconds of each epoch but the first, with the exchange on from the first epoch."""
-    clock, training = Clock(), {"epochs": epochs + 1, "patience": epochs + 1, "batch_size": batch_size, **options.pop("training", {})}
+    clock = Clock()
+    training = {"epochs": epochs + 1, "patience": epochs + 1, "batch_size": batch_size, **options.pop("training", {})}
     dgl_mutual.fit(
         dataset, ",".join(ARCHITECTURES), strategy_options={"exchange_warmup": [0, 0]}, training=training, callbacks=clock, **options
     )
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    pool, rows = load_dataset(arguments.pool), []
+    pool = load_dataset(arguments.pool)
+    rows = []
     for name in arguments.datasets:
         dataset = load_dataset(name)
         with_pool = {"unlabelled": pool, "training": {"unlabelled_ratio": arguments.ratio}}

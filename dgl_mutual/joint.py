@@ -38,8 +38,8 @@ class Head:
 
     def labels(self, labels: Tensor) -> Tensor:
         """Select the task's labels from all label columns (N, columns), in the form that its distribution takes."""
-        own = labels[:, self.part.columns]
-        return own if self.distribution.has_columns else own[:, 0].nan_to_num(nan=-1.0).long()
+        columns = labels[:, self.part.columns]
+        return columns if self.distribution.has_columns else columns[:, 0].nan_to_num(nan=-1.0).long()
 
     def as_columns(self, values: Tensor) -> Tensor:
         """Reshape values per label to columns: (..., N, columns)."""
@@ -113,7 +113,7 @@ class Joint(nn.Module, Distribution):
         if self.log_variances is None:
             return self.supervised(logits, labels, weights)
         # The variance of a task is not updated in a step without a known label of it.
-        seen = torch.stack([own.known(y).any() for own, _, y in self.tasks(logits, labels)])
+        seen = torch.stack([distribution.known(y).any() for distribution, _, y in self.tasks(logits, labels)])
         losses = self._supervised(logits, labels, weights).movedim(0, -1)
         return (torch.exp(-self.log_variances) * losses + 0.5 * self.log_variances * seen).sum(-1)
 
@@ -133,8 +133,8 @@ class Joint(nn.Module, Distribution):
         return self.over_tasks([head.distribution.entropy(head.logits(logits)) for head in self.heads])
 
     def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
-        own = zip(self.heads, self.widths, strict=True)
-        return torch.cat([head.distribution.marginal(head.labels(labels), width) for head, width in own])
+        heads = zip(self.heads, self.widths, strict=True)
+        return torch.cat([head.distribution.marginal(head.labels(labels), width) for head, width in heads])
 
     def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
         return self.over_tasks([head.distribution.mean_divergence(head.logits(logits), head.logits(marginal)) for head in self.heads])
@@ -150,9 +150,9 @@ class Joint(nn.Module, Distribution):
     def _supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         """The supervised term of each task, 0 if none of its labels is known: (T, ...)."""
         losses = []
-        for head, (own, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
+        for head, (distribution, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
             shares = None if weights is None else weights[..., head.part.columns].reshape(*weights.shape[:-2], *y.shape)
-            losses.append(own.supervised(z, y, shares))
+            losses.append(distribution.supervised(z, y, shares))
         return torch.stack(losses)
 
     def over_tasks(self, values: list[Tensor]) -> Tensor:

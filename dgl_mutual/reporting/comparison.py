@@ -122,15 +122,15 @@ def compare(
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
     return Comparison(
-        rows,
-        value,
-        baseline,
-        _rankings(rows, value),
-        tuple(_unfinished(trials)),
-        _counts(trials, "tuned"),
-        _counts(trials, "combinations"),
-        _told(unpaired),
-        tuple(_blocks(trials)),
+        rows=rows,
+        value=value,
+        baseline=baseline,
+        rankings=_rankings(rows, value),
+        unfinished=tuple(_unfinished(trials)),
+        tuned=_counts(trials, "tuned"),
+        grids=_counts(trials, "combinations"),
+        unpaired=tuple(f"{method} on {data} ({lacking})" for (data, method), lacking in unpaired.items()),
+        blocks=tuple(_blocks(trials)),
     )
 
 
@@ -203,16 +203,16 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
     if (mixed > 1).any():
         place = mixed[mixed > 1].index[0]
         here = trials[(trials[_PAIR] == list(place)).all(axis=1)]
-        called = _folder_names(here["run"])
-        shown = "; ".join(f"{name}: {', '.join(sorted({called[run] for run in group['run']}))}" for name, group in here.groupby("split"))
+        name_of = _folder_names(here["run"])
+        shown = "; ".join(f"{split}: {', '.join(sorted({name_of[run] for run in rows['run']}))}" for split, rows in here.groupby("split"))
         where = f"{place[0]}, seed {place[1]}, fold {place[2]}"
         raise UsageError(
             f"Runs of different data or splits on {where} cannot be compared in one table. By the column 'split' of trials.csv: {shown}. "
             "Give those of one split."
         )
-    for name, rows in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
-        called = _folder_names(rows["run"])
-        _refuse_meanings(str(name), [(called[run], json.loads(schema)) for run, schema in zip(rows["run"], rows["schema"], strict=True)])
+    for data, rows in trials[["data", "run", "schema"]].drop_duplicates().groupby("data", sort=False):
+        name_of = _folder_names(rows["run"])
+        _refuse_meanings(str(data), [(name_of[run], json.loads(schema)) for run, schema in zip(rows["run"], rows["schema"], strict=True)])
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]
     if len(double):
         data, method = double[["data", "method"]].iloc[0]
@@ -248,7 +248,7 @@ def _refuse_meanings(data: str, schemas: Sequence[tuple[str, Mapping[str, str]]]
 
 
 def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]:
-    """By data and method, the trials that one has and the baseline or it lacks: these are not tested.
+    """By data and method, the trials that the method or the baseline lacks: such a method is not tested on these data.
 
     Raises:
         UsageError: no such baseline, or no method is paired with it anywhere.
@@ -275,10 +275,6 @@ def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]
             "'none' (on the command line: --baseline none)."
         )
     return unpaired
-
-
-def _told(unpaired: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
-    return tuple(f"{method} on {data} ({lacking})" for (data, method), lacking in unpaired.items())
 
 
 def _trial_names(keys: set[tuple[Any, ...]]) -> str:
@@ -345,9 +341,9 @@ def _tests(
 def _paired_test(differences: Array, test_to_train: float | None) -> PairedTest:
     if test_to_train is None:
         return signed_rank(differences)
-    if math.isnan(test_to_train):
+    if math.isnan(test_to_train) or len(differences) < FEWEST_FOLDS:
         return NO_TEST
-    return corrected_resampled_t(differences, test_to_train) if len(differences) >= FEWEST_FOLDS else NO_TEST
+    return corrected_resampled_t(differences, test_to_train)
 
 
 def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:

@@ -52,18 +52,17 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     differing: dict[str, list[str]] = defaultdict(list)
     for (strategy, _), group in groups.items():
         differing[strategy] += [key for key in _described(group) if key not in differing[strategy]]
-    named = [
-        [_method_label(values, keys) for keys in (_given(run, differing[run.config["strategy"]]), differing[run.config["strategy"]])]
-        for run, values in zip(runs, flat, strict=True)
-    ]
-    full: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for (short, long), data in zip(named, datas, strict=True):
-        full[data, short].add(long)
+    keys_of = [differing[run.config["strategy"]] for run in runs]
+    full = [_method_label(values, keys) for values, keys in zip(flat, keys_of, strict=True)]
+    short = [_method_label(values, _given(run, keys)) for run, values, keys in zip(runs, flat, keys_of, strict=True)]
+    meanings: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for data, short_label, full_label in zip(datas, short, full, strict=True):
+        meanings[data, short_label].add(full_label)
     # The given options are enough, unless two configurations would have the same name.
-    unclear = {runs[index].config["strategy"] for index, (short, _) in enumerate(named) if len(full[datas[index], short]) > 1}
+    unclear = {run.config["strategy"] for run, data, label in zip(runs, datas, short, strict=True) if len(meanings[data, label]) > 1}
     return [
-        replace(run, data=data, method=run.method or (long if run.config["strategy"] in unclear else short))
-        for run, data, (short, long) in zip(runs, datas, named, strict=True)
+        replace(run, data=data, method=run.method or (full_label if run.config["strategy"] in unclear else short_label))
+        for run, data, short_label, full_label in zip(runs, datas, short, full, strict=True)
     ]
 
 

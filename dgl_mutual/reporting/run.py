@@ -50,7 +50,7 @@ class Run:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """trials.csv; empty if no trial has finished."""
-        return self._asked_for(read_trials(self._folder_that_is_there))
+        return self._of_seeds(read_trials(self._existing_folder))
 
     @cached_property
     def overall(self) -> pd.DataFrame:
@@ -60,27 +60,27 @@ class Run:
     @cached_property
     def failures(self) -> pd.DataFrame:
         """failures.csv; empty if no trial failed."""
-        return self._asked_for(read_table(self._folder_that_is_there / FAILURES_FILE, FAILURE_COLUMNS))
+        return self._of_seeds(read_table(self._existing_folder / FAILURES_FILE, FAILURE_COLUMNS))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """history.csv; empty before the run has ended for the first time."""
-        return self._asked_for(read_table(self._folder_that_is_there / HISTORY_FILE, [*KEY, "epoch"]))
+        return self._of_seeds(read_table(self._existing_folder / HISTORY_FILE, [*KEY, "epoch"]))
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
         """reliability.csv; empty if there is none."""
-        return self._asked_for(read_reliability(self._folder_that_is_there))
+        return self._of_seeds(read_reliability(self._existing_folder))
 
     @cached_property
     def inference(self) -> pd.DataFrame:
         """inference.csv; empty if inference was not timed."""
-        return read_inference(self._folder_that_is_there)
+        return read_inference(self._existing_folder)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """environment.json; empty if there is none."""
-        return read_environment(self._folder_that_is_there / ENVIRONMENT_FILE)
+        return read_environment(self._existing_folder / ENVIRONMENT_FILE)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Run:
         return len(self.config["students"])
 
     @property
-    def _folder_that_is_there(self) -> Path:
+    def _existing_folder(self) -> Path:
         """The folder. A missing file in it means that there are no such rows.
 
         Raises:
@@ -128,7 +128,8 @@ class Run:
             "pass out=FOLDER to dgl_mutual.experiment."
         )
 
-    def _asked_for(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _of_seeds(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the seeds in `config`."""
         return table[table["seed"] < self.config["seeds"]].reset_index(drop=True) if len(table) else table
 
 

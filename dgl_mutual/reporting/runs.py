@@ -202,7 +202,9 @@ def suite_runs(folder: Path) -> list[Run]:
     Raises:
         StoreError: suite.yaml or a run was not written by a suite, or the runs have more than `MAX_TRIALS` trials together.
     """
-    runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
+    runs = []
+    searched = _searched(folder)
+    read = cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
         run_folder = folder.resolve().parent / str(entry["folder"])
         _check_open(run_folder)

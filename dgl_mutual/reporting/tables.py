@@ -237,8 +237,10 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {named}, two-sided, "
         f"paired by seed and fold; Holm's adjustment over {counted(comparison.num_comparisons, 'comparison')})."
     )
-    place, p = int(np.argmax(tested["smallest_p"])), tested["p"].to_numpy(dtype=float).copy()
-    least = p[place] = float(tested["smallest_p"].iloc[place])
+    place = int(np.argmax(tested["smallest_p"]))
+    least = float(tested["smallest_p"].iloc[place])
+    p = tested["p"].to_numpy(dtype=float).copy()
+    p[place] = least
     bound = float(holm(p)[place])  # adjusted together with the other p of the table
     if bound >= ALPHA:
         yield (

@@ -56,9 +56,9 @@ def changed_since_import(item: Any, path: str = "") -> str | None:
         path: see `code_digest`.
     """
     now = _parts(item, path, {})
-    found = _first_difference(now)
-    if found is not None or not now:
-        return found
+    difference = _first_difference(now)
+    if difference is not None or not now:
+        return difference
     before, after = _texts(_parts(item, path, dict(_IMPORTED.get(_origin(item), {})))), _texts(now)
     changed = (f"{module}:{name}" if name else module for (module, name), text in before.items() if after.get((module, name)) != text)
     return next(changed, None)
@@ -71,7 +71,7 @@ _IMPORTED: WeakKeyDictionary[Any, _Sources] = WeakKeyDictionary()
 def _first_difference(parts: list[_Used]) -> str | None:
     """The first part that is known to differ from the imported code."""
     for part in parts:
-        nodes = [one.node for one in part.statements]
+        nodes = [statement.node for statement in part.statements]
         if found := first_difference(part.module, part.trees, nodes, constants=part.is_root):
             return f"{part.module}:{found}"
     return None

@@ -67,15 +67,16 @@ def import_path_of(value: Any) -> str:
 
 def _import_module(name: str, path: str, kind: str) -> Any:
     if name in sys.modules:
-        return _found_module(name, path, kind)
+        return _find_module(name, path, kind)
     from dgl_mutual.utils.random_streams import seeded  # it imports torch
     from dgl_mutual.utils.torch_settings import settings_kept
 
     with seeded(0), settings_kept():  # a saved student is loaded in other processes than it was trained in
-        return _found_module(name, path, kind)
+        return _find_module(name, path, kind)
 
 
-def _found_module(name: str, path: str, kind: str) -> Any:
+def _find_module(name: str, path: str, kind: str) -> Any:
+    """Import a module, from the working folder if it is found nowhere else."""
     try:
         try:
             return importlib.import_module(name)
@@ -105,8 +106,9 @@ def _is_missing(name: str, error: ModuleNotFoundError) -> bool:
 
 
 def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename and each.filename != __file__]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    where = f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({error.filename}, line {error.lineno})"
     return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Correct that module."

@@ -43,10 +43,10 @@ def first_difference(name: str, files: Mapping[str, ast.Module], statements: Seq
 def _scope_of(name: str, files: Mapping[str, ast.Module], constants: bool) -> _Scope | None:
     """A module and its file; None if they cannot be compared."""
     module = sys.modules.get(name)
-    code = None
-    if module is not None and type(getattr(module, "__loader__", None)) is SourceFileLoader:
-        code = _compiled(files[name], str(module.__file__))
-    if module is None or code is None:
+    if module is None or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
+        return None
+    code = _compiled(files[name], str(module.__file__))
+    if code is None:
         return None
     set_later = frozenset[str]().union(*map(_set_later, files.values()))
     return _Scope(vars(module), vars(module), code, files[name].body, constants, set_later)
@@ -106,10 +106,10 @@ class _Scope:
 
     def differences(self, statements: Sequence[ast.stmt]) -> Iterator[str]:
         """The names that some of its statements define differently."""
-        bound = self._num_bound()
+        num_bound = Counter(name for statement in self.body for name in _bound(statement))
         for statement in statements:
             name = _defined(statement)
-            if bound[name] != 1 or name in self.set_later:
+            if num_bound[name] != 1 or name in self.set_later:
                 continue
             live = self.live.get(self._mangled(name), _MISSING)
             title = f"{self.of_class}.{name}" if self.of_class else name
@@ -134,10 +134,6 @@ class _Scope:
                 continue  # other functions are generated, as by dataclass
             if function.__qualname__ == f"{self.of_class}.{function.__name__}" and self._mangled(function.__name__) == name:
                 yield function.__qualname__
-
-    def _num_bound(self) -> Counter[str]:
-        """Number of assignments of each name."""
-        return Counter(name for statement in self.body for name in _bound(statement))
 
     def _is_other_function(self, statement: _Function, live: Any) -> bool:
         code, function = self._code_of(statement.name), _undecorated(live)
@@ -222,14 +218,14 @@ def _undecorated(value: Any) -> Any:
 
 def _content(code: CodeType) -> tuple[Any, ...]:
     """The content of code, regardless of its line numbers."""
-    constants = [_content(value) if isinstance(value, CodeType) else _told(value) for value in code.co_consts]
+    constants = [_content(value) if isinstance(value, CodeType) else _comparable(value) for value in code.co_consts]
     arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     return code.co_code, arguments, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, *constants
 
 
-def _told(constant: Any) -> Any:
+def _comparable(constant: Any) -> Any:
     """A constant in a form in which 1, 1.0 and True differ, but equal sets do not."""
-    return frozenset(map(_told, constant)) if isinstance(constant, frozenset) else repr(constant)
+    return frozenset(map(_comparable, constant)) if isinstance(constant, frozenset) else repr(constant)
 
 
 def _are_other_defaults(arguments: ast.arguments, function: FunctionType) -> bool:

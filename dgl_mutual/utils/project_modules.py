@@ -12,7 +12,7 @@ from pathlib import Path
 #: Libraries whose versions are recorded with each run.
 _LIBRARIES = ("dgl_mutual", "dgl", "numpy", "torch")
 #: Files and folders that mark a separate project.
-_OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+_PROJECT_FILES = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
 class ProjectModules:
@@ -47,7 +47,7 @@ class ProjectModules:
         if self._folder is None or top in _LIBRARIES or top in sys.stdlib_module_names:
             return None
         is_same_package = top == self._name.partition(".")[0]
-        if not is_same_package and (self._is_alone or any((self._folder / top / one).exists() for one in _OF_PROJECTS)):
+        if not is_same_package and (self._is_alone or any((self._folder / top / file).exists() for file in _PROJECT_FILES)):
             return None
         path = self._folder.joinpath(*name.split("."))
         files = (path / "__init__.py", path.parent / f"{path.name}.py")

@@ -282,7 +282,7 @@ def test_status_counts_done_failed_and_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=4, keys=[(0, 0), (2, 0)])
     (run / "failures.csv").write_text("seed,fold,error,details\n3,0,it burns,\n")
     (status,) = status_of(run).runs
-    assert (status.done, status.failed, status.num_missing) == (2, ("seed 3, fold 0: it burns",), 1)
+    assert (status.num_done, status.failed, status.num_missing) == (2, ("seed 3, fold 0: it burns",), 1)
     assert status.missing == ("seed 1, fold 0",)
     assert not status.is_complete
     assert status_of(write_run(tmp_path, strategy="dml")).is_complete
@@ -301,7 +301,7 @@ def test_trials_are_counted_and_not_listed(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
-    assert (status.done, status.num_missing, len(status.missing)) == (2, 999_997, 20)
+    assert (status.num_done, status.num_missing, len(status.missing)) == (2, 999_997, 20)
     assert status.missing[:2] == ("seed 0, fold 1", "seed 0, fold 2")
     suite = write_suite(tmp_path, "x", [(run, "gml", "Cora"), (run, "other", "Cora")])
     with pytest.raises(StoreError, match=r"suite.yaml' ask for 1999998 trials, and a suite has at most 1000000: it was edited"):

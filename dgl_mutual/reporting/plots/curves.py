@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def learning_curves(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a run: mean over its trials and a band of one standard deviation (ddof = 1), for each student and the ensemble."""
+    """A figure per run: mean over its trials and a band of one standard deviation (ddof = 1), for each student and the ensemble."""
     for run in runs:
         columns = sorted((name for name in run.history.columns if name.startswith("val/")), key=cohort_order)
         if columns and len(run.trials):

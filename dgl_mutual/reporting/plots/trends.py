@@ -118,13 +118,13 @@ def _default_depths(runs: Sequence[Run]) -> dict[Any, Any]:
     """The default depth of each architecture, from the runs of one task without a given depth."""
     depths: dict[Any, Any] = {}
     for run in runs:
-        students, one_by_one = run.config["students"], run.given.get("students")
-        if not isinstance(one_by_one, list):  # the default, or names
-            one_by_one = [None if one_by_one is None or isinstance(one_by_one, str) else one_by_one] * len(students)
-        if not _has_depth(run.given.get("student")) and len(one_by_one) == len(students):
+        students, given_students = run.config["students"], run.given.get("students")
+        if not isinstance(given_students, list):  # the default, names, or the options of all students
+            given_students = [given_students] * len(students)
+        if not _has_depth(run.given.get("student")) and len(given_students) == len(students):
             depths.update(
                 (student["architecture"], student.get("depth"))
-                for student, given in zip(students, one_by_one, strict=True)
+                for student, given in zip(students, given_students, strict=True)
                 if not _has_depth(given)
             )
     return depths

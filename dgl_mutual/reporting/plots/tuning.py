@@ -16,9 +16,9 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     """Plot the validation metric of each trial of a search, in order, and the best so far. Failed trials are on the axis.
 
     Args:
+        folder: folder of a search (see `dgl_mutual.experiments.tuning.search.Tuning`).
         name: name of the method and data, for the title.
         splits: number of trainings of each configuration.
-        folder: folder of a search (see `dgl_mutual.experiments.tuning.search.Tuning`).
 
     Raises:
         StoreError: tuning.csv is damaged.
