@@ -108,7 +108,7 @@ def test_fewer_than_two_pairs_are_no_test(values: list[float]) -> None:
 @pytest.mark.parametrize(
     "others", [[0.1, 0.2, 0.3], [0.1] * 3, [0.0] * 3, np.linspace(0.1, 0.2, 6).tolist(), np.linspace(-0.1, 0.2, 20).tolist()]
 )
-def test_what_follows_from_a_value_that_is_not_finite_is_undefined(wrong: float, place: int, others: list[float]) -> None:
+def test_results_of_values_that_are_not_finite_are_undefined(wrong: float, place: int, others: list[float]) -> None:
     values = [*others[:place], wrong, *others[place:]]
     assert signed_rank(values) == corrected_resampled_t(values, 0.1) == NO_TEST
     assert math.isnan(effect_size(values))
@@ -120,7 +120,7 @@ def test_what_follows_from_a_value_that_is_not_finite_is_undefined(wrong: float,
 
 
 @pytest.mark.parametrize("ratio", [-0.5, math.nan, math.inf])
-def test_a_ratio_of_numbers_of_samples_that_cannot_be_is_refused(ratio: float) -> None:
+def test_an_impossible_ratio_of_test_to_training_samples_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match=r"not a ratio of numbers of samples\. For k folds it is 1 / \(k - 1\)"):
         corrected_resampled_t([0.1, 0.2, 0.3], ratio)
 
@@ -195,7 +195,7 @@ def test_holm_on_demsars_example() -> None:
     assert holm([0.016, 0.019, 0.607]) == pytest.approx([0.048, 0.048, 0.607])
 
 
-def test_what_is_undefined_does_not_count_as_a_comparison() -> None:
+def test_undefined_p_values_do_not_count_as_comparisons() -> None:
     assert holm([math.nan, 0.03, math.nan, 0.01]) == pytest.approx([math.nan, 0.03, math.nan, 0.02], nan_ok=True)
     assert len(holm([])) == 0
 
@@ -226,7 +226,7 @@ def test_critical_differences_follow_demsars_table(methods: int, quantile: float
     assert rank_methods(scores, [str(index) for index in range(methods)]).critical_difference == pytest.approx(expected, rel=5e-4)
 
 
-def test_groups_are_the_largest_that_are_not_told_apart() -> None:
+def test_groups_are_the_largest_within_the_critical_difference() -> None:
     ranking = Ranking({"d": 4.0, "a": 1.0, "c": 2.4, "b": 1.8}, 10, 0.01, 1.5)
     assert ranking.groups == [["a", "b", "c"]]
     assert Ranking(ranking.ranks, 10, 0.01, 1.7).groups == [["a", "b", "c"], ["c", "d"]]
@@ -249,7 +249,7 @@ def test_without_datasets_or_with_one_method_there_is_nothing_to_rank() -> None:
 
 
 @pytest.mark.parametrize("methods", [-1, 0, 1])
-def test_fewer_than_two_methods_cannot_be_told_apart(methods: int) -> None:
+def test_fewer_than_two_methods_cannot_differ(methods: int) -> None:
     with pytest.raises(ValueError, match=f"Ranks of {methods} methods cannot differ"):
         datasets_to_reject(methods)
 
@@ -260,7 +260,7 @@ def test_two_methods_need_four_datasets() -> None:
 
 
 @pytest.mark.parametrize("methods", range(3, 17))
-def test_from_three_datasets_on_ranks_can_be_told_apart(methods: int) -> None:
+def test_ranks_can_differ_from_three_datasets_on(methods: int) -> None:
     """With maximal agreement of the scores: every dataset ranks the methods in the same order."""
     needed = datasets_to_reject(methods)
     names = [str(index) for index in range(methods)]
@@ -333,5 +333,5 @@ def test_scores_that_differ_in_their_last_bit_are_equal() -> None:
     assert found.p == pytest.approx(1.0)
 
 
-def test_methods_that_are_as_far_apart_as_the_critical_difference_are_not_told_apart() -> None:
+def test_methods_at_the_critical_difference_do_not_differ() -> None:
     assert Ranking({"a": 1.0, "b": 1.5}, 10, 0.01, 0.5).groups == [["a", "b"]]

@@ -70,7 +70,7 @@ def test_a_dataset_is_found_by_its_import_path_and_bears_its_name(name, nodes):
         ("plugpak", r"Unknown dataset 'plugpak'. Choose from: .*an import path"),
     ],
 )
-def test_what_is_no_dataset_says_why(name, message):
+def test_an_object_that_is_not_a_dataset_is_refused_with_the_reason(name, message):
     with pytest.raises(DglMutualError, match=message):
         load_dataset(name)
 

@@ -109,7 +109,7 @@ def test_a_data_frame_of_edges_with_other_columns_is_refused(edges: pd.DataFrame
             toy(edges=edges, features=features)
 
 
-def test_the_constructor_brings_edges_into_form_too() -> None:
+def test_the_constructor_makes_edges_canonical() -> None:
     dataset = load_dataset("digits", "graph")
     order = np.random.default_rng(0).permutation(dataset.num_edges)
     assert fingerprint(replace(dataset, edges=dataset.edges[:, order])) == fingerprint(dataset)
@@ -121,7 +121,7 @@ def test_sound_edges_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("bfloat16", 2**8), ("float16", 2**11), ("float32", 2**24), ("float64", 2**53)])
-def test_integers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, limit: int) -> None:
+def test_floats_that_cannot_represent_all_integers_are_refused(kind: str, limit: int) -> None:
     below, large = (torch.tensor([0, number], dtype=torch.int64).to(getattr(torch, kind)) for number in (limit - 1, limit))
     assert Split(below, [1], [2]).train.tolist() == [0, limit - 1]
     told = rf"{kind} numbers, which cannot represent every integer from {limit} on, found {limit}\."
@@ -143,7 +143,7 @@ def test_integers_as_floats_that_do_not_tell_them_apart_are_refused(kind: str, l
             toy(edges=ends)
 
 
-def test_objects_are_judged_each_by_its_own_type() -> None:
+def test_each_object_is_judged_by_its_own_type() -> None:
     classes: list[Any] = [np.float16(2047), np.float32(2048), 2**60, None]
     assert toy(labels=np.array(classes, dtype=object)).target.names == ("2047", "2048", str(2**60))
     with pytest.raises(DataError, match=r"labels, sample 3: .* found 2048: from 2048 on, float16"):
@@ -169,7 +169,7 @@ def test_sparse_series_of_labels(kind: str) -> None:
             toy(labels=pd.Series([0, 2**24, 0, 1], dtype=pd.SparseDtype(kind)))
 
 
-def test_class_numbers_of_several_targets_are_refused_likewise() -> None:
+def test_imprecise_class_numbers_of_several_targets_are_refused() -> None:
     joint = toy(labels={"many": np.arange(600) % 257, "few": np.arange(600) % 2}, features=np.ones((600, 1)), edges=[[0], [1]])
     with pytest.raises(DataError, match="The labels are bfloat16 numbers, which cannot represent every integer from 256 on"):
         joint.replaced(labels=torch.as_tensor(joint.labels).bfloat16())
@@ -228,7 +228,7 @@ def test_a_text_has_no_rows(text: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("labels", [torch.tensor(3), np.array(3), 3, "abcd"])
-def test_labels_without_rows_are_refused_where_no_features_tell_the_nodes(labels: Any) -> None:
+def test_labels_without_rows_are_refused_if_there_are_no_features(labels: Any) -> None:
     with pytest.raises(DataError, match=r"The labels are .*\. Give (a list or )?an array"):
         toy(features=None, labels=labels)
 
@@ -396,7 +396,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "message"), WRONG)
-def test_what_is_wrong_is_refused(changed: dict[str, Any], message: str) -> None:
+def test_invalid_arrays_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         toy(**changed)
 
@@ -439,7 +439,7 @@ def test_a_task_and_a_metric_are_strings(wrong: Any) -> None:
         ({"sample_ids": ("a", "b")}, "2 sample_ids for 4 samples"),
     ],
 )
-def test_the_constructor_refuses_too(changed: dict[str, Any], message: str) -> None:
+def test_the_constructor_refuses_invalid_values(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         replace(toy(), **changed)
 
@@ -511,13 +511,13 @@ def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
     assert sorted(np.asarray(getattr(made, which))[:, 0].tolist()) == [1, 2, 3]
 
 
-def test_identifiers_are_no_numbers_of_nodes() -> None:
+def test_large_identifiers_are_not_node_indices() -> None:
     with pytest.raises(DataError, match=r"edges \(1 edge\) name the node 1000000000000, .* Number the nodes from 0 without gaps"):
         Dataset.from_arrays([[0], [10**12]], None, [0])
     assert Dataset.from_arrays([[0], [900]], None).num_nodes == 901
 
 
-def test_what_a_dataset_does_not_have_cannot_be_replaced() -> None:
+def test_unknown_attributes_cannot_be_replaced() -> None:
     with pytest.raises(TypeError, match="no attribute 'official_split' that can be replaced"):
         Dataset.from_arrays([[0], [1]], [[1.0], [2.0]], [0, 1]).replaced(official_split=None)
 

@@ -24,7 +24,7 @@ def test_numbers_of_a_small_dataset(build_tu: Build) -> None:
     json.dumps(facts)
 
 
-def test_the_range_of_features_is_told(build_csv: Build) -> None:
+def test_the_range_of_features_is_described(build_csv: Build) -> None:
     """What an error of prediction tells users to look at."""
     nodes = "node_id,label,a\n0,0,-1e30\n1,1,7\n2,0,3\n"
     edges = "src_id,dst_id,feat\n0,1,0.5\n1,2,2.5\n"

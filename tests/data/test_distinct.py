@@ -23,7 +23,7 @@ def test_the_rows_can_be_put_together_again(form: type[Features]) -> None:
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
-def test_nothing_where_they_are_many_or_there_are_none(form: type[Features]) -> None:
+def test_many_distinct_rows_or_no_rows_give_none(form: type[Features]) -> None:
     random = np.random.default_rng(0)
     assert distinct_rows(form(random.random((200, 3)).astype(np.float32))) is None
     assert distinct_rows(form(TABLE[np.arange(39) % 5])) is None  # one in eight rows at most

@@ -97,7 +97,7 @@ def incomplete(lacking: tuple[str, str], served: dict[str, Path], build_tu: Buil
     return place
 
 
-def test_what_a_download_folder_lacks_is_put_there_and_the_users_files_stay(lacking: tuple[str, str], incomplete: Path) -> None:
+def test_missing_files_are_downloaded_and_the_users_files_stay(lacking: tuple[str, str], incomplete: Path) -> None:
     before = {path.name for path in incomplete.iterdir()}
     assert fetch_dataset("tu/TOY") == Path("data/tu/TOY")
     assert load_dataset("tu/TOY", offline=True).num_graphs == 2
@@ -180,7 +180,7 @@ def test_an_archive_with_other_optional_files_is_not_kept(data_dir: Path, served
     assert not list(Path("data").rglob("*.txt"))
 
 
-def test_what_nothing_reads_may_be_in_an_archive(data_dir: Path, served: dict[str, Path], tmp_path: Path) -> None:
+def test_an_archive_may_have_files_that_are_not_read(data_dir: Path, served: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(data_dir / "tu" / "MUTAG", tmp_path / "MUTAG")
     (folder / "MUTAG_readme.txt").write_text("5\n")
     served["https://www.chrsmrrs.com/graphkerneldatasets/MUTAG.zip"] = zipped(folder, tmp_path / "MUTAG.zip")
@@ -229,7 +229,7 @@ def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tm
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_a_killed_download_left_a_day_ago_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+def test_a_download_removes_day_old_files_of_killed_downloads(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
     left = tmp_path / "work" / "data" / "tu" / ".0123456789abcdef.99999999.dgl-mutual.tmp"
     left.mkdir(parents=True)
@@ -309,7 +309,7 @@ def test_redirects_stay_within_https(answers: Answers, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("terminal", "progress", "shown"), [(True, True, True), (False, True, False), (True, False, False)])
-def test_a_bar_is_shown_on_a_terminal_if_asked_for(
+def test_a_bar_is_shown_on_a_terminal_if_requested(
     answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, progress: bool, shown: bool
 ) -> None:
     stream = io.StringIO()

@@ -27,7 +27,7 @@ from tests.data.ppi import ppi_files, write_ppi
 Build = Callable[..., Path]
 
 
-def test_what_float32_makes_infinite_is_unusable() -> None:
+def test_numbers_beyond_float32_are_unusable() -> None:
     values = np.array([0.0, -1.5, 3.4028235e38, -3.4028235e38, 3.5e38, 1e39, -1e308, np.inf, np.nan])
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(unusable(values), ~np.isfinite(values.astype(np.float32)))
@@ -57,7 +57,7 @@ def test_a_feature_that_is_not_finite_is_named_with_its_row(as_features: type, v
         (np.ones((4, 1), dtype=np.complex128), r"found values of type complex128"),
     ],
 )
-def test_what_cannot_be_features(values: np.ndarray, message: str) -> None:
+def test_invalid_features_are_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_features(values, 4, "x")
 
@@ -208,14 +208,14 @@ CODES, AMOUNTS = ["01234", "0100", "1_0", "1e3"], [1.0, 2, 3, 4]
         (pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])}), r"column 'kind': expected numbers, found categories"),
     ],
 )
-def test_text_and_categories_are_no_amounts(features: Any, message: str) -> None:
+def test_text_and_categories_are_not_numbers(features: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         made(features)
     with pytest.raises(DataError, match=r"edge features, column '?(zip|kind|0|1)'?: expected numbers, found"):
         Dataset.from_arrays([[0, 1, 2, 3], [1, 2, 3, 0]], np.eye(4), edge_features=features)
 
 
-def test_what_messages_say_of_categories_works() -> None:
+def test_the_advice_on_categories_works() -> None:
     features = pd.DataFrame({"kind": pd.Categorical(["3", "1", "2", "1"])})
     np.testing.assert_array_equal(made(features.astype({"kind": float})).features[:, 0], [3, 1, 2, 1])
     assert set(made(pd.get_dummies(features, columns=["kind"], prefix_sep="=")).feature_kinds) == {"indicator"}
@@ -239,7 +239,7 @@ def test_integers_beside_others_may_be_codes(features: Any) -> None:
     made(pd.DataFrame({"code": [0, 1, 1, 0], "below": [-3, 1, 2, 1], "v": AMOUNTS}))
 
 
-def test_numbers_that_float32_hardly_tells_apart_are_pointed_out() -> None:
+def test_numbers_that_float32_hardly_distinguishes_cause_a_warning() -> None:
     seconds = np.array([[0.0, 1.7e9], [1.0, 1.7e9 + 3600]])
     message = r"column 1: values from 1700000000 to 1700003600 can hardly be distinguished in float32.*Subtract 1700000000"
     with pytest.warns(UserWarning, match=message):

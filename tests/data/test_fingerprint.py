@@ -44,7 +44,7 @@ def test_split_counts_but_not_its_order(build_tu: Build) -> None:
     assert len({fingerprint(dataset), fingerprint(dataset, one), fingerprint(dataset, other)}) == 3
 
 
-def test_edge_features_count_but_not_in_what_rows_are_paired_by(build_tu: Build) -> None:
+def test_edge_features_count_unless_they_are_left_out(build_tu: Build) -> None:
     plain = load_dataset(build_tu()).without_edge_features()
     bonds = with_edges(plain)
     split = Split(np.array([0]), np.array([1]), np.array([2]))
@@ -74,7 +74,7 @@ def test_real_data_keep_their_fingerprint(data_dir: Path) -> None:
     assert {name: fingerprint(datasets[name]) for name in with_edge_features} == with_edge_features
 
 
-def test_an_unknown_label_is_no_negative(build_ogb: Build) -> None:
+def test_an_unknown_label_is_not_a_negative_one(build_ogb: Build) -> None:
     dataset = load_dataset("ogbg-molbace", data_dir=build_ogb(raw__graph_label="1\nnan\n0\n").parent.parent, offline=True)
     assert fingerprint(replace(dataset, labels=np.nan_to_num(dataset.labels))) != fingerprint(dataset)
 

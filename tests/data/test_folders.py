@@ -13,7 +13,7 @@ NO_PATHS = ["~nosuchuser", "~nosuchuser/data", "n" * 300, "./" + "n" * 300 + "/d
 
 
 @pytest.mark.parametrize("path", NO_PATHS)
-def test_paths_that_cannot_be(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_paths_are_refused(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     for use in (user_path, find_source, load_student):
@@ -29,7 +29,7 @@ def test_a_file_is_not_called_a_folder_that_does_not_exist(tmp_path: Path) -> No
         data_folders(tmp_path / "file")
 
 
-def test_paths_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/data") == tmp_path / "data" and user_path("a/b") == Path("a/b")
     (tmp_path / "file").touch()

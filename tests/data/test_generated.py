@@ -84,7 +84,7 @@ def test_twins_have_the_sizes_of_their_models() -> None:
     assert (products.nodes, products.edges, products.features, products.classes) == (2_449_029, 61_859_140, 100, 47)
 
 
-def test_as_many_edges_as_asked_for_where_hubs_collide() -> None:
+def test_the_requested_edges_are_drawn_even_if_hubs_collide() -> None:
     config = replace(GENERATORS["power-law"], nodes=300, edges=4400, classes=3)
     classes = np.arange(300) % 3
     source, destination = draw_edges(config, classes, np.random.default_rng(0))
@@ -118,7 +118,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert words in "".join(capsys.readouterr())
 
 
-def test_what_comes_to_stand_there_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generated, "_write", lambda *_: (tmp_path / "toy" / "notes").mkdir(parents=True))
     with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
         generate_dataset("power-law", tmp_path / "toy", seed=0, nodes=500)

@@ -81,7 +81,7 @@ def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
     assert (nodes.task, nodes.num_graphs, nodes.num_samples) == ("node", 2, 8)
 
 
-def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> None:
+def test_labels_of_graphs_in_imprecise_types_are_refused() -> None:
     """2^24 + 1 is 2^24 as float32, and would be exact as float64."""
     pairs = [(dgl_graph(), torch.tensor(label, dtype=torch.float32)) for label in (1, 2**24 + 1)]
     with pytest.raises(DataError, match="float32 cannot represent every integer"):
@@ -132,7 +132,7 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl(dgl_graph(**overlapping))
 
 
-def test_a_key_that_is_named_must_be_there() -> None:
+def test_a_named_key_must_exist() -> None:
     with pytest.raises(DataError, match=r"The graph has no labels 'typo' \(its ndata has: feat, label\)"):
         Dataset.from_dgl(dgl_graph(), label="typo")
     with pytest.raises(DataError, match=r"None of the 2 graphs has labels 'typo' \(of graph 0, its ndata has: feat, label\)"):
@@ -265,7 +265,7 @@ def test_fit_takes_the_name_of_a_dataset() -> None:
     assert np.array_equal(named.predict(), loaded.predict())
 
 
-def test_one_value_a_graph_is_a_class_whatever_its_type() -> None:
+def test_one_value_per_graph_is_a_class_whatever_its_type() -> None:
     graph = dgl.graph(([0, 1], [1, 0]))
     large = (str(2**53), str(2**53 + 1))
     for labels, names in (([2.0, 1.0, 2.0], ("1", "2")), ([2**53, 2**53 + 1, 2**53], large), (list("aba"), ("a", "b"))):
@@ -287,7 +287,7 @@ def test_a_mask_covers_the_nodes_of_its_graph() -> None:
         Dataset.from_pyg(short)
 
 
-def test_edge_weights_are_not_left_out_in_silence() -> None:
+def test_unused_edge_weights_cause_a_warning() -> None:
     pyg = pytest.importorskip("torch_geometric.data")
     plain = dgl_graph()
     plain.edata["weight"] = torch.rand(plain.num_edges(), 1)

@@ -188,7 +188,7 @@ OPCODES = {
 
 
 @pytest.mark.parametrize("kind", OPCODES)
-def test_what_no_planetoid_file_holds_is_refused(kind: str) -> None:
+def test_opcodes_that_no_planetoid_file_needs_are_refused(kind: str) -> None:
     body = stopped(OPCODES[kind])
     with pytest.raises(RefusedPickle):
         read_pickle(body)

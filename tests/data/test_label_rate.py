@@ -88,7 +88,7 @@ def test_a_lower_rate_is_part_of_a_higher_one(labels: np.ndarray) -> None:
     assert all(lower < higher for lower, higher in itertools.pairwise(kept))
 
 
-def test_numbers_a_class_are_nested_in_each_other_and_in_shares() -> None:
+def test_numbers_per_class_are_nested_in_each_other_and_in_shares() -> None:
     dataset, split = toy()
     one, five, most = (set(hide_labels(dataset, split, rate, seed=5).train) for rate in (1, 5, 0.9))
     assert one < five < most
@@ -119,7 +119,7 @@ def test_samples_without_any_label_train_without_one() -> None:
     assert set(bare) & set(split.train) == set(bare) & set(few.unlabelled) != set()
 
 
-def test_samples_that_have_been_set_apart_stay_unlabelled() -> None:
+def test_unlabelled_samples_of_a_split_stay_unlabelled() -> None:
     dataset, split = toy()
     apart = replace(split, train=split.train[:120], unlabelled=split.train[120:])
     few = hide_labels(dataset, apart, 0.5, seed=0)
@@ -165,7 +165,7 @@ def test_label_noise_acts_on_labelled_samples_alone() -> None:
     assert set(np.flatnonzero(noisy.labels != dataset.labels)) == set(few.train)
 
 
-def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
+def test_hidden_labels_change_the_fingerprint_of_a_split() -> None:
     dataset, split = toy()
     few = hide_labels(dataset, split, 0.5, seed=0)
     without = Split(few.train, few.val, few.test)
@@ -189,7 +189,7 @@ def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
     ],
     ids=["rare class", "a number that no class has", "a share of all", "several labels", "binary", "a label nobody knows"],
 )
-def test_a_rate_that_cannot_be_is_refused_and_the_mend_is_named(labels: np.ndarray, rate: float, message: str) -> None:
+def test_an_impossible_rate_is_refused_with_a_mend(labels: np.ndarray, rate: float, message: str) -> None:
     with pytest.raises(UsageError, match=message) as refusal:
         hide_labels(*toy(labels), rate, seed=1)
     assert isinstance(refusal.value, SplitError) is ("no meaning" not in message), "a suite leaves out data that another rate fits"
@@ -205,7 +205,7 @@ def test_the_share_that_is_proposed_works() -> None:
 
 
 @pytest.mark.parametrize("rate", [0, 0.0, -1, -0.1, 1.5, "many", "", "nan", float("inf"), True, [0.1], "0", "1.01"])
-def test_what_is_no_label_rate_is_refused(rate: object) -> None:
+def test_an_invalid_label_rate_is_refused(rate: object) -> None:
     with pytest.raises(ValueError, match=r"the label rate is .* give a share of the labels in \(0, 1\]"):
         parse_label_rate(rate)
 
@@ -266,7 +266,7 @@ def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() 
             hide_labels(dataset, replace(split, train=np.delete(split.train, rare[fewer:])), share, seed=0)
 
 
-def test_what_the_training_part_lacks_is_told() -> None:
+def test_values_that_the_training_part_lacks_cause_a_warning() -> None:
     labels = np.zeros((40, 3))
     labels[::2, 0], labels[7, 1], labels[1:, 2] = 1, 1, 1
     labels[5:9, 0] = np.nan
@@ -292,7 +292,7 @@ def test_what_the_training_part_lacks_is_told() -> None:
         assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, but the parts for"), texts
 
 
-def test_labels_of_which_a_rate_leaves_one_value_are_told() -> None:
+def test_labels_that_keep_only_one_value_cause_a_warning() -> None:
     labels = np.zeros((400, 2))
     labels[::2, 0], labels[:8, 1] = 1, 1
     dataset = Dataset.from_arrays([np.arange(399), np.arange(1, 400)], np.eye(400), labels=labels, name="mine")
@@ -313,7 +313,7 @@ def test_a_rate_that_leaves_the_metric_undefined_is_refused_before_training() ->
         dgl_mutual.fit(dataset, split=split, label_rate=0.01, training={"epochs": 1}, students="gcn,mlp")
 
 
-def test_a_test_part_without_labels_is_told() -> None:
+def test_a_test_part_without_labels_causes_a_warning() -> None:
     classes = np.where(np.arange(40) < 30, np.arange(40) % 2, np.nan)
     dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes, name="mine")
     split = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40))
@@ -322,7 +322,7 @@ def test_a_test_part_without_labels_is_told() -> None:
     assert np.isnan([member.test for member in result.members]).all()
 
 
-def test_what_no_part_of_a_split_has_is_not_told() -> None:
+def test_values_in_no_part_of_a_split_cause_no_warning() -> None:
     classes = np.where(np.arange(40) == 7, 2, np.arange(40) % 2)
     dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes)
     with warnings.catch_warnings():
@@ -343,7 +343,7 @@ def test_the_class_of_a_sample_is_its_rarest_known_value() -> None:
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
-def test_a_class_of_one_other_part_alone_is_told(part: str) -> None:
+def test_a_class_in_only_one_other_part_causes_a_warning(part: str) -> None:
     dataset, _ = toy()
     rare, rest = np.flatnonzero(CLASSES == 2), np.flatnonzero(CLASSES != 2)
     parts = {"train": rest[20:], "val": rest[:10], "test": rest[10:20], part: rare}
@@ -351,12 +351,12 @@ def test_a_class_of_one_other_part_alone_is_told(part: str) -> None:
         warn_of_unlearned(dataset, Split(**parts))
 
 
-def test_hidden_labels_are_no_part_of_what_tells_splits_apart() -> None:
+def test_hidden_labels_do_not_distinguish_splits() -> None:
     dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]), np.array([4, 5]))
     assert split_digest(dataset, split) == split_digest(without_labels(dataset, split.unlabelled), split)
 
 
-def test_what_a_trial_trains_on_has_no_hidden_label() -> None:
+def test_a_trial_trains_on_no_hidden_label() -> None:
     dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]), np.array([4, 5]))
     seen = trial_data(Trial(0, 0, split), parse_config({}), dataset).seen
     assert seen.labels[[4, 5]].tolist() == [-1, -1] and np.array_equal(seen.labels[:4], dataset.labels[:4])

@@ -21,14 +21,14 @@ def encoded(*cells: str) -> Encoding:
     return encode_cells(pd.Series(list(cells), dtype=str))
 
 
-def test_what_pandas_reads_as_missing_is_unknown() -> None:
+def test_labels_that_pandas_reads_as_missing_are_unknown() -> None:
     from pandas._libs.parsers import STR_NA_VALUES
 
     assert {text.casefold() for text in STR_NA_VALUES} <= MISSING
 
 
 @pytest.mark.parametrize("text", ["", "nan", "NaN", "NA", "None", "NULL", "null", "N/A", "n/a", "?", "<NA>", "#N/A", "\\N", "none", " NA "])
-def test_a_missing_label_is_no_class(text: str) -> None:
+def test_a_missing_label_is_not_a_class(text: str) -> None:
     for others in (("1", "0", "1"), ("yes", "no", "yes")):
         found = encoded(text, *others)
         assert found.names == tuple(sorted(set(others))) and found.labels.tolist() == [-1, 1, 0, 1]
@@ -89,7 +89,7 @@ def test_very_many_small_classes_look_like_identifiers(classes: int, each: int, 
 
 
 @pytest.mark.parametrize(("kind", "classes", "told"), [("f8", 21, True), ("f4", 30, True), ("f8", 20, False), ("i8", 30, False)])
-def test_many_classes_of_floating_point_numbers_are_told(kind: str, classes: int, told: bool) -> None:
+def test_many_classes_of_floating_point_numbers_cause_a_warning(kind: str, classes: int, told: bool) -> None:
     years = (1990 + np.arange(5 * classes) % classes).astype(kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -106,7 +106,7 @@ def test_integers_that_are_floats_beside_unknown_labels_are_no_amounts() -> None
     assert not any("regression" in str(one.message) for one in caught)
 
 
-def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:
+def test_infinity_and_spreadsheet_errors_are_not_classes() -> None:
     assert encoded("inf", "1", "2").refusal.rule == "expected classes as integers or strings, found 'inf'"
     assert "regression" in encoded("inf", "1", "2.5").refusal.rule
     assert "a spreadsheet's error '#REF!'" in encoded("a", "#REF!").refusal.rule
@@ -217,7 +217,7 @@ def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], 
         (pd.DataFrame({"label": ["a", "b"]}), r"a single column of classes as shape \(samples,\), for example labels\[:, 0\]"),
     ],
 )
-def test_what_is_no_column_of_classes_is_refused_with_a_way_out(values: Any, message: str) -> None:
+def test_other_values_than_classes_are_refused_with_a_mend(values: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         encode_labels(values, "labels")
 
@@ -240,13 +240,13 @@ def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> 
         encode_labels(values, "labels", unknown=-1)
 
 
-def test_what_is_read_as_unknown_is_a_warning_for_arrays_too() -> None:
+def test_words_read_as_unknown_cause_a_warning_for_arrays_too() -> None:
     encode_labels([-1, 0, 1, 2], "labels", unknown=-1)
     with pytest.warns(UserWarning, match="labels: 'NA' in 2 cells is read as unknown, not as a class"):
         encode_labels(["NA", "a", "b", "NA"], "labels")
 
 
-def test_a_single_negative_class_beside_others_is_told() -> None:
+def test_a_single_negative_class_beside_others_causes_a_warning() -> None:
     for unknown in ("-100", "-1"):
         assert any(f"{unknown} is read as a class beside classes from 0 on" in note for note in encoded("0", "1", unknown, "2").notes)
     for texts in (("-1", "1"), ("-2", "-1", "0"), ("-100", "a", "b"), ("-100", "1")):

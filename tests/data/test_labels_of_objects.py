@@ -51,7 +51,7 @@ def test_the_task_says_what_labels_of_pyg_are_of() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of 1 test sample of graphs has a known label")
-def test_labels_that_are_not_those_of_the_task_are_told() -> None:
+def test_labels_of_the_other_task_are_named() -> None:
     split = dm.Split([0], [1], [2])
     of_nodes = [path_data(size, y=torch.arange(size) % 2) for size in (2, 3, 4)]
     with pytest.raises(UsageError, match=r"y has labels of nodes, and the task is 'graph'\. To classify nodes, leave task='graph' out"):
@@ -132,7 +132,7 @@ def test_sparse_labels_are_those_of_the_dense_matrix() -> None:
         *(torch.as_tensor, lambda rows: torch.as_tensor(rows).to_sparse()),
     ],
 )
-def test_what_is_said_of_one_hot_labels_works(as_labels: Callable[[np.ndarray], Any]) -> None:
+def test_the_advice_on_one_hot_labels_works(as_labels: Callable[[np.ndarray], Any]) -> None:
     labels = as_labels(np.eye(3, dtype=np.int64)[[2, 0, 1, 1]])
     with pytest.warns(UserWarning, match="if they are one-hot classes, give the number of the class instead, for example ") as caught:
         Dataset.from_arrays(EDGES, FEATURES, labels)
@@ -147,7 +147,7 @@ def test_a_single_column_of_numpys_matrix_holds_classes() -> None:
 
 
 @pytest.mark.parametrize("labels", [torch.tensor(3), np.array(3), np.int64(3), 3])
-def test_one_value_is_no_list_of_labels(labels: Any) -> None:
+def test_a_single_value_is_not_a_list_of_labels(labels: Any) -> None:
     for make in (lambda: Dataset.from_dgl(dgl_graph(), labels=labels), lambda: Dataset.from_arrays(EDGES, None, labels)):
         with pytest.raises(DataError, match=r"The labels are an? (Tensor|ndarray|int64|int)( of one value)?\. Give a list or an array"):
             make()

@@ -70,7 +70,7 @@ def test_named_data_folder_that_does_not_exist(by_argument: bool, tmp_path: Path
         load_dataset("cora", data_dir=tmp_path / "gone" if by_argument else None, offline=True)
 
 
-def test_a_named_data_folder_must_be_there_also_where_nothing_is_read_from_it(build_tu: Build, tmp_path: Path) -> None:
+def test_a_named_data_folder_must_exist_even_if_nothing_is_read_from_it(build_tu: Build, tmp_path: Path) -> None:
     for name in ("digits", str(build_tu())):
         with pytest.raises(DataError, match=r"The data folder .*nowhere does not exist"):
             load_dataset(name, data_dir=tmp_path / "nowhere")
@@ -96,7 +96,7 @@ def test_loading_needs_no_torch(build_tu: Build) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
-def test_a_file_is_no_folder_that_does_not_exist(build_tu: Callable[..., Path], build_npz: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_named(build_tu: Callable[..., Path], build_npz: Callable[..., Path], tmp_path: Path) -> None:
     folder = build_tu()
     with pytest.raises(
         DataError, match=rf"is a file, not the folder of a dataset\. Give the folder that holds it: {re.escape(str(folder))}$"
@@ -132,7 +132,7 @@ def test_advice_fits_where_the_files_come_from(build_tu: Callable[..., Path], tm
         ("tu/QM9", "continuous"),
     ],
 )
-def test_a_published_dataset_that_cannot_be_used_is_no_misspelt_name(name: str, why: str) -> None:
+def test_an_unsupported_dataset_is_refused_with_the_reason(name: str, why: str) -> None:
     for use in (load_dataset, verify_dataset):
         with pytest.raises(UsageError, match=rf"^The dataset {name.removeprefix('tu/')} cannot be used: .*{why}"):
             use(name)

@@ -45,7 +45,7 @@ def edge_set(dataset: Dataset) -> set[tuple[int, int]]:
     return set(map(tuple, dataset.edges.T.tolist()))
 
 
-def test_a_spec_is_read_and_written():
+def test_noise_is_parsed_and_formatted():
     assert NoiseSpec.parse("feature:0.2") == NoiseSpec("feature", 0.2)
     assert str(NoiseSpec.parse("edge-add:0.50")) == "edge-add:0.5"
 
@@ -62,7 +62,7 @@ def test_a_spec_is_read_and_written():
         ("edge:nan", "'edge:nan'"),
     ],
 )
-def test_a_wrong_spec_is_refused_and_the_mend_is_named(text, part):
+def test_an_invalid_noise_is_refused_with_a_mend(text, part):
     with pytest.raises(UsageError, match=part):
         NoiseSpec.parse(text)
 
@@ -211,7 +211,7 @@ def test_edge_noise_that_changes_no_edge_is_refused(kind):
         noisy(dataset.replaced(edges=np.zeros((2, 0), dtype=np.int64)), f"{kind}:1")
 
 
-def test_a_graph_without_free_pairs_gets_no_edges_in_silence():
+def test_new_edges_need_free_pairs():
     ends = np.indices((6, 6)).reshape(2, -1)
     complete = make_dataset(graphs=1, nodes=6).replaced(edges=canonical_edges(*ends, 6, symmetric=True))
     with pytest.raises(UsageError, match="no pair of nodes is free"):
@@ -228,7 +228,7 @@ def test_new_edges_are_all_different_where_few_pairs_are_free() -> None:
         assert add_noise(dataset, split, NoiseSpec.parse("edge-add:1"), seed=seed).edges.shape[1] == 1200
 
 
-def test_noise_is_another_one_in_each_trial() -> None:
+def test_each_trial_has_its_own_noise() -> None:
     dataset, split = dataset_of(graphs(0)), Split(np.array([0, 1]), np.array([2]), np.array([3]))
     config = parse_config({"noise": "feature:0.2"})
     noisy = [fingerprint(trial_data(Trial(seed, fold, split), config, dataset).seen) for seed, fold in ((0, 0), (1, 0), (0, 1), (0, 0))]

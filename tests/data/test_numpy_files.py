@@ -119,7 +119,7 @@ def test_archives_that_numpy_does_not_write(tmp_path: Path, kind: str) -> None:
     assert len(faults.found) == 1
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("pipe", "zero", ".", "missing", "n" * 300):

@@ -254,7 +254,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_is_refused_for_the_true_reason(name: str, tmp_path: Path) -> None:
+def test_unreadable_files_are_refused_for_the_true_reason(name: str, tmp_path: Path) -> None:
     content, reason = REFUSED[name]
     folder = written(tmp_path / "toy", Written(content))
     with pytest.raises(DataError, match=reason):

@@ -81,7 +81,7 @@ def test_the_official_split_comes_back(digits: Dataset, tmp_path: Path) -> None:
         assert {name: part.tolist() for name, part in found.parts.items()} == {name: part.tolist() for name, part in split.parts.items()}
 
 
-def test_what_a_trainer_keeps_is_the_dataset_without_its_graph(folder: Path, digits: Dataset) -> None:
+def test_trainers_keep_the_dataset_without_its_graph(folder: Path, digits: Dataset) -> None:
     partition = read_partition(folder)
     assert partition.nodes[0].start == 0 and partition.nodes[0].stop == partition.nodes[1].start and partition.nodes[1].stop == 1797
     kept = partition.dataset
@@ -98,7 +98,7 @@ def test_the_chosen_metric_comes_back(digits: Dataset, tmp_path: Path) -> None:
         assert read_partition(tmp_path / str(metric)).dataset.target == chosen.target
 
 
-def test_what_cannot_be_cut_is_refused(digits: Dataset, tmp_path: Path) -> None:
+def test_datasets_that_cannot_be_cut_are_refused(digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="1797 nodes cannot be cut into 1798 parts"):
         write_partition(digits, 1798, tmp_path / "out")
     with pytest.raises(UsageError, match="has many graphs"):
@@ -117,7 +117,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["file", "fifo", "link", "empty", "folder", "partition"])
-def test_what_is_there_is_left_alone(folder: Path, digits: Dataset, tmp_path: Path, kind: str) -> None:
+def test_an_existing_folder_is_left_alone(folder: Path, digits: Dataset, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     if kind == "file":
         out.write_text("mine")
@@ -138,7 +138,7 @@ def test_what_is_there_is_left_alone(folder: Path, digits: Dataset, tmp_path: Pa
 
 
 @pytest.mark.parametrize("lacking", [1, 200_000])
-def test_parts_that_are_cut_off_are_no_partition(folder: Path, digits: Dataset, tmp_path: Path, lacking: int) -> None:
+def test_truncated_parts_are_not_a_partition(folder: Path, digits: Dataset, tmp_path: Path, lacking: int) -> None:
     largest = max(path.stat().st_size for path in folder.rglob("*.npy"))
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest - lacking, hard))
@@ -150,7 +150,7 @@ def test_parts_that_are_cut_off_are_no_partition(folder: Path, digits: Dataset, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_has_written_is_no_partition(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_a_killed_process_are_not_a_partition(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(partition_module, "_write", lambda dataset, num_parts, made: (made / "partition.json").touch() or os._exit(9))
         if (child := os.fork()) == 0:
@@ -162,7 +162,7 @@ def test_what_a_killed_process_has_written_is_no_partition(digits: Dataset, tmp_
     assert read_partition(tmp_path / "parts").num_parts == 2
 
 
-def test_what_comes_to_stand_there_meanwhile_is_kept(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_appears_meanwhile_is_kept(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_module, "_write", lambda *_: (tmp_path / "parts" / "notes").mkdir(parents=True))
     with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
         write_partition(digits, 2, tmp_path / "parts")
@@ -244,7 +244,7 @@ def test_a_manifest_that_does_not_fit_is_refused(copy: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("ids", [[0] * 1797, range(1, 1798), range(1796), np.arange(1797.0), np.arange(1797)[:, np.newaxis], 5])
-def test_what_the_store_calls_nodes_are_their_numbers(copy: Path, ids: npt.ArrayLike) -> None:
+def test_ids_must_number_the_nodes(copy: Path, ids: npt.ArrayLike) -> None:
     with np.load(copy / "nodes.npz") as found:
         arrays = {**found, "ids": np.asarray(ids)}
     file = io.BytesIO()

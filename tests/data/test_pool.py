@@ -41,6 +41,16 @@ def dataset_of(many: list[Graph], name: str = "some", **more: object) -> Dataset
     return Dataset.from_arrays(edges, features, labels, node_offsets=offsets, name=name, **{"feature_names": ("x", "y"), **more})
 
 
+def differing_in_edge_features() -> tuple[Dataset, Dataset]:
+    """A dataset, and a pool of 3 other graphs and 4 of the dataset, with another value of the edge feature."""
+    many = graphs(0)
+    dataset, pool = (
+        one.replaced(edge_features=np.full((one.num_edges, 1), value, dtype=np.float32), edge_feature_names=("b",), edge_feature_kinds=())
+        for one, value in ((dataset_of(many), 1.0), (dataset_of([*graphs(1, 3), *many[:4]], "pool"), 2.0))
+    )
+    return dataset, pool
+
+
 def renumbered(graph: Graph, seed: int) -> Graph:
     ends, features = graph
     order = np.random.default_rng(seed).permutation(len(features))
@@ -85,7 +95,7 @@ def test_the_hash_depends_on_the_features_of_edges_and_not_on_their_order() -> N
         with_pool(some, some)
 
 
-def test_a_pool_comes_behind_the_dataset_without_labels() -> None:
+def test_a_pool_follows_the_dataset_without_labels() -> None:
     dataset, pool = dataset_of(graphs(0)), dataset_of(graphs(1, 5), "pool")
     joined, dropped = with_pool(dataset, pool)
     assert (dropped, joined.num_pool, joined.num_samples) == (0, 5, 13)
@@ -149,7 +159,7 @@ def test_labels_and_targets_of_a_pool_do_not_matter() -> None:
     assert fingerprint(first) == fingerprint(second)
 
 
-def test_edge_features_come_along_or_are_asked_for() -> None:
+def test_edge_features_are_joined_or_required() -> None:
     plain = dataset_of(graphs(0)), dataset_of(graphs(1), "pool")
     with_edges = [
         one.replaced(
@@ -189,7 +199,7 @@ def test_a_dataset_has_one_pool() -> None:
         with_pool(joined, dataset_of(graphs(2)))
 
 
-def test_edge_features_that_no_student_takes_are_not_asked_for() -> None:
+def test_edge_features_that_no_student_takes_are_not_required() -> None:
     plain, pool = dataset_of(graphs(0)), dataset_of(graphs(1), "pool")
     edges = np.arange(plain.num_edges, dtype=np.float32).reshape(-1, 1)
     dataset = plain.replaced(edge_features=edges, edge_feature_names=("b",), edge_feature_kinds=())
@@ -200,34 +210,29 @@ def test_edge_features_that_no_student_takes_are_not_asked_for() -> None:
 
 
 def test_graphs_that_differ_in_edge_features_that_no_student_takes_are_the_same() -> None:
-    many = graphs(0)
-    dataset, pool = (
-        one.replaced(edge_features=np.full((one.num_edges, 1), value, dtype=np.float32), edge_feature_names=("b",), edge_feature_kinds=())
-        for one, value in ((dataset_of(many), 1.0), (dataset_of([*graphs(1, 3), *many[:4]], "pool"), 2.0))
-    )
+    dataset, pool = differing_in_edge_features()
     assert with_pool(dataset, pool)[1] == 0
     with pytest.warns(UserWarning, match=r"4 of 7 graphs are in 'some', too"):
         assert joined_with_pool(dataset, pool, edge_features=False).num_pool == 3
 
 
-def test_a_pool_of_one_graph_is_told_how_it_is_made() -> None:
+def test_a_pool_of_one_graph_needs_a_task() -> None:
     one = Dataset.from_arrays([[0], [1]], np.eye(2, dtype=np.float32), None, name="p", feature_names=("x", "y"))
     with pytest.raises(UsageError, match=r"p is a dataset for the node task\. Leave the pool out, or make it with task='graph'"):
         with_pool(dataset_of(graphs(0)), one)
     single = Dataset.from_arrays([[0], [1]], np.eye(2, dtype=np.float32), None, name="p", feature_names=("x", "y"), task="graph")
     assert with_pool(dataset_of(graphs(0)), single)[0].num_pool == 1
-    cases = {"gcn,mlp": True, "mlp,bag": False, "gcn": False}
-    for students, takes in cases.items():
-        shared = {"edge_features": False} if students == "gcn" else {}
-        assert takes_edge_features(parse_config({"students": students, "student": shared}).cohort) is takes
+
+
+@pytest.mark.parametrize(
+    ("students", "options", "takes"), [("gcn,mlp", {}, True), ("mlp,bag", {}, False), ("gcn", {"edge_features": False}, False)]
+)
+def test_a_cohort_takes_edge_features_if_a_student_does(students: str, options: dict[str, bool], takes: bool) -> None:
+    assert takes_edge_features(parse_config({"students": students, "student": options}).cohort) is takes
 
 
 def test_runs_whose_students_take_no_edge_features_have_a_pool_of_their_own() -> None:
-    many = graphs(0)
-    dataset, pool = (
-        one.replaced(edge_features=np.full((one.num_edges, 1), value, dtype=np.float32), edge_feature_names=("b",), edge_feature_kinds=())
-        for one, value in ((dataset_of(many), 1.0), (dataset_of([*graphs(1, 3), *many[:4]], "pool"), 2.0))
-    )
+    dataset, pool = differing_in_edge_features()
     source = DataSource(in_memory={"some": dataset}, pool=pool)
     with_edges, without = (parse_config({"unlabelled": "pool", "students": students}) for students in ("gcn,mlp", "mlp,bag"))
     assert source.load(with_edges, "some").num_pool == 7

@@ -272,7 +272,7 @@ def test_folds_and_sizes_are_whole_numbers(given: dict[str, object], said: str) 
 
 
 @pytest.mark.parametrize("protocol", ["nested", "holdout", "public"])
-def test_graphs_without_a_label_are_told(protocol: str) -> None:
+def test_graphs_without_a_label_cause_a_warning(protocol: str) -> None:
     labels = np.where(np.arange(30) % 3 == 0, np.arange(30) % 2, np.nan)
     split = Split([0, 3, 6], [9], [12]) if protocol == "public" else None
     dataset = Dataset.from_arrays([[0], [1]], np.ones((60, 1)) / 2, labels, node_offsets=np.arange(0, 61, 2), split=split, name="mine")
@@ -296,7 +296,7 @@ def test_multi_label_outer_folds_are_scikit_learns() -> None:
         np.testing.assert_array_equal(split.test, held_out)
 
 
-def test_unlabelled_nodes_of_another_part_s_graph_do_not_make_the_split_one_by_graph() -> None:
+def test_unlabelled_nodes_in_graphs_of_another_part_prevent_a_split_by_graph() -> None:
     dataset = replace(toy("node", np.arange(12) % 2), node_offsets=np.array([0, 4, 8, 12]))
     whole = Split(np.arange(4), np.arange(4, 6), np.arange(8, 12))
     assert splits_whole_graphs(dataset, whole)

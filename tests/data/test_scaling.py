@@ -45,7 +45,7 @@ def test_deviations_come_near_one_by_powers_of_two(dataset: Dataset) -> None:
     assert scales[3:].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_nodes_outside_the_training_part_are_not_looked_at(dataset: Dataset) -> None:
+def test_nodes_outside_the_training_part_do_not_count(dataset: Dataset) -> None:
     others = np.setdiff1d(np.arange(dataset.num_nodes), training_rows(dataset))
     features = np.array(dataset.features)
     features[others] *= 1000.0

@@ -46,13 +46,13 @@ def test_a_column_of_booleans_that_is_missing_is_named(made: Any) -> None:
 
 
 @MADE
-def test_a_value_of_a_one_hot_encoding_may_be_missing_without_a_word(made: Any) -> None:
+def test_a_value_of_a_one_hot_encoding_may_be_missing_without_a_warning(made: Any) -> None:
     colours = pd.get_dummies(pd.DataFrame({"colour": ["red", "blue", "red", "green"]}), prefix_sep="=")
     assert told(made(colours.drop(columns="colour=green")), made(colours)) == []
 
 
 @MADE
-def test_a_value_is_missing_without_a_word_where_each_row_has_another(made: Any) -> None:
+def test_a_value_may_be_missing_without_a_warning_if_each_row_has_another(made: Any) -> None:
     known = made(pd.get_dummies(pd.DataFrame({"eye_colour": ["dark_red", "blue", "red", "green"]})).assign(size=PEOPLE["size"]))
     new = pd.get_dummies(pd.DataFrame({"eye_colour": ["blue", "blue", "red", "dark_red"]})).assign(size=PEOPLE["size"])
     assert told(made(new), known) == []
@@ -73,7 +73,7 @@ def test_values_that_an_indicator_never_had_are_named(made: Any) -> None:
     assert ": old." in "".join(told(made(wide.assign(old=[0, 0, 0.5, 0])), made(wide))), "of a sparse matrix, too"
 
 
-def test_zeros_that_a_sparse_matrix_holds_are_no_other_values() -> None:
+def test_explicit_zeros_are_not_other_values() -> None:
     stored = sparse.csr_matrix(np.eye(4, 40, dtype=np.float32))
     stored.data[0] = 0
     known = of_nodes(np.eye(4, 40, dtype=np.bool_))

@@ -127,7 +127,7 @@ def test_datasets_of_dgl_are_sequences() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using 'NeighborSampler' without")
-def test_what_is_no_sequence_of_graphs_is_refused() -> None:
+def test_other_objects_than_sequences_of_graphs_are_refused() -> None:
     loader, sampler = dgl.dataloading.DataLoader, dgl.dataloading.MultiLayerFullNeighborSampler(1)
     for data, source in (
         (pyg.loader.DataLoader(pyg_graphs()), "dataset"),

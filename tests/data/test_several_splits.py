@@ -210,7 +210,7 @@ def test_splits_are_checked_when_they_are_replaced() -> None:
         dataset.replaced(official_splits=(Split([0], [1], [40]),))
 
 
-def test_something_else_than_splits_is_refused() -> None:
+def test_only_splits_are_accepted_as_splits() -> None:
     with pytest.raises(DataError, match=r"Give dgl_mutual\.Split\(train, val, test\), or a list of them"):
         Dataset.from_dgl(graph(), split=[[0, 1, 2]])  # type: ignore[list-item]
 
@@ -257,7 +257,7 @@ def test_fit_checks_the_split_of_its_fold_alone_and_names_it() -> None:
         dgl_mutual.fit(one, label_rate=0.2, **quick)
 
 
-def test_one_split_of_several_may_be_asked_for(tmp_path: Path) -> None:
+def test_the_first_of_several_splits_can_be_chosen(tmp_path: Path) -> None:
     options: dict[str, Any] = {"students": "gcn,sage", "training": {"epochs": 1}, "student": {"hidden": 4}, "folds": 1}
     experiment = dgl_mutual.experiment(Dataset.from_dgl(graph()), ["independent", "gml"], jobs=1, out=tmp_path, **options)
     assert set(experiment.trials["fold"]) == {0} and "nan" not in repr(experiment)

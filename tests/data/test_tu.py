@@ -37,7 +37,7 @@ def test_a_warning_says_that_float32_loses_digits_of_attributes(build_tu: Build)
         load_dataset(build_tu(node_labels=None, node_attributes=seconds))
 
 
-def test_degrees_where_there_is_nothing_else(build_tu: Build) -> None:
+def test_degrees_without_other_features(build_tu: Build) -> None:
     folder = build_tu()
     for part in ("node_labels", "node_attributes"):
         (folder / f"TOY_{part}.txt").unlink()
@@ -82,7 +82,7 @@ def test_a_link_to_nothing_or_a_folder_is_not_an_absent_file(build_tu: Build, pa
         load_dataset(folder, require_labels=False)
 
 
-def test_a_link_to_nothing_tells_a_continuous_target(build_tu: Build) -> None:
+def test_a_link_to_nothing_still_names_a_continuous_target(build_tu: Build) -> None:
     folder = build_tu(graph_labels=None)
     (folder / "TOY_graph_attributes.txt").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"TOY_graph_attributes\.txt is a continuous target"):
@@ -152,7 +152,7 @@ def test_graphs_without_nodes_are_left_out_with_their_labels(build_tu: Build) ->
 
 
 @pytest.mark.parametrize("empty", ["", "\n\n"])
-def test_there_need_not_be_any_edge(build_tu: Build, empty: str) -> None:
+def test_graphs_need_no_edges(build_tu: Build, empty: str) -> None:
     dataset = load_dataset(build_tu(A=empty, edge_labels=empty, edge_attributes=empty))
     assert dataset.num_edges == 0 and dataset.edge_features is None
     assert dataset.node_offsets.tolist() == [0, 3, 5] and dataset.num_features == 4
@@ -205,7 +205,7 @@ def test_integers_are_read_to_their_last_digit(build_tu: Build, part: str) -> No
         assert dataset.feature_names[:3] == (f"label={-(2**63)}", f"label={first}", f"label={second}")
 
 
-def test_a_number_beyond_whole_ones_is_one_fault_without_a_warning(build_tu: Build) -> None:
+def test_a_number_beyond_int64_is_one_fault_without_a_warning(build_tu: Build) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (fault,) = verify_dataset(build_tu(graph_labels="1e300\n1\n"))

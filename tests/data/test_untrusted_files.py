@@ -24,7 +24,7 @@ from dgl_mutual.utils.files import RefusedFile
         (KeyError("k" * 1000), f"expected text (KeyError: '{'k' * 199}...)"),
     ],
 )
-def test_what_is_raised_is_recorded(error: Exception, rule: str) -> None:
+def test_errors_are_recorded_as_faults(error: Exception, rule: str) -> None:
     faults = Faults()
     with recording(Path("a.txt"), faults, "expected text"):
         raise error
@@ -32,7 +32,7 @@ def test_what_is_raised_is_recorded(error: Exception, rule: str) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), DataError("two"), UserWarning("odd")])
-def test_what_is_no_fault_of_the_file_is_raised(error: Exception) -> None:
+def test_errors_that_are_not_faults_of_the_file_are_raised(error: Exception) -> None:
     faults = Faults()
     with pytest.raises(type(error)), recording(Path("a.txt"), faults, "expected text"):
         raise error

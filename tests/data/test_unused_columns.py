@@ -11,7 +11,7 @@ from dgl_mutual.data import load_dataset
 from tests.data.test_other_tools import FEATURES, LIST, Written, graphs, nodes, plain, written
 
 
-def test_what_is_not_used_is_a_warning(tmp_path: Path) -> None:
+def test_unused_columns_cause_a_warning(tmp_path: Path) -> None:
     edges = "src_id,dst_id,weight,type\n0,1,0.5,1\n1,2,0.5,1\n2,3,0.5,1\n3,0,0.5,1\n"
     with pytest.warns(UserWarning, match=r"edges\.csv: weight, type are not used\. Edge features are read from the column feat"):
         load_dataset(written(tmp_path / "toy", Written(plain(LIST), edges=edges)))
@@ -85,7 +85,7 @@ def test_columns_that_look_like_masks_are_a_warning(tmp_path: Path, names: list[
 
 
 @pytest.mark.parametrize(("name", "cells"), [("test", [71, 64, 80, 92]), ("validity", [1, 0, 0, 1]), ("age", [1, 0, 0, 1])])
-def test_other_columns_are_features_without_a_word(tmp_path: Path, name: str, cells: list[int]) -> None:
+def test_other_columns_are_features_without_a_warning(tmp_path: Path, name: str, cells: list[int]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         columns = nodes(x=[1, 2, 3, 4]).drop(columns="feat").assign(**{name: cells})

@@ -81,7 +81,7 @@ def test_a_single_class_is_a_fault(build_csv: Build) -> None:
     assert "of one class" in fault.rule
 
 
-def test_which_of_several_splits_it_is_is_said(build_csv: Build) -> None:
+def test_a_fault_names_its_split(build_csv: Build) -> None:
     nodes = "node_id,label,feat,train_mask_0,val_mask_0,test_mask_0,train_mask_1,val_mask_1,test_mask_1\n"
     rows = "a,x,1,1,0,0,0,0,1\nb,x,2,1,0,0,1,0,0\nc,y,3,0,0,1,1,0,0\nd,y,4,0,1,0,0,1,0\n"
     meta = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"

@@ -59,7 +59,7 @@ def test_label_rates_stay_apart_and_without_single_targets_all_are_shown(tmp_pat
 
 
 @pytest.mark.parametrize("protocol", ["public", "random", "holdout"])
-def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_splits_that_depend_on_the_target_cause_a_warning(protocol: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol=protocol)
     write(tmp_path, "gml", ["even"], ALONE, protocol=protocol)
     export(load_runs([tmp_path]), "markdown", by_target=True, baseline="gml (1 target)")
@@ -68,7 +68,7 @@ def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("protocols", [["holdout"], ["holdout", "random"]])
-def test_a_target_without_a_common_protocol_is_told(protocols: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_targets_without_common_protocol_cause_a_warning(protocols: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol="random")
     for protocol in protocols:
         write(tmp_path, "gml", ["even"], ALONE, protocol=protocol)

@@ -41,7 +41,7 @@ def row(comparison: Comparison, method: str, data: str = "Cora", member: str = "
     return found
 
 
-def test_seeds_are_paired_and_told_apart_by_wilcoxon(tmp_path: Path) -> None:
+def test_seeds_are_paired_and_compared_by_wilcoxon(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", seeds=5, scores=ALONE)
     write_run(tmp_path, strategy="gml", seeds=5, scores=BETTER)
     found = row(compared(tmp_path, baseline="independent"), "gml")
@@ -77,7 +77,7 @@ def test_a_tie_is_neither_won_nor_lost(tmp_path: Path) -> None:
     assert (found["wins"], found["losses"], found["n"]) == (1, 1, 5)
 
 
-def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
+def test_folds_are_compared_by_the_corrected_t_test(tmp_path: Path) -> None:
     write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=5, scores=ALONE)
     write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=5, scores=BETTER)
     found = row(compared(tmp_path, baseline="independent"), "gml", "MUTAG")
@@ -100,7 +100,7 @@ def test_seeds_of_holdout_are_compared_by_the_corrected_t_test(protocol: str, tm
 
 
 @pytest.mark.parametrize("ratio", [0.4, math.nan])
-def test_splits_of_a_dataset_are_told_apart_with_their_own_ratio_or_not_at_all(ratio: float, tmp_path: Path) -> None:
+def test_official_splits_are_tested_with_their_own_ratio_or_not_at_all(ratio: float, tmp_path: Path) -> None:
     for strategy, scores in (("independent", ALONE), ("gml", BETTER)):
         folder = write_run(tmp_path, strategy=strategy, seeds=1, folds=5, protocol="splits", scores=scores, config={"task": "node"})
         pd.read_csv(folder / "trials.csv").assign(test_to_train=ratio).to_csv(folder / "trials.csv", index=False)
@@ -181,7 +181,7 @@ def test_one_dataset_under_several_conditions_is_not_several(tmp_path: Path) -> 
     assert compared(tmp_path).rankings == {}
 
 
-def test_of_costs_less_is_better_and_the_cohort_shares_them(tmp_path: Path) -> None:
+def test_lower_costs_are_better_and_shared_by_the_cohort(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", students=["gcn"])
     write_run(tmp_path, strategy="gml", students=["gcn"], epochs=9)
     comparison = compared(tmp_path, value="train_seconds")
@@ -203,7 +203,7 @@ def test_disagreement_is_neither_good_nor_bad(tmp_path: Path) -> None:
     assert text.groups[0][1][1] == Cell("5.0", "0.0", mark=WORSE)
 
 
-def test_what_was_not_measured_is_refused_or_left_blank(tmp_path: Path) -> None:
+def test_unmeasured_values_are_refused_or_left_blank(tmp_path: Path) -> None:
     file = write_run(tmp_path, strategy="independent") / "trials.csv"
     pd.read_csv(file).assign(disagreement="", peak_mib="", nll="", ece="", test_to_train="").to_csv(file, index=False)
     assert row(compared(tmp_path), "independent")["n"] == 10
@@ -248,14 +248,14 @@ def test_methods_that_are_all_alike_are_not_best(tmp_path: Path) -> None:
         ({"baseline": "dml"}, "baseline 'dml' is not among the methods of these runs: gml, independent.*--baseline"),
     ],
 )
-def test_what_is_not_there_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_unknown_names_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     for strategy in ("independent", "gml"):
         write_run(tmp_path, strategy=strategy)
     with pytest.raises(UsageError, match=message):
         compared(tmp_path, **options)
 
 
-def test_protocols_stand_in_blocks_of_their_own_each_with_its_tests(tmp_path: Path) -> None:
+def test_each_protocol_has_its_own_columns_and_tests(tmp_path: Path) -> None:
     for protocol in ("public", "random"):
         for strategy in ("independent", "gml"):
             write_run(tmp_path, strategy=strategy, protocol=protocol, level=0.7 if strategy == "gml" else 0.5)
@@ -270,7 +270,7 @@ def test_protocols_stand_in_blocks_of_their_own_each_with_its_tests(tmp_path: Pa
     assert "No independent on Cora (nested), so nothing is tested there." in told
 
 
-def test_protocols_under_one_name_of_a_suite_stand_apart_too(tmp_path: Path) -> None:
+def test_protocols_under_one_name_of_a_suite_have_separate_columns(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, protocol=protocol) for protocol in ("public", "random")]
     trials = gather(load_runs([write_suite(tmp_path, "mine", [(runs[0], "a", "here"), (runs[1], "b", "here")])]))
     assert set(compare(trials).rows["data"]) == {"here (public)", "here (random)"}
@@ -290,7 +290,7 @@ def test_columns_are_of_one_dataset_where_they_differ_in_their_protocol_alone(
     assert any(sentence.startswith("One dataset under several protocols") for sentence in caption(comparison)) == bool(blocks)
 
 
-def test_metrics_under_one_name_stand_apart_too(tmp_path: Path) -> None:
+def test_metrics_under_one_name_have_separate_columns(tmp_path: Path) -> None:
     configs: list[tuple[str, dict[str, str]]] = [("accuracy", {}), ("macro-f1", {"metric": "macro-f1"})]
     runs = [write_run(tmp_path, metric=metric, config=config) for metric, config in configs]
     one = write_suite(tmp_path, "mine", [(runs[0], "a", "here"), (runs[1], "b", "here")])
@@ -389,7 +389,7 @@ def test_unpaired_trials_are_refused_and_named(tmp_path: Path) -> None:
     assert row(compared(tmp_path), "gml")["n"] == 4
 
 
-def test_only_what_is_unpaired_is_not_tested(tmp_path: Path) -> None:
+def test_only_unpaired_methods_are_not_tested(tmp_path: Path) -> None:
     for data, seeds in (("Cora", 6), ("CiteSeer", 5)):
         write_run(tmp_path, data, "independent", seeds=6)
         write_run(tmp_path, data, "gml", seeds=seeds, level=0.7)
@@ -439,7 +439,7 @@ def test_a_suites_baseline_that_is_missing_or_does_not_pair_gives_way_to_no_othe
             asked(baseline="dml")
 
 
-def test_only_the_data_whose_methods_differ_are_told_apart(tmp_path: Path) -> None:
+def test_only_data_whose_methods_differ_are_distinguished(tmp_path: Path) -> None:
     settings: list[tuple[str, str, dict[str, Any]]] = [
         ("Cora", "independent", {"label_rate": 0.1}),
         ("Cora", "gml", {"label_rate": 0.1}),
@@ -480,7 +480,7 @@ def test_a_dataset_that_the_baseline_lacks_is_not_tested_and_the_others_are(tmp_
     assert "No independent on CiteSeer, so nothing is tested there." in list(caption(comparison))
 
 
-def test_one_run_twice_is_refused(tmp_path: Path) -> None:
+def test_several_runs_of_one_method_are_refused(tmp_path: Path) -> None:
     a, b = (write_run(tmp_path / name) for name in ("a", "b"))
     with pytest.raises(UsageError, match=re.escape(f"Several runs are 'gml' on Cora: {a}, {b}. Give one of them.")):
         compare(gather(load_runs([tmp_path / "a", tmp_path / "b"])))
@@ -500,7 +500,7 @@ def test_runs_of_data_that_mean_something_else_are_refused(tmp_path: Path) -> No
         compared(tmp_path)
 
 
-def test_unfinished_runs_are_told(tmp_path: Path) -> None:
+def test_unfinished_runs_are_named(tmp_path: Path) -> None:
     keys = [(seed, 0) for seed in range(7)]
     write_run(tmp_path, strategy="independent", keys=keys)
     write_run(tmp_path, strategy="gml", keys=keys)
@@ -517,7 +517,7 @@ def test_the_default_baseline_needs_another_method(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "percent"), [("nll", False), ("ece", True)])
-def test_less_is_better_of_calibration_errors(tmp_path: Path, value: str, percent: bool) -> None:
+def test_lower_calibration_errors_are_better(tmp_path: Path, value: str, percent: bool) -> None:
     for strategy, level in (("independent", 0.3), ("gml", 0.1)):
         file = write_run(tmp_path, strategy=strategy) / "trials.csv"
         trials = pd.read_csv(file)

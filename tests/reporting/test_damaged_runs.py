@@ -47,7 +47,7 @@ def test_a_damaged_run_is_named(tmp_path: Path, name: str, content: str, message
         gather(load_runs([run]))
 
 
-def test_a_run_of_a_suite_without_its_configuration_is_not_one_that_has_not_begun(tmp_path: Path) -> None:
+def test_a_suite_run_without_configuration_is_damaged(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml")]
     suite = write_suite(tmp_path, "x", [(run, run.name.split("-")[2], "Cora") for run in runs])
     (runs[1] / "config.yaml").unlink()
@@ -117,7 +117,7 @@ def test_a_configuration_that_no_run_has_is_named(tmp_path: Path, changed: dict[
         load_runs([run])
 
 
-def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: Path) -> None:
+def test_repeated_keys_and_endless_aliases_are_named(tmp_path: Path) -> None:
     run = edited(write_run(tmp_path), "config.yaml", lambda text: text + "  seeds: 3\n")
     with pytest.raises(StoreError, match="'seeds' occurs twice"):
         load_runs([run])
@@ -151,7 +151,7 @@ def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: P
         ("split,test_to_train\n", "split,ratio\n", "does not have the columns test_to_train: "),
     ],
 )
-def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str, told: str) -> None:
+def test_impossible_values_of_trials_are_named(tmp_path: Path, good: str, bad: str, told: str) -> None:
     run = write_run(tmp_path)
     assert good in (run / "trials.csv").read_text()
     edited(run, "trials.csv", lambda text: text.replace(good, bad, 1))
@@ -159,7 +159,7 @@ def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str
         gather(load_runs([run]))
 
 
-def test_a_row_that_one_trial_lost_is_named(tmp_path: Path) -> None:
+def test_a_missing_row_of_a_trial_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     edited(run, "trials.csv", lambda text: "".join(text.splitlines(keepends=True)[:-1]))
     with pytest.raises(StoreError, match=r"lacks the row of 'ensemble' \(accuracy\) of seed 9, fold 0: it was changed"):
@@ -168,7 +168,7 @@ def test_a_row_that_one_trial_lost_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "trials.csv", "history.csv", "environment.json"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "circle"])
-def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+def test_only_regular_files_are_read(tmp_path: Path, name: str, kind: str) -> None:
     run = write_run(tmp_path)
     (run / name).unlink()
     make: dict[str, Callable[[Path], object]] = {

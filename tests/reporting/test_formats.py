@@ -59,7 +59,7 @@ def test_long_csv_has_every_figure_with_all_its_digits(comparison: Comparison) -
     assert set(table["baseline"]) == {"independent"}
 
 
-def test_percent_and_precision_scale_and_round_what_is_shown_and_no_test(comparison: Comparison) -> None:
+def test_percent_and_precision_change_shown_numbers_but_no_test(comparison: Comparison) -> None:
     plain, percent = read(to_csv(comparison)), read(to_csv(comparison, percent=True, precision=2))
     for name in ("mean", "std", "difference", "low", "high"):
         assert percent[name].tolist() == pytest.approx([float(f"{100 * figure:.2f}") for figure in plain[name]], nan_ok=True)
@@ -78,7 +78,7 @@ def test_csv_and_markdown_round_alike(tmp_path: Path) -> None:
     assert long["mean"].tolist() == [wide[f"{name} mean"].item() for name in long["data"]] == shown
 
 
-def test_wide_csv_has_a_row_a_method_and_columns_a_dataset(comparison: Comparison) -> None:
+def test_wide_csv_has_a_row_per_method_and_columns_per_dataset(comparison: Comparison) -> None:
     table = read(to_csv(comparison, wide=True))
     figures = [f"{data} {figure}" for data in ("CiteSeer", "Cora") for figure in ("mean", "std", "n")]
     assert list(table.columns) == ["member", "method", *figures]
@@ -122,7 +122,7 @@ def test_a_screen_shows_names_as_they_are(wicked: Comparison) -> None:
     assert f"\n{WICKED} " in shown and WICKED in shown.splitlines()[0]
 
 
-def test_the_caption_says_what_is_needed_to_judge(comparison: Comparison) -> None:
+def test_the_caption_explains_the_numbers(comparison: Comparison) -> None:
     told = " ".join(text_table(comparison, percent=True).caption)
     for part in (
         "Test accuracy (%): mean ± standard deviation (ddof = 1).",
@@ -175,7 +175,7 @@ def test_the_caption_names_protocols_and_tests_that_differ(tmp_path: Path) -> No
     assert "Test accuracy of the mean student" in told
 
 
-def test_the_caption_tells_what_is_not_finished(tmp_path: Path) -> None:
+def test_the_caption_names_unfinished_runs(tmp_path: Path) -> None:
     write_run(tmp_path, keys=[(seed, 0) for seed in range(9)])
     assert "Not finished: gml on Cora (9 of 10 trials)." in text_table(compare(gather(load_runs([tmp_path])))).caption
 
@@ -202,7 +202,7 @@ def test_names_are_text_in_latex() -> None:
     assert latex_text("\u03c3\u03bb\u0394\u0391\u00b5") == r"$\sigma$$\lambda$$\Delta$?$\mu$"
 
 
-def test_a_table_of_latex_names_once_what_it_cannot_print(comparison: Comparison) -> None:
+def test_unprintable_characters_of_latex_are_named_once(comparison: Comparison) -> None:
     table = text_table(comparison)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -223,7 +223,7 @@ def test_latex_marks_best_and_significant(comparison: Comparison) -> None:
 
 
 @pytest.mark.parametrize("name", ["[2pt] mine", "*mine", " [mine]"])
-def test_a_row_of_latex_does_not_begin_with_what_belongs_to_the_line_before(name: str, comparison: Comparison) -> None:
+def test_a_latex_row_does_not_start_with_a_bracket_or_star(name: str, comparison: Comparison) -> None:
     table = text_table(comparison)
     rows = tuple((Cell(name), *row[1:]) for row in table.groups[0])
     lines = to_latex(replace(table, groups=(rows,), header=(name, *table.header[1:]))).splitlines()

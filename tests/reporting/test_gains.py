@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.usefixtures("without_layout")
 
 
-def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path) -> None:
+def test_gains_are_paired_differences_with_marks_of_significance(tmp_path: Path) -> None:
     """One method gains the same on every seed, another at random."""
     base = 0.7 + 0.01 * np.arange(10)
     noise = 0.01 * np.array([1, -2, 3, -1, 2, -3, 1, -1, 2, -2])

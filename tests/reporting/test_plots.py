@@ -215,7 +215,7 @@ def test_runs_without_a_finished_trial_have_no_plots(tmp_path: Path) -> None:
     assert drawn(tmp_path) == {}
 
 
-def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
+def test_names_are_neither_formulas_nor_paths(tmp_path: Path) -> None:
     name = "$\\frac{1}$ ../../x <b> " + "long " * 20
     suite = write_suite(tmp_path, "x", [(write_run(tmp_path, diversity=True, weights=True), name, name)])
     with drawing():
@@ -290,7 +290,7 @@ def test_a_line_looks_the_same_in_all_reliability_panels(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])
-def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
+def test_rows_outside_of_all_bins_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
     write_reliability(write_run(tmp_path, seeds=1), [row])
     with pytest.raises(StoreError, match=r"reliability.csv.*(belongs to no bin|accuracy = 1.5 in row 1)"):
         drawn(tmp_path, "reliability")
@@ -326,7 +326,7 @@ def test_a_name_with_a_byte_order_mark_is_drawn(tmp_path: Path) -> None:
             assert save(shown, tmp_path / "plots", name, ["pdf"])[0].stat().st_size
 
 
-def test_a_search_is_drawn_with_its_name_and_what_its_points_are(tmp_path: Path) -> None:
+def test_a_plot_of_a_search_explains_its_points(tmp_path: Path) -> None:
     rows = [(0, "complete", 0.5, 0.5, 1.0, ""), (1, "pruned", 0.4, 0.5, 1.0, "")]
     pd.DataFrame(rows, columns=TUNING_COLUMNS).to_csv(tmp_path / "tuning.csv", index=False)
     with drawing():

@@ -104,7 +104,7 @@ def test_a_suites_baseline_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("only_curves")
-def test_what_is_not_complete_is_said(tmp_path: Path) -> None:
+def test_incomplete_runs_are_named(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=3, keys=[(0, 0)])
     (run / "failures.csv").write_text("seed,fold,error,details\n1,0,it <burns>,\n")
     page = Page(report([run]))

@@ -111,7 +111,7 @@ def test_no_text_lies_on_another_where_panels_have_equal_aspect(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_a_figure_is_as_long_as_its_panels_need_and_as_was_asked_for(rows: int) -> None:
+def test_a_figure_has_at_least_the_requested_height_and_room_for_its_panels(rows: int) -> None:
     with drawing():
         short, long = (new_figure(COLUMN, height) for height in (1, 9))
         for shown in (short, long):

@@ -37,7 +37,7 @@ def test_runs_of_one_strategy_are_named_by_what_differs(tmp_path: Path) -> None:
     assert labels(tmp_path) == {("Cora", "independent"), ("Cora", "gml (weight=0.5)"), ("Cora", "gml (weight=1.0)")}
 
 
-def test_runs_are_chosen_by_the_names_of_tables_and_stand_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_runs_are_chosen_by_their_names_in_tables_in_the_given_order(tmp_path: Path) -> None:
     for dataset, strategy in (("Cora", "dml"), ("Cora", "gml"), ("CiteSeer", "gml"), ("PubMed", "gml")):
         write_run(tmp_path, dataset, strategy)
     runs = load_runs([tmp_path])
@@ -103,7 +103,7 @@ def test_the_metric_belongs_to_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recording", [{"diversity": True}, {"checkpoint_every": 5}])
-def test_what_only_records_makes_no_method(recording: dict[str, Any], tmp_path: Path) -> None:
+def test_options_that_only_record_do_not_distinguish_methods(recording: dict[str, Any], tmp_path: Path) -> None:
     for training in ({"epochs": 6}, {"epochs": 6, **recording}):
         write_run(tmp_path, config={"training": training})
     runs = load_runs([tmp_path])
@@ -120,7 +120,7 @@ def test_a_part_that_only_one_run_has_is_one_word(tmp_path: Path) -> None:
         assert {method for _, method in labels(tmp_path)} == one
 
 
-def test_what_followed_from_what_was_given_is_not_told(tmp_path: Path) -> None:
+def test_consequences_of_given_options_are_not_in_labels(tmp_path: Path) -> None:
     for epochs in (6, 7):
         config = {"strategy_options": {"exchange_warmup": [epochs // 4, epochs // 3]}}
         given = {"training": {"epochs": epochs}, "students": ["gcn", {"architecture": "gat"}]}
@@ -184,7 +184,7 @@ def test_a_label_that_is_too_long_has_whole_entries_and_rounded_numbers(tmp_path
     assert all(re.fullmatch(r"gml \(dropout=0\.328, temperature=[01], \.\.\. [0-9a-f]{6}\)", method) for method in methods)
 
 
-def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:
+def test_a_suite_reads_only_its_own_seeds(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=5)
     suite = write_suite(tmp_path, "mine", [(run, "few", "here"), (run, "all", "here")])
     values = yaml.safe_load((suite / "suite.yaml").read_text())
@@ -318,7 +318,7 @@ def test_status_of_a_suite_names_what_has_not_begun_or_cannot_be_had(tmp_path: P
     assert not status.is_complete
 
 
-def test_of_a_run_that_two_suites_name_the_larger_number_of_seeds_counts(tmp_path: Path) -> None:
+def test_the_larger_number_of_seeds_of_two_suites_counts(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=5)
     suites = [write_suite(tmp_path, str(seeds), [(run, "gml", "here")]) for seeds in (2, 5)]
     file = suites[0] / "suite.yaml"

@@ -95,7 +95,7 @@ def test_runs_of_several_metrics_do_not_share_an_axis(tmp_path: Path) -> None:
     }
 
 
-def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
+def test_each_kind_of_noise_has_a_panel_that_starts_without_noise(everything: Path) -> None:
     figure = drawn(everything / "noise", "noise")["noise-Cora"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]
     (clean, noisy), (also_clean, _) = lines(figure)["gml"], lines(figure, 1)["gml"]

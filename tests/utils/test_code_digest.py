@@ -223,16 +223,16 @@ def test_a_change_of_what_it_uses_is_noticed(digest: Callable[..., str | None], 
         ("if STRONG", "if not STRONG"),
     ],
 )
-def test_what_it_does_not_use_is_no_change(digest: Callable[..., str | None], change: tuple[str, str]) -> None:
+def test_changes_of_unused_code_are_not_noticed(digest: Callable[..., str | None], change: tuple[str, str]) -> None:
     assert digest("Net") == digest("Net", change)
 
 
-def test_what_has_the_same_imported_decorator_is_no_change(digest: Callable[..., str | None]) -> None:
+def test_changes_of_others_with_the_same_imported_decorator_are_not_noticed(digest: Callable[..., str | None]) -> None:
     assert digest("kept") == digest("kept", ("23 * x", "24 * x"))
     assert digest("kept") != digest("kept", ("17 * x", "18 * x"))
 
 
-def test_code_without_a_source_has_none() -> None:
+def test_code_without_source_has_no_digest() -> None:
     made: dict[str, Any] = {"__name__": "nowhere"}
     exec("class Net:\n    pass\n", made)
     assert code_digest(made["Net"]) is None

@@ -22,7 +22,7 @@ from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory
 class Own: ...
 
 
-def test_what_means_that_memory_is_out() -> None:
+def test_errors_that_mean_a_lack_of_memory() -> None:
     for error in (
         *(MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), RuntimeError("can't allocate memory: 9 bytes")),
         ImportError("libtorch.so: failed to map segment from shared object"),
@@ -53,7 +53,7 @@ def test_errors_of_the_package_and_of_memory_pass() -> None:
     assert not is_custom(Exchange) and not is_custom(Exchange()) and is_custom(Own) and is_custom(SimpleNamespace())
 
 
-def test_the_line_that_is_told_is_not_a_librarys() -> None:
+def test_the_named_line_is_not_of_a_library() -> None:
     try:
         nn.Linear(2, 2)(torch.zeros(3))
     except RuntimeError as error:

@@ -32,7 +32,7 @@ def resize(stream: TextIO, columns: int, lines: int) -> None:
     fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
-def test_the_width_is_the_environments_or_the_terminals_or_80(terminal: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_width_is_from_the_environment_the_terminal_or_80(terminal: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert screen(terminal) == screen(io.StringIO()) == (79, 23)
     resize(terminal, 50, 0)
@@ -85,7 +85,7 @@ class Full(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [None, Full()])
-def test_a_bar_that_cannot_be_shown_costs_no_training(monkeypatch: pytest.MonkeyPatch, stream: TextIO | None) -> None:
+def test_a_bar_that_cannot_be_shown_ends_no_training(monkeypatch: pytest.MonkeyPatch, stream: TextIO | None) -> None:
     """As with `2>&-`, or on a full disk."""
     monkeypatch.setattr("sys.stderr", stream)
     with make_bar(total=4, mininterval=0) as bar:

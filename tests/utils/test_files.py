@@ -58,7 +58,7 @@ def test_a_folder_takes_the_place_of_a_folder_and_what_it_lacks_stays(tmp_path: 
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_what_stays_in_a_folder_is_not_copied(tmp_path: Path) -> None:
+def test_kept_entries_of_a_folder_are_not_copied(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     (folder / "mine").mkdir(parents=True)
     holes = [folder / "holes", folder / "mine" / "holes"]
@@ -74,7 +74,7 @@ def test_what_stays_in_a_folder_is_not_copied(tmp_path: Path) -> None:
     assert all(file.stat().st_nlink == 1 for file in holes) and (folder / "pipe").is_fifo() and (folder / "own").exists()
 
 
-def test_what_stays_in_a_folder_is_copied_where_files_have_one_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_entries_are_copied_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -150,7 +150,7 @@ def test_only_files_of_these_names_are_removed_and_an_empty_folder(tmp_path: Pat
     assert not (tmp_path / "folder").exists()
 
 
-def test_what_is_set_aside_replaces_nothing(tmp_path: Path) -> None:
+def test_setting_aside_replaces_nothing(tmp_path: Path) -> None:
     for content in ("one", "two", "three"):
         (tmp_path / "t.csv").write_text(content)
         set_aside(tmp_path / "t.csv")
@@ -166,7 +166,7 @@ def test_unwritable_places_are_one_clear_error(tmp_path: Path) -> None:
             act(tmp_path / "file" / "below")
 
 
-def test_too_many_open_files_are_no_fault_of_the_place() -> None:
+def test_too_many_open_files_are_not_blamed_on_the_path() -> None:
     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     assert re.search(r"'there': Too many open files\. Do less at a time.*open files", str(unwritable(Path("there"), error)))
 
@@ -187,7 +187,7 @@ def test_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_a_killed_process_left_goes_and_what_is_fresh_stays(tmp_path: Path) -> None:
+def test_old_temporary_files_are_removed_and_fresh_ones_stay(tmp_path: Path) -> None:
     old, fresh, foreign = tmp_path / ".1.dgl-mutual.tmp", tmp_path / ".2.dgl-mutual.tmp", tmp_path / ".a.csv.tmp"
     old.mkdir()
     (old / "half").touch()
@@ -277,7 +277,7 @@ def test_a_file_is_read_by_its_real_size(tmp_path: Path) -> None:
     assert read_bytes(Path("/proc/self/status"), 1 << 20).startswith(b"Name")
 
 
-def test_what_cannot_be_written_is_not_called_by_a_temporary_name(tmp_path: Path) -> None:
+def test_an_error_does_not_name_a_temporary_path(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=rf"Cannot write '{tmp_path}': No space left"), replacing(tmp_path / "folder") as folder:
         folder.mkdir()
         with replacing(folder / "file"):
@@ -297,13 +297,13 @@ def test_a_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
     assert (run / "a" / "b.csv").read_text() == "x"
 
 
-def test_who_named_no_file_is_told_to_move_the_folder_in_its_place(tmp_path: Path) -> None:
+def test_text_does_not_replace_a_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"it is a folder\. Move it away, or rename it\.$"):
         write_text(tmp_path, "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no process is looked for there")
-def test_what_a_living_process_writes_stays_when_the_clock_is_set_forward(tmp_path: Path) -> None:
+def test_files_of_a_running_process_stay_if_the_clock_is_set_forward(tmp_path: Path) -> None:
     file = tmp_path / "a"
     with replacing(file) as temporary:
         for path in (temporary, dead := temporary.with_name(re.sub(r"\.[0-9]+\.dgl", f".{ended()}.dgl", temporary.name))):

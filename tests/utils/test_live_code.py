@@ -225,7 +225,7 @@ def test_a_value_that_was_replaced_in_the_process_is_noticed(imported: Callable[
     assert changed_since_import(module.Net) == f"live_ideas:{name}"
 
 
-def test_what_another_module_puts_in_place_of_a_method_is_no_change(imported: Callable[[str], ModuleType]) -> None:
+def test_a_method_set_by_another_module_is_not_a_change(imported: Callable[[str], ModuleType]) -> None:
     """As by a library's base class that wraps the methods of its subclasses: each process that imports the file repeats it."""
     module = imported(SOURCE)
     module.Net.forward = lambda self, graph, feat: feat
@@ -241,7 +241,7 @@ def test_what_another_module_puts_in_place_of_a_method_is_no_change(imported: Ca
         SOURCE.replace("LATER = 2", "LATER = 3"),
     ],
 )
-def test_what_is_the_same_is_taken_for_it(imported: Callable[[str], ModuleType], changed: str) -> None:
+def test_equal_code_has_no_differences(imported: Callable[[str], ModuleType], changed: str) -> None:
     module = imported(SOURCE)
     module.helper(1)
     net = module.Net()

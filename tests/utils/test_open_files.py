@@ -13,7 +13,7 @@ from dgl_mutual.utils.open_files import make_room, more_files, too_many_open
 pytest.importorskip("resource", reason="there are no such limits on Windows")
 
 
-def test_the_own_limit_is_raised_and_that_of_the_system_is_told() -> None:
+def test_the_process_limit_is_raised_and_the_system_limit_is_named() -> None:
     code = """
 import os, resource
 from dgl_mutual.utils.open_files import make_room
@@ -34,7 +34,7 @@ def test_without_limits_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -> No
     assert more_files(100) == "Raise it: ulimit -n 100"
 
 
-def test_which_errors_come_from_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_too_many_open_files_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_files, "_limits", lambda: (64, None))
     refused = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     follows = UnboundLocalError("no pipe")

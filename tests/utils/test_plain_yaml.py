@@ -24,7 +24,7 @@ from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yam
         "[0, -0, 0.5, 0x1F, 08, '010', '1:30']",
     ],
 )
-def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
+def test_valid_yaml_gives_the_values_of_pyyaml(text: str) -> None:
     assert read_yaml(text) == yaml.safe_load(text)
 
 
@@ -65,7 +65,7 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
         ("a: !!python/object/apply:os.system [x]", "constructor"),
     ],
 )
-def test_what_is_not_is_one_kind_of_error(text: str, told: str) -> None:
+def test_all_faults_raise_the_same_error(text: str, told: str) -> None:
     with pytest.raises(yaml.YAMLError, match=told):
         read_yaml(text)
 
@@ -91,7 +91,7 @@ def test_only_files_are_read(tmp_path: Path) -> None:
             read_yaml_file(tmp_path / name)
 
 
-def test_what_is_written_is_read_again_in_its_order() -> None:
+def test_written_values_are_read_again_in_their_order() -> None:
     values = {"b": ["\u00e9", {"a": None}], "a": "010"}
     assert list(read_yaml(yaml_text(values)).items()) == list(values.items())
 

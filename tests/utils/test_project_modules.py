@@ -147,7 +147,7 @@ def test_a_change_of_what_is_imported_is_noticed(write: Callable[..., None], nam
         ("Outside", "near_beside", ("width = 17", "width = 18")),
     ],
 )
-def test_what_is_not_used_of_it_is_no_change(write: Callable[..., None], name: str, file: str, change: tuple[str, str]) -> None:
+def test_changes_of_unused_imported_code_are_not_noticed(write: Callable[..., None], name: str, file: str, change: tuple[str, str]) -> None:
     write()
     before = code_digest(net(name))
     write(**{file: change})
@@ -207,7 +207,7 @@ def test_a_change_after_the_first_digest_is_told_of_the_file_until_that_is_impor
     assert changed_since_import(found) is None and code_digest(found) not in (before, None)
 
 
-def test_what_is_not_imported_yet_counts_as_its_file_is(write: Callable[..., None], edit: Callable[..., None]) -> None:
+def test_modules_that_are_not_imported_yet_count_as_their_files(write: Callable[..., None], edit: Callable[..., None]) -> None:
     write()
     found = net("Within")
     del sys.modules["near_ext.late"]
@@ -237,7 +237,7 @@ def test_a_reload_of_one_file_does_not_hide_the_change_of_another(write: Callabl
         ("Reexported", "parts", ("width = 9", "width = 10"), "near_ext:Shown"),
     ],
 )
-def test_what_is_still_that_of_the_former_file_is_noticed(
+def test_objects_of_the_former_file_are_noticed(
     write: Callable[..., None], edit: Callable[..., None], name: str, file: str, change: tuple[str, str], told: str
 ) -> None:
     write()
@@ -282,7 +282,7 @@ layers.act = functools.wraps(kept)(lambda x: 2 * kept(x))
         },
     ],
 )
-def test_what_a_package_puts_in_place_of_its_own_is_no_change(write: Callable[..., None], tmp_path: Path, changes: dict[str, str]) -> None:
+def test_replacements_within_a_package_are_not_changes(write: Callable[..., None], tmp_path: Path, changes: dict[str, str]) -> None:
     write()
     for file, text in changes.items():
         (tmp_path / file).write_text(text)
@@ -339,7 +339,7 @@ def test_a_dotted_name_that_is_deeper_than_its_path_has_no_modules_beside_it(tmp
     assert code_digest(module.Net) is not None
 
 
-def test_what_another_of_the_modules_sets_is_no_change(write: Callable[..., None]) -> None:
+def test_values_set_by_another_module_are_not_changes(write: Callable[..., None]) -> None:
     write(nets=("class Attribute:", "layers.Conv.width = 4\nparts.RATE = 9.5\n\nclass Attribute:"))
     assert changed_since_import(net("Attribute")) is None
     assert changed_since_import(net("Absolute")) is None

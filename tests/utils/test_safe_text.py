@@ -29,7 +29,7 @@ def test_a_path_name_is_one_name_in_its_folder(text: str) -> None:
     assert len(name.encode()) <= MAX_NAME and not set(name) & set("/\\\0~")
 
 
-def test_names_that_are_good_stay_and_long_ones_stay_different() -> None:
+def test_valid_names_stay_and_long_names_stay_different() -> None:
     assert path_name("Cora-v1.2_x") == "Cora-v1.2_x"
     assert path_name("x" * 300 + "a") != path_name("x" * 300 + "b")
     assert path_name("Größe 数据") == "Größe-数据"
@@ -85,7 +85,7 @@ def test_markdown_shows_markup_and_html_as_text() -> None:
     )
 
 
-def test_a_latex_label_ends_nothing() -> None:
+def test_a_latex_label_cannot_end_its_argument() -> None:
     assert latex_label(r"tab:suite-a}\input{/etc/passwd}%_b") == "tab:suite-a-input-etc-passwd-b"
 
 
@@ -104,7 +104,7 @@ def test_nothing_controls_a_terminal(text: str, shown: str) -> None:
     assert terminal_text(text) == shown
 
 
-def test_a_lone_carriage_return_ends_no_line() -> None:
+def test_a_lone_carriage_return_does_not_end_a_line() -> None:
     table = pd.DataFrame([["a\rb", 1.5]], columns=["name", "n"])
     for text in (csv_text(table), plain_csv(table)):
         assert list(csv.reader(io.StringIO(text, newline=""))) == [["name", "n"], ["a\rb", "1.5"]]

@@ -27,7 +27,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     for name in (".dgl-mutual-dead", ".dgl-mutual-living", ".dgl-mutual-mine", ".other-dead"):
         (tmp_path / name / "below").mkdir(parents=True)
         if name != ".dgl-mutual-mine":  # without a lock it need not be ours
@@ -41,7 +41,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
     assert names(tmp_path) == kept
 
 
-def test_what_only_looks_like_a_lock_stays(tmp_path: Path) -> None:
+def test_files_that_only_look_like_locks_stay(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (tmp_path / ".dgl-mutual-link.lock").symlink_to(tmp_path / "mine")
     (tmp_path / ".dgl-mutual-text.lock").write_text("mine, too")
