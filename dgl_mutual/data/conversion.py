@@ -57,15 +57,15 @@ def _not_a_dataset(data: Any) -> UsageError:
     """The error for an object that is neither a dataset nor graphs."""
     if isinstance(data, str | Path):
         return UsageError(f"Expected a dataset, found the name of one, {str(data)!r}. Load it: dgl_mutual.load({str(data)!r}).")
-    found = kind_of(data)
+    kind = kind_of(data)
     if isinstance(data, list | tuple):
-        found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
+        kind = f"{kind} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
     if type(data).__module__.partition(".")[0] == "networkx":
         return UsageError(
-            f"Expected a DGL or PyG graph, found {found} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
+            f"Expected a DGL or PyG graph, found {kind} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
             "with the names of its attributes."
         )
     return UsageError(
-        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}.{hint_on_loaders(data)} Load a dataset by its "
+        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {kind}.{hint_on_loaders(data)} Load a dataset by its "
         "name with dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
     )

@@ -257,12 +257,12 @@ class Dataset:
             task = "node" if node_offsets is None else "graph"
         offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes).copy()
         refuse_graphs_without_nodes(offsets)
-        known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
+        encoded, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
         return cls(
             name=name,
             task=task,
             features=compact_copy(columns.values),
-            labels=known,
+            labels=encoded,
             node_offsets=offsets,
             target=target if metric is None else target.with_metric(metric),
             feature_names=columns.names,

@@ -62,11 +62,11 @@ def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:
     return facts
 
 
-def _range(what: str, features: Features) -> dict[str, float]:
+def _range(prefix: str, features: Features) -> dict[str, float]:
     """The smallest and the largest feature, if there are any: extreme values make logits overflow."""
     if not features.shape[0] * features.shape[1]:
         return {}
-    return {f"{what}_min": float(features.min()), f"{what}_max": float(features.max())}
+    return {f"{prefix}_min": float(features.min()), f"{prefix}_max": float(features.max())}
 
 
 def edge_homophily(dataset: Dataset) -> float | None:

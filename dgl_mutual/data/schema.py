@@ -203,8 +203,8 @@ def _unclear_values(absent: Sequence[str], given: Columns, indicators: Set[str])
         for prefix in _prefixes(name) if name in indicators else ():
             if prefix in wanted:
                 places.setdefault(prefix, []).append(place)
-    one_hot = {prefix for prefix, group in places.items() if bool((given.values[:, group].sum(axis=1) == 1).all())}
-    return [name for name in absent if not any(prefix in one_hot for prefix in _prefixes(name))]
+    one_hot_prefixes = {prefix for prefix, group in places.items() if bool((given.values[:, group].sum(axis=1) == 1).all())}
+    return [name for name in absent if not any(prefix in one_hot_prefixes for prefix in _prefixes(name))]
 
 
 def _prefixes(name: str) -> list[str]:

@@ -95,17 +95,16 @@ def _sha256(path: Path, faults: Faults) -> str | None:
 
 
 def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:
-    for one in one_by_one(dataset):
-        if one.target.kind == "single-label" and len(np.unique(one.labels[one.labels >= 0])) < 2:
+    for part in one_by_one(dataset):
+        if part.target.kind == "single-label" and len(np.unique(part.labels[part.labels >= 0])) < 2:
             faults.add(location, "all labelled samples are of one class, so there is nothing to learn")
 
 
 def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
-    several = len(dataset.official_splits) > 1
     for number, split in enumerate(dataset.official_splits):
-        of = f"official split {number}" if several else "the official split"
-        for one in one_by_one(dataset):
-            for column, name in enumerate(one.target.names):
-                has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
-                if np.any(has[split.test]) and not np.any(has[split.train]):
-                    faults.add(location, f"class {name!r} is in the test part of {of}, but not in its training part")
+        title = f"official split {number}" if len(dataset.official_splits) > 1 else "the official split"
+        for part in one_by_one(dataset):
+            for column, name in enumerate(part.target.names):
+                has_class = part.labels == column if part.target.kind == "single-label" else part.labels[:, column] == 1
+                if np.any(has_class[split.test]) and not np.any(has_class[split.train]):
+                    faults.add(location, f"class {name!r} is in the test part of {title}, but not in its training part")
