@@ -363,7 +363,7 @@ TU_SETS: dict[str, dict[str, str | None]] = {
     "negative labels": {"graph_labels": "-1\n-7\n", "node_labels": "-2\n3\n-2\n3\n3\n"},
     "labels alone": {"node_attributes": None},
     "attributes alone": {"node_labels": None},
-    "several labels a node": {"node_labels": "0, 5\n3, 5\n0, 4\n3, 4\n3, 5\n"},
+    "several labels per node": {"node_labels": "0, 5\n3, 5\n0, 4\n3, 4\n3, 5\n"},
     "one attribute": {"node_attributes": "0.5\n1e-3\n-2\n3.25E2\n.5\n"},
     "labels and attributes of edges": {"edge_labels": "0\n0\n1\n1\n0\n0\n", "edge_attributes": "0.5\n0.5\n1\n1\n2\n2\n"},
     "duplicates and self-loops": {"A": "1, 2\n2, 1\n2, 1\n1, 2\n2, 3\n3, 2\n3, 3\n4, 5\n5, 4\n"},
@@ -401,7 +401,7 @@ def compare_with_pyg(folder: Path, name: str) -> None:
 TU_REFUSED: dict[str, tuple[Mapping[str, str | None], str]] = {
     "a regression set": ({"graph_labels": None, "graph_attributes": "0.5\n1.5\n"}, r"graph_attributes\.txt is a continuous target"),
     "continuous labels": ({"graph_labels": "0.5\n1.5\n"}, r"continuous target \(regression\)"),
-    "several labels a graph": ({"graph_labels": "0, 1\n1, 1\n"}, "line 1: expected 1 value per line"),
+    "several labels per graph": ({"graph_labels": "0, 1\n1, 1\n"}, "line 1: expected 1 value per line"),
     "a missing label": ({"graph_labels": "1\nnan\n"}, "line 2: expected finite numbers"),
     "a blank first line": ({"graph_labels": "\n1\n-1\n"}, "line 1: expected 1 value per line, found a blank line"),
     "a missing attribute": ({"node_attributes": "1, 2\n1, nan\n1, 2\n1, 2\n1, 2\n"}, "line 2: expected finite numbers"),

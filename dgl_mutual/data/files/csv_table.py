@@ -76,7 +76,7 @@ class CsvTable:
         return column in self.frame and bool(self.frame[column].str.fullmatch(_INTEGER).all())
 
     def numbers(self, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
-        """The comma-separated numbers of each cell, with or without brackets, shape (rows, numbers a cell).
+        """The comma-separated numbers of each cell, with or without brackets, shape (rows, numbers per cell).
 
         Args:
             allow_missing: an empty or missing value (`MISSING`), in place of a number or of a whole cell, becomes NaN.

@@ -79,12 +79,11 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, request: Request) ->
         num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
     if official is None and not is_multi_label:
         known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
-        continuous, identifiers = fault_of_continuous(len(np.unique(known)), len(known)), note_on_identifiers(num_classes, len(known))
-        if continuous is not None:
-            faults.add(folder / "raw", f"labels: {continuous}")
+        if (fault := fault_of_continuous(len(np.unique(known)), len(known))) is not None:
+            faults.add(folder / "raw", f"labels: {fault}")
             faults.check()
-        elif identifiers is not None:
-            warn(f"{folder / 'raw'}: labels: {identifiers}.")
+        elif (note := note_on_identifiers(num_classes, len(known))) is not None:
+            warn(f"{folder / 'raw'}: labels: {note}.")
     names = [f"task {column}" for column in range(raw.labels.shape[1])] if is_multi_label else [str(label) for label in range(num_classes)]
     return Dataset(
         name=name,

@@ -59,11 +59,10 @@ def read_tu(folder: Path, name: str, faults: Faults, request: Request) -> Datase
     classes = labels.integers(faults, CONTINUOUS)[:, 0] if labels is not None else None
     if labels is not None and classes is not None and labels.valid.all():
         counts = len(np.unique(classes)), len(classes)
-        continuous, identifiers = fault_of_continuous(*counts), note_on_identifiers(*counts)
-        if continuous is not None:
-            faults.add(labels.path, continuous)
-        elif identifiers is not None:
-            warn(f"{labels.path}: {identifiers}.")
+        if (fault := fault_of_continuous(*counts)) is not None:
+            faults.add(labels.path, fault)
+        elif (note := note_on_identifiers(*counts)) is not None:
+            warn(f"{labels.path}: {note}.")
     faults.check()
     assert graph_of is not None and edges is not None
 
