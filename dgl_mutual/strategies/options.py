@@ -61,7 +61,7 @@ class StrategyOptions(Options):
     def without_effect(self, num_students: int) -> Mapping[str, str]:
         """Map each resolved option that has no effect beside the others to the reason, the end of a sentence.
 
-        The reason for an option that changes the ensemble alone begins with ``except on the ensemble, ``.
+        The reason for an option that changes the ensemble alone begins with ``except on the ensemble,``.
 
         Args:
             num_students: K.
