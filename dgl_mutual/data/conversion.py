@@ -19,7 +19,7 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
     """Convert a DGL or PyG graph, several graphs, or a dataset of these libraries to a `Dataset`; a `Dataset` is returned unchanged.
 
     Args:
-        split: the split of graphs, in place of their masks.
+        split: for graphs, the split of their samples, in place of their masks; not used for a `Dataset`.
 
     Raises:
         UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
