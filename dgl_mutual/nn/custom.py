@@ -54,7 +54,7 @@ class CustomStudent(CohortMember):
     Unlike built-in students, it also gets the node feature columns that are sums of edge features.
 
     Random numbers that `forward` draws from torch, NumPy or Python, for example in dropout, come from the student's own stream: results do
-    not depend on its peers. In evaluation they are the same each time. The module must seed generators of its own, and DGL's samplers.
+    not depend on its peers. In evaluation they are the same each time. The module itself must seed its own generators, and DGL's samplers.
 
     State that the module keeps from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or
     a tensor that `get_extra_state` returns: saved files contain nothing else. A resumed training also has its dense buffers with

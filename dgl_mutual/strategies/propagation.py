@@ -97,7 +97,7 @@ def check_propagation(strategy: str, dataset: Dataset) -> None:
     """Check that the task of a dataset is to classify the nodes of one graph.
 
     Raises:
-        UsageError: a graph task, several graphs, a partitioned graph, or another target than one class a node.
+        UsageError: a graph task, several graphs, a partitioned graph, or another target than one class per node.
     """
     fault = None
     if dataset.task != "node":

@@ -80,8 +80,8 @@ def score_members(
     names = [facts.member for facts in members]
     train, val, test = (scorer.scores(of_part, labels[part], names) for of_part, part in zip(predictions, parts, strict=True))
     metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
-    in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
-    calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
+    test_tasks = distribution.tasks(predictions[-1], labels[parts[-1]])
+    calibrated = {metric: calibrations(*task) for metric, task in zip(metrics, test_tasks, strict=True)}
 
     def results_of(scores: Sequence[Sequence[float]], by_task: Sequence[Sequence[Calibration]]) -> tuple[MemberResult, ...]:
         """Return the results of the members, given their metrics on the three parts and their calibrations in each task, to be averaged."""
