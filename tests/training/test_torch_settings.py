@@ -168,6 +168,14 @@ def test_matrix_products_have_full_precision_and_afterwards_that_of_the_user(low
     assert fit().history == plain
 
 
+def test_backends_still_inherit_the_precision_of_all_afterwards() -> None:
+    _lower_all_backends()
+    with torch_defaults():
+        pass
+    torch.backends.fp32_precision = "none"
+    assert torch_settings._matmul_precision() == ("highest", "none", "none")
+
+
 def _everything(folder: Path) -> list[Any]:
     """What a training, its predictions and a file of it give. Of a plain layer, torch itself would choose the type and the device."""
     result = fit([ChangesLater, "gcn"], "gml", strategy_options={"weighting": "consensus"})
