@@ -57,7 +57,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); meaningless for unknown labels."""
+        """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); 0 for unknown labels."""
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Negative log-likelihood in nats, averaged over the known labels, weighted if weights are given: shape (...).
@@ -65,11 +65,13 @@ class Distribution(ABC):
         Args:
             weights: in the labels' shape, or with the leading dimensions of `logits`, if each student has weights of its own.
         """
-        known = self.known(labels)
-        shares = known if weights is None else known * weights
+        known, nll = self.known(labels), self.nll(logits, labels)
+        if weights is None:
+            return nll.flatten(-labels.ndim).sum(-1) / known.sum().clamp(min=1)
+        shares = known * weights
         total = shares.flatten(-labels.ndim).sum(-1)
         total = torch.where(total > 0, total, 1)  # not a tiny number: zero gradients are divided by it, too
-        return (self.nll(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
+        return (nll * shares).flatten(-labels.ndim).sum(-1) / total
 
     def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """The loss of students: `supervised`, unless weights of several tasks are learned, too."""
@@ -175,9 +177,10 @@ class Categorical(Distribution):
         return F.one_hot(self.predictions(logits), logits.shape[-1]).to(logits.dtype)
 
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
-        log_p = log_softmax(logits)
-        index = labels.clamp(min=0).expand(log_p.shape[:-1]).unsqueeze(-1)
-        return -log_p.gather(-1, index).squeeze(-1)
+        log_p = F.log_softmax(logits.transpose(-1, -2).contiguous(), dim=-2)
+        students = log_p.view(logits.shape[:-2].numel(), *log_p.shape[-2:])
+        nll = F.nll_loss(students, labels.expand(len(students), -1), ignore_index=-1, reduction="none")
+        return nll.view(logits.shape[:-1])
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return softmax(_at(logits, temperature))
@@ -228,7 +231,7 @@ class Bernoulli(Distribution):
 
     def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         truth = labels.nan_to_num(0.0).to(logits.dtype).expand_as(logits)
-        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * self.known(labels)
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return torch.sigmoid(_at(logits, temperature))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -200,15 +201,19 @@ class FeatureRows:
         self.device = device
         self.dtype = dtype
         self._features = features
-        self._distinct = distinct_rows(features) if repeats else None
-        is_dense = isinstance(features, np.ndarray) and self._distinct is None
+        distinct = distinct_rows(features) if repeats else None
+        self._distinct: tuple[Tensor, npt.NDArray[np.int32]] | None = None
+        if distinct is not None:
+            table, codes = distinct
+            self._distinct = torch.as_tensor(table, dtype=dtype, device=device), codes.astype(np.int32)
+        is_dense = isinstance(features, np.ndarray) and distinct is None
         self._dense = torch.as_tensor(features, dtype=dtype, device=device) if is_dense else None
 
     def __getitem__(self, rows: IntArray | slice) -> NodeFeatures:
         """Take these rows."""
         if self._distinct is not None:
             table, codes = self._distinct
-            return RepeatedRows.of_table(table, codes[rows], self.device, self.dtype)
+            return RepeatedRows.of_table(table, codes[rows])
         if self._dense is not None:
             return take_rows(self._dense, rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.device))
         return SparseMatrix.from_scipy(self._features[rows], self.device, self.dtype)
@@ -222,6 +227,7 @@ class Collator:
         self.device = torch.device(device)
         self.dtype = dtype
         self._sources = dataset.edges[0]
+        self._in_degrees = np.diff(dataset.in_offsets)
         self._nodes = FeatureRows(dataset.features, self.device, dtype, repeats=not isinstance(dataset.features, np.ndarray))
         edges = dataset.edge_features
         self._edges = None if edges is None else FeatureRows(edges, self.device, dtype, repeats=True)
@@ -238,9 +244,8 @@ class Collator:
         chosen = np.asarray(graphs, dtype=np.int64)
         nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
         edges, edge_offsets, _ = _gather_ranges(dataset.edge_offsets, chosen)
-        in_degrees = np.diff(dataset.in_offsets)[nodes]
         return GraphBatch(
-            self._tensor(offsets_of(in_degrees)),
+            self._tensor(offsets_of(self._in_degrees[nodes])),
             self._tensor(self._sources[edges] + np.repeat(node_shift, np.diff(edge_offsets))),
             self._nodes[nodes],
             self._tensor(node_offsets),

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TypeAlias, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from dgl_mutual.data.values.arrays import FloatArray, IntArray
 from dgl_mutual.utils.caching import cached_method
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
@@ -162,14 +162,14 @@ class RepeatedRows(SparseMatrix):
         self.codes = codes
 
     @classmethod
-    def of_table(cls, table: FloatArray, codes: IntArray, device: torch.device | str, dtype: torch.dtype) -> RepeatedRows:
-        """Make the rows ``table[codes]``. Of a large table, only the rows that occur are copied."""
+    def of_table(cls, table: Tensor, codes: npt.NDArray[np.int32]) -> RepeatedRows:
+        """Make the rows ``table[codes]``. A large table is replaced by its rows that occur."""
         if len(table) > 64:
             occurs = np.zeros(len(table), dtype=bool)
             occurs[codes] = True
-            table, codes = table[occurs], (np.cumsum(occurs) - 1)[codes]
-        numbers = torch.tensor(codes, device=device, dtype=torch.int32)
-        return cls(torch.tensor(table, device=device, dtype=dtype), Codes(numbers, len(table)))
+            table = table[torch.as_tensor(occurs, device=table.device)]
+            codes = (np.cumsum(occurs, dtype=np.int32) - 1)[codes]
+        return cls(table, Codes(torch.as_tensor(codes, device=table.device), len(table)))
 
     @property
     def shape(self) -> tuple[int, int]:

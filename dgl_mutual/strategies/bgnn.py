@@ -112,7 +112,7 @@ class BoostedGNN(Strategy):
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
         """w, scaled to a maximum of 1 per task, in the shape of `labels`, from the logits of all teachers: (k, labelled samples, C)."""
         num_classes = self.distribution.choices(teachers)
-        nll = torch.where(self.distribution.known(labels), self.distribution.nll(teachers, labels).sum(0), 0.0)
+        nll = self.distribution.nll(teachers, labels).sum(0)
         exponent = (num_classes - 1) / num_classes * nll
         for of_task in self.distribution.by_task(exponent):
             of_task -= of_task.amax()  # against underflow; the weighted mean of each task stays the same

@@ -82,7 +82,7 @@ class CollaborativeLearning(ExchangeStrategy):
             true = labels.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
             target = (logits - logits.gather(-1, true)).amin(0)
         else:
-            nll = distribution.nll(logits, labels) * known
+            nll = distribution.nll(logits, labels)
             best = nll.flatten(2).sum(-1).argmin(0) if nll.ndim == 3 else nll.argmin(0)
             target = logits[best, torch.arange(len(best), device=best.device)]
         return torch.where(known.reshape(len(known), -1).any(-1, keepdim=True), target, logits.mean(0))

@@ -160,14 +160,7 @@ class CheckedStrategy:
                 or changes the tensors of the step.
         """
         strategy = self.strategy
-        tensors = {
-            name: value
-            for name in ("logits", "targets", "labels", "labelled", "training", "exchange", "samples")
-            if isinstance(value := getattr(step, name), Tensor)
-        }
-        for name in ("features", "edge_features"):
-            if isinstance(value := getattr(step.batch, name, None), Tensor):
-                tensors[f"batch.{name}"] = value
+        tensors = _tensors_of(step) if is_custom(strategy) else {}
         before = versions(*tensors.values())
         stream = custom_streams(self.stream, step.logits.device) if has_custom_code(strategy) else nullcontext()
         with errors_attributed_to(f"loss_terms of the strategy {strategy.name!r}", strategy), stream:
@@ -182,7 +175,7 @@ class CheckedStrategy:
                     ) from error
                 raise
         changed = [name for name, first, last in zip(tensors, before, versions(*tensors.values()), strict=True) if first != last]
-        if changed and is_custom(strategy):
+        if changed:
             shared = [name for name in changed[1:] if _share_memory(tensors[name], tensors[changed[0]])]
             raise UsageError(
                 f"loss_terms of the strategy {strategy.name!r} changes {' and '.join(f'step.{name}' for name in (changed[0], *shared))}, "
@@ -243,6 +236,14 @@ class CheckedStrategy:
 def has_custom_code(strategy: Strategy) -> bool:
     """Whether the strategy or its weighting is custom."""
     return is_custom(strategy) or any(map(is_custom, strategy.coordinator.task_coordinators()))
+
+
+def _tensors_of(step: Step) -> dict[str, Tensor]:
+    """The tensors of a step that others read, too, by name."""
+    names = ("logits", "targets", "labels", "labelled", "training", "exchange", "samples")
+    values = {name: getattr(step, name) for name in names}
+    values |= {f"batch.{name}": getattr(step.batch, name, None) for name in ("features", "edge_features")}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def _share_memory(first: Tensor, second: Tensor) -> bool:

@@ -26,7 +26,8 @@ def backward(state: TrainingState, terms: Mapping[str, Tensor], step: Step) -> N
         TrainingError: a term of a custom strategy is not finite.
         UsageError: torch cannot compute the gradients, probably because of custom code.
     """
-    loss = torch.stack([term.sum() for term in terms.values()]).sum()
+    parts = [term.sum() for term in terms.values()]
+    loss = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
     # Built-in strategies are checked at the end of the epoch; in a custom one, one bad step would make all later terms NaN.
     if is_custom(state.strategy) and not loss.isfinite():
         values = {titled(name): term.tolist() for name, term in terms.items()}

@@ -173,7 +173,7 @@ def test_students(architecture: str, make_dataset: MakeDataset, monkeypatch: pyt
 
 
 def test_only_rows_that_occur_in_a_batch_are_kept(make_dataset: MakeDataset) -> None:
-    table, codes = np.random.default_rng(0).random((100, 2)), np.array([99, 3, 3, 0, 99])
-    x = RepeatedRows.of_table(table, codes, "cpu", torch.float64)
+    table, codes = np.random.default_rng(0).random((100, 2)), np.array([99, 3, 3, 0, 99], dtype=np.int32)
+    x = RepeatedRows.of_table(torch.as_tensor(table), codes)
     assert len(x.table) == 3 == x.codes.count
     np.testing.assert_array_equal(dense(x).numpy(), table[codes])
