@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn import kernels
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, Rows, SparseMatrix, offsets_of, take_rows
+from dgl_mutual.nn.csr import Codes, NodeFeatures, Pattern, RepeatedRows, Rows, SparseMatrix, offsets_of, take_rows
 from dgl_mutual.utils.caching import cached_method
 
 #: How neighbours' states are aggregated: their sum; their mean; or the sum over j in N(i) + i with the weights 1 / sqrt(d_i d_j).
@@ -141,6 +141,18 @@ class Adjacency:
             return self._along_edges(self._seen_degrees.clamp(min=1).reciprocal())
         destination, source = (self.in_degrees + 1).rsqrt(), (self.out_degrees + 1).rsqrt()
         return self._along_edges(destination if scale is None else destination * scale) * source.squeeze(1).index_select(0, self.sources)
+
+    @cached_method
+    def pair_codes(self, sources: Codes) -> Codes:
+        """For each edge the index of its pair of codes (c_j, c_ij) in a table of all pairs, where those of the first c_j come first.
+
+        Args:
+            sources: the codes c_j of the sources; those of the edges, c_ij, are those of `edge_features`, which are `RepeatedRows`.
+        """
+        assert isinstance(self.edge_features, RepeatedRows)
+        edges = self.edge_features.codes
+        numbers = sources.numbers.index_select(0, self.sources) * edges.count + edges.numbers
+        return Codes(numbers, sources.count * edges.count)
 
     @cached_property
     def loop_weights(self) -> Tensor:

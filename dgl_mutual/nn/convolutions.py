@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_mutual.nn.adjacency import Adjacency, Norm
-from dgl_mutual.nn.csr import NodeFeatures
+from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows
 from dgl_mutual.nn.dropout import keep_multiplier
-from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
-from dgl_mutual.nn.functional import attention, linear, propagate, score_heads, self_linear
+from dgl_mutual.nn.edge_functional import aggregate_messages, aggregate_repeated, are_repeated, edge_scores, repeated_messages
+from dgl_mutual.nn.functional import attention, linear, propagate, score_heads, self_linear, taken_rows
 from dgl_mutual.nn.norm import batch_norm
 
 
@@ -158,6 +158,14 @@ class Messages(nn.Module):
         """Aggregate messages, and add the node's own state times `self_weight` (1,), if given: (destinations, hidden)."""
         return aggregate_messages(graph, norm, states, self.weight, self.bias, self_weight)
 
+    def distinct(self, graph: Adjacency, x: RepeatedRows) -> tuple[Tensor, Tensor]:
+        """The states of the R distinct rows of x, and the messages of all pairs of them and the edge features (see `are_repeated`).
+
+        Shapes: (R, hidden) and (pairs, hidden).
+        """
+        states = self.states(x.table)
+        return states, repeated_messages(graph, states, self.weight, self.bias)
+
 
 class MessageConvolution(Convolution):
     """A layer that aggregates states of neighbours or, with edge features, `Messages` of both.
@@ -227,9 +235,15 @@ class GCNConvolution(Convolution):
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.edge_weight is not None:
             assert self.root is not None
-            values = linear(x, self.weight, self.bias)
-            self_message = torch.relu_(graph.at_destinations(values) + self.root) * graph.loop_weights
-            states = aggregate_messages(graph, "symmetric", values, self.edge_weight) + self_message
+            if are_repeated(x, graph):
+                values = linear(x.table, self.weight, self.bias)
+                own = taken_rows(torch.relu_(values + self.root), x.codes)
+                sums = aggregate_repeated(graph, "symmetric", x, repeated_messages(graph, values, self.edge_weight))
+            else:
+                values = linear(x, self.weight, self.bias)
+                own = torch.relu_(graph.at_destinations(values) + self.root)
+                sums = aggregate_messages(graph, "symmetric", values, self.edge_weight)
+            states = sums + own * graph.loop_weights
             return states if self.last is None else F.linear(states, self.last.weight, self.last.bias)
         return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
 
@@ -262,6 +276,10 @@ class SAGEConvolution(MessageConvolution):
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
+            if are_repeated(x, graph):
+                states, messages = self.messages.distinct(graph, x)
+                own = taken_rows(torch.addmm(self.bias, states, self.self_weight), x.codes)
+                return aggregate_repeated(graph, "mean", x, messages @ self.neighbour_weight) + own
             states = self.messages.states(x)
             projected = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
             return torch.addmm(projected, self.messages(graph, "mean", states), self.neighbour_weight)
@@ -301,11 +319,15 @@ class GINConvolution(MessageConvolution):
             self.messages.reset_parameters()
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        if self.messages is not None:
-            total = self.messages(graph, "sum", self.messages.states(x), 1 + self.eps)
-            hidden = torch.addmm(self.bias, total, self.weight)
+        factor = 1 + self.eps
+        if self.messages is None:
+            hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=factor)
+        elif are_repeated(x, graph):
+            states, messages = self.messages.distinct(graph, x)
+            own = taken_rows(torch.addmm(self.bias, states * factor, self.weight), x.codes)
+            hidden = aggregate_repeated(graph, "sum", x, messages @ self.weight) + own
         else:
-            hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=1 + self.eps)
+            hidden = torch.addmm(self.bias, self.messages(graph, "sum", self.messages.states(x), factor), self.weight)
         hidden = torch.relu_(hidden if self.norm is None else self.norm(hidden))
         return F.linear(hidden, self.last.weight, self.last.bias)
 

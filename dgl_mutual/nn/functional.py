@@ -42,10 +42,15 @@ def edge_distance(pattern: Pattern, x: Tensor) -> Tensor:
 def linear(x: NodeFeatures, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W + b for dense or sparse x: (nodes, width); b (width,)."""
     if isinstance(x, RepeatedRows):
-        return apply(_TakenRows, linear(x.table, weight, bias), x.codes)
+        return taken_rows(linear(x.table, weight, bias), x.codes)
     if isinstance(x, SparseMatrix):
         return spmm(x, weight, bias)
     return x @ weight if bias is None else torch.addmm(bias, x, weight)
+
+
+def taken_rows(table: Tensor, codes: Codes) -> Tensor:
+    """t_c(i) for the code c(i) of each row i: table (R, width), result (rows, width)."""
+    return apply(_TakenRows, table, codes)
 
 
 def self_linear(graph: Adjacency, x: NodeFeatures, weight: Tensor, bias: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Adam(torch.optim.Adam):
     modules: 1.5 s before the first step of a process, as long as 60 epochs on Cora.
 
     On a CPU the fused kernel is called directly, and the step counts of a group are views of one tensor, which one addition increments.
-    With 36 parameters, a gin on graphs, torch takes 116 microseconds for a step and this class 37; an epoch takes 3 % less time.
+    With 36 parameters, a gin on graphs, torch takes 116 microseconds for a step and this class 43: 2 % of an epoch on NCI1.
     """
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
@@ -52,8 +52,8 @@ class Adam(torch.optim.Adam):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         grads = [[parameter.grad for parameter in group["params"]] for group in self.param_groups]
         # Otherwise torch leaves parameters out of this step, or computes gradients in it.
-        is_plain = closure is None and all(grad is not None and not grad.is_sparse for of_group in grads for grad in of_group)
-        if not is_plain or not all(map(_is_plain, self.param_groups)):
+        is_usual = closure is None and all(grad is not None and not grad.is_sparse for of_group in grads for grad in of_group)
+        if not is_usual or not all(map(_is_plain, self.param_groups)):
             return _STEP(self, closure)
         states = [[self.state.get(parameter, {}) for parameter in group["params"]] for group in self.param_groups]
         if not self._has_counts_of(states):

@@ -14,12 +14,12 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.nn import batch as batches
 from dgl_mutual.nn import kernels
-from dgl_mutual.nn.adjacency import Norm
+from dgl_mutual.nn.adjacency import Adjacency, Norm
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.csr import Codes, RepeatedRows, SparseMatrix, take_columns, take_rows
 from dgl_mutual.nn.dgl_graphs import dense
-from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
+from dgl_mutual.nn.edge_functional import aggregate_messages, aggregate_repeated, are_repeated, edge_scores, repeated_messages
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
@@ -144,6 +144,26 @@ def test_messages(norm: Norm, has: str, sparse_: bool, make_dataset: MakeDataset
         torch.testing.assert_close(aggregate_messages(chunked, norm, x, weight, **options), expected)
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_messages_of_repeated_states(norm: Norm, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, plain = (collate.all() for collate in collators(molecules(make_dataset, sparse_=False), monkeypatch))
+    x = ours.features
+    assert are_repeated(x, ours)
+    table, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((4, 6), (2, 6), (6,)))
+    messages = repeated_messages(ours, table, weight, bias)
+    assert messages.shape == (4 * 3, 6)
+    expected = aggregate_messages(plain, norm, table[x.codes.numbers.long()], weight, bias)
+    same(aggregate_repeated(ours, norm, x, messages), expected, (table, weight, bias))
+
+
+def test_messages_are_not_repeated_where_graphs_are_sampled_or_in_chunks(make_dataset: MakeDataset) -> None:
+    whole = Collator(molecules(make_dataset, sparse_=False)).all()
+    block = Adjacency(whole.in_offsets, whole.sources, whole.dtype, dst_index=torch.arange(whole.num_nodes))
+    block.edge_features = whole.edge_features
+    chunked = LayerwiseBatch(whole, torch.arange(whole.num_nodes)).adjacencies(2)[0]
+    assert [are_repeated(whole.features, graph) for graph in (whole, block, chunked)] == [True, False, False]
+
+
 @pytest.mark.parametrize("heads", [1, 3])
 def test_scores(heads: int, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, plain = (collate.all() for collate in collators(molecules(make_dataset, sparse_=False), monkeypatch))
@@ -158,8 +178,10 @@ def test_students(architecture: str, make_dataset: MakeDataset, monkeypatch: pyt
     edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
     student = Student(StudentOptions(architecture=architecture, hidden=8, heads=2), "graph", dataset.num_features, 3, edges).double()
     ours, plain = collators(dataset, monkeypatch)
-    batches = [[collate(graphs) for graphs in ([5, 3], [1, 0, 4, 2])] for collate in (ours, plain)]
+    batches = [[collate(graphs) for graphs in ([5, 3], [1, 0, 4, 2], [2])] for collate in (ours, plain)]
     assert kinds_of(batches[0][0]) == [True, True] and kinds_of(batches[1][0]) == [False, False]
+    # The last batch has one node, and there are twelve pairs of the four kinds of nodes and the three of edges.
+    assert [[are_repeated(batch.features, batch) for batch in each] for each in batches] == [[True, True, False], [False] * 3]
     wholes, streams = [collate.all() for collate in (ours, plain)], [torch.Generator().manual_seed(1) for _ in range(4)]
     views = [
         perturbed(whole, edge_drop=0.3, feature_mask=0.2, node_drop=0.1, keeps_nodes=False, edges=one, columns=other)

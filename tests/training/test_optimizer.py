@@ -84,6 +84,26 @@ def test_saved_state_shares_no_memory() -> None:
             assert len({count.untyped_storage().data_ptr() for count in counts}) == 2 and counts == [step, step]
 
 
+@pytest.mark.parametrize("how", ["moments", "state", "all"])
+def test_state_that_others_replace_is_used(how: str) -> None:
+    results = []
+    for kind in (Adam, torch.optim.Adam):
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+        optimizer = kind(weights, lr=0.1, fused=True)
+        for step in range(1, 7):
+            for weight in weights:
+                weight.grad = torch.full((3,), float(step))
+            if step == 4 and how == "all":
+                optimizer.state.clear()
+            elif step == 4 and how == "state":
+                optimizer.state[weights[0]] = {}
+            elif step == 4:
+                optimizer.state[weights[0]]["exp_avg"] = torch.zeros(3)
+            optimizer.step()
+        results.append((*weights, *(state["step"] for state in optimizer.state_dict()["state"].values())))
+    assert all(map(torch.equal, *results))
+
+
 def test_a_step_has_no_gradient_and_a_closure_has_one() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = Adam([weight], lr=0.1)
