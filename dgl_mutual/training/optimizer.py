@@ -59,7 +59,9 @@ class Adam(torch.optim.Adam):
         if not self._has_counts_of(states):
             _STEP(self)
             groups = [group["params"] for group in self.param_groups]
-            self._counts = [self._shared_counts(group) for group in groups] if all(map(_is_uniform, groups)) else ()
+            # Steps on a GPU stay torch's own: this has not been measured there.
+            is_on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group)
+            self._counts = [self._shared_counts(group) for group in groups] if is_on_cpu else ()
             return None
         for options, counts, of_group, of_states in zip(self.param_groups, self._counts, grads, states, strict=True):
             _fused_step(options, of_group, of_states, counts)
@@ -87,11 +89,6 @@ def _is_plain(options: dict[str, Any]) -> bool:
     others = ("amsgrad", "maximize", "differentiable", "capturable", "decoupled_weight_decay")
     numbers = (options["lr"], options["weight_decay"], options["eps"], *options["betas"])
     return options["fused"] and not any(map(options.get, others)) and all(isinstance(number, float | int) for number in numbers)
-
-
-def _is_uniform(parameters: Sequence[Tensor]) -> bool:
-    """Whether one call of the CPU's kernel can update these parameters. On a GPU little would be gained."""
-    return {(parameter.device.type, parameter.dtype) for parameter in parameters} in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
 
 
 def _fused_step(

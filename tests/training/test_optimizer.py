@@ -104,9 +104,37 @@ def test_state_that_others_replace_is_used(how: str) -> None:
     assert all(map(torch.equal, *results))
 
 
-def test_a_step_has_no_gradient_and_a_closure_has_one() -> None:
+def test_parameters_of_several_types() -> None:
+    results = []
+    for kind in (Adam, torch.optim.Adam):
+        weights = [torch.nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in (torch.float32, torch.float64)]
+        optimizer = kind(weights, lr=0.1, fused=True)
+        for step in range(1, 5):
+            for weight in weights:
+                weight.grad = torch.full_like(weight, float(step))
+            optimizer.step()
+        results.append(weights)
+    assert all(map(torch.equal, *results))
+
+
+def test_sparse_gradients_are_refused_in_a_later_step_too() -> None:
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = Adam([weight], lr=0.1, fused=True)
+    for _ in range(3):
+        weight.grad = torch.ones(3, 2)
+        optimizer.step()
+    weight.grad = torch.ones(3, 2).to_sparse()
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("earlier", [0, 3])
+def test_a_step_has_no_gradient_and_a_closure_has_one(earlier: int) -> None:
     weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = Adam([weight], lr=0.1)
+    optimizer = Adam([weight], lr=0.1, fused=True)
+    for _ in range(earlier):
+        weight.grad = torch.zeros(2)
+        optimizer.step()
 
     def closure() -> torch.Tensor:
         loss = (weight**2).sum()
