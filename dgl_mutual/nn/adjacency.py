@@ -46,6 +46,7 @@ class Adjacency:
         dst_index: Rows = slice(None),
         degrees: tuple[Tensor, Tensor] | None = None,
         edge_features: NodeFeatures | None = None,
+        by_source: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         """Take the arrays of the CSC form.
 
@@ -54,6 +55,8 @@ class Adjacency:
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this
                 one was sampled from; default: those of this graph.
             edge_features: see the attribute.
+            by_source: the bounds of the sources (sources + 1,) among the edges in order of source, and the numbers of these (edges,);
+                default: found where they are needed.
         """
         self.in_offsets = in_offsets
         self.sources = sources
@@ -62,6 +65,7 @@ class Adjacency:
         self.dst_index = dst_index
         self.edge_features = edge_features
         self._degrees = degrees
+        self._by_source = by_source
 
     @property
     def num_destinations(self) -> int:
@@ -102,7 +106,7 @@ class Adjacency:
     @cached_property
     def pattern(self) -> Pattern:
         """A non-zero for each edge, in the row of its destination and the column of its source; in the order of `sources`."""
-        return Pattern(self.in_offsets, self.sources, self.num_sources)
+        return Pattern(self.in_offsets, self.sources, self.num_sources, self._by_source)
 
     @cached_property
     def looped_pattern(self) -> Pattern:

@@ -58,9 +58,10 @@ class GraphBatch(Adjacency, Batch):
         features: NodeFeatures,
         node_offsets: Tensor,
         edge_features: NodeFeatures | None = None,
+        by_source: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         """Take the arrays of the CSC form (see `Adjacency`)."""
-        super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features)
+        super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features, by_source=by_source)
         self.features = features
         self.node_offsets = node_offsets
         self.constant_features = features if isinstance(features, Tensor) and not features.requires_grad else None
@@ -243,14 +244,26 @@ class Collator:
         dataset = self.dataset
         chosen = np.asarray(graphs, dtype=np.int64)
         nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
-        edges, edge_offsets, _ = _gather_ranges(dataset.edge_offsets, chosen)
+        out_degrees, by_source = self._by_source
+        edges, edge_offsets, edge_shift = _gather_ranges(dataset.edge_offsets, chosen)
+        num_edges = np.diff(edge_offsets)
         return GraphBatch(
             self._tensor(offsets_of(self._in_degrees[nodes])),
-            self._tensor(self._sources[edges] + np.repeat(node_shift, np.diff(edge_offsets))),
+            self._tensor(self._sources[edges] + np.repeat(node_shift, num_edges)),
             self._nodes[nodes],
             self._tensor(node_offsets),
             edge_features=None if self._edges is None else self._edges[edges],
+            by_source=(
+                self._tensor(offsets_of(out_degrees[nodes])),
+                self._tensor(by_source[edges] + np.repeat(edge_shift, num_edges)),
+            ),
         )
+
+    @cached_property
+    def _by_source(self) -> tuple[IntArray, IntArray]:
+        """The out-degree of each node, and the edges of the dataset in order of source, in which those of a graph stay together."""
+        # To sort the edges of each batch instead takes 2 % of an epoch of a gin on NCI1.
+        return np.bincount(self._sources, minlength=self.dataset.num_nodes), np.argsort(self._sources, kind="stable")
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)

@@ -32,10 +32,17 @@ class Pattern:
         dgl_graph: the pattern as a graph of DGL, once `dgl_kernels` has made it.
     """
 
-    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int) -> None:
+    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int, by_column: tuple[Tensor, Tensor] | None = None) -> None:
+        """Take the arrays of the CSR form.
+
+        Args:
+            by_column: the bounds of the columns (columns + 1,) among the non-zeros in order of column, and the positions of these in
+                `indices` (non-zeros,); default: found where they are needed.
+        """
         self.shape = (len(indptr) - 1, num_columns)
         fits = max(*self.shape, len(indices)) < 2**31
         self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
+        self._by_column = by_column
         self.dgl_graph: object = None
 
     @cached_property
@@ -60,6 +67,9 @@ class Pattern:
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
         """The transposed pattern, and for each of its non-zeros the position in this pattern."""
+        if self._by_column is not None:
+            offsets, order = (part.to(self.indices.dtype) for part in self._by_column)
+            return Pattern(offsets, self.rows.index_select(0, order), self.shape[0]), order
         if self.indices.device.type == "cpu":
             return self._transpose_by_scipy()
         in_order, order = torch.sort(self.indices, stable=True)

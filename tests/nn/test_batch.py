@@ -11,7 +11,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
+from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix
 
 MakeDataset = Callable[..., Dataset]
 AsDGL = Callable[[Dataset], dgl.DGLGraph]
@@ -46,6 +46,12 @@ def test_collator_equals_dgl_batch(chosen: list[int], directed: bool, sparse_: b
     torch.testing.assert_close(batch.graph_sizes, expected.batch_num_nodes())
     torch.testing.assert_close(batch.batch_index, torch.repeat_interleave(torch.arange(len(chosen)), expected.batch_num_nodes()))
     torch.testing.assert_close(batch.in_degrees.squeeze(1), expected.in_degrees().double())
+    # The dataset's own order of edges gives the transpose that the batch alone has.
+    (ours, order), (alone, expected_order) = (
+        p.transpose for p in (batch.pattern, Pattern(batch.in_offsets, batch.sources, batch.num_nodes))
+    )
+    for found, known in ((ours.indptr, alone.indptr), (ours.indices, alone.indices), (order, expected_order)):
+        assert torch.equal(found, known) and found.dtype == known.dtype
 
 
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
