@@ -80,6 +80,8 @@ def main() -> None:
             rows.append(row)
             measure = "CPU time" if arguments.cpu_time else "time"
             title = f"# One epoch ({measure}) of {', '.join(students)} under {arguments.strategy}, beside torch_geometric"
+            if arguments.edge_labels:
+                title += f"\n\nEdges of datasets without edge features have one of {arguments.edge_labels} random labels."
             write(pd.DataFrame(rows), arguments.out, arguments.table, title)
 
 
