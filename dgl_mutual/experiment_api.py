@@ -32,7 +32,7 @@ from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans, one_or_several
-from dgl_mutual.utils.paths import user_path
+from dgl_mutual.utils.paths import check_working_folder, user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
@@ -113,7 +113,7 @@ def experiment(
         DataError: a dataset is not available.
         SplitError: the labels of all missing datasets do not allow the splits; a UsageError, too.
         TrainingError: no trial has finished, or a training process was killed.
-        StoreError: a folder cannot be written, or holds something else.
+        StoreError: a folder cannot be written, or holds something else; or the working folder no longer exists.
         Interrupted: by Ctrl-C; a KeyboardInterrupt.
 
     Without `out`, an error leaves nothing behind unless trials have finished. These are kept in the temporary folder, and the message names
@@ -122,6 +122,7 @@ def experiment(
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a string, for example name='experiment'.")
     check_booleans(resume=resume, progress=progress, offline=offline, trust=trust)
+    check_working_folder()
     compute = Compute(device=device, jobs=jobs, threads=threads)
     trackers = _trackers(track)
     folder_of_data = None if data_dir is None else user_path(data_dir)

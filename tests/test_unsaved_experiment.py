@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import re
 import shutil
@@ -27,6 +28,16 @@ def _unsaved() -> dgl_mutual.Experiment:
     temporary = temporary_folder()
     runs = [write_run(Path(temporary.name), strategy=strategy, seeds=2) for strategy in ("independent", "gml")]
     return dgl_mutual.Experiment(write_suite(Path(temporary.name), "x", [(run, run.name, "Cora") for run in runs]), temporary=temporary)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a working folder cannot be removed there")
+def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(StoreError, match=r"The working folder .* no longer exists\. Change to another folder"):
+        dgl_mutual.experiment("digits", out=tmp_path, **SMALL)
 
 
 def test_a_run_whose_folder_is_gone_is_not_empty_in_silence() -> None:

@@ -28,6 +28,8 @@ from dgl_mutual.utils.custom_code import custom_place, described
 from dgl_mutual.utils.environment_variables import set_for_libraries, shown_values
 from dgl_mutual.utils.error_causes import causes, is_interrupt, is_out_of_memory, not_enough_memory
 from dgl_mutual.utils.open_files import too_many_open
+from dgl_mutual.utils.paths import check_working_folder
+from dgl_mutual.utils.standard_streams import open_streams
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -52,7 +54,8 @@ COMMANDS = {
     "doctor": ("dgl_mutual.cli.doctor", "Check the environment, and suggest repairs."),
 }
 
-
+#: For a command that runs out of memory even in the report of an error.
+_NO_MEMORY = b"Error: There is not enough memory. Close other programs, or allow this one more memory.\n"
 #: Advice for a command that runs out of memory outside of a training; a training has its own.
 _MORE_MEMORY = "Close other programs, allow this one more memory ('ulimit -v' shows the limit, in KiB), or give it less data or fewer runs."
 
@@ -106,42 +109,29 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. Any error, bugs included, is shown as one message."""
-    _open_streams()
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # to show names that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     if arguments is None:
         own_process()
     try:
-        os.getcwd()
-    except OSError:  # libraries would fail in their own words
-        sys.exit(_complain("The folder in which this command was started no longer exists. Change to another folder.", 1))
+        check_working_folder()
+    except DglMutualError as error:
+        sys.exit(_complain(str(error), error.exit_code))
     try:
         status = _run(None if arguments is None else list(arguments))
         sys.stdout.flush()  # here, since the interpreter would report an error at exit in its own words
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         _abandon_output()
         status = 1
+    except MemoryError:  # even for the message of an error
+        os.write(2, _NO_MEMORY)
+        status = 1
     except OSError as error:
         _abandon_output()
         status = _complain(f"Cannot write to standard output: {error.strerror or error}.", 1)
     sys.exit(status or 0)
-
-
-def _open_streams() -> None:
-    """Open the null device in place of standard streams that are closed, as by ``>&-``.
-
-    Libraries write to the streams without a check, and the next opened file would get the descriptor of a closed stream.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free descriptor is that of the stream
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None or stream.closed:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # it stays open
 
 
 def _run(arguments: list[str] | None) -> Any:

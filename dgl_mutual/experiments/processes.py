@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from dgl_mutual.utils.python_processes import Surroundings, same_path, surroundings, take_over
 from dgl_mutual.utils.safe_text import terminal_text
+from dgl_mutual.utils.standard_streams import streams_opened
 
 if TYPE_CHECKING:
     from dgl_mutual.training.callbacks import Callback
@@ -28,10 +29,8 @@ def end_with(parent: int) -> None:
     """End this worker process as soon as `parent` is no longer its parent.
 
     Otherwise the workers of a killed run would train on, and write into a folder that another process may have locked by then. Call it
-    first: the parent may be killed before there is anything to train. A worker runs nothing else, so it counts as the command line's own.
+    first: the parent may be killed before there is anything to train.
     """
-    own_process()
-    ignore_interrupts()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -42,17 +41,27 @@ def end_with(parent: int) -> None:
 
 
 def begin_work(parent: int, of_parent: Surroundings) -> None:
-    """Initialise a worker process: it ends with its parent, and shows warnings without their source lines, which are not the user's."""
+    """Initialise a worker process: it ends with its parent, and shows warnings without their source lines, which are not the user's.
+
+    It runs nothing else, so it counts as the command line's own.
+    """
+    own_process()
+    ignore_interrupts()
     end_with(parent)
     take_over(*of_parent)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {terminal_text(str(message))}\n"
 
 
+def _begin_apart(parent: int, of_parent: Surroundings) -> None:
+    end_with(parent)
+    take_over(*of_parent)
+
+
 def process_apart() -> ProcessPoolExecutor:
-    """An executor with one new, started process, which imports from the same path as this one (see `same_path`)."""
+    """An executor with one new, started process, which ends with this one and imports from the same path (see `same_path`)."""
     of_parent = surroundings()
-    with same_path():
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), take_over, of_parent)
+    with same_path(), streams_opened():
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_apart, (os.getpid(), of_parent))
         pool.submit(os.getpid)  # the first call starts it
     return pool
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dgl_mutual.errors import TrainingError
 
 _LESS_MEMORY = "Train smaller students, smaller batches, or with fewer unlabelled samples (--unlabelled-ratio), or run fewer --jobs."
+#: Python's message where a new thread gets no memory for its stack, or would exceed a limit on processes.
+_NO_THREAD = "can't start new thread"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -34,7 +36,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means a lack of memory, or too large a size. Torch has no class of its own for this on the CPU."""
     messages = (
         *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
-        *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment"),
+        *("Overflow when unpacking long", "int too large to convert", "Cannot allocate memory", "failed to map segment", _NO_THREAD),
     )
     torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
@@ -46,6 +48,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def not_enough_memory(error: BaseException, hint: str = _LESS_MEMORY) -> str:
     """The message for an out-of-memory error: the requested size, if torch reports it, and `hint`."""
+    if _NO_THREAD in str(error):
+        return f"The system refuses another thread, for lack of memory or since a limit on processes is reached. {hint}"
     asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
     size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
     return f"There is not enough memory for this{size}. {hint}"

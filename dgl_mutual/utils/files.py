@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.utils.open_files import too_many_open
-from dgl_mutual.utils.paths import refuse_links
+from dgl_mutual.utils.paths import misread_names, refuse_links
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -189,7 +189,7 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         _refuse_other(path.stat())  # before opening, which can have effects on a device
     except ValueError as error:  # a zero character in the name
-        raise RefusedFile(f"no file can have this name ({error})") from None
+        raise RefusedFile(misread_names(path) or f"no file can have this name ({error})") from None
     # It may have been replaced since. Without O_NONBLOCK, opening a pipe waits for a writer.
     opened = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
     try:

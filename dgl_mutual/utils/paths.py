@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from dgl_mutual.errors import StoreError, UsageError
@@ -35,12 +36,27 @@ def user_path(text: str | Path) -> Path:
     return path
 
 
+def check_working_folder() -> None:
+    """Check that the working folder exists: libraries would fail in their own words.
+
+    Raises:
+        StoreError: it was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise StoreError("The working folder of this process no longer exists. Change to another folder.") from None
+
+
 def utf8_path(path: Path) -> str:
     """Return an absolute path as text that can be written to a file.
 
     Raises:
-        UsageError: a name in it is not UTF-8.
+        UsageError: a name in it is not UTF-8, or Python would read it wrongly (see `misread_names`).
     """
+    misread = misread_names(path)
+    if misread is not None:
+        raise UsageError(f"The path {str(path)!r} cannot be kept in a configuration: {misread}")
     refused = next((part for part in reversed((path, *path.parents)) if not is_unicode(part.name)), None)
     if refused is not None:
         typed = "".join(chr(byte) if re.match(rb"[\w./-]", bytes([byte])) else f"\\x{byte:02x}" for byte in os.fsencode(refused))
@@ -49,6 +65,17 @@ def utf8_path(path: Path) -> str:
             f"example with mv $'{typed}' {shlex.quote(str(refused.with_name(path_name(refused.name))))}"
         )
     return str(path)
+
+
+def misread_names(path: Path) -> str | None:
+    """Why Python may read the names in a path wrongly, and a mend; None if it reads them right."""
+    encoding = sys.getfilesystemencoding()
+    if str(path).isascii() or encoding == "utf-8":
+        return None
+    return (
+        f"Python takes names of files for {encoding}, from the locale or PYTHONUTF8=0, and they are UTF-8 nearly everywhere. Set the "
+        "environment variable PYTHONUTF8=1."
+    )
 
 
 def refuse_links(path: Path, within: Path) -> None:

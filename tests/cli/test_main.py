@@ -217,7 +217,7 @@ def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(dgl_mutual.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], cwd=gone, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "Error: The folder in which this command was started no longer exists. Change to another folder.\n"
+    assert done.stderr == "Error: The working folder of this process no longer exists. Change to another folder.\n"
 
 
 def test_an_interrupt_while_the_interpreter_ends_changes_nothing() -> None:

@@ -58,6 +58,7 @@ def test_a_bug_is_named_as_one_and_its_traceback_kept(
     [
         (MemoryError(), "There is not enough memory for this. Close other programs, allow this one more memory"),
         (RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"), "not enough memory for this (2.0 GiB at once)"),
+        (RuntimeError("can't start new thread"), "The system refuses another thread, for lack of memory or since a limit"),
         (PermissionError(13, "Permission denied", "some/file"), "'some/file': Permission denied"),
     ],
 )
@@ -97,6 +98,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(
         monkeypatch.setattr(sys, "stdout", pipe)
         ended(arguments)
     assert capfd.readouterr().err == ""
+
+
+def test_a_lack_of_memory_for_the_message_of_an_error_is_one_line(
+    broken: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    broken(KeyError("x"))
+    monkeypatch.setattr("dgl_mutual.cli.main.is_interrupt", fail)
+    assert ended(["strategies"]) == 1
+    assert capfd.readouterr().err == "Error: There is not enough memory. Close other programs, or allow this one more memory.\n"
 
 
 def test_without_standard_output_a_command_still_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,6 +203,21 @@ def test_results_do_not_depend_on_autocast_or_the_default_device(context: Callab
     assert rate.history == fit(label_rate=2).history
 
 
+@pytest.mark.parametrize(
+    "context", [lambda: torch.autocast("cpu", dtype=torch.bfloat16), lambda: torch.device("meta")], ids=["autocast", "device"]
+)
+def test_a_trained_student_computes_in_its_own_type(context: Callable[[], Any], tmp_path: Path) -> None:
+    result = fit("gcn,gat,gin,sage,gatv2,appnp,mlp", "gml", strategy_options={"weighting": "consensus"})
+    result.save(tmp_path)
+    made = graph()
+    students = [*result.cohort.members, *(dm.load_student(tmp_path / f"{name}.safetensors") for name in (*result.cohort.names, "ensemble"))]
+    calls = [*students, *(student.embed for student in students[:-1])]  # an ensemble has no hidden states
+    expected = [call(made, made.ndata["feat"]) for call in calls]
+    with context():
+        found = [call(made, made.ndata["feat"]) for call in calls]
+    assert all(map(torch.equal, found, expected))
+
+
 class Draws(nn.Module):
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from dgl_mutual.data.values.faults import MISSING_FILE
 from dgl_mutual.errors import DglMutualError, shortened
 from dgl_mutual.utils.files import RefusedFile, open_regular
+from dgl_mutual.utils.paths import misread_names
 
 if TYPE_CHECKING:
     from dgl_mutual.data.values.faults import Faults
@@ -35,7 +36,7 @@ def open_file(path: Path) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise RefusedFile(f"it is a link to {os.readlink(path)}, which does not exist: fetch that file, or remove the link") from None
-        raise RefusedFile(MISSING_FILE) from None
+        raise RefusedFile(misread_names(path) or MISSING_FILE) from None
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from dgl_mutual.experiments.work import Work
 from dgl_mutual.utils.open_files import OF_A_JOB, RESERVE, make_room, too_many_open
 from dgl_mutual.utils.python_processes import safe_path, same_path, surroundings
 from dgl_mutual.utils.scratch import temporary_folder
+from dgl_mutual.utils.standard_streams import streams_opened
 
 _T = TypeVar("_T")
 
@@ -173,7 +174,7 @@ def _environment(threads: int) -> dict[str, str]:
 def _starting(jobs: int) -> Iterator[None]:
     """A block in which processes may be started; errors at their start become a `StoreError`."""
     try:
-        with same_path(), spared_from_interrupts():
+        with same_path(), streams_opened(), spared_from_interrupts():
             yield
     except Exception as error:
         fix = too_many_open(error)  # joblib may raise another error in its handling

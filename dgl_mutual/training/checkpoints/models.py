@@ -24,6 +24,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.checkpoints.origins import Origin
 from dgl_mutual.training.evaluation.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
+from dgl_mutual.utils.torch_settings import torch_defaults
 
 FORMAT = 1
 #: Maximum size of a description in bytes: more than a million feature columns take.
@@ -160,6 +161,7 @@ class TrainedModel(nn.Module):
         """The feature columns that it was trained on."""
         return self.description.feature_names
 
+    @torch_defaults()
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Compute logits (samples, C) of each node, or of each graph of a batch, from features (|V|, F).
 
@@ -173,6 +175,7 @@ class TrainedModel(nn.Module):
         logits = torch.stack([student(graph, feat) for student in self.cohort.members])
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
+    @torch_defaults()
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Compute the last hidden state of each node or graph, (samples, width).
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 import dgl_mutual
+from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.sources.catalog import lookup
@@ -171,6 +173,23 @@ def test_a_dataset_below_a_folder_whose_name_is_not_utf_8_is_refused(key: str, t
     subprocess.run(["bash", "-c", str(caught.value).partition("for example with ")[2]], check=True)
     monkeypatch.chdir(tmp_path / "l-at-1")
     assert getattr(anchored(config), key) == str(tmp_path / "l-at-1" / "mine")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
+def test_a_dataset_whose_name_is_read_in_another_encoding_than_utf_8_is_refused(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``LC_ALL=de_DE.ISO-8859-1``, where Python takes the bytes of a name in UTF-8 for other letters."""
+    (tmp_path / "données").mkdir()
+    (tmp_path / "données" / "meta.yaml").write_text(
+        "dataset_name: x\nnode_data: [{file_name: nœuds.csv}]\nedge_data: [{file_name: e.csv}]\n"
+    )
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    told = f"Python takes names of files for {encoding}, .* Set the environment variable PYTHONUTF8=1"
+    with pytest.raises(UsageError, match=told):
+        anchored(parse_config({"dataset": str(tmp_path / "données")}))
+    with pytest.raises(DataError, match=told):
+        load_dataset(str(tmp_path / "données"))
 
 
 def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset) -> None:

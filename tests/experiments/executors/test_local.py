@@ -173,6 +173,7 @@ def print_why_they_cannot_be_started() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="a process there has no signals")
 def test_a_worker_shows_a_warning_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "end_with", lambda parent: None)
+    monkeypatch.setattr(processes, "own_process", lambda: None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     processes.begin_work(1, surroundings())
     assert warnings.formatwarning("an odd name\x1b[2J", UserWarning, "package.py", 3, "    warn(") == "Warning: an odd name\\x1b[2J\n"
@@ -191,6 +192,18 @@ def calls():
 """
     # It waits for all that have the pipe open: the processes, too.
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=45)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_a_process_apart_ends_with_its_parent() -> None:
+    code = """
+import os, signal, time
+from dgl_mutual.experiments.processes import process_apart
+with process_apart() as pool:
+    pool.submit(time.sleep, 0).result()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=45)  # as above
     assert ended.returncode == -signal.SIGKILL
 
 
