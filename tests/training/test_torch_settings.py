@@ -207,7 +207,7 @@ def test_results_do_not_depend_on_autocast_or_the_default_device(context: Callab
     "context", [lambda: torch.autocast("cpu", dtype=torch.bfloat16), lambda: torch.device("meta")], ids=["autocast", "device"]
 )
 def test_a_trained_student_computes_in_its_own_type(context: Callable[[], Any], tmp_path: Path) -> None:
-    result = fit("gcn,gat,gin,sage,gatv2,appnp,mlp", "gml", strategy_options={"weighting": "consensus"})
+    result = fit("gcn,gat,gin,sage,gatv2,appnp,mlp", "gml", strategy_options={"weighting": "attention"})
     result.save(tmp_path)
     made = graph()
     students = [*result.cohort.members, *(dm.load_student(tmp_path / f"{name}.safetensors") for name in (*result.cohort.names, "ensemble"))]

@@ -175,7 +175,6 @@ class TrainedModel(nn.Module):
         logits = torch.stack([student(graph, feat) for student in self.cohort.members])
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
-    @torch_defaults()
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Compute the last hidden state of each node or graph, (samples, width).
 
