@@ -16,7 +16,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import global_generator
-from dgl_mutual.utils.torch_settings import torch_defaults
+from dgl_mutual.utils.torch_settings import thread_defaults
 from dgl_mutual.utils.wording import counted
 
 
@@ -113,12 +113,12 @@ class StudentModule(nn.Module, ABC):
     def fold_edge_scaling(self, scales: Tensor) -> None:  # without edge features there is nothing to fold
         """As `fold_input_scaling`, for edge features: `scales` (D,)."""
 
-    @torch_defaults()
+    @thread_defaults()
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Logits: (|V|, C) on a node task, (graphs, C) on a graph task.
 
         Dropout is on in training mode and draws from torch's global random stream. The student computes in the type of its parameters:
-        autocast is off, and so are other settings that change results.
+        autocast is off.
 
         Args:
             graph: a homogeneous graph; on a graph task a batch of graphs made by `dgl.batch`, or one graph. Self-loops and duplicate edges
@@ -131,7 +131,7 @@ class StudentModule(nn.Module, ABC):
         """
         return self.forward_batch(*self._batch(graph, feat)).logits
 
-    @torch_defaults()
+    @thread_defaults()
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """The last hidden state of each sample: (|V|, width) or (graphs, width). Arguments and errors as in `forward`."""
         return self.embed_batch(*self._batch(graph, feat))

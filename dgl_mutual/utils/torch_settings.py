@@ -73,14 +73,23 @@ def torch_defaults() -> Iterator[None]:
     Results then do not depend on earlier settings of a script. Several threads may be in such blocks at a time: the settings of the process
     from before the first block are restored at the end of the last one.
     """
-    with _put_back(_OF_THREAD), ExitStack() as stack:
+    with _put_back(_OF_THREAD), thread_defaults():
+        _open()
+        try:
+            yield
+        finally:
+            _close()
+
+
+@contextmanager
+def thread_defaults() -> Iterator[None]:
+    """Use the defaults of `torch_defaults` that concern no other thread: new tensors are on the CPU by default, and autocast is off."""
+    with ExitStack() as stack:
         if torch.empty(0).device.type != "cpu":  # the context slows down each call of torch
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.is_autocast_enabled():  # autocast of CUDA; torch warns if there is no CUDA
             stack.enter_context(torch.autocast("cuda", enabled=False))
-        _open()
-        stack.callback(_close)
         yield
 
 

@@ -24,7 +24,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.checkpoints.origins import Origin
 from dgl_mutual.training.evaluation.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset
-from dgl_mutual.utils.torch_settings import torch_defaults
+from dgl_mutual.utils.torch_settings import thread_defaults
 
 FORMAT = 1
 #: Maximum size of a description in bytes: more than a million feature columns take.
@@ -161,7 +161,7 @@ class TrainedModel(nn.Module):
         """The feature columns that it was trained on."""
         return self.description.feature_names
 
-    @torch_defaults()
+    @thread_defaults()
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Compute logits (samples, C) of each node, or of each graph of a batch, from features (|V|, F).
 
