@@ -71,6 +71,13 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def forked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of `process_apart` are forked (see `forked`)."""
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: forked.CONTEXT)
+    monkeypatch.setattr("dgl_mutual.experiments.processes.begin_apart", forked.begin_apart)
+
+
+@pytest.fixture
 def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in a figure is moved to make room for the rest, which takes most of the time that a figure takes."""
     pytest.importorskip("matplotlib")

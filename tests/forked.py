@@ -68,6 +68,11 @@ def begin_work(parent: int, of_parent: Surroundings) -> None:
     processes.begin_work(os.getppid(), of_parent)
 
 
+def begin_apart(parent: int, of_parent: Surroundings) -> None:
+    """As `begin_work`, in a process of `process_apart`."""
+    processes.begin_apart(os.getppid(), of_parent)
+
+
 def command(*arguments: object) -> None:
     """The command line; the process ends with its exit status."""
     main([str(argument) for argument in arguments])

@@ -52,7 +52,8 @@ def begin_work(parent: int, of_parent: Surroundings) -> None:
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {terminal_text(str(message))}\n"
 
 
-def _begin_apart(parent: int, of_parent: Surroundings) -> None:
+def begin_apart(parent: int, of_parent: Surroundings) -> None:
+    """Initialise a process of `process_apart`."""
     end_with(parent)
     take_over(*of_parent)
 
@@ -61,7 +62,7 @@ def process_apart() -> ProcessPoolExecutor:
     """An executor with one new, started process, which ends with this one and imports from the same path (see `same_path`)."""
     of_parent = surroundings()
     with same_path(), streams_opened():
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_apart, (os.getpid(), of_parent))
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_apart, (os.getpid(), of_parent))
         pool.submit(os.getpid)  # the first call starts it
     return pool
 

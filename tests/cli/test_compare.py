@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -40,11 +39,10 @@ def parity_rows(folder: Path) -> pd.DataFrame:
     return rows[rows["kind"] == "parity"].astype({"holds": bool})
 
 
-@pytest.mark.usefixtures("needs_reference")
+@pytest.mark.usefixtures("needs_reference", "forked_apart")
 def test_both_sides_in_full(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("compare", *SMALL, *EARLY, "--parity-epochs", "3", "--out", "mine")
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dgl-mutual", *arguments, "--data-dir", "/somewhere/data"])
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     status, out, err = command_line(*arguments)
     assert status == 0
     titles = [
@@ -103,9 +101,8 @@ def test_no_temporary_files_are_left(elsewhere: Path, tmp_path: Path) -> None:
     assert not [path.name for path in (tmp_path / "temporary").iterdir()]
 
 
-@pytest.mark.usefixtures("needs_reference")
-def test_both_sides_have_the_chosen_metric(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
+@pytest.mark.usefixtures("needs_reference", "forked_apart")
+def test_both_sides_have_the_chosen_metric(command_line: Callable[..., object], elsewhere: Path) -> None:
     chosen = ("--students", "gcn,sage", "--metric", "macro-f1", "--parity-epochs", "2")
     status, out, _ = command_line("compare", *SMALL, *EARLY, *chosen)
     assert status == 0 and "Parity holds" in out and "Test macro-f1 side by side" in out

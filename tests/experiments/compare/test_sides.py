@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,6 @@ import pytest
 
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.errors import TrainingError
-from tests import forked
 from tests.experiments.compare.cases import make_case
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
@@ -18,10 +16,7 @@ pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.sides import train_both
 
-
-@pytest.fixture(autouse=True)
-def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
+pytestmark = pytest.mark.usefixtures("forked_apart")
 
 
 @pytest.mark.parametrize(("task", "average", "metric"), [("node", "ema", None), ("graph", "swa", None), ("node", "ema", "macro-f1")])
