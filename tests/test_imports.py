@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import networkx as nx
+import pytest
 
 import dgl_mutual
 import dgl_mutual.nn
+import dgl_mutual.training
 
 PACKAGE = Path(dgl_mutual.__file__).parent
 #: From the top: a room imports from those in lines below its own, and from no other of its line.
@@ -95,10 +98,11 @@ def test_nothing_imports_the_front() -> None:
     assert not [f"{here} -> {there}" for here, there in imports().edges if there in FRONT and here not in FRONT]
 
 
-def test_modules_of_nn_import_only_from_those_before_them() -> None:
-    lines = re.findall(r"^(\w+(?:, \w+)*)   *\S", dgl_mutual.nn.__doc__ or "", re.MULTILINE)
-    order = [f"dgl_mutual.nn.{name}" for line in lines for name in line.split(", ")]
-    parts = {name: ".".join(name.split(".")[:3]) for name in imports() if name.startswith("dgl_mutual.nn.")}
+@pytest.mark.parametrize("room", [dgl_mutual.nn, dgl_mutual.training])
+def test_modules_import_only_from_those_listed_before_them(room: ModuleType) -> None:
+    lines = re.findall(r"^(\w+(?:, \w+)*)   *\S", room.__doc__ or "", re.MULTILINE)
+    order = [f"{room.__name__}.{name}" for line in lines for name in line.split(", ")]
+    parts = {name: ".".join(name.split(".")[:3]) for name in imports() if name.startswith(f"{room.__name__}.")}
     assert sorted(order) == sorted(set(parts.values()))
     arrows = [(parts[here], parts[there]) for here, there in imports().edges if here in parts and there in parts]
     assert [f"{here} -> {there}" for here, there in arrows if here != there and order.index(here) < order.index(there)] == []

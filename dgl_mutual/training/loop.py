@@ -106,8 +106,8 @@ class Loop:
         state.cohort.train()
         values: defaultdict[str, list[Tensor]] = defaultdict(list)
         labelled: list[tuple[Tensor, Tensor]] = []
-        for local in self.feed.training_batches():
-            step = self.step_maker.step(active, local, local.gathered(state.ranks), phase.epochs_done)
+        for batch in self.feed.training_batches():
+            step = self.step_maker.step(active, batch.gathered(state.ranks), phase.epochs_done)
             terms = self.strategy.loss_terms(step)
             labelled.append((step.logits[:, step.labelled].detach(), step.labels[step.labelled]))
             phase.optimizer.zero_grad(set_to_none=True)

@@ -47,32 +47,32 @@ class StepMaker:
         is_training[torch.as_tensor(split.seen, device=device)] = True
         return cls(state, train_labels, is_training)
 
-    def step(self, active: Sequence[int], local: TrainingBatch, gathered: TrainingBatch, epoch: int) -> Step:
+    def step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
         """Return the step of the active members on a batch.
 
         Args:
-            local, gathered: this process's share of the batch, and the samples of all shares (see `TrainingBatch.gathered`).
+            batch: the input of this process, with the samples of all processes (see `TrainingBatch.gathered`).
             epoch: number of the epoch in its phase, from 0.
         """
         state = self.state
         ranks, exchange = state.ranks, state.exchange
-        outputs = self._training_pass(local.batch, ranks.local(active))
+        outputs = self._training_pass(batch.batch, ranks.local(active))
         here = ranks.gather_members(stack([output.logits for output in outputs]), active)
         logits = ranks.gather(here, dim=1)
-        training = gathered.labelled if self.is_training is None else torch.nonzero(self.is_training[gathered.index]).squeeze(1)
+        training = batch.labelled if self.is_training is None else torch.nonzero(self.is_training[batch.index]).squeeze(1)
         seen = [] if ranks.divides == "students" else outputs  # no process has the hidden states of all members
         return Step(
             logits=logits,
             active=tuple(active),
             hidden=[output.hidden for output in seen],
             embeddings=[ranks.gather(output.embedding) for output in seen],
-            targets=state.targets.of_step(local, gathered, active, here=here.detach(), logits=logits.detach()),
-            labels=self.train_labels[gathered.index],
-            labelled=gathered.labelled,
+            targets=state.targets.of_step(batch, active, here=here.detach(), logits=logits.detach()),
+            labels=self.train_labels[batch.index],
+            labelled=batch.labelled,
             training=training,
-            exchange={"labelled": gathered.labelled, "training": training}.get(exchange.on, slice(None)),
-            samples=gathered.samples,
-            batch=local.batch,
+            exchange={"labelled": batch.labelled, "training": training}.get(exchange.on, slice(None)),
+            samples=batch.samples,
+            batch=batch.batch,
             ramp=exchange.ramp(epoch),
             epoch=epoch,
         )

@@ -71,14 +71,15 @@ class Targets:
         clean_pass(active, self.split.val if self.feed.sampled else self._samples)
         self.clean.keep()
 
-    def of_step(self, local: TrainingBatch, gathered: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
+    def of_step(self, batch: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
         """Return the targets of all members in a step: (K, N, C).
 
         Args:
-            local, gathered: this process's share of the batch, and the samples of all shares.
-            here, logits: training pass of the active members, without gradients: on the share (A, n, C), and on all samples (A, N, C).
+            batch: the input of this process, with the samples of all processes (see `TrainingBatch.gathered`).
+            here, logits: training pass of the active members, without gradients: on the samples of this process (A, n, C), and on all of
+                the batch (A, N, C).
         """
-        return self.clean.of(gathered.index)
+        return self.clean.of(batch.index)
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept to resume, beside the averages of weights."""
@@ -95,14 +96,14 @@ class Targets:
             return np.arange(self.clean.latest.shape[1])
         return np.concatenate([self.split.seen, self.split.val])
 
-    def _with_others(self, here: Tensor, local: TrainingBatch, gathered: TrainingBatch, active: Sequence[int]) -> Tensor:
-        """Return targets (K, N, C), given `here` (A, n, C), the targets of the active members on this process's share."""
+    def _with_others(self, here: Tensor, batch: TrainingBatch, active: Sequence[int]) -> Tensor:
+        """Return targets (K, N, C), given `here` (A, n, C), the targets of the active members on the samples of this process."""
         if self.feed.sampled:
             others = [k for k in range(len(self.cohort)) if k not in active]
-            run = self._clean_logits(local.batch, (self.cohort.members[k] for k in others)) if others else []
+            run = self._clean_logits(batch.batch, (self.cohort.members[k] for k in others)) if others else []
             rows = dict(zip([*active, *others], [*here, *run], strict=True))
             return self.ranks.gather(stack([rows[k] for k in range(len(rows))]), dim=1)
-        targets = self.clean.of(gathered.index).clone()
+        targets = self.clean.of(batch.index).clone()
         targets[list(active)] = self.ranks.gather(here, dim=1)
         return targets
 
@@ -118,8 +119,8 @@ class Targets:
 class TrainingPassTargets(Targets):
     """Logits of the training pass of the step."""
 
-    def of_step(self, local: TrainingBatch, gathered: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
-        return logits if len(active) == len(self.cohort) else self._with_others(here, local, gathered, active)
+    def of_step(self, batch: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
+        return logits if len(active) == len(self.cohort) else self._with_others(here, batch, active)
 
 
 class EpochTargets(Targets):
@@ -156,9 +157,9 @@ class StepTargets(Targets):
 
     are_clean = True
 
-    def of_step(self, local: TrainingBatch, gathered: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
-        clean = stack(self._clean_logits(local.batch, map(self._module, self.ranks.local(active))))
-        return self._with_others(self.ranks.gather_members(clean, active), local, gathered, active)
+    def of_step(self, batch: TrainingBatch, active: Sequence[int], *, here: Tensor, logits: Tensor) -> Tensor:
+        clean = stack(self._clean_logits(batch.batch, map(self._module, self.ranks.local(active))))
+        return self._with_others(self.ranks.gather_members(clean, active), batch, active)
 
     def _module(self, member: int) -> CohortMember:
         return self.module_of(member)

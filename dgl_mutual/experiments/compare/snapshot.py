@@ -105,7 +105,7 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, trained: Coh
     state.clean.latest[:, batch.index] = clean
     state.clean.keep()
     cohort.train()
-    step = StepMaker.of(state).step(range(len(cohort)), batch, batch, _after_warmup(config))
+    step = StepMaker.of(state).step(range(len(cohort)), batch, _after_warmup(config))
     terms = strategy.loss_terms(step)
     cohort.zero_grad()
     torch.cat([term.reshape(-1) for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
