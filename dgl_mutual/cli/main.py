@@ -147,6 +147,8 @@ def _run(arguments: list[str] | None) -> Any:
             warnings.showwarning = lambda message, *_, **__: show(str(message))
             return cli.main(args=arguments, prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
+        if is_interrupt(error):
+            return _complain("Interrupted.", 130)
         return _complain(str(error), error.exit_code)
     except click.ClickException as error:
         shown = io.StringIO()

@@ -19,6 +19,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.cli.main import cli, main
 from dgl_mutual.cli.output import say
+from dgl_mutual.errors import UsageError
 from tests.closed import full_disk
 from tests.reporting.folders import write_run, write_suite
 
@@ -98,6 +99,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(
         monkeypatch.setattr(sys, "stdout", pipe)
         ended(arguments)
     assert capfd.readouterr().err == ""
+
+
+def test_an_interrupt_that_became_another_error_is_an_interrupt(broken: Callable[[Exception], None], command_line: CommandLine) -> None:
+    """As in an import, before Python 3.12 (see `is_interrupt`)."""
+    error = UsageError("No such strategy.")
+    error.__cause__ = RuntimeError("Error calling __set_name__")
+    error.__cause__.__cause__ = KeyboardInterrupt()
+    broken(error)
+    assert command_line("strategies") == (130, "", "Interrupted.\n")
 
 
 def test_a_lack_of_memory_for_the_message_of_an_error_is_one_line(

@@ -60,7 +60,7 @@ def test_signals_at_random_moments(whole: tuple[Scene, dict[str, str], float], t
         time.sleep(moments.uniform(0.0, seconds))
         child.send(kind := moments.choice(SIGNALS))
         status = child.wait()
-        assert status in (0, -kind, 130), status
+        assert status in (0, -kind, 130), (kind, status, child.said())
         assert "Traceback" not in child.said(), kind
         done = check(current, done)
         if status == 0:

@@ -115,12 +115,12 @@ def test_targets_on_graphs_without_labels_are_clean_and_of_the_step_itself(
     expected: list[torch.Tensor] = []
     step_of = StepMaker.step
 
-    def step(self: Any, active: Any, share: Any, batch: Any, epoch: int) -> Any:
-        made = step_of(self, active, share, batch, epoch)
+    def step(self: Any, active: Any, batch: Any, epoch: int) -> Any:
+        made = step_of(self, active, batch, epoch)
         students = self.state.cohort.members
         assert all(student.training for student in students)
         with torch.no_grad():
-            expected.append(torch.stack([student.eval().forward_batch(share.batch).logits for student in students]))
+            expected.append(torch.stack([student.eval().forward_batch(batch.batch).logits for student in students]))
         self.state.cohort.train()
         seen.append(made.targets)
         return made
