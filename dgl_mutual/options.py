@@ -8,7 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from functools import partial
 from types import NoneType, UnionType
@@ -126,11 +126,31 @@ class Options(BaseModel):
                 raise ValueError("the number is too large: give one below 2**63")
         return value
 
+    def model_dump(self, **choices: Any) -> dict[str, Any]:
+        """As in pydantic, which turns Ctrl-C in a serializer into an error of its own. Here it stays an interrupt."""
+        with _interrupts_raised():
+            return super().model_dump(**choices)
+
+    def model_dump_json(self, **choices: Any) -> str:
+        """As in pydantic, but see `model_dump`."""
+        with _interrupts_raised():
+            return super().model_dump_json(**choices)
+
     @model_serializer(mode="wrap")
     def _sets_in_order(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """Write sets as sorted lists in JSON: their order differs between processes, and the same run would not be found again."""
         values: dict[str, Any] = serialize(self)
         return values if info.mode != "json" else {name: _in_order(getattr(self, name), value) for name, value in values.items()}
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    try:
+        yield
+    except PydanticSerializationError as error:
+        if ": KeyboardInterrupt:" in str(error):  # the causes of an error are lost where a serializer calls another one
+            raise KeyboardInterrupt from error
+        raise
 
 
 def in_order(value: Any) -> Any:

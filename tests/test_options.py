@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, field_serializer, model_validator
 
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.experiments.configuration.given import plain_values
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, fault_of_options, parse_options, unserializable_key
 
@@ -45,6 +47,29 @@ def test_groups_of_options_may_hold_their_own_kind() -> None:
     assert parse_options(Tree, {"root": {"kids": [{}]}}) == Tree(root=Node(kids=[Node()]))
     with pytest.raises(UsageError, match=r"Unknown option 'named'. Did you mean 'root\.named'"):
         parse_options(Tree, {"named": True})
+
+
+class Stopped(Options):
+    """Ctrl-C arrives while it is written."""
+
+    width: int = 4
+
+    @field_serializer("width")
+    def _write(self, width: int) -> int:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda options: options.model_dump(mode="json"),
+        Options.model_dump_json,
+        lambda options: plain_values(options, exclude=set()),
+    ],
+)
+def test_an_interrupt_while_options_are_written_stays_one(write: Callable[[Options], object]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write(Stopped())
 
 
 def test_good_values() -> None:
