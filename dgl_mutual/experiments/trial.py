@@ -14,8 +14,10 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.experiments.configuration.config import RunConfig
+from dgl_mutual.experiments.configuration.resolve import strategy_options_of
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.store.tables import Key
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.distributed.placement import ON_CPU, Placement
 from dgl_mutual.training.method import Method
@@ -147,7 +149,8 @@ def _memory_hint(config: RunConfig, dataset: Dataset) -> str:
 
 def method_of(config: RunConfig) -> Method:
     """The cohort and its training options of a resolved configuration."""
-    return Method(config.students, config.strategy, config.strategy_options, config.training, config.task_weights or "equal")
+    strategy = resolve_strategy(config.strategy)
+    return Method(config.students, strategy, strategy_options_of(config), config.training, config.task_weights or "equal")
 
 
 def split_digest(dataset: Dataset, split: Split) -> str:

@@ -12,7 +12,7 @@ state           what changes during a training, for the loop and for callbacks
 callbacks, early_stopping, inputs     what happens between epochs, and features before the first
 checked_strategy    calls into a strategy, and checks of what it returns
 method, members     options of a cohort, and its modules
-step_maker, gradients, optimizer, selection     the parts of a step: training pass and targets, backward pass, update, best epochs
+step_maker, gradients, optimizer, epoch_record, selection     the parts of an epoch: a step's passes, backward, update; what it leaves
 custom_state    checks of the state of custom modules
 assessment      scores of the trained members
 loop            phases, epochs and steps

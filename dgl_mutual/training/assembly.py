@@ -16,11 +16,9 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
-from dgl_mutual.training.averages import evaluation_averages, target_averages
+from dgl_mutual.training.averages import Averages
 from dgl_mutual.training.checked_strategy import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import Ranks
@@ -36,19 +34,8 @@ from dgl_mutual.training.targets import make_targets, refuse_moving_average
 from dgl_mutual.utils.wording import counted
 
 
-def assemble(
-    strategy_class: type[Strategy],
-    options: StrategyOptions,
-    dataset: Dataset,
-    split: Split,
-    method: Method,
-    seed: TrialSeed,
-    placement: Placement,
-) -> tuple[TrainingState, Feed, Inputs]:
+def assemble(method: Method, dataset: Dataset, split: Split, seed: TrialSeed, placement: Placement) -> tuple[TrainingState, Feed, Inputs]:
     """Assemble a training.
-
-    Args:
-        strategy_class, options: the strategy of `method`, and its parsed options.
 
     Returns:
         The initial state of the training, its batches, and the input features of its students.
@@ -59,7 +46,7 @@ def assemble(
     training, num_students = method.training, len(method.students)
     if not any(student.edge_features for student in method.students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
-    members = resolve_members(strategy_class, options, method.students, dataset, placement.device)
+    members = resolve_members(method, dataset, placement.device)
     check_members(members.values(), training)
     _check_ranks(placement.ranks, num_students, training)
     inputs = Inputs.of(dataset, split, training)
@@ -69,14 +56,13 @@ def assemble(
     setting = _setting(dataset, split, members, method, feed, seed, placement.ranks)
     modules = make_members(members, inputs, setting, seed=seed, placement=placement)
     with seed.seeded_globally("initialisation", part=("strategy",)):
-        strategy = make_strategy(strategy_class, options, setting).to(placement.device, placement.dtype)
+        strategy = make_strategy(method.strategy, method.options, setting).to(placement.device, placement.dtype)
     phases = phases_of(strategy)
     exchange = exchange_of(strategy, phases, training.epochs)
     cohort = Cohort(modules, strategy.coordinator, setting.distribution, tuple(members), num_students, positions=training.positions)
-    in_evaluation = evaluation_averages(modules, training)
-    in_targets = target_averages(modules, training, exchange, in_evaluation)
+    averages = Averages(modules, training, exchange)
     refuse_moving_average(strategy, exchange, feed, dataset)
-    targets = make_targets(cohort, exchange, feed, dataset, split, placement, in_targets or in_evaluation)
+    targets = make_targets(cohort, exchange, feed, dataset, split, placement, averages)
     add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     state = TrainingState(
         cohort=cohort,
@@ -89,10 +75,9 @@ def assemble(
         task_weights=method.task_weights,
         trial_seed=seed,
         ranks=placement.ranks,
+        averages=averages,
         targets=targets,
         streams=Streams.of(seed, len(members), device=placement.device, order=order, process=placement.ranks.stream),
-        evaluation_averages=in_evaluation,
-        target_averages=in_targets,
     )
     return state, feed, inputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Literal, cast
 
@@ -48,6 +48,10 @@ class WeightAverages:
         self.decay = decay
         self.starts = tuple(starts)
         self._averaged: dict[int, AveragedModel] = {}
+
+    def averages_as(self, other: WeightAverages) -> bool:
+        """Whether other averages of the same members are always equal to these."""
+        return (self.kind, self.decay, self.starts) == (other.kind, other.decay, other.starts)
 
     def restart(self, members: Iterable[int]) -> None:
         """Start new averages for these members, and drop all others."""
@@ -119,33 +123,74 @@ class WeightAverages:
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
 
-def evaluation_averages(members: Sequence[CohortMember], training: TrainingOptions) -> WeightAverages | None:
-    """Create the averages of the weights that replace the members in evaluation (training.average), if any."""
-    if training.average == "none":
-        return None
-    starts = [max(start, training.average_start or 0) for start in _first_epochs(members, training)]
-    return WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
+class Averages:
+    """The averages of the members' weights in a training.
 
-
-def target_averages(
-    members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange, in_evaluation: WeightAverages | None
-) -> WeightAverages | None:
-    """Create the moving averages of the weights that targets are computed with, if the exchange asks for them.
-
-    If `in_evaluation` is the same average, it is returned itself.
+    Attributes:
+        in_evaluation: averages that replace the members in evaluation (training.average), if it is on.
+        in_targets: moving averages that targets are computed with, if the exchange asks for them; the same object as `in_evaluation` if
+            both are the same average.
     """
-    if exchange.targets != "average":
-        return None
-    starts = _first_epochs(members, training)
-    wanted = ("ema", exchange.decay, tuple(starts))
-    if in_evaluation is not None and (in_evaluation.kind, in_evaluation.decay, in_evaluation.starts) == wanted:
-        return in_evaluation
-    return WeightAverages(members, "ema", starts=starts, decay=exchange.decay)
 
+    def __init__(self, members: Sequence[CohortMember], training: TrainingOptions, exchange: Exchange) -> None:
+        self._members = members
+        self._first_epochs = [member.options.first_epoch(training.epochs) for member in members]
+        self.in_evaluation: WeightAverages | None = None
+        self.in_targets: WeightAverages | None = None
+        if training.average != "none":
+            starts = [max(start, training.average_start or 0) for start in self._first_epochs]
+            self.in_evaluation = WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
+        if exchange.targets == "average":
+            in_targets = WeightAverages(members, "ema", starts=self._first_epochs, decay=exchange.decay)
+            same = self.in_evaluation is not None and self.in_evaluation.averages_as(in_targets)
+            self.in_targets = self.in_evaluation if same else in_targets
 
-def _first_epochs(members: Sequence[CohortMember], training: TrainingOptions) -> list[int]:
-    """Return the epoch in which each member begins to learn: one that starts late has nothing to average before."""
-    return [member.options.first_epoch(training.epochs) for member in members]
+    def __iter__(self) -> Iterator[WeightAverages]:
+        """Go through the averages, without None and without repetition."""
+        every = (self.in_evaluation, self.in_targets)
+        return iter({id(averages): averages for averages in every if averages is not None}.values())
+
+    def restart(self, members: Iterable[int]) -> None:
+        """Start new averages for these members, and drop all others."""
+        members = tuple(members)
+        for averages in self:
+            averages.restart(members)
+
+    def after_step(self, epoch: int) -> None:
+        """Update the averages after a step of an epoch."""
+        for averages in self:
+            averages.after_step(epoch)
+
+    def after_epoch(self, epoch: int) -> None:
+        """Update the averages after the last step of an epoch."""
+        for averages in self:
+            averages.after_epoch(epoch)
+
+    def update_bn_statistics(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Recompute statistics of batch norm for evaluation; see `WeightAverages.update_bn_statistics`."""
+        if self.in_evaluation is not None:
+            self.in_evaluation.update_bn_statistics(batches)
+
+    def evaluated(self, member: int) -> CohortMember:
+        """Return a member as it is validated, selected and saved."""
+        return self._members[member] if self.in_evaluation is None else self.in_evaluation.of(member)
+
+    def targeted(self, member: int) -> CohortMember:
+        """Return a member as targets are computed with it: as it is evaluated, unless the exchange has averages of its own."""
+        return self.evaluated(member) if self.in_targets is None else self.in_targets.of(member)
+
+    def first_epoch(self, member: int) -> int:
+        """Return the first epoch of a phase that changes a member as it is evaluated."""
+        return self._first_epochs[member] if self.in_evaluation is None else self.in_evaluation.starts[member]
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return what must be kept to resume."""
+        return [averages.state() for averages in self]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Restore from `state()`."""
+        for averages, saved in zip(self, state, strict=True):
+            averages.restore(saved)
 
 
 def copied(member: CohortMember) -> CohortMember:

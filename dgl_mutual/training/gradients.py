@@ -12,8 +12,8 @@ from torch import Tensor
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.streams import custom_streams
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.training import history
 from dgl_mutual.training.checked_strategy import has_custom_code
+from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.custom_code import described, is_custom
 from dgl_mutual.utils.error_causes import is_out_of_memory
@@ -32,7 +32,7 @@ def backward(state: TrainingState, terms: Mapping[str, Tensor], step: Step) -> N
     if is_custom(state.strategy) and not loss.isfinite():
         values = {titled(name): term.tolist() for name, term in terms.items()}
         names = [state.cohort.names[k] for k in step.active]
-        refuse_non_finite(state, values, names, finite_logits=bool(step.logits.isfinite().all()))
+        refuse_non_finite_losses(state, values, names, finite_logits=bool(step.logits.isfinite().all()))
     # Hooks of gradients may draw random numbers.
     custom = has_custom_code(state.strategy) or any(state.cohort.members[k].custom_module is not None for k in step.active)
     with _naming_custom_code(state), custom_streams(state.streams.custom, step.logits.device) if custom else nullcontext():
@@ -49,7 +49,7 @@ def optimizer_step(state: TrainingState) -> None:
         state.current.optimizer.step()
 
 
-def refuse_non_finite(state: TrainingState, losses: Mapping[str, Any], names: Sequence[str], *, finite_logits: bool = False) -> None:
+def refuse_non_finite_losses(state: TrainingState, losses: Mapping[str, Any], names: Sequence[str], *, finite_logits: bool = False) -> None:
     """Refuse losses of which one is NaN or infinite; see `dgl_mutual.training.history.refuse_non_finite`.
 
     Args:
@@ -67,7 +67,7 @@ def refuse_non_finite(state: TrainingState, losses: Mapping[str, Any], names: Se
             f"Likely causes are a gradient that is not finite in loss_terms of the strategy {strategy.name!r} (a square root or a norm "
             f"at zero), and a learning rate that is too large (training.learning_rate = {rate})."
         )
-    history.refuse_non_finite(losses, names, state.epoch, rate, cause)
+    refuse_non_finite(losses, names, state.epoch, rate, cause)
 
 
 def titled(term: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.errors import TrainingError
 
 HistoryRow: TypeAlias = dict[str, float]
 #: The columns of history.csv that identify a row.
@@ -61,32 +61,3 @@ def fault_of_name(name: str) -> str | None:
     if not name.strip():
         return "is empty. Give it a name"
     return None if name.isprintable() else "has control characters in it. Leave them out"
-
-
-def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int], strategy: str) -> HistoryRow:
-    """Return one column for each number: ``loss/mutual/gat-1`` for (A,), ``weights/gat-1/gcn-0`` for (K, K) with its diagonal, the bare
-    name for a scalar.
-
-    Args:
-        means: by name, a number, a list over the A active members, or a nested list over all K.
-        names: names of all members.
-        strategy: name of the strategy, for the message.
-
-    Raises:
-        UsageError: two values have the same column.
-    """
-    row: HistoryRow = {}
-    for name, value in means.items():
-        if not isinstance(value, list):
-            columns = {name: value}
-        elif value and isinstance(value[0], list):
-            columns = {f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line)}
-        else:
-            columns = {f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)}
-        if twice := sorted(row.keys() & columns.keys()):
-            raise UsageError(
-                f"The strategy {strategy!r} has two values for the column {twice[0]!r} of the history: one is a member's part of a loss "
-                "term or of a logged value, the other has this name itself. Rename one of them."
-            )
-        row.update(columns)
-    return row

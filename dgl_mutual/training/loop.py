@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,18 +14,16 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.store.members import ENSEMBLE
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.checked_strategy import CheckedStrategy
+from dgl_mutual.training.epoch_record import EpochRecord, columns_of
 from dgl_mutual.training.evaluation.clean_logits import stack
 from dgl_mutual.training.evaluation.task_metrics import Scorer, history_columns
 from dgl_mutual.training.feeds import Feed
-from dgl_mutual.training.gradients import backward, optimizer_step, refuse_non_finite, titled
-from dgl_mutual.training.history import HistoryRow, columns_of
+from dgl_mutual.training.gradients import backward, optimizer_step, refuse_non_finite_losses, titled
+from dgl_mutual.training.history import HistoryRow
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.step_maker import StepMaker
-
-#: Prefix of the columns of the history that hold loss terms.
-_LOSS = "loss/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +56,7 @@ class Loop:
 
     def _run_phase(self, phase: Phase) -> None:
         state, active = self.state, phase.active
-        for averages in state.all_averages:
-            averages.restart(state.ranks.local(active))
+        state.averages.restart(state.ranks.local(active))
         self.callbacks("on_phase_begin", state)  # resumes an interrupted phase
         if phase.stopped and phase.epochs_done == 0:
             raise UsageError(
@@ -71,8 +66,7 @@ class Loop:
         while not state.is_phase_over:
             self._run_epoch(phase)
         self.callbacks("on_phase_end", state)
-        for averages in state.all_averages:  # members now have their best weights
-            averages.restart(())
+        state.averages.restart(())  # members now have their best weights
         if not phase.is_last:
             state.targets.after_phase(active, self.clean_pass)
 
@@ -89,10 +83,9 @@ class Loop:
         self.callbacks("on_epoch_begin", state)
         row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
         validates = (phase.epochs_done + 1) % state.options.eval_every == 0 or phase.epochs_done + 1 == state.options.epochs
-        if state.evaluation_averages is not None:
-            state.evaluation_averages.after_epoch(phase.epochs_done)
-            if validates or targets.are_clean:
-                state.evaluation_averages.update_bn_statistics(self._statistics_batches)
+        state.averages.after_epoch(phase.epochs_done)
+        if validates or targets.are_clean:
+            state.averages.update_bn_statistics(self._statistics_batches)
         targets.after_epoch(active, self.clean_pass, validates=validates)
         state.validation = None
         if validates:
@@ -102,31 +95,30 @@ class Loop:
         self.callbacks("on_epoch_end", state)
 
     def _train_epoch(self, phase: Phase) -> HistoryRow:
+        """Train the active members on each batch once, and return the columns of training for the history."""
         state, active = self.state, phase.active
         state.cohort.train()
-        values: defaultdict[str, list[Tensor]] = defaultdict(list)
-        labelled: list[tuple[Tensor, Tensor]] = []
+        record = EpochRecord()
         for batch in self.feed.training_batches():
             step = self.step_maker.step(active, batch.gathered(state.ranks), phase.epochs_done)
             terms = self.strategy.loss_terms(step)
-            labelled.append((step.logits[:, step.labelled].detach(), step.labels[step.labelled]))
             phase.optimizer.zero_grad(set_to_none=True)
             backward(state, terms, step)
-            losses = {f"{_LOSS}{term}": value for term, value in terms.items()}
-            for name, value in {**losses, **self.strategy.logged(step)}.items():
-                values[name].append(value.detach().clone())  # it may be a parameter or buffer, which changes in place
+            record.add(step, terms, self.strategy.logged(step))
             self._update(phase)
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
-        means = _means_over_steps(values, num_steps=len(labelled))
+        return self._training_columns(record, active)
+
+    def _training_columns(self, record: EpochRecord, active: Sequence[int]) -> HistoryRow:
+        """Return the means of losses and logged values, and the metric of the training passes on labelled samples."""
+        state, names, terms = self.state, self._names(active), record.mean_terms()
+        means = {**{f"loss/{term}": mean for term, mean in terms.items()}, **record.mean_logged()}
         row = columns_of(means, state.cohort.names, active, state.strategy.name)
-        names = self._names(active)
-        means_of_terms = {titled(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
-        refuse_non_finite(state, means_of_terms, names)
-        logits, labels = zip(*labelled, strict=True)
-        scores = self.scorer.scores(torch.cat(logits, dim=1), torch.cat(labels), names)
+        refuse_non_finite_losses(state, {titled(term): mean for term, mean in terms.items()}, names)
+        scores = self.scorer.scores(*record.predictions(), names)
         return {**row, **history_columns(scores, "train", names)}
 
     def _update(self, phase: Phase) -> None:
@@ -137,8 +129,7 @@ class Loop:
         state.ranks.sum_gradients(trained, state.strategy)
         optimizer_step(state)
         state.ranks.share_buffers(member.custom_module for member in trained if member.custom_module is not None)
-        for averages in state.all_averages:
-            averages.after_step(phase.epochs_done)
+        state.averages.after_step(phase.epochs_done)
 
     def _names(self, members: Sequence[int]) -> list[str]:
         return [self.state.cohort.names[k] for k in members]
@@ -186,13 +177,7 @@ class Loop:
             ensemble = state.cohort.ensemble_logits(state.clean.latest[:, val], val)
             candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, ENSEMBLE)
         losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
-        refuse_non_finite(state, {"the validation loss": losses}, names)
+        refuse_non_finite_losses(state, {"the validation loss": losses}, names)
         scores = self.scorer.scores(candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
-
-
-def _means_over_steps(values: Mapping[str, Sequence[Tensor]], num_steps: int) -> dict[str, Any]:
-    """A loss term absent from a step counts as 0 there; other values are averaged over the steps that logged them."""
-    counts = {name: num_steps if name.startswith(_LOSS) else len(logged) for name, logged in values.items()}
-    return {name: (sum(logged[1:], logged[0]) / counts[name]).tolist() for name, logged in values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -15,39 +15,34 @@ from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.training.checked_strategy import extra_members
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.sync_batch_norm import share_batch_norm
 from dgl_mutual.training.inputs import Inputs
+from dgl_mutual.training.method import Method
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.seeds import TrialSeed
 
 
-def resolve_members(
-    strategy_class: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
-) -> dict[str, StudentOptions]:
+def resolve_members(method: Method, dataset: Dataset, device: torch.device) -> dict[str, StudentOptions]:
     """Return the resolved options of all members by name: of the students, and of the members that the strategy adds.
-
-    Args:
-        students: resolved options.
 
     Raises:
         UsageError: see `resolve_student` and `check_device`; or a strategy adds a member whose name is taken, or cannot be the name of a
             file.
     """
-    extras = extra_members(strategy_class, options, students)
+    students, strategy = method.students, method.strategy.name
+    extras = extra_members(method.strategy, method.options, students)
     for name, extra in extras:
         if not MEMBER_NAME.fullmatch(name):
             raise UsageError(
-                f"Strategy {strategy_class.name!r} adds a member {name!r}, which cannot be a part of the name of a file. Use letters, "
+                f"Strategy {strategy!r} adds a member {name!r}, which cannot be a part of the name of a file. Use letters, "
                 "digits, '_', '-' and '.', and begin with a letter or digit."
             )
         if extra.edge_features and not any(student.edge_features for student in students):
             raise UsageError(
-                f"The member {name!r} of the strategy {strategy_class.name!r} takes edge features, and no student does. Turn them on for a "
+                f"The member {name!r} of the strategy {strategy!r} takes edge features, and no student does. Turn them on for a "
                 "student of a dataset that has them, or leave edge_features out of the strategy's options."
             )
     resolved = [
@@ -58,9 +53,7 @@ def resolve_members(
     taken = (*names, *RESERVED_NAMES)
     twice = sorted({name for name in taken if taken.count(name) > 1})
     if twice:
-        raise UsageError(
-            f"Strategy {strategy_class.name!r} adds members under names that are taken: {', '.join(twice)}. Give each its own."
-        )
+        raise UsageError(f"Strategy {strategy!r} adds members under names that are taken: {', '.join(twice)}. Give each its own.")
     for name, member in zip(names, resolved, strict=True):
         if runs_on_dgl(member):
             check_device(device, name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.training.options import TrainingOptions
 
 
@@ -20,12 +20,12 @@ class Method:
 
     Attributes:
         students: options of the K students.
-        strategy: name or class; `strategy_options` are its options as plain values.
+        strategy, options: how they teach each other.
         task_weights: how several tasks are weighted.
     """
 
     students: Sequence[StudentOptions]
-    strategy: str | type[Strategy]
-    strategy_options: Mapping[str, Any]
+    strategy: type[Strategy]
+    options: StrategyOptions
     training: TrainingOptions
     task_weights: TaskWeights = "equal"

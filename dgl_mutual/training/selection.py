@@ -35,10 +35,8 @@ class Selection(Callback):
         with errors_attributed_to(f"learns_from_others of the strategy {state.strategy.name!r}", state.strategy):
             learns = bool(state.strategy.learns_from_others(phase.active))
         exchange_start = state.exchange.warmup[0] if learns else 0
-        averages = state.evaluation_averages
         for k in phase.active:
-            first_epoch = state.cohort.members[k].options.first_epoch(state.options.epochs) if averages is None else averages.starts[k]
-            start = phase.epoch_offset + max(exchange_start, first_epoch)
+            start = phase.epoch_offset + max(exchange_start, state.averages.first_epoch(k))
             self.stoppers[k] = EarlyStopping(self._patience, start)  # a member that trains again is selected again
         self._ensemble = EarlyStopping(self._patience, max(self.stoppers[k].start for k in phase.active))
         self._best = {}

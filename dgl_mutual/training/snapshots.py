@@ -245,7 +245,7 @@ def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, 
         "unsaved buffers": {name: unsaved_buffers(module) for name, module in _with_custom_code(state).items()},
         "streams": [stream.get_state() for stream in state.streams],
         **state.targets.state(),
-        "averages": [averages.state() for averages in state.all_averages],
+        "averages": state.averages.state(),
         "history": state.history,
         "validation": None if state.validation is None else asdict(state.validation),
         "callbacks": {name: saved for name, callback in _named(callbacks).items() if (saved := callback.state_dict())},
@@ -355,8 +355,7 @@ def _restore(snapshot: dict[str, Any], state: TrainingState, callbacks: Sequence
     for stream, saved in zip(state.streams, snapshot["streams"], strict=True):
         stream.set_state(saved)
     state.targets.restore(snapshot, phase.active)
-    for averages, saved in zip(state.all_averages, snapshot["averages"], strict=True):
-        averages.restore(saved)
+    state.averages.restore(snapshot["averages"])
     named = _named(callbacks)
     for name, saved in snapshot["callbacks"].items():
         if name not in named:

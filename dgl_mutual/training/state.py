@@ -20,7 +20,7 @@ from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.training.averages import WeightAverages
+from dgl_mutual.training.averages import Averages
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.evaluation.clean_logits import CleanLogits
 from dgl_mutual.training.history import KEYS, HistoryRow, fault_of_name
@@ -85,9 +85,7 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None if it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
-        evaluation_averages: averages of the members' weights that replace the members in evaluation (training.average).
-        target_averages: averages of the members' weights that targets are computed with, if the strategy asks for them; the same object
-            as `evaluation_averages` if both are the same average.
+        averages: averages of the members' weights, for evaluation (training.average) and for targets.
         targets: the source of the targets of the exchange.
         clean, streams: the latest clean logits, and all random streams.
         phases_over: number of phases that an earlier, interrupted training has finished.
@@ -104,10 +102,9 @@ class TrainingState:
     task_weights: TaskWeights
     trial_seed: TrialSeed
     ranks: Ranks
+    averages: Averages
     targets: Targets
     streams: Streams
-    evaluation_averages: WeightAverages | None = None
-    target_averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0
@@ -136,15 +133,9 @@ class TrainingState:
     def clean(self) -> CleanLogits:
         return self.targets.clean
 
-    @property
-    def all_averages(self) -> list[WeightAverages]:
-        """`evaluation_averages` and `target_averages`, without None and without repetition."""
-        every = (self.evaluation_averages, self.target_averages)
-        return list({id(averages): averages for averages in every if averages is not None}.values())
-
     def evaluated_member(self, member: int) -> CohortMember:
         """Return a member as it is validated, selected and saved: with averaged weights, if training.average is on and has begun."""
-        return self.cohort.members[member] if self.evaluation_averages is None else self.evaluation_averages.of(member)
+        return self.averages.evaluated(member)
 
     @property
     def mean_metric(self) -> float | None:

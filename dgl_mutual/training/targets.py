@@ -19,7 +19,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange, TargetSource
-from dgl_mutual.training.averages import WeightAverages, copied
+from dgl_mutual.training.averages import Averages, copied
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.evaluation.clean_logits import CleanLogits, stack
@@ -40,7 +40,7 @@ class Targets:
     Attributes:
         are_clean: whether targets of members that train are clean logits.
         clean: the latest clean logits of all members, for validation, and those kept for targets.
-        module_of: returns the module whose clean logits are the targets of a member: the member itself, or an average of its weights.
+        averages: averages of the weights of members, whose clean logits are the targets of these members.
     """
 
     are_clean: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class Targets:
     split: Split
     ranks: Ranks
     clean: CleanLogits
-    module_of: Callable[[int], CohortMember]
+    averages: Averages
 
     def before_epoch(self, active: Sequence[int], clean_pass: CleanPass, *, first: bool, best: Sequence[int], validated: bool) -> None:
         """Renew what the targets of an epoch are computed from, unless the last epoch did so.
@@ -162,7 +162,7 @@ class StepTargets(Targets):
         return self._with_others(self.ranks.gather_members(clean, active), batch, active)
 
     def _module(self, member: int) -> CohortMember:
-        return self.module_of(member)
+        return self.averages.targeted(member)
 
 
 @dataclass(eq=False)
@@ -172,7 +172,7 @@ class BestMemberTargets(StepTargets):
     best_members: dict[int, CohortMember] = field(default_factory=dict)
 
     def before_epoch(self, active: Sequence[int], clean_pass: CleanPass, *, first: bool, best: Sequence[int], validated: bool) -> None:
-        self.best_members.update({k: copied(self.module_of(k)) for k in self.ranks.local(active) if k in best})
+        self.best_members.update({k: copied(self.averages.targeted(k)) for k in self.ranks.local(active) if k in best})
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "best members": {str(k): member.state_dict() for k, member in self.best_members.items()}}
@@ -199,15 +199,14 @@ _CLASSES: dict[TargetSource, tuple[type[Targets], type[Targets]]] = {
 
 
 def make_targets(
-    cohort: Cohort, exchange: Exchange, feed: Feed, dataset: Dataset, split: Split, placement: Placement, averages: WeightAverages | None
+    cohort: Cohort, exchange: Exchange, feed: Feed, dataset: Dataset, split: Split, placement: Placement, averages: Averages
 ) -> Targets:
-    """Create the targets of a training; `averages` of the weights, if any, make the clean logits."""
+    """Create the targets of a training."""
     targets_class = _CLASSES[exchange.targets][passes_are_costly(exchange, feed, dataset, split)]
     shape = (len(cohort), dataset.num_samples, dataset.target.num_outputs)
     keeps = exchange.targets == "ema" or targets_class is BestEpochTargets
     clean = CleanLogits(shape, placement.device, placement.dtype, keeps=keeps, decay=exchange.decay)
-    module_of = cohort.members.__getitem__ if averages is None else averages.of
-    return targets_class(cohort, exchange, feed, split, placement.ranks, clean, module_of)
+    return targets_class(cohort, exchange, feed, split, placement.ranks, clean, averages)
 
 
 def passes_are_costly(exchange: Exchange, feed: Feed, dataset: Dataset, split: Split) -> bool:

@@ -14,8 +14,7 @@ from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
-from dgl_mutual.options import parse_options
-from dgl_mutual.strategies import Strategy, resolve_strategy
+from dgl_mutual.strategies import Strategy
 from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock, check_callbacks
@@ -69,16 +68,14 @@ def fit_cohort(
     split = replace(split)  # a copy, since custom code receives tensors that share its memory
     callbacks = check_callbacks(callbacks)
     dataset = without_labels(dataset, split.unlabelled)
-    strategy_class = resolve_strategy(method.strategy)
-    if any(map(is_custom, (strategy_class, *callbacks))):
+    if any(map(is_custom, (method.strategy, *callbacks))):
         dataset = _with_copied_arrays(dataset)
-    options = parse_options(strategy_class.Options, method.strategy_options, "strategy_options")
-    if not strategy_class.trains:
+    if not method.strategy.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
-        return fit_untrained(strategy_class, options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
-    check_gradients(strategy_class)
-    state, feed, inputs = assemble(strategy_class, options, dataset, split, method, seed, placement)
+        return fit_untrained(method.strategy, method.options, dataset, split, distribution, placement.dtype, seed.derive("strategy"))
+    check_gradients(method.strategy)
+    state, feed, inputs = assemble(method, dataset, split, seed, placement)
     clock = EpochClock()
     loop = _loop(state, feed, [*callbacks, clock], snapshots)
     loop.run()

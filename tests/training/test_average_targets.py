@@ -34,7 +34,7 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
                 self.checked += 1
 
         def on_epoch_end(self, state: TrainingState) -> None:
-            assert state.evaluation_averages is not None and state.validation is not None
+            assert state.averages.in_evaluation is not None and state.validation is not None
             with torch.no_grad():
                 served = state.evaluated_member(0).eval().forward_batch(Collator(state.dataset).all()).logits
             score = state.validation.metrics[0], -state.validation.losses[0]
@@ -128,5 +128,5 @@ def test_a_mean_teacher_that_is_also_evaluated_is_one_average(decay: float, fit:
     training = {"average": "ema", "average_decay": decay}
     options = {"decay": 0.9, "exchange_warmup": (0, 0)}
     fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
-    assert (found[0].evaluation_averages is found[0].target_averages) == (decay == 0.9)
-    assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)
+    assert (found[0].averages.in_evaluation is found[0].averages.in_targets) == (decay == 0.9)
+    assert len([*found[0].averages]) == (1 if decay == 0.9 else 2)

@@ -8,10 +8,8 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.resolve import strategy_options_of
 from dgl_mutual.experiments.trial import Trial, method_of
 from dgl_mutual.reference.mapping import to_reference
-from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.assembly import assemble
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.feeds import Feed
@@ -20,8 +18,7 @@ from dgl_mutual.training.state import TrainingState
 
 def assembled(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> tuple[TrainingState, Feed]:
     """The state of a trial's training before its first step, and its batches."""
-    strategy_class, options = resolve_strategy(config.strategy), strategy_options_of(config)
-    state, feed, _ = assemble(strategy_class, options, dataset, trial.split, method_of(config), trial.trial_seed, Placement(dtype=dtype))
+    state, feed, _ = assemble(method_of(config), dataset, trial.split, trial.trial_seed, Placement(dtype=dtype))
     return state, feed
 
 
