@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dgl_mutual.data.values.split import Split
     from dgl_mutual.experiment_api import experiment
     from dgl_mutual.reporting.experiment import Experiment
-    from dgl_mutual.strategies.base import Strategy
+    from dgl_mutual.strategies.base.strategy import Strategy
     from dgl_mutual.training.callbacks import Callback
     from dgl_mutual.training.state import TrainingState
 
@@ -35,7 +35,7 @@ _HOMES = {
     "Dataset": "dgl_mutual.data.dataset",
     "Experiment": "dgl_mutual.reporting.experiment",
     "Split": "dgl_mutual.data.values.split",
-    "Strategy": "dgl_mutual.strategies.base",
+    "Strategy": "dgl_mutual.strategies.base.strategy",
     "TrainingState": "dgl_mutual.training.state",
     "Weighting": "dgl_mutual.coordinator",
     "experiment": "dgl_mutual.experiment_api",

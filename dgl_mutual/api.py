@@ -31,7 +31,7 @@ from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.trial import Trial, fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.store.configuration import Role, has_both, keys_of
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distributed.placement import Placement

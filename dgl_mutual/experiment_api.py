@@ -29,7 +29,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.store.files import BEST_FILE, TRIALS_FILE
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans, one_or_several
 from dgl_mutual.utils.paths import check_working_folder, user_path

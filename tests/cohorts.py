@@ -14,7 +14,7 @@ from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.trial import method_of
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.options import TrainingOptions

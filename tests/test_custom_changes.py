@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.base.exchange import Exchange
 from tests.small_graph import EDGES, FEATURES, LABELS, SPLIT, N, fit, graph, strategy
 
 

@@ -19,9 +19,9 @@ import dgl_mutual as dm
 from dgl_mutual.cli.main import main
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.options import ExchangeOptions, StrategyOptions
 from tests.small_graph import EDGES, FEATURES, LABELS, N, Net, fit, graph, strategy
 
 

@@ -20,7 +20,7 @@ import dgl_mutual
 from dgl_mutual.coordinator import WeightingOptions
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.executors import local
-from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.base.exchange import Exchange
 from dgl_mutual.strategies.independent import Independent
 from tests.test_experiment import SMALL
 

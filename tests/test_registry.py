@@ -16,7 +16,7 @@ from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.utils.imports import import_object, is_import_path, not_importable
 
 IDEAS = """
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 
 class Alone(Strategy):
     min_students = 1

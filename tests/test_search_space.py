@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options, fault_of_options
 from dgl_mutual.search_space import Categorical, Integer, Real, SearchSpace
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.base.options import StrategyOptions
 from dgl_mutual.weightings import WEIGHTINGS
 from tests.small_graph import fit as short
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,11 +13,6 @@ from click.shell_completion import CompletionItem
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-#: Names of the built-in strategies; importing them would take seconds.
-STRATEGIES = (
-    *("alignahead", "bgnn", "correct-and-smooth", "dml", "ensemble-distillation", "gml", "independent", "kd", "kdcl", "label-propagation"),
-    *("mean-teacher", "oad", "okddip", "pseudo-label", "self-distillation", "snapshot-distillation"),
-)
 PROTOCOLS = ("public", "splits", "random", "nested", "holdout", "scaffold")
 TASKS = ("node", "graph")
 NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")
@@ -24,7 +20,9 @@ NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asy
 
 def strategies() -> list[str]:
     """Names of the strategies of this package and of installed packages."""
-    return [*STRATEGIES, *_installed("strategies")]
+    folder = Path(__file__).parents[1] / "strategies"  # importing them would take seconds
+    built_in = [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
+    return [*built_in, *_installed("strategies")]
 
 
 def metrics() -> tuple[str, ...]:

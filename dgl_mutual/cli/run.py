@@ -15,7 +15,7 @@ from dgl_mutual.store.files import FAILURES_FILE, TRIALS_FILE
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
-    from dgl_mutual.strategies.setting import Divided
+    from dgl_mutual.strategies.base.setting import Divided
 
 #: Flag -> the key of the configuration that it sets. Other keys are set with --set.
 KEYS = {

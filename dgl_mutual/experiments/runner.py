@@ -32,7 +32,7 @@ from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import Key, rows_of
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.strategies.base.setting import Divided
 from dgl_mutual.training.distributed.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.training.trainer import check_gradients

@@ -12,9 +12,9 @@ from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option, markdown_cell
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.options import StrategyOptions, Unlabelled, resolved_options
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.wording import pipe_table

@@ -10,14 +10,21 @@ from typing import Any
 
 from dgl_mutual.options import fault_of_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ExchangeStrategy, ImitationStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TargetOptions, TeachingOptions, Unlabelled
-from dgl_mutual.strategies.propagation import LabelledGraph
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy, ImitationStrategy
+from dgl_mutual.strategies.base.options import (
+    ExchangeOptions,
+    ImitationOptions,
+    StrategyOptions,
+    TargetOptions,
+    TeachingOptions,
+    Unlabelled,
+)
+from dgl_mutual.strategies.base.propagation import LabelledGraph
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 __all__ = [
     "BASELINES",

@@ -12,10 +12,10 @@ from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.functional import edge_distance, edge_softmax
 from dgl_mutual.options import IdleWith
 from dgl_mutual.search_space import Real, SearchSpace
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import TeachingOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.options import TeachingOptions
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 
 class AlignaheadOptions(TeachingOptions):

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from dgl_mutual.options import IdleWith
 from dgl_mutual.search_space import Categorical, SearchSpace
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
-from dgl_mutual.strategies.options import TeachingOptions
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange, ExchangeOn
+from dgl_mutual.strategies.base.options import TeachingOptions
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 

@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.propagation import LabelledGraph, Matrix, as_probabilities, spread
 from dgl_mutual.strategies.independent import Independent
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, as_probabilities, spread
 
 
 class CorrectAndSmoothOptions(StrategyOptions):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.step import Step
 
 
 class DeepMutualLearning(ExchangeStrategy):

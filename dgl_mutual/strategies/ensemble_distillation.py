@@ -6,9 +6,9 @@ from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import SecondGeneration
-from dgl_mutual.strategies.options import ImitationOptions
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import SecondGeneration
+from dgl_mutual.strategies.base.options import ImitationOptions
 
 
 class EnsembleDistillationOptions(ImitationOptions):

@@ -14,16 +14,16 @@ from dgl_mutual.coordinator import Weighting, WeightingOptions, mix
 from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, IdleWith, parse_options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
-from dgl_mutual.strategies.best_teacher import BestTeacher
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.cross_fitting import CrossFitting
-from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
-from dgl_mutual.strategies.exchange import TargetPass
-from dgl_mutual.strategies.gate import GateOptions, gate_of
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ENSEMBLE_ALONE, Unlabelled
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import TargetPass
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.options import ENSEMBLE_ALONE, Unlabelled
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.terms.best_teacher import BestTeacher
+from dgl_mutual.strategies.terms.cross_fitting import CrossFitting
+from dgl_mutual.strategies.terms.entropy import EntropyOptions, entropy_terms
+from dgl_mutual.strategies.terms.gate import GateOptions, gate_of
 from dgl_mutual.utils.imports import not_importable
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 
 class Independent(Strategy):

@@ -11,9 +11,9 @@ from torch import Tensor
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Categorical, SearchSpace
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import TeachersFirst
-from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import TeachersFirst
+from dgl_mutual.strategies.base.options import ImitationOptions, StrategyOptions
 
 
 class KDOptions(ImitationOptions):

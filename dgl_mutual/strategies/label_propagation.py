@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, as_probabilities, spread
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.propagation import LabelledGraph, Matrix, as_probabilities, spread
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 
 class LabelPropagationOptions(StrategyOptions):

@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from dgl_mutual.search_space import Categorical, SearchSpace
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import OwnPredictions, OwnPredictionsOptions
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import OwnPredictions, OwnPredictionsOptions
 
 
 class MeanTeacherOptions(OwnPredictionsOptions):

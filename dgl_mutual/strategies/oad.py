@@ -14,11 +14,11 @@ from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import GCNConvolution, LayerSpec
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE
 from dgl_mutual.search_space import Real, SearchSpace
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.options import ExchangeOptions
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
 
 
 class OADOptions(ExchangeOptions):

@@ -13,11 +13,11 @@ from dgl_mutual.coordinator import mask_self, mix
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE, IdleWith
 from dgl_mutual.search_space import Categorical, SearchSpace
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.options import ExchangeOptions, StrategyOptions
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
 
 
 class OKDDipOptions(ExchangeOptions):

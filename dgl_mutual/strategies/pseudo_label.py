@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from dgl_mutual.search_space import Categorical, SearchSpace
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
-from dgl_mutual.strategies.options import TargetOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import ExchangeOn, TargetPass
+from dgl_mutual.strategies.base.options import TargetOptions
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 
 class PseudoLabelOptions(TargetOptions):

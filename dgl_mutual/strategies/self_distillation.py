@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.imitation import SecondGeneration
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.imitation import SecondGeneration
 
 
 class SelfDistillation(SecondGeneration):

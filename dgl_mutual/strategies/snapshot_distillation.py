@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import OwnPredictions
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import OwnPredictions
 
 
 class SnapshotDistillation(OwnPredictions):

@@ -16,8 +16,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.setting import Setting, TrainingSamples
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.setting import Setting, TrainingSamples
 from dgl_mutual.training.averages import Averages
 from dgl_mutual.training.checked_strategy import exchange_of, make_strategy, phases_of
 from dgl_mutual.training.distributed.placement import Placement

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
-from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.base.exchange import Exchange
 from dgl_mutual.training.distributed.sync_batch_norm import plain_batch_norm
 from dgl_mutual.training.options import TrainingOptions
 

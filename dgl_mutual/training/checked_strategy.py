@@ -18,11 +18,11 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.custom_modules import cause_of_equal_weights, fault_of_tensors, versions
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.history import KEYS, fault_of_name
 from dgl_mutual.training.seeds import seeded_globally
 from dgl_mutual.utils.custom_code import described, errors_attributed_to, is_custom

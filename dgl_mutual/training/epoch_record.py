@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
 from dgl_mutual.training.history import HistoryRow
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.streams import custom_streams
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
 from dgl_mutual.training.checked_strategy import has_custom_code
 from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.state import TrainingState

@@ -26,7 +26,7 @@ from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student
-from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.base.setting import Setting
 from dgl_mutual.training.options import TrainingOptions
 
 

@@ -15,7 +15,7 @@ from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
-from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.base.setting import Setting
 from dgl_mutual.training.checked_strategy import extra_members
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.sync_batch_norm import share_batch_norm

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.options import TrainingOptions
 
 

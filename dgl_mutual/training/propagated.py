@@ -18,9 +18,9 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.store.members import BEST, ENSEMBLE, MEAN
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.propagation import Matrix, labelled_graph_of
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.assessment import MemberFacts, score_members
 from dgl_mutual.training.evaluation.metrics import as_compared
 from dgl_mutual.training.evaluation.task_metrics import Scorer, scorer_of

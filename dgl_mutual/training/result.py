@@ -17,7 +17,7 @@ from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.store.members import BEST, ENSEMBLE
-from dgl_mutual.strategies.exchange import ExchangeOn
+from dgl_mutual.strategies.base.exchange import ExchangeOn
 from dgl_mutual.training.checkpoints import save_cohort
 from dgl_mutual.training.evaluation.inference import Predictor, embeddings, graph_or_dataset, peer_weights
 from dgl_mutual.training.evaluation.metrics import as_compared
@@ -76,7 +76,7 @@ class FitResult:
         members: the students in order, members that the strategy added, ``mean``, ``best_by_val``, ``ensemble``.
         history: one dict per epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
-            exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
+            exchange samples, nats, before any weight; see `dgl_mutual.strategies.base.step.Step`).
         epochs: number of trained epochs, over all phases.
         train_seconds: seconds of the whole training, with validation.
         seconds_per_epoch: mean seconds of an epoch of the whole cohort, without the first epoch, which also fills caches.

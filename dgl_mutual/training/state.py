@@ -17,9 +17,9 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.module import CohortMember
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.averages import Averages
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.evaluation.clean_logits import CleanLogits

@@ -13,7 +13,7 @@ from torch import Tensor
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
 from dgl_mutual.training.evaluation.clean_logits import stack
 from dgl_mutual.training.feeds import TrainingBatch
 from dgl_mutual.training.seeds import generator

@@ -17,8 +17,8 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import CohortMember
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange, TargetSource
+from dgl_mutual.strategies.base.exchange import Exchange, TargetSource
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.averages import Averages, copied
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import Ranks

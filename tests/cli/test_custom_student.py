@@ -27,7 +27,7 @@ class MyNet(nn.Module):
 """
 OWN_STRATEGY = """
 import dgl_mutual
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.base.options import StrategyOptions
 
 class Mine(dgl_mutual.Strategy):
     class Options(StrategyOptions):

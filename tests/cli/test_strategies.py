@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor
 
 from dgl_mutual.strategies import BASELINES, STRATEGIES
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
 
 ALL = {**STRATEGIES, **BASELINES}
 

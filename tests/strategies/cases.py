@@ -19,9 +19,9 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.setting import Setting, TrainingSamples
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.setting import Setting, TrainingSamples
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 SMALL = {"hidden": 8, "heads": 2}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, log_softmax, rel_entr, softmax
 
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 
 
 class Numbers:

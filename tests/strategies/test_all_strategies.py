@@ -8,7 +8,7 @@ import torch
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
 from tests.strategies.cases import Bench, make_bench
 from tests.strategies.references import REFERENCES, Numbers
 

@@ -9,11 +9,11 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES, resolve_strategy
+from dgl_mutual.strategies.base.exchange import Exchange, ExchangeOn
+from dgl_mutual.strategies.base.options import ExchangeOptions, Unlabelled
+from dgl_mutual.strategies.base.setting import Setting
 from dgl_mutual.strategies.dml import DeepMutualLearning
-from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
 from dgl_mutual.strategies.gml import GMLOptions
-from dgl_mutual.strategies.options import ExchangeOptions, Unlabelled
-from dgl_mutual.strategies.setting import Setting
 from tests.strategies.cases import NUM_CLASSES, make_dataset
 
 

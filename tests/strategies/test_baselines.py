@@ -21,9 +21,9 @@ from dgl_mutual.experiments.configuration.resolve import resolve
 from dgl_mutual.experiments.configuration.without_effect import refuse_untrained
 from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.strategies import BASELINES
+from dgl_mutual.strategies.base.propagation import LabelledGraph, Matrix, labelled_graph_of
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth
 from dgl_mutual.strategies.label_propagation import LabelPropagation
-from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, labelled_graph_of
 from dgl_mutual.training.callbacks import Callback
 from tests.strategies.cases import make_dataset
 

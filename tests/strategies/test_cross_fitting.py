@@ -9,9 +9,9 @@ from sklearn.metrics import log_loss
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
+from dgl_mutual.strategies.base.setting import TrainingSamples
 from dgl_mutual.strategies.gml import GMLOptions
-from dgl_mutual.strategies.held_out import left_out_samples
-from dgl_mutual.strategies.setting import TrainingSamples
+from dgl_mutual.strategies.terms.held_out import left_out_samples
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
 

@@ -10,8 +10,8 @@ from scipy.stats import entropy
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.gml import GMLOptions
+from dgl_mutual.strategies.terms.entropy import entropy_terms
 from dgl_mutual.training.options import TrainingOptions
 from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, Bench

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import expit, rel_entr, softmax
 
-from dgl_mutual.strategies.gate import gate_of
+from dgl_mutual.strategies.terms.gate import gate_of
 from tests.strategies.cases import Bench
 
 PLAIN = {"weighting": "uniform", "target_temperature": None, "mix": "probabilities"}

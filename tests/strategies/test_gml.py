@@ -11,9 +11,9 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies.base.options import Unlabelled
+from dgl_mutual.strategies.base.setting import TrainingSamples
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
-from dgl_mutual.strategies.options import Unlabelled
-from dgl_mutual.strategies.setting import TrainingSamples
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
 from tests.cohorts import train_cohort

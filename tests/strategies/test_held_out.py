@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dgl_mutual.strategies.held_out import held_out_samples, left_out_samples
-from dgl_mutual.strategies.setting import TrainingSamples
+from dgl_mutual.strategies.base.setting import TrainingSamples
+from dgl_mutual.strategies.terms.held_out import held_out_samples, left_out_samples
 from dgl_mutual.training.assembly import _classes
 
 

@@ -9,8 +9,8 @@ from dgl_mutual.distributions import Categorical
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
+from dgl_mutual.strategies.base.setting import Setting
 from dgl_mutual.strategies.oad import OADOptions, OnlineAdversarial
-from dgl_mutual.strategies.setting import Setting
 from tests.strategies.cases import Bench
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock, EpochReports
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState

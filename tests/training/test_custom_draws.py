@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.snapshots import Snapshots
 from tests.training.custom_students import Linear, custom

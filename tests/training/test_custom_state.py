@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
-from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
+from dgl_mutual.strategies.base.options import ExchangeOptions, TeachingOptions
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
 from tests.training.custom_students import CountsSteps, Linear, custom

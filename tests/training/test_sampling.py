@@ -20,8 +20,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.imitation import ExchangeStrategy
 from dgl_mutual.training.distributed.placement import Placement
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout

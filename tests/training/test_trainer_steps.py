@@ -16,11 +16,11 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.views import perturbed
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult

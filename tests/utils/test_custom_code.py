@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.base.exchange import Exchange
 from dgl_mutual.utils import custom_code
 from dgl_mutual.utils.custom_code import described, errors_attributed_to, is_custom
 from dgl_mutual.utils.error_causes import is_interrupt, is_out_of_memory

@@ -25,7 +25,7 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, in_order, parse_options
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.utils.arguments import fault_of_list
 from dgl_mutual.utils.imports import import_path_of, not_importable

@@ -42,9 +42,9 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, Unlabelled, resolved_options
-from dgl_mutual.strategies.propagation import check_propagation
+from dgl_mutual.strategies.base.options import StrategyOptions, Unlabelled, resolved_options
+from dgl_mutual.strategies.base.propagation import check_propagation
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.checked_strategy import extra_members
 from dgl_mutual.training.evaluation.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.members import check_members

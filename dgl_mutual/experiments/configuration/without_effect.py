@@ -17,8 +17,8 @@ from dgl_mutual.nn.student import resolve_student, without_effect
 from dgl_mutual.options import OptionsType, parse_options
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import EXCEPT, checked_reasons, resolved_options
+from dgl_mutual.strategies.base.options import EXCEPT, checked_reasons, resolved_options
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.user_warnings import warn

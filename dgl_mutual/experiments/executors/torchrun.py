@@ -17,7 +17,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.store.tables import Key
-from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.strategies.base.setting import Divided
 from dgl_mutual.training.distributed.process_group import launched, number_from_torchrun
 from dgl_mutual.training.distributed.ranks import Ranks
 from dgl_mutual.utils.scratch import temporary_folder

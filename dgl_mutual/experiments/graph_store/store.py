@@ -20,7 +20,7 @@ from dgl_mutual.experiments.graph_store.addresses import is_loopback, own_part, 
 from dgl_mutual.experiments.graph_store.dgl_parts import GRAPH, book_of, let_dgl_load
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
 from dgl_mutual.experiments.graph_store.transport import ServerTransport, TrainerTransport
-from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.strategies.base.setting import Divided
 
 #: Number of attempts of a trainer to reach a server, three seconds apart.
 _TRIES = 10

@@ -16,7 +16,7 @@ from dgl_mutual.experiments.run_folders.run_store import Kept
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.utils.code_digest import changed_since_import, code_digest
 from dgl_mutual.utils.custom_code import is_custom
 from dgl_mutual.utils.user_warnings import warn

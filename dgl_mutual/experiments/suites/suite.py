@@ -29,7 +29,7 @@ from dgl_mutual.experiments.suites.suite_file import EXAMPLE, OF_THE_DATA, Suite
 from dgl_mutual.store.configuration import Role, keys_of, read_resolved
 from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file, yaml_text

@@ -41,7 +41,7 @@ from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.options import ENSEMBLE_ALONE
+from dgl_mutual.strategies.base.options import ENSEMBLE_ALONE
 from dgl_mutual.training.trainer import check_gradients
 from dgl_mutual.utils.arguments import whole_number
 

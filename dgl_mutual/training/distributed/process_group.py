@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.strategies.base.setting import Divided
 from dgl_mutual.training.distributed.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
 from dgl_mutual.utils.custom_code import described
 

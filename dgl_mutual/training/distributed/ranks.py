@@ -23,7 +23,7 @@ from torch import Tensor, distributed, nn
 from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
-from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.strategies.base.setting import Divided
 
 T = TypeVar("T")
 

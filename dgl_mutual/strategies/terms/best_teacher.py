@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.distributions import Distribution
-from dgl_mutual.strategies.held_out import check_some_held_out, held_out_samples
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.terms.held_out import check_some_held_out, held_out_samples
 
 
 class BestTeacher(nn.Module):

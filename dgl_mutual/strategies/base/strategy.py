@@ -16,12 +16,12 @@ from dgl_mutual.coordinator import CoordinatorConfig, Weighting
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.architectures import has_node_states
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.propagation import LabelledGraph, Matrix
-from dgl_mutual.strategies.setting import Setting
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.citation import Citation
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.options import StrategyOptions
+from dgl_mutual.strategies.base.propagation import LabelledGraph, Matrix
+from dgl_mutual.strategies.base.setting import Setting
+from dgl_mutual.strategies.base.step import Step
 from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.weightings import make_coordinator
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.exchange import Exchange
+from dgl_mutual.strategies.base.options import ExchangeOptions, ImitationOptions, StrategyOptions
+from dgl_mutual.strategies.base.step import Step
+from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.utils.custom_code import is_custom
 
 

@@ -13,8 +13,8 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.options import MAX_WEIGHT
-from dgl_mutual.strategies.options import ExchangeOptions, Unlabelled
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.options import ExchangeOptions, Unlabelled
+from dgl_mutual.strategies.base.step import Step
 
 if TYPE_CHECKING:
     from typing_extensions import Self

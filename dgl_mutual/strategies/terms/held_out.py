@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dgl_mutual.data.values.arrays import IntArray
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.setting import TrainingSamples
+from dgl_mutual.strategies.base.setting import TrainingSamples
 
 
 def held_out_samples(training: TrainingSamples, fraction: float, *, seed: int) -> Tensor:

@@ -13,7 +13,7 @@ from dgl_mutual.data.values.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, IdleWith, Options
 from dgl_mutual.search_space import Categorical, Real, SearchSpace
-from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
+from dgl_mutual.strategies.base.exchange import Exchange, ExchangeOn, TargetPass
 from dgl_mutual.utils.custom_code import errors_attributed_to, is_custom
 from dgl_mutual.utils.wording import kind_of, value_and_kind
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.options import IdleWith
-from dgl_mutual.strategies.options import ExchangeOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.base.options import ExchangeOptions
+from dgl_mutual.strategies.base.step import Step
 
 #: Default thresholds: FixMatch's for confidence, all peers for agreement.
 _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
