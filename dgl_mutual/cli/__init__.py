@@ -1,0 +1,1 @@
+"""The command line: a module for each command, without logic of its own, and what they share (`arguments`, `output`, `completion`)."""

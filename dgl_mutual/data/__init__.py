@@ -1,4 +1,16 @@
-"""Datasets: loading by name or folder, checking, splitting, fetching. Nothing here knows of models; names are imported when first used."""
+"""Datasets: loading by name or folder, checking, splitting, fetching. Nothing here knows of models; names are imported when first used.
+
+Each module imports only from modules listed before it:
+
+values          what a dataset is made of: features, edges, labels and splits
+files, objects      reading untrusted files; arrays and graphs in memory
+dataset         the class; start reading here
+fingerprint, schema     its hash; the meaning of its columns and labels
+features_of_edges, positions, scaling, several_targets      features and targets that are derived from others
+conversion      loading from memory
+protocols, label_rate, pool, noise      splits, hidden labels, unlabelled graphs, and disturbances
+sources, describe       loading by name or folder; statistics
+"""
 
 from __future__ import annotations
 

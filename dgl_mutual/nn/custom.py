@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class CustomStudent(CohortMember):
         UsageError: the class or function cannot be found or called, or returns no module with parameters.
     """
 
+    takes_codes: ClassVar[bool] = True
     #: Factors of the feature columns; all ones unless the training scaled features.
     input_scale: Tensor
     #: The same for edge features.

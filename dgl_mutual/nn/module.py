@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,11 @@ class CohortMember(StudentModule):
 
     Attributes:
         options: its resolved options.
+        takes_codes: whether columns that may hold codes of categories reach it unscaled, so that embeddings can look them up.
     """
 
     options: StudentOptions
+    takes_codes: ClassVar[bool] = False
+
+    def check_weights(self) -> None:  # built-in students draw theirs from the stream of the member
+        """Refuse initial weights that are the same in every training."""

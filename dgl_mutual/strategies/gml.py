@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
@@ -24,6 +23,7 @@ from dgl_mutual.strategies.terms.best_teacher import BestTeacher
 from dgl_mutual.strategies.terms.cross_fitting import CrossFitting
 from dgl_mutual.strategies.terms.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.terms.gate import GateOptions, gate_of
+from dgl_mutual.strategies.terms.label_use import LabelUse
 from dgl_mutual.utils.imports import not_importable
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -216,36 +216,23 @@ class GraphMutualLearning(ExchangeStrategy):
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.register_buffer("class_prior", setting.class_prior, persistent=False)
-        self.best_teacher = BestTeacher(setting, options.held_out, options.running_decay) if options.direction == "best" else None
-        self.cross_fitting = CrossFitting(setting, options.held_out) if options.is_cross_fitted else None
+        self.label_use = _label_use(options, setting)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if self.best_teacher is not None:
-            self.best_teacher.reset_parameters()
+        self.label_use.reset_parameters()
 
     def coordinator_weighting(self) -> tuple[str | type[Weighting], Mapping[str, Any]]:
         return self.options.weighting, self.options.weighting_options
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
-        step = self._without_held_out(step)
+        step = self.label_use.observe(step, self.distribution)
         return {
-            "supervised": self._supervised_term(step),
+            "supervised": self.label_use.supervised(step, self.supervised),
             **self._mutual_term(step),
             **entropy_terms(self.options, self.distribution, step, self.class_prior),
             **self._coordinator_term(step),
         }
-
-    def _without_held_out(self, step: Step) -> Step:
-        """Remove the labels that are held out to find the best student (direction: best)."""
-        if self.best_teacher is None:
-            return step
-        step = self.best_teacher.observe(step, self.distribution)
-        return replace(step, exchange=step.labelled) if self.options.exchange_on == "labelled" else step
-
-    def _supervised_term(self, step: Step) -> Tensor:
-        """CE(z_i[L], y[L]) of each active i, L without the labels that i leaves out (weighting: cross-fitted): (A,)."""
-        return self.supervised(step) if self.cross_fitting is None else self.cross_fitting.supervised(step, self.supervised)
 
     def _mutual_term(self, step: Step) -> dict[str, Tensor]:
         """lambda T^2 mean_v KL(t_i(v) || p_i(v)) of each active i, times the ramp: (A,); no term before the exchange begins."""
@@ -256,12 +243,7 @@ class GraphMutualLearning(ExchangeStrategy):
         divergences = self.distribution.divergence(target, step.logits[:, step.exchange], options.temperature)
         if options.gate != "none":
             divergences = divergences * gate_of(options, self.distribution, step, target)
-        if self.cross_fitting is None:
-            divergence = divergences.sum(-1) / max(divergences.shape[1], 1)
-        else:
-            divergence = self.cross_fitting.mean_of_learned(divergences, step)
-        if self.best_teacher is not None:
-            divergence = divergence * ~self.best_teacher.is_best
+        divergence = self.label_use.mean(divergences, step)
         step.log["exchange"] = divergence.detach()
         return {"mutual": options.scale * step.ramp * divergence}
 
@@ -270,10 +252,7 @@ class GraphMutualLearning(ExchangeStrategy):
         """t_i(v) on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
         self.coordinator.checked_observe(logits, samples)  # with direction best, for the ensemble alone
-        if self.best_teacher is None:
-            weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
-        else:
-            weights = self.best_teacher.weights(logits.dtype)
+        weights = self.label_use.peer_weights(self.coordinator, logits, self.distribution.confidence(logits), samples)
         step.log["weights"] = weights.mean((2, 3))
         if len(step.active) < len(weights):
             weights = weights[list(step.active)]
@@ -287,22 +266,18 @@ class GraphMutualLearning(ExchangeStrategy):
         """L_c = 1/(K+1) sum_r CE(sum_j a_rj z_j[L], y[L]) + eta/K sum_i mean_{v in L} KL(u || a_i(v)): a scalar.
 
         r: the K students as receivers, then the ensemble; u = 1/(K-1) over the peers of i; eta = `uniform_kl_weight`; z: the logits of
-        `coordinator_inputs`, detached, (K, N, C). Both terms are summed over tasks. With `cross-fitted`, the first is `CrossFitting.loss`.
+        `coordinator_inputs`, detached, (K, N, C). Both terms are summed over tasks. With `cross-fitted`, the first is
+        `CrossFitting.coordinator_loss`.
         A coordinator without parameters has no such term.
 
         NOTE[PAPER]: this loss is ours. It mixes logits, also where `mix` is probabilities.
         """
         if next(self.coordinator.parameters(), None) is None:
             return {}
-        from_training_pass = self.options.coordinator_inputs == "train" and self.cross_fitting is None
-        z = step.logits.detach() if from_training_pass else step.targets
-        logits, samples, labels = z[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
-        evidence = logits, self.distribution.confidence(logits), samples
-        weights = self.coordinator.all_weights(*evidence)
-        if self.cross_fitting is None:
-            loss = self.distribution.supervised(mix(weights, logits), labels).mean()
-        else:
-            loss = self.cross_fitting.loss(self.coordinator.checked_scores(*evidence)[0], logits, labels, samples, self.distribution)
+        from_targets = self.options.coordinator_inputs == "eval" or self.label_use.coordinator_takes_targets
+        logits = (step.targets if from_targets else step.logits.detach())[:, step.labelled]
+        evidence, labels = (logits, self.distribution.confidence(logits), step.samples[step.labelled]), step.labels[step.labelled]
+        loss, weights = self.label_use.coordinator_loss(self.coordinator, evidence, labels, self.distribution)
         if self.options.uniform_kl_weight > 0 and len(labels):  # all labels of a small batch may be held out
             loss = loss + self.options.uniform_kl_weight * self._kl_from_uniform(weights[:-1], labels)
         return {"coordinator": loss}
@@ -312,3 +287,10 @@ class GraphMutualLearning(ExchangeStrategy):
         others = weights[~torch.eye(len(weights), dtype=torch.bool)]  # (K (K - 1), N, 1 or C)
         logarithms = (others.clamp(min=1e-12) * (len(weights) - 1)).log()
         return -torch.stack([of_task.mean() for _, of_task, _ in self.distribution.tasks(logarithms, labels)]).sum()
+
+
+def _label_use(options: GMLOptions, setting: Setting) -> LabelUse:
+    """Create the use of labels that `direction` and `weighting` need."""
+    if options.direction == "best":
+        return BestTeacher(setting, options.held_out, options.running_decay, exchange_on_labels=options.exchange_on == "labelled")
+    return CrossFitting(setting, options.held_out) if options.is_cross_fitted else LabelUse()

@@ -22,7 +22,6 @@ from dgl_mutual.data.scaling import (
 )
 from dgl_mutual.data.values.features import integer_columns
 from dgl_mutual.data.values.split import Split
-from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.module import CohortMember, EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student
@@ -57,7 +56,7 @@ class Inputs:
         """Create a member with resolved options for these inputs."""
         edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
         student = make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
-        if isinstance(student, CustomStudent):
+        if student.takes_codes:
             node, edge = self._scales_of_codes
             self._fold(student, [None if scales is None else np.reciprocal(scales) for scales in (node, edge)], torch.device("cpu"))
         return student

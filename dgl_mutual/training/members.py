@@ -10,7 +10,6 @@ from dgl_mutual.cohort import MEMBER_NAME, RESERVED_NAMES, student_names
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.architectures import runs_on_dgl
-from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.module import CohortMember
 from dgl_mutual.nn.options import StudentOptions
@@ -99,8 +98,7 @@ def make_members(
     for index, (name, member) in enumerate(members.items()):
         with seed.seeded_globally("initialisation", part=(index,)):
             module = inputs.student(member, setting, name)
-            if isinstance(module, CustomStudent):
-                module.check_weights()
+            module.check_weights()
             modules.append(module.to(placement.device, placement.dtype))
             share_batch_norm(modules[-1], placement.ranks, name)
     return modules

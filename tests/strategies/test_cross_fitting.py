@@ -39,7 +39,7 @@ def test_parts_are_disjoint_cover_the_training_samples_and_hold_all_classes_alik
 @pytest.mark.parametrize("kind", ["single-label", "multi-label", "joint"])
 def test_no_student_learns_from_the_labels_of_its_part(kind: str) -> None:
     bench = bench_of(kind)
-    parts = bench.strategy.cross_fitting.left_out
+    parts = bench.strategy.label_use.left_out
     assert parts[:, bench.labelled].sum(0).eq(1).all()
     step = bench.step(range(K))
     before = bench.strategy.loss_terms(step)
@@ -57,7 +57,7 @@ def test_no_student_learns_from_the_labels_of_its_part(kind: str) -> None:
 
 def test_what_peers_say_of_a_students_part_teaches_it_nothing() -> None:
     bench = bench_of()
-    parts = bench.strategy.cross_fitting.left_out
+    parts = bench.strategy.label_use.left_out
     changed = torch.where(parts[1][:, None], 3 * bench.targets.flip(-1), bench.targets)
     one, other = (bench.strategy.loss_terms(bench.step(range(K), targets=targets))["mutual"] for targets in (bench.targets, changed))
     assert other[1] == one[1] and other[0] != one[0]
@@ -69,7 +69,7 @@ def test_the_loss_is_the_log_loss_of_being_right_on_the_own_part() -> None:
     truth, said, probability = [], [], []
     coordinator = bench.strategy.coordinator
     for k in range(K):
-        rows = torch.nonzero(bench.strategy.cross_fitting.left_out[k]).squeeze(1)
+        rows = torch.nonzero(bench.strategy.label_use.left_out[k]).squeeze(1)
         confidence = bench.strategy.distribution.confidence(bench.targets[k, rows])
         probability += torch.sigmoid(coordinator.bias[k] + coordinator.slope * confidence).tolist()
         said += bench.targets[k, rows].argmax(-1).tolist()
@@ -112,7 +112,7 @@ def test_a_direction_that_has_no_use_for_weights_is_refused() -> None:
 def test_unknown_labels_are_no_wrong_answers():
     """Of several tasks, a sample that a student leaves out may have a label for another one alone."""
     bench = Bench.of("gml", "node", "single-label", 3, {"weighting": "cross-fitted"})
-    fitting, distribution, logits = bench.strategy.cross_fitting, bench.strategy.distribution, bench.targets
+    fitting, distribution, logits = bench.strategy.label_use, bench.strategy.distribution, bench.targets
     samples = torch.arange(logits.shape[1])
     scores = torch.randn(3, len(samples), 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.as_tensor(bench.dataset.labels).clone()

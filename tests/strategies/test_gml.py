@@ -156,23 +156,23 @@ class TestBest:
 
     def test_the_loss_that_decides_is_a_running_mean(self):
         bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "direction": "best", "running_decay": 0.75})
-        rows = torch.nonzero(bench.strategy.best_teacher.held_out).squeeze(1)
+        rows = torch.nonzero(bench.strategy.label_use.held_out).squeeze(1)
         assert len(rows) == 4  # a fifth of 20
         labels = torch.as_tensor(bench.dataset.labels)[rows]
         steps = [bench.step(range(2), targets=scale * bench.targets) for scale in (1, 2)]
-        others = torch.nonzero(bench.labelled & ~bench.strategy.best_teacher.held_out).squeeze(1)
+        others = torch.nonzero(bench.labelled & ~bench.strategy.label_use.held_out).squeeze(1)
         for step in (*steps, bench.step(range(2), labelled=others)):  # the last has nothing held out and changes nothing
             bench.strategy.loss_terms(step)
         first, second = (torch.stack([torch.nn.functional.cross_entropy(z[rows], labels) for z in step.targets]) for step in steps)
-        torch.testing.assert_close(bench.strategy.best_teacher.running_loss, 0.75 * first + 0.25 * second)
+        torch.testing.assert_close(bench.strategy.label_use.running_loss, 0.75 * first + 0.25 * second)
         bench.strategy.reset_parameters()
-        assert bench.strategy.best_teacher.running_loss.isinf().all()
+        assert bench.strategy.label_use.running_loss.isinf().all()
 
     @pytest.mark.parametrize("exchange_on", ["all", "labelled"])
     def test_a_batch_of_held_out_samples_alone_teaches_nothing(self, exchange_on):
         options = {"direction": "best", "exchange_on": exchange_on, "weighting": "attention"}
         bench = Bench.of("gml", "graph", "single-label", 2, options)
-        rows = torch.nonzero(bench.strategy.best_teacher.held_out).squeeze(1)
+        rows = torch.nonzero(bench.strategy.label_use.held_out).squeeze(1)
         step = bench.step(range(2), labelled=rows, exchange=rows if exchange_on == "labelled" else slice(None))
         terms = bench.strategy.loss_terms(step)
         assert terms["supervised"].tolist() == [0, 0]
@@ -186,7 +186,7 @@ class TestBest:
         class Watching(GraphMutualLearning):
             def supervised(self, step):
                 learned.update(step.samples[step.labelled].tolist())
-                kept.update(torch.nonzero(self.best_teacher.held_out).squeeze(1).tolist())
+                kept.update(torch.nonzero(self.label_use.held_out).squeeze(1).tolist())
                 return super().supervised(step)
 
         _, split = fit(task, Watching, {"direction": "best", "held_out": 0.25})

@@ -2,6 +2,7 @@
 
 entropy         the entropy term and the class-prior term
 gate            which samples count in the mutual term
+label_use       the labels that students and the coordinator learn from: all of them
 held_out        training samples whose labels students leave out
-best_teacher, cross_fitting     what is learned from them: the best student, or weights of the peers
+best_teacher, cross_fitting     what is learned from these: the best student, or weights of the peers
 """

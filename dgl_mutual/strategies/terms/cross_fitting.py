@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.strategies.base.setting import Setting
 from dgl_mutual.strategies.base.step import Step
 from dgl_mutual.strategies.terms.held_out import check_some_held_out, left_out_samples
+from dgl_mutual.strategies.terms.label_use import LabelUse
 
 
-class CrossFitting(nn.Module):
+class CrossFitting(LabelUse):
     """The loss terms of students that each leave out a part of the training labels.
 
     Args:
@@ -25,6 +28,7 @@ class CrossFitting(nn.Module):
         UsageError: no sample can be left out.
     """
 
+    coordinator_takes_targets: ClassVar[bool] = True
     #: True for the training samples that a student leaves out: (K, samples).
     left_out: Tensor
 
@@ -35,20 +39,27 @@ class CrossFitting(nn.Module):
         check_some_held_out(mask, "weighting = cross-fitted", "uniform")
         self.register_buffer("left_out", mask, persistent=False)
 
-    def supervised(self, step: Step, supervised: Callable[[Step], Tensor]) -> Tensor:
+    def supervised(self, step: Step, objective: Callable[[Step], Tensor]) -> Tensor:
         """CE(z_i[L_i], y[L_i]) of each active i, L_i the labelled samples without those that i leaves out: (A,)."""
         rows = torch.arange(len(step.samples), device=self.left_out.device)[step.labelled]
         numbers = step.samples[rows]
         losses = []
         for index, k in enumerate(step.active):
             own = replace(step, logits=step.logits[index : index + 1], active=(k,), labelled=rows[~self.left_out[k, numbers]])
-            losses.append(supervised(own))
+            losses.append(objective(own))
         return torch.cat(losses)
 
-    def mean_of_learned(self, values: Tensor, step: Step) -> Tensor:
+    def mean(self, divergences: Tensor, step: Step) -> Tensor:
         """Average over the exchange samples, except those that a student leaves out: peers would pass on their labels. (A, N) -> (A,)."""
         learned = ~self.left_out[list(step.active)][:, step.samples[step.exchange]]
-        return (values * learned).sum(-1) / learned.sum(-1).clamp(min=1)
+        return (divergences * learned).sum(-1) / learned.sum(-1).clamp(min=1)
+
+    def coordinator_loss(
+        self, coordinator: Coordinator, evidence: tuple[Tensor, Tensor, Tensor], labels: Tensor, distribution: Distribution
+    ) -> tuple[Tensor, Tensor]:
+        """As in the base class; the loss is that of predicting which student is right (see `loss`)."""
+        scores, (logits, _, samples) = coordinator.checked_scores(*evidence)[0], evidence
+        return self.loss(scores, logits, labels, samples, distribution), coordinator.all_weights(*evidence)
 
     def loss(self, scores: Tensor, logits: Tensor, labels: Tensor, samples: Tensor, distribution: Distribution) -> Tensor:
         """Binary cross-entropy of "student j is right", averaged over the labels that the students leave out, summed over tasks: a scalar.
