@@ -136,16 +136,16 @@ def add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spli
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
             "neighbourhoods with --sampler neighbor."
         )
-    if exchange.on == "labelled":
+    if not exchange.uses_unlabelled:
         return
-    without_labels_alone = exchange.on == "training" if feed.sampled else exchange.on != "transductive"
+    without_labels_alone = exchange.on == "training" if feed.sampled else not exchange.is_transductive
     if ratio is not None and without_labels_alone and not len(split.unlabelled):
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} asks for samples without labels, and there are none. Leave it out, hide labels with "
             "label_rate, or give a pool of unlabelled graphs."
         )
     samples = split.unlabelled
-    if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
-        samples = unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
+    if exchange.is_transductive or (feed.sampled and exchange.on == "all"):
+        samples = unlabelled_samples(dataset, split, transductive=exchange.is_transductive)
     if len(samples):
         feed.add_unlabelled(samples, ratio)

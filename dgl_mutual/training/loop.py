@@ -143,7 +143,7 @@ class Loop:
     def _statistics_batches(self) -> Iterator[Batch]:
         """Return batches of the training samples that steps see."""
         split = self.state.split
-        return self.feed.statistics_batches(split.train if self.state.exchange.on == "labelled" else split.seen)
+        return self.feed.statistics_batches(split.seen if self.state.exchange.uses_unlabelled else split.train)
 
     @torch.no_grad()
     def clean_pass(self, members: Sequence[int], samples: IntArray) -> None:

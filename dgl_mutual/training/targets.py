@@ -92,7 +92,7 @@ class Targets:
     @property
     def _samples(self) -> IntArray:
         """Samples whose clean logits validation and targets need."""
-        if self.exchange.on == "transductive":
+        if self.exchange.is_transductive:
             return np.arange(self.clean.latest.shape[1])
         return np.concatenate([self.split.seen, self.split.val])
 

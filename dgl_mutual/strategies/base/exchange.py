@@ -23,7 +23,8 @@ class Exchange:
             its latest), average (eval with a moving average of each member's weights), or frozen: the strategy reads only the logits of
             members that do not train in the same phase, which are always eval.
         decay: decay of the moving average of logits (ema) or weights (average).
-        on: the samples of `Step.exchange`.
+        on: the samples of `Step.exchange`: all of a step, its training samples (labelled or not), the labelled ones, or transductive: all
+            of a step, which then also has validation and test samples, without their labels.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
             from the start on.
 
@@ -45,6 +46,16 @@ class Exchange:
             raise UsageError(f"Exchange(decay={self.decay!r}): the decay of a moving average is in [0, 1), for example 0.9.")
         if len(self.warmup) != 2 or not all(isinstance(epochs, int) and epochs >= 0 for epochs in self.warmup):
             raise UsageError(f"Exchange(warmup={self.warmup!r}): give two numbers of epochs, (start, length), for example (10, 10).")
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether steps need samples without labels."""
+        return self.on != "labelled"
+
+    @property
+    def is_transductive(self) -> bool:
+        """Whether steps need validation and test samples."""
+        return self.on == "transductive"
 
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on the terms learned from others, in this epoch of a phase."""
