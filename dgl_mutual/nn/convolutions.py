@@ -233,19 +233,24 @@ class GCNConvolution(Convolution):
         return () if self.edge_weight is None else (self.edge_weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        if self.edge_weight is not None:
-            assert self.root is not None
-            if are_repeated(x, graph):
-                values = linear(x.table, self.weight, self.bias)
-                own = taken_rows(torch.relu_(values + self.root), x.codes)
-                sums = aggregate_repeated(graph, "symmetric", x, repeated_messages(graph, values, self.edge_weight))
-            else:
-                values = linear(x, self.weight, self.bias)
-                own = torch.relu_(graph.at_destinations(values) + self.root)
-                sums = aggregate_messages(graph, "symmetric", values, self.edge_weight)
-            states = sums + own * graph.loop_weights
-            return states if self.last is None else F.linear(states, self.last.weight, self.last.bias)
-        return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
+        if self.edge_weight is None or self.root is None:
+            return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
+        further = self.edge_weight, self.root
+        sums, own = self._distinct(graph, x, *further) if are_repeated(x, graph) else self._with_edges(graph, x, *further)
+        states = sums + own * graph.loop_weights
+        return states if self.last is None else F.linear(states, self.last.weight, self.last.bias)
+
+    def _with_edges(self, graph: Adjacency, x: NodeFeatures, edge_weight: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over messages of neighbours, and the message of the node itself before it is divided: (destinations, width) each."""
+        values = linear(x, self.weight, self.bias)
+        own = torch.relu_(graph.at_destinations(values) + root)
+        return aggregate_messages(graph, "symmetric", values, edge_weight), own
+
+    def _distinct(self, graph: Adjacency, x: RepeatedRows, edge_weight: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, where rows repeat: each distinct message is computed once."""
+        values = linear(x.table, self.weight, self.bias)
+        own = taken_rows(torch.relu_(values + root), x.codes)
+        return aggregate_repeated(graph, "symmetric", x, repeated_messages(graph, values, edge_weight)), own
 
 
 class SAGEConvolution(MessageConvolution):
@@ -275,15 +280,19 @@ class SAGEConvolution(MessageConvolution):
         return self.self_weight, self.neighbour_weight
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        if self.messages is not None:
-            if are_repeated(x, graph):
-                states, messages = self.messages.distinct(graph, x)
-                own = taken_rows(torch.addmm(self.bias, states, self.self_weight), x.codes)
-                return aggregate_repeated(graph, "mean", x, messages @ self.neighbour_weight) + own
-            states = self.messages.states(x)
-            projected = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
-            return torch.addmm(projected, self.messages(graph, "mean", states), self.neighbour_weight)
-        return propagate(graph, "mean", x, self.neighbour_weight, plus=self_linear(graph, x, self.self_weight, self.bias))
+        if self.messages is None:
+            return propagate(graph, "mean", x, self.neighbour_weight, plus=self_linear(graph, x, self.self_weight, self.bias))
+        if are_repeated(x, graph):
+            return self._distinct(graph, x, self.messages)
+        states = self.messages.states(x)
+        own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
+        return torch.addmm(own, self.messages(graph, "mean", states), self.neighbour_weight)
+
+    def _distinct(self, graph: Adjacency, x: RepeatedRows, messages: Messages) -> Tensor:
+        """The layer where rows repeat: each distinct message is computed once."""
+        states, distinct = messages.distinct(graph, x)
+        own = taken_rows(torch.addmm(self.bias, states, self.self_weight), x.codes)
+        return aggregate_repeated(graph, "mean", x, distinct @ self.neighbour_weight) + own
 
 
 class GINConvolution(MessageConvolution):
@@ -319,17 +328,23 @@ class GINConvolution(MessageConvolution):
             self.messages.reset_parameters()
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        factor = 1 + self.eps
-        if self.messages is None:
-            hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=factor)
-        elif are_repeated(x, graph):
-            states, messages = self.messages.distinct(graph, x)
-            own = taken_rows(torch.addmm(self.bias, states * factor, self.weight), x.codes)
-            hidden = aggregate_repeated(graph, "sum", x, messages @ self.weight) + own
-        else:
-            hidden = torch.addmm(self.bias, self.messages(graph, "sum", self.messages.states(x), factor), self.weight)
+        hidden = self._first(graph, x, factor=1 + self.eps)
         hidden = torch.relu_(hidden if self.norm is None else self.norm(hidden))
         return F.linear(hidden, self.last.weight, self.last.bias)
+
+    def _first(self, graph: Adjacency, x: NodeFeatures, factor: Tensor) -> Tensor:
+        """The MLP's first linear map of the sum, in which the node itself counts by `factor`: (destinations, hidden)."""
+        if self.messages is None:
+            return propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=factor)
+        if are_repeated(x, graph):
+            return self._distinct(graph, x, self.messages, factor)
+        return torch.addmm(self.bias, self.messages(graph, "sum", self.messages.states(x), factor), self.weight)
+
+    def _distinct(self, graph: Adjacency, x: RepeatedRows, messages: Messages, factor: Tensor) -> Tensor:
+        """`_first` where rows repeat: each distinct message is computed once."""
+        states, distinct = messages.distinct(graph, x)
+        own = taken_rows(torch.addmm(self.bias, states * factor, self.weight), x.codes)
+        return aggregate_repeated(graph, "sum", x, distinct @ self.weight) + own
 
 
 class GATConvolution(Convolution):
