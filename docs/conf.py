@@ -52,7 +52,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # seconds a cell: a guard against one that hangs, also on a busy machine
 nb_merge_streams = True
 
 toc_object_entries_show_parents = "hide"
