@@ -43,7 +43,7 @@ from dgl_mutual.utils.wording import kind_of
 __all__ = ["fit", "load", "load_student"]
 
 #: The protocol of a split that the user gives.
-GIVEN = "given"
+GIVEN_SPLIT = "given"
 
 
 def load(
@@ -176,7 +176,7 @@ def fit(
     options = {
         "students": students,
         "strategy": strategy,
-        "protocol": protocol if split is None else GIVEN,
+        "protocol": protocol if split is None else GIVEN_SPLIT,
         "folds": folds,
         "label_rate": label_rate,
         "unlabelled": None if pool is None else pool.name,
