@@ -17,7 +17,8 @@ from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.values.arrays import FeatureKind
 from dgl_mutual.experiments.configuration.config import RunConfig
-from dgl_mutual.experiments.configuration.resolve import resolve, splits_of
+from dgl_mutual.experiments.configuration.resolve import resolve
+from dgl_mutual.experiments.configuration.splits import splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.callbacks import Callback

@@ -23,7 +23,8 @@ from dgl_mutual.experiments.configuration.config import Recorded, RunConfig, par
 from dgl_mutual.experiments.configuration.given import layer_of_file
 from dgl_mutual.experiments.configuration.layers import unflatten
 from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.configuration.resolve import resolve, split_of, values_or_objects, with_unlabelled
+from dgl_mutual.experiments.configuration.resolve import resolve, values_or_objects
+from dgl_mutual.experiments.configuration.splits import split_of, with_unlabelled
 from dgl_mutual.experiments.configuration.trust import check_trust
 from dgl_mutual.experiments.configuration.without_effect import refuse_folds, refuse_untrained, warn_of_options_without_effect
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features

@@ -14,7 +14,8 @@ from dgl_mutual.experiments.configuration.config import MAX_TRIALS_OF_RUN, RunCo
 from dgl_mutual.experiments.configuration.given import given_values
 from dgl_mutual.experiments.configuration.grid import GridPoint, grid_points
 from dgl_mutual.experiments.configuration.recorded import with_recorded_defaults
-from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name
+from dgl_mutual.experiments.configuration.splits import splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.store.tables import Key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.data.schema import differences, schema_of
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.configuration.resolve import split_of
+from dgl_mutual.experiments.configuration.splits import split_of
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_folders.run_store import Kept
 from dgl_mutual.experiments.trial import Trial, split_digest, trial_data

@@ -12,7 +12,8 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.sources.load import load_dataset
 from dgl_mutual.experiments.configuration.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.resolve import resolve, resolved_values, run_name
+from dgl_mutual.experiments.configuration.splits import splits_of
 from dgl_mutual.experiments.suites.suite import configurations
 from dgl_mutual.experiments.suites.suite_file import load_suite
 from dgl_mutual.store.configuration import identity

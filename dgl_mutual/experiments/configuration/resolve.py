@@ -6,26 +6,16 @@ import hashlib
 import inspect
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import LabelRate, hide_labels, name_with_fold, separate_unlabelled, warn_of_unlearned
-from dgl_mutual.data.protocols import (
-    OFFICIAL_PROTOCOLS,
-    default_folds,
-    default_protocol,
-    make_splits,
-    splits_whole_graphs,
-    splits_whole_graphs_under,
-)
+from dgl_mutual.data.label_rate import LabelRate, separate_unlabelled
+from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS, default_folds, default_protocol, splits_whole_graphs, splits_whole_graphs_under
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.sources.catalog import known_datasets
 from dgl_mutual.data.sources.folders import fetched_as
@@ -33,7 +23,7 @@ from dgl_mutual.data.sources.load import find_source
 from dgl_mutual.data.sources.partition import is_partition
 from dgl_mutual.data.values.split import Split
 from dgl_mutual.data.values.target import TaskName
-from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.given import plain_values
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
@@ -46,16 +36,11 @@ from dgl_mutual.strategies.base.options import StrategyOptions, Unlabelled, reso
 from dgl_mutual.strategies.base.propagation import check_propagation
 from dgl_mutual.strategies.base.strategy import Strategy
 from dgl_mutual.training.checked_strategy import extra_members
-from dgl_mutual.training.evaluation.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
-from dgl_mutual.training.seeds import TrialSeed, derive
 from dgl_mutual.utils.custom_code import errors_attributed_to
 from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.paths import utf8_path
-from dgl_mutual.utils.torch_settings import torch_defaults
-from dgl_mutual.utils.user_warnings import warn
-from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 DEFAULT_SEEDS = 10
@@ -229,78 +214,6 @@ def _anchor(dataset: str) -> str:
     if source.folder is not None:
         return utf8_path(source.folder.resolve())
     return str(source) if source.entry is None else fetched_as(source.entry)
-
-
-def splits_of(config: RunConfig, dataset: Dataset, seed: int, most: int | None = None) -> list[Split]:
-    """The splits of one seed, one per fold, under a resolved configuration: all, or the first `most`. For errors see `with_unlabelled`."""
-    splits = _whole_splits(config, dataset, seed)[:most]
-    return [with_unlabelled(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
-
-
-def split_of(config: RunConfig, dataset: Dataset, seed: int, fold: int) -> Split:
-    """One of the splits of `splits_of`, without warnings about the others.
-
-    Raises:
-        UsageError: there is no such fold; see also `with_unlabelled`.
-    """
-    splits = _whole_splits(config, dataset, seed)
-    if not 0 <= fold < len(splits):
-        raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
-    return with_unlabelled(config, dataset, splits[fold], seed=seed, fold=fold)
-
-
-def _whole_splits(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
-    """The splits of one seed before labels are hidden."""
-    assert config.protocol is not None
-    return make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds)
-
-
-def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
-    """Hide labels of a split by the label rate of a resolved configuration, and separate all unlabelled training samples, with the pool.
-
-    Warnings name classes or labels of which nothing can be learned, and a strategy that needs unlabelled samples if there are none.
-
-    Args:
-        fold: index of the split, for messages.
-
-    Raises:
-        UsageError: see `hide_labels`.
-    """
-    split = separate_unlabelled(dataset, split)
-    shown_fold = fold if config.folds is not None and config.folds > 1 else None
-    if config.label_rate is not None:
-        split = hide_labels(dataset, split, config.label_rate, seed=TrialSeed(seed, fold).derive("labels"), fold=shown_fold)
-        _check_metric_of_few(dataset, split, config.label_rate, shown_fold)
-    warn_of_unlearned(dataset, split, shown_fold)
-    if dataset.num_pool:
-        pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
-        split = replace(split, unlabelled=np.union1d(split.unlabelled, pool))
-    _warn_without_unlabelled(config, dataset, split)
-    return split
-
-
-def _warn_without_unlabelled(config: RunConfig, dataset: Dataset, split: Split) -> None:
-    strategy_class, on = resolve_strategy(config.strategy), config.strategy_options.get("exchange_on")
-    sees_labelled_alone = on == "training" or (on == "all" and (dataset.task == "graph" or splits_whole_graphs(dataset, split)))
-    if strategy_class.needs_unlabelled and sees_labelled_alone and not len(split.unlabelled):
-        warn(
-            f"The strategy {strategy_class.name!r} learns from samples without labels, and there are none, so it trains students "
-            "independently. Hide labels (label_rate), give a pool of unlabelled graphs, or set strategy_options.exchange_on=transductive."
-        )
-
-
-@torch_defaults()
-def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate, fold: int | None) -> None:
-    """Raise `UsageError` for a label rate that leaves the metric undefined on training samples, as ROC-AUC without negatives."""
-    labels = torch.as_tensor(dataset.labels)
-    try:
-        refuse_undefined(scorer_of(dataset, official=False), labels, split, dataset.target.num_outputs, parts=("training",))
-    except TrainingError:
-        labelled = counted(len(split.train), "labelled training sample")
-        raise UsageError(
-            f"A label rate of {rate:g} leaves {labelled} of {name_with_fold(dataset, fold)}, on which {dataset.target.metric} is not "
-            "defined. Give a higher rate."
-        ) from None
 
 
 def resolved_values(config: RunConfig) -> dict[str, Any]:

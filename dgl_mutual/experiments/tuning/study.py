@@ -20,7 +20,8 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig
 from dgl_mutual.experiments.configuration.given import given_values
 from dgl_mutual.experiments.configuration.layers import merge, unflatten
-from dgl_mutual.experiments.configuration.resolve import resolved_values, splits_of
+from dgl_mutual.experiments.configuration.resolve import resolved_values
+from dgl_mutual.experiments.configuration.splits import splits_of
 from dgl_mutual.experiments.run_folders.code_record import changed_code, custom_code_digests
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, break_hard_links, check_study, damaged, open_journal

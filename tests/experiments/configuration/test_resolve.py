@@ -21,7 +21,8 @@ from dgl_mutual.data.values.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.configuration.config import RunConfig, parse_config
 from dgl_mutual.experiments.configuration.layers import unflatten
-from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name, splits_of
+from dgl_mutual.experiments.configuration.resolve import anchored, resolve, resolved_values, run_name
+from dgl_mutual.experiments.configuration.splits import splits_of
 from dgl_mutual.experiments.configuration.without_effect import warn_of_options_without_effect
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.recipes import read_recipe, recipes
