@@ -23,8 +23,13 @@ from dgl_mutual.reporting.plot_names import PLOT_NAMES
 )
 @dataset_option
 @method_option
+@click.option(
+    "--baseline", metavar="METHOD", help="Method with which gains compare the others (default: that of the suite, else independent)."
+)
 @click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Output folder.")
-def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
+def command(
+    runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], baseline: str | None, out: Path
+) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
 
     \b
@@ -33,9 +38,10 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
       dgl-mutual plot results/suite-node --kind gains --method independent --method gml
     """
     from dgl_mutual.errors import UsageError
+    from dgl_mutual.reporting.baseline import baseline_of
     from dgl_mutual.reporting.plots import draw, plots_need
     from dgl_mutual.reporting.plots.style import drawing, save
-    from dgl_mutual.reporting.runs import chosen_runs, load_runs
+    from dgl_mutual.reporting.runs import chosen_runs, load_runs, preferred_baseline
     from dgl_mutual.utils.files import check_writable
 
     check_writable(out)
@@ -43,7 +49,7 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
     named = list(dict.fromkeys(kind.strip() for text in kinds for kind in text.split(",")))
     any_drawn = False
     with drawing():
-        for name, figure in draw(chosen, named):
+        for name, figure in draw(chosen, named, baseline or baseline_of(chosen, preferred_baseline(runs))):
             any_drawn = True
             say("\n".join(str(file) for file in save(figure, out, name)))
     if not any_drawn:

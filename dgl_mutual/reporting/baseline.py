@@ -10,6 +10,8 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.tables import places
 from dgl_mutual.utils.user_warnings import warn
 
 _DEFAULT_BASELINE = "independent"
@@ -22,6 +24,12 @@ def default_baseline(trials: pd.DataFrame) -> str | None:
     methods = set(trials["method"])
     candidates = [name for name in (_DEFAULT_BASELINE, f"{_DEFAULT_BASELINE} (1 target)") if name in methods]
     return candidates[0] if candidates and len(methods) > 1 else None
+
+
+def baseline_of(runs: Sequence[Run], of_suite: str | None) -> str | None:
+    """Return the suite's baseline if it is one of several methods of these runs; else None, for the default."""
+    methods = {run.method for run in runs if len(run.trials)}
+    return of_suite if of_suite in methods and len(methods) > 1 else None
 
 
 def compare_with_baseline(
@@ -64,3 +72,5 @@ def warn_of_gaps(comparison: Comparison) -> None:
         warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.")
     if comparison.unfinished:
         warn(f"Not finished: {', '.join(comparison.unfinished)}.")
+    if without := places(comparison.measured, 0):
+        warn(f"Without a value of {comparison.value!r}: {without}.")

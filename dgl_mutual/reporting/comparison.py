@@ -83,6 +83,12 @@ class Comparison:
     objection: str = ""
 
     @property
+    def measured(self) -> dict[tuple[str, str], int]:
+        """By data and method, number of trials with the value, of the member with most."""
+        most = self.rows.groupby(["data", "method"], sort=False)["n"].max().reset_index()
+        return {(str(data), str(method)): int(n) for data, method, n in zip(most["data"], most["method"], most["n"], strict=True)}
+
+    @property
     def num_comparisons(self) -> int:
         """Number of tests in Holm's adjustment."""
         return int(self.rows["p"].notna().sum())

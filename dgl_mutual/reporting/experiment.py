@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
-from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
+from dgl_mutual.reporting.baseline import baseline_of, compare_with_baseline, warn_of_gaps
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.export import FORMATS, export
 from dgl_mutual.reporting.formats import cell_text, to_text
@@ -217,17 +217,18 @@ class Experiment:
         columns = [*keys, "mean_a", "mean_b", "difference", "low", "high", "effect", "wins", "losses", "n", "test", "p", "p_holm"]
         return compared[columns].astype({"wins": int, "losses": int})
 
-    def plot(self, kind: str) -> dict[str, Figure]:
+    def plot(self, kind: str, *, baseline: str | None = None) -> dict[str, Figure]:
         """Draw figures, and return them by name.
 
         Args:
             kind: a kind of plot, for example ``gains`` or ``curves``; ``dgl-mutual plot --help`` lists all of them.
+            baseline: the method with which ``gains`` compare the others (default: that of the suite, else independent).
 
         Raises:
-            UsageError: no such kind, no matplotlib, or the runs have no data for it.
+            UsageError: no such kind or method, no matplotlib, or the runs have no data for it.
         """
         with drawing():
-            figures = dict(draw(self.runs, [kind]))
+            figures = dict(draw(self.runs, [kind], baseline or baseline_of(self.runs, preferred_baseline([self.folder]))))
         if not figures:
             raise UsageError(f"These runs have no data for the plot {kind!r}. {plots_need([kind])}")
         return figures

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.baseline import compare_with_baseline
+from dgl_mutual.reporting.baseline import baseline_of, compare_with_baseline
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.plots.style import drawing
@@ -21,6 +21,7 @@ from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.outputs import MADE_BY
+from dgl_mutual.utils.safe_text import terminal_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def report(paths: Sequence[Path]) -> str:
     finished = [run for run in runs if len(run.trials)] or runs
     comparison, objection = _compare(finished, paths)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dgl_mutual.reporting", "."), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("dgl_mutual.reporting", "."), autoescape=True, undefined=jinja2.StrictUndefined, finalize=_visible
     )
     statuses = [status_of(path) for path in paths]
     page: str = environment.get_template("report.html").render(
@@ -54,11 +55,16 @@ def report(paths: Sequence[Path]) -> str:
         objection=objection,
         incomplete=[run for status in statuses for run in status.runs if not run.is_complete],
         not_begun=[entry for status in statuses for entry in status.not_begun.items()],
-        plots=dict(_plots(finished)),
+        plots=dict(_plots(finished, baseline_of(finished, preferred_baseline(paths)))),
         configurations=[(run, yaml.safe_dump(run.config, sort_keys=False)) for run in runs],
         environments=[(run, yaml.safe_dump(run.environment, sort_keys=False)) for run in runs if run.environment],
     )
     return page
+
+
+def _visible(value: object) -> object:
+    """Escape characters that are not shown, or change the order of text, in what is not yet HTML."""
+    return terminal_text(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | None, str]:
@@ -76,12 +82,12 @@ def _description(paths: Sequence[Path]) -> str:
     return " ".join(str(suite.get("description") or "") for suite in suites)
 
 
-def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _plots(runs: Sequence[Run], baseline: str | None) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Heading -> (name, image as a data URI)."""
     with drawing():
         for plot in PLOTS.values():
             try:
-                images = [(name, _data_uri(figure)) for name, figure in plot.draw(runs)]
+                images = [(name, _data_uri(figure)) for name, figure in plot.figures(runs, baseline)]
             except UsageError:  # ranks of runs that cannot be combined in one table; `_compare` gives the reason
                 continue
             if images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from dgl_mutual.errors import SHOWN, StoreError, UsageError, shortened, unknown
 from dgl_mutual.options import plain_message
@@ -275,17 +276,25 @@ class _Stored(BaseModel):
     dataset: str = Field(max_length=4096)
     strategy: str = Field(max_length=200)
     protocol: str | None = Field(None, max_length=200)
-    label_rate: PositiveInt | PositiveFloat | None = None
-    unlabelled: str | None = Field(None, max_length=4096)
-    noise: str | None = Field(None, max_length=200)
+    label_rate: PositiveInt | PositiveFloat | None
+    unlabelled: str | None = Field(max_length=4096)
+    noise: str | None = Field(max_length=200)
     targets: list[str] | None = None
     metric: str | None = Field(None, max_length=200)
     seeds: int = Field(ge=1)
     folds: int | None = Field(None, ge=1)
     students: list[_StoredStudent] = Field(min_length=1)
-    training: dict[str, Any] = Field(default_factory=dict)
-    strategy_options: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] | None = None
+    training: dict[str, Any]
+    strategy_options: dict[str, Any]
+    grid: dict[str, list[Any]] | None
+
+    @field_validator("noise")
+    @classmethod
+    def _check_noise(cls, noise: str | None) -> str | None:
+        kind, _, amount = ("none:0" if noise is None else noise).partition(":")
+        if not kind or not re.fullmatch(r"[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", amount):
+            raise ValueError("it must be a kind and an amount, such as feature:0.2")
+        return noise
 
 
 class _Parts(BaseModel):

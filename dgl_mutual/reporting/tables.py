@@ -154,9 +154,11 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     if comparison.tuned:
         yield from _searches(comparison)
     for count in sorted(set(comparison.grids.values()) - {0}):
-        yield f"Options chosen on validation within each trial, from {count} combinations: {_places(comparison.grids, count)}."
+        yield f"Options chosen on validation within each trial, from {count} combinations: {places(comparison.grids, count)}."
     if comparison.unfinished:
         yield f"Not finished: {', '.join(comparison.unfinished)}."
+    if without := places(comparison.measured, 0):
+        yield f"Not measured: {without}."
     if rows["is_best"].any():
         yield f"{BOLD}: the best method of a column" + (", for each member." if len(members) > 1 else ".")
     if comparison.baseline is not None:
@@ -188,7 +190,7 @@ def _searches(comparison: Comparison) -> Iterator[str]:
         by_count.setdefault(" to ".join(map(str, sorted({min(counts), max(counts)}))), []).append(data)
     sizes = "; ".join(f"{counts} trials" + (f" ({', '.join(datas)})" if len(by_count) > 1 else "") for counts, datas in by_count.items())
     yield f"Tuned: the options of each method on each dataset, by a search of {sizes}, on validation and with other seeds."
-    if without := _places(comparison.tuned, 0):
+    if without := places(comparison.tuned, 0):
         yield f"Not tuned: {without}."
     tuned = comparison.rows[comparison.rows["data"].astype(str).isin(by_data)]
     shared = [str(protocol) for protocol in dict.fromkeys(tuned["protocol"]) if protocol not in ("public", "scaffold")]
@@ -199,7 +201,7 @@ def _searches(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _places(counts: Mapping[tuple[str, str], int], wanted: int) -> str:
+def places(counts: Mapping[tuple[str, str], int], wanted: int) -> str:
     """The methods with this count, by method or by data, whichever is shorter: ``dml; gml on Cora``, ``each method on Cora; gml``."""
     having = [place for place, count in counts.items() if count == wanted]
     if len(having) == len(counts):
@@ -228,7 +230,9 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         yield f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}."
     tested = rows[rows["p"].notna()]
     if tested.empty:
-        yield f"Baseline: {comparison.baseline}; no test: too few trials, or the same difference in each."
+        differ = rows["difference"].notna().any()
+        why = "too few trials, or the same difference in each" if differ else "no trials in which it and another method have this value"
+        yield f"Baseline: {comparison.baseline}; no test: {why}."
         return
     tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
     named = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())

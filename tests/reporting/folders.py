@@ -63,7 +63,8 @@ def write_run(
     names = {"task": values["task"], "dataset": Path(dataset).name, "strategy": strategy, "protocol": protocol, "metric": metric}
     folder = out / f"{values['task']}-{Path(dataset).name}-{strategy}-{zlib.crc32(repr(values).encode()):08x}"
     folder.mkdir(parents=True)
-    content = file_values(deepcopy(values) if given is None else given, values)  # a copy: YAML writes one object twice as an alias
+    resolved = {**dict.fromkeys(("label_rate", "unlabelled", "noise", "grid")), **values}
+    content = file_values(deepcopy(values) if given is None else given, resolved)  # a copy: YAML writes one object twice as an alias
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "environment.json").write_text(json.dumps({"command": "dgl-mutual run", "versions": {"python": "3.11.7"}, "cores": 2}))
     keys = [(seed, fold) for seed in range(seeds) for fold in range(folds or 1)] if keys is None else keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def edited(run: Path, name: str, change: Callable[[str], str]) -> Path:
         ({"seeds": True}, "seeds: "),
         ({"seeds": "2"}, "seeds: "),
         ({"noise": ["feature"]}, "noise: "),
+        *(({"noise": noise}, "noise: it must be a kind and an amount") for noise in ("feature:abc", "feature:nan", "feature", ":0.1", "")),
         ({"task": {"a": 1}}, "task: "),
         ({"targets": [1]}, r"targets\.0: "),
         ({"students": []}, "students: "),
@@ -114,6 +116,13 @@ def test_a_configuration_that_no_run_has_is_named(tmp_path: Path, changed: dict[
     values = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**values, "resolved": {**values["resolved"], **changed}}))
     with pytest.raises(StoreError, match=told):
+        load_runs([run])
+
+
+@pytest.mark.parametrize("key", ["strategy_options", "training", "label_rate", "unlabelled", "noise", "grid"])
+def test_a_configuration_whose_end_is_missing_is_named(tmp_path: Path, key: str) -> None:
+    run = edited(write_run(tmp_path), "config.yaml", lambda text: re.sub(rf"^  {key}:.*\n(   .*\n)*", "", text, flags=re.MULTILINE))
+    with pytest.raises(StoreError, match=f"not the complete configuration that a run writes \\(resolved.{key}: it is missing"):
         load_runs([run])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.gains import differences
 from dgl_mutual.reporting.plots.style import drawing
@@ -63,3 +64,37 @@ def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="gml")
     with drawing():
         assert not dict(draw(load_runs([tmp_path]), ["gains"]))
+
+
+@pytest.mark.parametrize("baseline", ["gml", "dml"])
+def test_gains_over_another_method(tmp_path: Path, baseline: str) -> None:
+    for strategy, level in {"gml": 0.7, "dml": 0.75, "kd": 0.8}.items():
+        write_run(tmp_path, strategy=strategy, scores=[level + 0.001 * seed for seed in range(10)])
+    rows = differences(load_runs([tmp_path]), baseline).query("member == 'mean'").set_index("method")
+    assert set(rows.index) == {"gml", "dml", "kd"} - {baseline}
+    assert rows.loc["kd", "difference"] == pytest.approx(0.1 if baseline == "gml" else 0.05)
+    with drawing():
+        axes = dict(draw(load_runs([tmp_path]), ["gains"], baseline))["gains"].axes[0]
+    assert axes.get_xlabel().endswith(f"difference to {baseline} (points)")
+    with pytest.raises(UsageError, match="method 'nobody'"):
+        dict(draw(load_runs([tmp_path]), None, "nobody"))
+
+
+def test_many_datasets_are_on_several_pages_on_which_a_method_looks_the_same(tmp_path: Path) -> None:
+    """The first dataset alone has the method dml."""
+    for index in range(60):
+        for strategy in ("independent", *(("dml",) if index == 0 else ()), "gml"):
+            write_run(tmp_path, dataset=f"D{index:02}", strategy=strategy, seeds=2)
+    with drawing():
+        figures = dict(draw(load_runs([tmp_path]), ["gains"]))
+    assert len(figures) == 2
+    names = [label.get_text().split()[0] for figure in figures.values() for label in figure.axes[0].get_yticklabels()]
+    assert names == [f"D{index:02}" for index in range(60)]
+    looks = [
+        {line.get_label(): (line.get_color(), line.get_marker()) for line in figure.axes[0].lines if not line.get_label().startswith("_")}
+        for figure in figures.values()
+    ]
+    assert set(looks[0]) == {"gml", "dml"} and set(looks[1]) == {"gml"} and looks[0]["gml"] == looks[1]["gml"]
+    first = next(iter(figures.values())).axes[0]
+    ticks, points = first.get_yticks(), [line.get_ydata() for line in first.lines if len(line.get_xdata()) > 1]
+    assert len(np.concatenate(points)) >= len(ticks)

@@ -3,15 +3,22 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.report import report
+from dgl_mutual.reporting.run import Run
 from tests.reporting.folders import write_run, write_suite
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.usefixtures("without_layout")
@@ -70,6 +77,29 @@ def test_names_are_text(text: str) -> None:
     assert page.text.count(WICKED) > 5
     images = "".join(base64.b64decode(address.partition("base64,")[2]).decode() for address in page.addresses)
     assert "<script" not in images
+
+
+def test_the_figure_has_the_baseline_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def gains(runs: Sequence[Run], baseline: str | None) -> Iterator[tuple[str, Figure]]:
+        asked.append((len(runs), baseline))
+        return iter(())
+
+    monkeypatch.setattr("dgl_mutual.reporting.report.PLOTS", {"gains": replace(PLOTS["gains"], draw=gains)})
+    runs = [(write_run(tmp_path, strategy=name), name, "Cora") for name in ("independent", "gml", "dml")]
+    assert "better / worse than gml" in Page(report([write_suite(tmp_path, "of-gml", runs, baseline="gml")])).text
+    with pytest.warns(UserWarning, match="Nothing is tested"):
+        report([write_suite(tmp_path, "of-kd", runs, baseline="kd")])
+    report([write_suite(tmp_path, "of-none", runs)])
+    assert asked == [(3, "gml"), (3, None), (3, None)]
+
+
+def test_characters_that_turn_text_around_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.reporting.report.PLOTS", {})
+    page = Page(report([write_run(tmp_path, dataset="left\u202eright\x1b")]))
+    assert "\u202e" not in page.text and "\x1b" not in page.text
+    assert "left\\u202eright\\x1b" in page.text
 
 
 def test_the_page_needs_nothing_else(text: str) -> None:

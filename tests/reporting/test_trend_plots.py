@@ -38,8 +38,18 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     with pytest.warns(UserWarning, match="Left out of the plot cohort-size, since no other run differs in its students alone: gml"):
         (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
     assert len(heights) == 3  # the run of 7 epochs is another experiment
-    write_run(tmp_path, students=["gat"], seeds=2, epochs=7)
+    write_run(tmp_path, students=["gcn"], seeds=2, epochs=7)
     assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
+
+
+def test_a_student_that_is_not_in_the_cohort_is_no_smaller_cohort(tmp_path: Path) -> None:
+    for students in (["mlp"], ["gcn", "gat"]):
+        write_run(tmp_path, strategy="independent", students=students, seeds=2)
+    assert drawn(tmp_path, "cohort-size") == {}
+    write_run(tmp_path, strategy="independent", students=["gat"], seeds=2)
+    with pytest.warns(UserWarning, match="no other run differs in its students alone: independent"):
+        (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
+    assert len(heights) == 2
 
 
 def test_a_second_cohort_of_the_same_size_is_named(tmp_path: Path) -> None:

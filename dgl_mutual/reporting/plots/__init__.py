@@ -21,7 +21,7 @@ from dgl_mutual.reporting.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    Draw = Callable[[Sequence[Run]], Iterator[tuple[str, Figure]]]
+    Draw = Callable[..., Iterator[tuple[str, Figure]]]
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,25 @@ class Plot:
     """One kind of plot.
 
     Attributes:
-        draw: yields figures of runs, each with a file name.
+        draw: yields figures of runs, each with a file name. It takes the runs, and the baseline if `has_baseline`.
         heading: its title in reports.
         needs: what it needs, for messages.
+        has_baseline: whether it compares methods with a baseline.
     """
 
     draw: Draw
     heading: str
     needs: str
+    has_baseline: bool = False
+
+    def figures(self, runs: Sequence[Run], baseline: str | None = None) -> Iterator[tuple[str, Figure]]:
+        """Draw the runs. The baseline is a method, or None for the default."""
+        return self.draw(runs, baseline) if self.has_baseline else self.draw(runs)
 
 
 #: The kinds of plots, in the order in which they are drawn; `PLOT_NAMES` has the same names.
 PLOTS = {
-    "gains": Plot(gains, "Difference to the baseline", "gains need the strategy independent and another one on the same data"),
+    "gains": Plot(gains, "Difference to the baseline", "gains need a baseline, such as independent, and another method", has_baseline=True),
     "ranks": Plot(critical_differences, "Critical differences", "ranks need at least three methods on three datasets"),
     "cohort-size": Plot(accuracy_by_size, "Number of students", "cohort-size needs several runs that differ in their students alone"),
     "noise": Plot(accuracy_by_noise, "Noise", "noise needs several runs that differ in it"),
@@ -64,24 +70,28 @@ def plots_need(kinds: Sequence[str] | None = None) -> str:
     return f"{needs[0].upper()}{needs[1:]}."
 
 
-def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
+def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None, baseline: str | None = None) -> Iterator[tuple[str, Figure]]:
     """Draw every plot for which these runs have data, each with a unique file name. Runs without a finished trial are left out.
 
     Args:
         kinds: names in `PLOTS` (default: all; without ranks if the runs cannot be combined in one table).
+        baseline: the method with which plots compare the others (default: independent).
 
     Raises:
-        UsageError: an unknown kind, or the runs cannot be combined in one table and nothing else can be drawn.
+        UsageError: an unknown kind or baseline, or the runs cannot be combined in one table and nothing else can be drawn.
     """
     for kind in kinds or ():
         if not isinstance(kind, str) or kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)
     runs = [run for run in runs if len(run.trials)]
+    methods = dict.fromkeys(run.method for run in runs)
+    if baseline is not None and baseline not in methods:
+        raise unknown("method", baseline, methods)
     names: set[str] = set()
     refused = None
     for kind in kinds or PLOTS:
         try:
-            for name, figure in PLOTS[kind].draw(runs):
+            for name, figure in PLOTS[kind].figures(runs, baseline):
                 # Names of different runs may become equal as file names.
                 numbered = (name, *(f"{name}-{number}" for number in range(2, len(names) + 2)))
                 unused = next(candidate for candidate in numbered if candidate not in names)

@@ -56,6 +56,7 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
             color=line_style(methods.index(method))["color"],
             markeredgecolor="white",
             markersize=5.5,
+            alpha=0.75,  # a point below another one remains visible
             elinewidth=0.7,
         )
     axes.set_xscale("log")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,14 +67,37 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
-    """The runs that differ from another run only in their cohort and its size; one per size, named for their lines."""
+    """The runs that differ from another run only in having more or fewer students; one per size, named for their lines."""
     depths = _default_depths(runs)
-    lines = _lines(runs, lambda run: _all_but_the_cohort(run, depths), lambda run: run.num_students)
+    groups = [
+        group
+        for line in _lines(runs, lambda run: _all_but_the_cohort(run, depths), lambda run: run.num_students)
+        for group in _with_cohorts_in_common([run for size in sorted(line, reverse=True) for run in line[size]])
+    ]
+    lines = [line for group in groups for line in _lines(group, lambda _: "", lambda run: run.num_students)]
     comparable, alone = [line for line in lines if len(line) > 1], [line for line in lines if len(line) == 1]
     if comparable and alone:
         omitted = [run for line in alone for same_size in line.values() for run in same_size]
         warn(f"Left out of the plot cohort-size, since no other run differs in its students alone: {_listed(omitted)}.")
     return _one_each(comparable, "students", "cohort-size", "with a cohort of the same size")
+
+
+def _with_cohorts_in_common(runs: Sequence[Run]) -> list[list[Run]]:
+    """Group runs: the students of a run are among those of another run of its group. An MLP is no smaller cohort of GNNs.
+
+    Args:
+        runs: the larger cohorts first.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        students = _architectures(run)
+        joined = [group for group in groups if any(students <= _architectures(other) for other in group)]
+        groups = [*(group for group in groups if group not in joined), [*chain.from_iterable(joined), run]]
+    return groups
+
+
+def _architectures(run: Run) -> Counter[str]:
+    return Counter(str(student["architecture"]) for student in run.config["students"])
 
 
 def _with_noise(runs: Sequence[Run]) -> list[Run]:
