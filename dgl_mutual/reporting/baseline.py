@@ -11,7 +11,6 @@ import pandas as pd
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.reporting.tables import places
 from dgl_mutual.utils.user_warnings import warn
 
 _DEFAULT_BASELINE = "independent"
@@ -72,5 +71,3 @@ def warn_of_gaps(comparison: Comparison) -> None:
         warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.")
     if comparison.unfinished:
         warn(f"Not finished: {', '.join(comparison.unfinished)}.")
-    if without := places(comparison.measured, 0):
-        warn(f"Without a value of {comparison.value!r}: {without}.")

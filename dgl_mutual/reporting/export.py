@@ -12,7 +12,7 @@ from dgl_mutual.reporting.by_target import apart_by_protocol, drawn_by_labels, g
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather
-from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.reporting.tables import places, text_table
 from dgl_mutual.store.outputs import refuse_other_endings
 from dgl_mutual.utils.user_warnings import warn
 
@@ -87,6 +87,8 @@ def export(
         )
     warn_of_gaps(comparison)
     if kind == "csv":
+        if without := places(comparison.measured, 0):  # captions of other tables say so
+            warn(f"Without a value of {value!r}: {without}.")
         return to_csv(comparison, wide=wide, precision=precision, percent=percent)
     table = text_table(comparison, precision=precision, percent=percent)
     return to_latex(table) if kind == "latex" else to_markdown(table)

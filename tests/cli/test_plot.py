@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dgl_mutual.reporting.plots import PLOTS, plots_need
-from tests.reporting.folders import write_run
+from dgl_mutual.reporting.run import Run
+from tests.reporting.folders import write_run, write_suite
 
 pytest.importorskip("matplotlib")
+from matplotlib.figure import Figure  # where it is installed
+
 pytestmark = pytest.mark.usefixtures("without_layout")
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -52,6 +56,24 @@ def test_figures_take_the_place_of_earlier_ones_and_of_no_other_file(name: str, 
     assert (status, out) == (2, "")
     assert f"'here/{name}' already exists, and was not made by this command" in err
     assert {file.name: file.read_bytes() for file in Path("here").iterdir()} == {**before, name: b"mine"}
+
+
+def test_gains_are_over_the_baseline_of_the_suite_or_another_one(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def gains(runs: Sequence[Run], baseline: str | None) -> Iterator[tuple[str, Figure]]:
+        asked.append(baseline)
+        yield "gains", Figure()
+
+    monkeypatch.setitem(PLOTS, "gains", replace(PLOTS["gains"], draw=gains))
+    runs = [(write_run(Path("results"), strategy=name, seeds=6), name, "Cora") for name in ("independent", "dml", "kd")]
+    suite = write_suite(Path("results"), "mine", runs, baseline="dml")
+    plot = ("plot", str(suite), "--kind", "gains", "--out", "here")
+    for further in ((), ("--baseline", "kd"), ("--method", "independent", "--method", "kd")):
+        assert command_line(*plot, *further)[0] == 0
+    assert asked == ["dml", "kd", None]
+    status, _, err = command_line(*plot, "--baseline", "gml")
+    assert status == 2 and "Unknown method 'gml'. Did you mean 'dml'? Choose from: independent, dml, kd" in err
 
 
 def test_help_names_options_of_its_own_alone(command_line: CommandLine) -> None:

@@ -135,7 +135,10 @@ def _draw(rows: pd.DataFrame, lanes: Sequence[_Lane], methods: Sequence[str]) ->
     none = f" (none with fewer than {FEWEST_PAIRS} seeds or {FEWEST_FOLDS} folds, or where differences are equal)"
     corrected = ", over folds and seeds of holdout with the corrected standard error" if (rows["test"] == CORRECTED_T).any() else ""
     lines = f"95 % confidence interval by Student's t{corrected}{none if rows['low'].isna().any() else ''}"
-    note = f"Points: mean of paired differences; lines: {lines}. n: pairs (seeds or folds). Tables adjust over all their datasets, and can have fewer marks."
+    note = (
+        f"Points: mean of paired differences; lines: {lines}. n: pairs (seeds or folds). Tables adjust over all their datasets, and can "
+        "have fewer marks."
+    )
     return finished(drawn, panels, note, more=kinds, least=max(_LEAST, height))
 
 
