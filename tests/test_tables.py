@@ -12,22 +12,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dgl_mutual.cli.tables import filled
+from dgl_mutual.cli.tables import filled, read_runs
 from dgl_mutual.experiments.environment import without_folders
-from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.reporting.suite_tables import suite_tables
 from dgl_mutual.store.files import ALL_FILE
 from tests.markdown import ROOT, markdown_pages
 
 PAGES = [page for page, text in markdown_pages().items() if any(line.startswith("<!-- table:") for line in text.splitlines())]
-LOAD = cache(load_runs)
+READ = cache(read_runs)
 SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("suite.yaml"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 @pytest.mark.filterwarnings("ignore:On .* splits are stratified by the learned targets")
 def test_a_page_shows_what_the_runs_give(page: Path) -> None:
-    assert filled(page, LOAD) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
+    assert filled(page, READ) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -40,9 +39,9 @@ def test_make_tables_makes_those_of_every_page() -> None:
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
 def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
-    tables = suite_tables(suite, LOAD((suite,)))
+    tables = suite_tables(suite, READ((suite,))[0])
     joined = tables.pop(suite / ALL_FILE)  # not kept: it is trials.csv of the runs, one after the other
-    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.trials) for run in LOAD((suite,)))
+    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.trials) for run in READ((suite,))[0])
     for file, text in tables.items():
         kept = file.read_text(encoding="utf-8")
         if file.suffix == ".csv":  # all digits, of which another machine may round the last otherwise

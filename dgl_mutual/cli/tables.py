@@ -19,6 +19,8 @@ from dgl_mutual.store.files import ALL_FILE, SUITE_FILE
 if TYPE_CHECKING:
     from dgl_mutual.reporting.run import Run
 
+    _Read = tuple[list[Run], str | None]
+
 #: The most bytes of a page.
 _MAX_BYTES = 1 << 26
 
@@ -41,20 +43,18 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables results README.md
       dgl-mutual tables README.md --check
     """
-    from dgl_mutual.reporting.runs import load_runs
     from dgl_mutual.reporting.suite_tables import suite_tables
     from dgl_mutual.store.outputs import write_result
     from dgl_mutual.utils.files import write_text
 
-    # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
-    load = cache(load_runs)
+    read = cache(read_runs)  # most tables of a page are of a few suites, and reading one takes longer than making a table of it
     texts: dict[Path, str] = {}
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(SUITE_FILE)):
-                texts |= suite_tables(file.parent, load((file.parent,)))
+                texts |= suite_tables(file.parent, read((file.parent,))[0])
         else:
-            texts[path] = filled(path, load)
+            texts[path] = filled(path, read)
     if not texts:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
@@ -72,11 +72,18 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
+def read_runs(folders: tuple[Path, ...]) -> _Read:
+    """The runs of folders, and the baseline of their suite."""
+    from dgl_mutual.reporting.runs import load_runs, preferred_baseline
+
+    return load_runs(folders), preferred_baseline(folders)
+
+
+def filled(page: Path, read: Callable[[tuple[Path, ...]], _Read]) -> str:
     """The text of a page with its tables updated.
 
     Args:
-        load: reads the runs of folders.
+        read: `read_runs`, which may keep its results.
 
     Raises:
         UsageError: a table cannot be made, or has no end; the message names it.
@@ -85,7 +92,7 @@ def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
 
     text = _text(page)
     try:
-        return fill(text, partial(_table, page.parent, load))
+        return fill(text, partial(_table, page.parent, read))
     except UsageError as error:
         raise UsageError(f"{page}: {error}") from None
 
@@ -99,10 +106,9 @@ def _text(file: Path) -> str:
         raise UsageError(f"{str(file)!r} cannot be read ({error}). Give Markdown pages in UTF-8, and folders.") from None
 
 
-def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
+def _table(folder: Path, read: Callable[[tuple[Path, ...]], _Read], arguments: str) -> str:
     from dgl_mutual.reporting.export import export
     from dgl_mutual.reporting.pages import code
-    from dgl_mutual.reporting.runs import preferred_baseline
 
     try:
         words = shlex.split(arguments)
@@ -111,7 +117,8 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
         if options.pop("out") is not None:
             raise UsageError("--out has no effect here: the table is written into this page. Leave it out.")
         paths, kind = tuple(folder / run for run in options.pop("runs")), options.pop("kind")
-        table = export(load(paths), kind, preferred=preferred_baseline(paths), **options)
+        runs, preferred = read(paths)
+        table = export(runs, kind, preferred=preferred, **options)
         return table if kind == "markdown" else code(table, kind)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)
