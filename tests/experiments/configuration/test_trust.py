@@ -123,7 +123,8 @@ def test_reading_commands_import_nothing(command_line, command: tuple[str, ...],
     folder = write_run(evil)
     resolved = {"task": "node", "dataset": "evil_code:Run", "strategy": "evil_code:Run", "seeds": 1, "protocol": "random"}
     resolved |= {"fingerprint": "x", "training": {"epochs": 1}, "strategy_options": {}, "students": [{"architecture": "evil_code:Run"}]}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"given": resolved, "resolved": resolved}))
+    unset = dict.fromkeys(("label_rate", "unlabelled", "noise", "grid"))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"given": resolved, "resolved": unset | resolved}))
     for runs in (folder, evil):
         assert command_line(*command, runs)[0] == 0
     assert not (evil / "executed").exists()
