@@ -34,6 +34,7 @@ from dgl_mutual.training.trackers import TrackerLike, check_trackers
 from dgl_mutual.utils.arguments import check_booleans, one_or_several
 from dgl_mutual.utils.paths import check_working_folder, user_path
 from dgl_mutual.utils.scratch import TemporaryFolder, temporary_folder
+from dgl_mutual.utils.standard_streams import streams_opened
 from dgl_mutual.utils.user_warnings import warn
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -123,6 +124,8 @@ def experiment(
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a string, for example name='experiment'.")
     check_booleans(resume=resume, progress=progress, offline=offline, trust=trust)
     check_working_folder()
+    with streams_opened():  # before a file gets the descriptor of a closed stream, which processes would then lack
+        pass
     compute = Compute(device=device, jobs=jobs, threads=threads)
     trackers = _trackers(track)
     folder_of_data = None if data_dir is None else user_path(data_dir)

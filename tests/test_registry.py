@@ -264,3 +264,12 @@ def test_what_a_module_draws_when_it_is_imported_is_the_same_in_each_process(tmp
         drawn.append(import_object("plugpack.draws:DRAWN"))
         assert state == (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist())
     assert drawn[0] == drawn[1]
+
+
+def test_an_interrupt_within_an_import_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Python 3.12, the creation of a class turns it into a RuntimeError."""
+    descriptor = "class Descriptor:\n    def __set_name__(self, owner, name):\n        raise KeyboardInterrupt\n"
+    (tmp_path / "interrupted_module.py").write_text(f"{descriptor}class Mine:\n    here = Descriptor()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        resolve_strategy("interrupted_module:Mine")

@@ -147,7 +147,7 @@ def _run(arguments: list[str] | None) -> Any:
             warnings.showwarning = lambda message, *_, **__: show(str(message))
             return cli.main(args=arguments, prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
-        if is_interrupt(error):
+        if error.__cause__ is not None and is_interrupt(error.__cause__):
             return _complain("Interrupted.", 130)
         return _complain(str(error), error.exit_code)
     except click.ClickException as error:

@@ -77,7 +77,7 @@ class Adam(torch.optim.Adam):
     def _shared_counts(self, parameters: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Make the step counts of these parameters views of one tensor."""
         states = [self.state[parameter] for parameter in parameters]
-        counts = torch.stack([state["step"] for state in states])
+        counts = torch.stack([state["step"] for state in states]) if states else torch.empty(0)
         views = counts.unbind()
         for state, view in zip(states, views, strict=True):
             state["step"] = view

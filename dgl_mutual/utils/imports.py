@@ -12,6 +12,7 @@ from typing import Any
 
 from dgl_mutual.errors import UsageError, listed
 from dgl_mutual.utils.custom_code import NAMED
+from dgl_mutual.utils.error_causes import is_interrupt
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -97,6 +98,8 @@ def _find_module(name: str, path: str, kind: str) -> Any:
             ) from None
         raise UsageError(_raised(path, kind, name, error)) from None
     except (Exception, SystemExit) as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         raise UsageError(_raised(path, kind, name, error)) from None
 
 

@@ -19,7 +19,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.cli.main import cli, main
 from dgl_mutual.cli.output import say
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 from tests.closed import full_disk
 from tests.reporting.folders import write_run, write_suite
 
@@ -108,6 +108,14 @@ def test_an_interrupt_that_became_another_error_is_an_interrupt(broken: Callable
     error.__cause__.__cause__ = KeyboardInterrupt()
     broken(error)
     assert command_line("strategies") == (130, "", "Interrupted.\n")
+
+
+def test_an_error_of_the_end_after_an_interrupt_is_shown(broken: Callable[[Exception], None], command_line: CommandLine) -> None:
+    error = StoreError("The folder is gone.")
+    error.__context__ = KeyboardInterrupt()
+    broken(error)
+    status, _, err = command_line("strategies")
+    assert (status, err) == (1, "Error: The folder is gone.\n")
 
 
 def test_a_lack_of_memory_for_the_message_of_an_error_is_one_line(

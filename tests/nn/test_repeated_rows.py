@@ -48,6 +48,12 @@ def same(ours: Tensor, theirs: Tensor, inputs: tuple[Tensor, ...]) -> None:
     torch.testing.assert_close(*gradients)
 
 
+def second_derivatives(result: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Of the square of the result: gradients of the squared length of its gradient."""
+    first = torch.autograd.grad(result.square().sum(), inputs, create_graph=True)
+    return torch.autograd.grad(sum(gradient.square().sum() for gradient in first), inputs)
+
+
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_products(with_bias: bool) -> None:
     x = repeated()
@@ -55,6 +61,10 @@ def test_products(with_bias: bool) -> None:
     plus = bias if with_bias else None
     inputs = (weight, bias) if with_bias else (weight,)
     same(linear(x, weight, plus), dense(x) @ weight + (bias if with_bias else 0), inputs)
+    ours, theirs = (
+        second_derivatives(result, inputs) for result in (linear(x, weight, plus), dense(x) @ weight + (0 if plus is None else plus))
+    )
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_rows_and_columns() -> None:
@@ -153,7 +163,14 @@ def test_messages_of_repeated_states(norm: Norm, make_dataset: MakeDataset, monk
     messages = repeated_messages(ours, table, weight, bias)
     assert messages.shape == (4 * 3, 6)
     expected = aggregate_messages(plain, norm, table[x.codes.numbers.long()], weight, bias)
-    same(aggregate_repeated(ours, norm, x, messages), expected, (table, weight, bias))
+    inputs = (table, weight, bias)
+    same(aggregate_repeated(ours, norm, x, messages), expected, inputs)
+    each = torch.relu(table[x.codes.numbers.long()][plain.sources] + dense(plain.edge_features) @ weight + bias)  # type: ignore[arg-type]
+    plainly = torch.zeros(plain.num_nodes, 6, dtype=torch.float64).index_add(
+        0, plain.pattern.rows.long(), each * plain.edge_weights(norm).unsqueeze(1)
+    )
+    ours, theirs = (second_derivatives(result, inputs) for result in (aggregate_repeated(ours, norm, x, messages), plainly))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_messages_are_not_repeated_where_graphs_are_sampled_or_in_chunks(make_dataset: MakeDataset) -> None:
